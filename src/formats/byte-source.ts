@@ -1,0 +1,133 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
+
+/** Random access to bytes, bounded: a read outside it is an error that names the file. */
+export interface ByteSource {
+  readonly path: string;
+  readonly size: number;
+  /** A fresh copy, so that typed arrays can be laid over it from offset 0. */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer>;
+  close(): void;
+}
+
+/**
+ * Opens a file for bounded reads; nothing is read yet.
+ *
+ * @throws UnusableInputError when the path is missing, unreadable or not a plain file.
+ */
+export function openFile(path: string): ByteSource {
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, 'r');
+  } catch (error) {
+    throw unopenable(path, error);
+  }
+  const stat = fstatSync(descriptor);
+  if (!stat.isFile()) {
+    closeSync(descriptor);
+    throw new UnusableInputError({
+      code: 'unreadable-file',
+      file: path,
+      found: stat.isDirectory() ? 'a folder' : 'something that is not a plain file',
+      expected: 'a tensor file',
+      advice: 'Give the path of a file.',
+    });
+  }
+  const { size } = stat;
+  return {
+    path,
+    size,
+    read(offset, length) {
+      checkRange(path, size, offset, length);
+      const bytes = new Uint8Array(length);
+      let done = 0;
+      while (done < length) {
+        const count = readSync(descriptor, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+        if (count === 0) {
+          throw truncated(path, `${offset + done} bytes`, `${offset + length} bytes or more`);
+        }
+        done += count;
+      }
+      return bytes;
+    },
+    close() {
+      closeSync(descriptor);
+    },
+  };
+}
+
+/** Bytes that are already in memory, with the same bounds as a file. */
+export function memorySource(path: string, bytes: Uint8Array): ByteSource {
+  return {
+    path,
+    size: bytes.length,
+    read(offset, length) {
+      checkRange(path, bytes.length, offset, length);
+      return new Uint8Array(bytes.subarray(offset, offset + length));
+    },
+    close() {},
+  };
+}
+
+/** A window of another source; closing it does not close the source behind it. */
+export function windowSource(source: ByteSource, offset: number, size: number): ByteSource {
+  checkRange(source.path, source.size, offset, size);
+  return {
+    path: source.path,
+    size,
+    read(start, length) {
+      checkRange(source.path, size, start, length);
+      return source.read(offset + start, length);
+    },
+    close() {},
+  };
+}
+
+/** The error for a file that ends before its content does. */
+export function truncated(file: string, found: string, expected: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'truncated-file',
+    file,
+    found,
+    expected,
+    advice: 'The file is cut short or damaged: copy or save it again.',
+  });
+}
+
+/** The error for a file whose own bookkeeping contradicts itself. */
+export function malformed(file: string, found: string, expected: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'malformed-file',
+    file,
+    found,
+    expected,
+    advice: 'The file is damaged or was not written by a tool that follows the format: save it again.',
+  });
+}
+
+function checkRange(path: string, size: number, offset: number, length: number): void {
+  const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+  if (!valid || offset + length > size) {
+    throw truncated(path, `${size} bytes`, `at least ${offset + length} bytes`);
+  }
+}
+
+function unopenable(path: string, error: unknown): UnusableInputError {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new UnusableInputError({
+      code: 'missing-file',
+      file: path,
+      found: 'no such file',
+      expected: 'a tensor file',
+      advice: 'Check the path.',
+    });
+  }
+  return new UnusableInputError({
+    code: 'unreadable-file',
+    file: path,
+    found: `a file that cannot be opened (${code || messageOf(error)})`,
+    expected: 'a readable tensor file',
+    advice: 'Check its permissions.',
+  });
+}

@@ -1,0 +1,51 @@
+import { UnusableInputError } from '../protocol/errors.js';
+import type { ByteSource } from './byte-source.js';
+import { type ElementLayout, readElements } from './elements.js';
+import type { ForeignGlobal, FormatName, TensorEntry, TensorFile } from './tensor-file.js';
+
+/** An entry together with where its elements lie. */
+export interface LocatedTensor {
+  readonly entry: TensorEntry;
+  readonly layout: ElementLayout;
+  /** The bytes that the layout counts in; called when they are wanted, not before. */
+  open(): ByteSource;
+}
+
+/** A tensor file made of located tensors: what every format comes down to once its directory is read. */
+export function locatedFile(
+  source: ByteSource,
+  format: FormatName,
+  tensors: readonly LocatedTensor[],
+  extras: { foreignGlobals?: readonly ForeignGlobal[]; notes?: readonly string[] } = {},
+): TensorFile {
+  const byName = new Map(tensors.map((tensor) => [tensor.entry.name, tensor]));
+  return {
+    path: source.path,
+    format,
+    entries: tensors.map(({ entry }) => entry),
+    foreignGlobals: extras.foreignGlobals ?? [],
+    notes: extras.notes ?? [],
+    read(name, range) {
+      const tensor = byName.get(name);
+      if (!tensor) {
+        throw unknownTensor(source.path, name);
+      }
+      const { shape, dtype } = tensor.entry;
+      return { shape, dtype, data: readElements(tensor.open(), name, tensor.layout, range) };
+    },
+    close() {
+      source.close();
+    },
+  };
+}
+
+/** The error for a name that the file does not list. */
+export function unknownTensor(file: string, name: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'no-match',
+    file,
+    found: `no tensor named "${name}"`,
+    expected: 'a name that the file lists',
+    advice: 'List the names with "gradleak inspect".',
+  });
+}

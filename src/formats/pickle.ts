@@ -1,0 +1,521 @@
+import { UnusableInputError } from '../protocol/errors.js';
+import { type ByteSource, malformed, truncated } from './byte-source.js';
+
+/**
+ * Parses a pickle (protocols 0 to 5) into inert values. Nothing is imported and nothing is called: a
+ * global becomes a {@link PickleGlobal} and a call of it a {@link PickleObject} that only records what
+ * Python would have done. The opcode set is that of CPython's `pickletools`.
+ */
+export type PickleValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | PickleList
+  | PickleTuple
+  | PickleDict
+  | PickleSet
+  | PickleGlobal
+  | PickleObject
+  | PicklePersistent;
+
+export class PickleList {
+  readonly items: PickleValue[] = [];
+}
+
+export class PickleTuple {
+  constructor(readonly items: readonly PickleValue[]) {}
+}
+
+export class PickleDict {
+  /** Insertion order, duplicates included: later ones win, as in Python. */
+  readonly pairs: [PickleValue, PickleValue][] = [];
+}
+
+export class PickleSet {
+  readonly items: PickleValue[] = [];
+}
+
+export class PickleGlobal {
+  called = false;
+  constructor(
+    readonly module: string,
+    readonly name: string,
+  ) {}
+}
+
+/** What calling `callee(*args)` would have made, with everything later put into it. */
+export class PickleObject {
+  state: PickleValue | undefined;
+  readonly items: PickleValue[] = [];
+  readonly pairs: [PickleValue, PickleValue][] = [];
+  constructor(
+    readonly callee: PickleValue,
+    readonly args: PickleValue,
+  ) {}
+}
+
+/** A reference to data outside the pickle; PyTorch keeps its storages there. */
+export class PicklePersistent {
+  constructor(readonly id: PickleValue) {}
+}
+
+export interface ParsedPickle {
+  readonly value: PickleValue;
+  /** Every distinct global that the pickle names. */
+  readonly globals: readonly PickleGlobal[];
+  /** Offset in the source of the byte after STOP. */
+  readonly end: number;
+}
+
+/** Far above what a checkpoint of 100,000 tensors needs (about four million), far below what fills memory. */
+const MAX_OPCODES = 16_000_000;
+/** A tensor costs about ten containers, so this is enough for 400,000 of them and bounds memory at some 400 MB. */
+const MAX_CONTAINERS = 4_000_000;
+const MAX_STRING_BYTES = 64 * 2 ** 20;
+const MAX_INTEGER_BYTES = 256;
+const PAGE_BYTES = 256 * 1024;
+/** Real pickles append in batches of 1000, so a stack this high is not theirs. */
+const MAX_STACK = 4_000_000;
+
+/**
+ * @param start offset of the pickle's first byte in the source
+ * @throws UnusableInputError when the pickle is cut short, malformed or exceeds a limit
+ */
+export function parsePickle(source: ByteSource, start = 0): ParsedPickle {
+  return new PickleMachine(new PagedReader(source, start)).run();
+}
+
+/** Sequential reading in pages, so that a pickle inside a file of gigabytes costs only its own size. */
+class PagedReader {
+  private page: Uint8Array = new Uint8Array(0);
+  private pageStart = 0;
+  private readonly decoder = new TextDecoder();
+
+  constructor(
+    readonly source: ByteSource,
+    public position: number,
+  ) {}
+
+  byte(): number {
+    const at = this.position - this.pageStart;
+    if (at >= 0 && at < this.page.length) {
+      this.position++;
+      return this.page[at] ?? 0;
+    }
+    return this.take(1)[0] ?? 0;
+  }
+
+  take(length: number): Uint8Array {
+    let at = this.position - this.pageStart;
+    if (at < 0 || at + length > this.page.length) {
+      if (this.position + length > this.source.size) {
+        throw truncated(
+          this.source.path,
+          `a pickle that ends at byte ${this.source.size} in the middle of an opcode`,
+          'a complete pickle',
+        );
+      }
+      this.page = this.source.read(
+        this.position,
+        Math.min(Math.max(length, PAGE_BYTES), this.source.size - this.position),
+      );
+      this.pageStart = this.position;
+      at = 0;
+    }
+    this.position += length;
+    return this.page.subarray(at, at + length);
+  }
+
+  number(length: number): number {
+    const bytes = this.take(length);
+    let value = 0;
+    for (let index = length - 1; index >= 0; index--) {
+      value = value * 256 + (bytes[index] ?? 0);
+    }
+    return value;
+  }
+
+  text(length: number): string {
+    return this.decoder.decode(this.take(length));
+  }
+
+  line(): string {
+    const start = this.position;
+    while (this.byte() !== 0x0a) {
+      if (this.position - start > MAX_STRING_BYTES) {
+        throw limit(this.source.path, 'a line without an end', `${MAX_STRING_BYTES} bytes`);
+      }
+    }
+    const length = this.position - start;
+    this.position = start;
+    return this.text(length).slice(0, -1);
+  }
+}
+
+const MARK = Symbol('mark');
+type StackItem = PickleValue | typeof MARK;
+
+class PickleMachine {
+  private stack: StackItem[] = [];
+  private readonly memo = new Map<number, PickleValue>();
+  private readonly globals = new Map<string, PickleGlobal>();
+  private containers = 0;
+
+  constructor(private readonly reader: PagedReader) {}
+
+  run(): ParsedPickle {
+    for (let count = 0; count < MAX_OPCODES; count++) {
+      const opcode = this.reader.byte();
+      if (opcode === 0x2e) {
+        const value = this.pop();
+        return { value, globals: [...this.globals.values()], end: this.reader.position };
+      }
+      this.step(opcode);
+      if (this.stack.length > MAX_STACK) {
+        throw limit(this.path, 'a pickle that piles up values', `${MAX_STACK} values on its stack`);
+      }
+    }
+    throw limit(this.path, 'a pickle without an end', `${MAX_OPCODES} opcodes`);
+  }
+
+  private get path(): string {
+    return this.reader.source.path;
+  }
+
+  private fail(found: string, expected: string): never {
+    throw malformed(this.path, `a pickle with ${found} at byte ${this.reader.position - 1}`, expected);
+  }
+
+  private push(value: PickleValue): void {
+    if (typeof value === 'object' && ++this.containers > MAX_CONTAINERS) {
+      throw limit(this.path, 'a pickle that builds ever more objects', `${MAX_CONTAINERS} objects`);
+    }
+    this.stack.push(value);
+  }
+
+  private pop(): PickleValue {
+    const value = this.stack.pop();
+    if (value === undefined || value === MARK) {
+      this.fail('too few values', 'a value for the opcode');
+    }
+    return value;
+  }
+
+  private top(): PickleValue {
+    const value = this.stack[this.stack.length - 1];
+    if (value === undefined || value === MARK) {
+      this.fail('too few values', 'a value for the opcode');
+    }
+    return value;
+  }
+
+  private popToMark(): PickleValue[] {
+    const at = this.stack.lastIndexOf(MARK);
+    if (at < 0) {
+      this.fail('no mark', 'a mark before the opcode');
+    }
+    const items = this.stack.splice(at) as PickleValue[];
+    items.shift();
+    return items;
+  }
+
+  private tuple(count: number): void {
+    const items: PickleValue[] = [];
+    for (let index = 0; index < count; index++) {
+      items.unshift(this.pop());
+    }
+    this.push(new PickleTuple(items));
+  }
+
+  private length(bytes: number): number {
+    const length = this.reader.number(bytes);
+    if (length > MAX_STRING_BYTES) {
+      throw limit(this.path, `a pickle opcode with ${length} bytes`, `${MAX_STRING_BYTES} bytes`);
+    }
+    return length;
+  }
+
+  private bytes(length: number): Uint8Array {
+    return this.reader.take(length).slice();
+  }
+
+  private global(module: string, name: string): PickleGlobal {
+    const key = `${module}\n${name}`;
+    let global = this.globals.get(key);
+    if (!global) {
+      global = new PickleGlobal(module, name);
+      this.globals.set(key, global);
+    }
+    return global;
+  }
+
+  private call(callee: PickleValue, args: PickleValue): void {
+    if (callee instanceof PickleGlobal) {
+      callee.called = true;
+    }
+    this.push(new PickleObject(callee, args));
+  }
+
+  private remember(index: number): void {
+    this.memo.set(index, this.top());
+  }
+
+  private recall(index: number): void {
+    const value = this.memo.get(index);
+    if (value === undefined) {
+      this.fail(`a reference to memo ${index} that was never set`, 'a value remembered before');
+    }
+    this.push(value);
+  }
+
+  private append(items: readonly PickleValue[]): void {
+    const target = this.top();
+    if (target instanceof PickleList || target instanceof PickleObject || target instanceof PickleSet) {
+      for (const item of items) {
+        target.items.push(item);
+      }
+      return;
+    }
+    this.fail('items added to something that is no list', 'a list');
+  }
+
+  private setItems(items: readonly PickleValue[]): void {
+    const target = this.top();
+    if (!(target instanceof PickleDict || target instanceof PickleObject) || items.length % 2 !== 0) {
+      this.fail('keys set on something that is no dict', 'a dict and pairs');
+    }
+    for (let index = 0; index < items.length; index += 2) {
+      target.pairs.push([items[index] ?? null, items[index + 1] ?? null]);
+    }
+  }
+
+  private dictOf(items: readonly PickleValue[]): void {
+    this.push(new PickleDict());
+    this.setItems(items);
+  }
+
+  private listOf(items: readonly PickleValue[]): void {
+    this.push(new PickleList());
+    this.append(items);
+  }
+
+  private build(): void {
+    const state = this.pop();
+    const target = this.top();
+    // BUILD on anything but an object has no effect that could matter to inert values.
+    if (target instanceof PickleObject) {
+      target.state = state;
+    }
+  }
+
+  private integer(text: string): number | bigint | boolean {
+    if (text === '00' || text === '01') {
+      return text === '01';
+    }
+    const digits = text.endsWith('L') ? text.slice(0, -1) : text;
+    if (!/^[+-]?\d{1,600}$/.test(digits)) {
+      this.fail(`"${digits.slice(0, 40)}" where a number should be`, 'a decimal number');
+    }
+    return shrink(BigInt(digits));
+  }
+
+  private long(length: number): number | bigint {
+    if (length > MAX_INTEGER_BYTES) {
+      throw limit(this.path, `an integer of ${length} bytes`, `${MAX_INTEGER_BYTES} bytes`);
+    }
+    const bytes = this.reader.take(length);
+    let value = 0n;
+    for (let index = length - 1; index >= 0; index--) {
+      value = (value << 8n) | BigInt(bytes[index] ?? 0);
+    }
+    return shrink(length > 0 ? BigInt.asIntN(length * 8, value) : 0n);
+  }
+
+  private text(value: PickleValue, what: string): string {
+    return typeof value === 'string' ? value : this.fail(`${what} that is no string`, 'a string');
+  }
+
+  private step(opcode: number): void {
+    const { reader } = this;
+    switch (String.fromCharCode(opcode)) {
+      case '(':
+        this.stack.push(MARK);
+        return;
+      case '0':
+        this.stack.pop();
+        return;
+      case '1':
+        this.popToMark();
+        return;
+      case '2':
+        return this.push(this.top());
+      case 'N':
+        return this.push(null);
+      case '\x88':
+        return this.push(true);
+      case '\x89':
+        return this.push(false);
+      case 'I':
+      case 'L':
+        return this.push(this.integer(reader.line().trim()));
+      case 'J':
+        return this.push(reader.number(4) | 0);
+      case 'K':
+        return this.push(reader.byte());
+      case 'M':
+        return this.push(reader.number(2));
+      case '\x8a':
+        return this.push(this.long(reader.byte()));
+      case '\x8b':
+        return this.push(this.long(reader.number(4)));
+      case 'F':
+        return this.push(Number(reader.line()));
+      case 'G': {
+        const bytes = reader.take(8);
+        return this.push(new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0));
+      }
+      case 'S':
+        return this.push(reader.line().trim().replace(/^(['"])([\s\S]*)\1$/, '$2'));
+      case 'V':
+        return this.push(reader.line());
+      case 'T':
+        return this.push(reader.text(this.length(4)));
+      case 'U':
+        return this.push(reader.text(reader.byte()));
+      case 'X':
+        return this.push(reader.text(this.length(4)));
+      case '\x8c':
+        return this.push(reader.text(reader.byte()));
+      case '\x8d':
+        return this.push(reader.text(this.length(8)));
+      case 'B':
+        return this.push(this.bytes(this.length(4)));
+      case 'C':
+        return this.push(this.bytes(reader.byte()));
+      case '\x8e':
+      case '\x96':
+        return this.push(this.bytes(this.length(8)));
+      case ')':
+        return this.push(new PickleTuple([]));
+      case 't':
+        return this.push(new PickleTuple(this.popToMark()));
+      case '\x85':
+        return this.tuple(1);
+      case '\x86':
+        return this.tuple(2);
+      case '\x87':
+        return this.tuple(3);
+      case ']':
+        return this.push(new PickleList());
+      case 'l':
+        return this.listOf(this.popToMark());
+      case 'a':
+        return this.append([this.pop()]);
+      case 'e':
+        return this.append(this.popToMark());
+      case '}':
+        return this.push(new PickleDict());
+      case 'd':
+        return this.dictOf(this.popToMark());
+      case 's': {
+        const value = this.pop();
+        return this.setItems([this.pop(), value]);
+      }
+      case 'u':
+        return this.setItems(this.popToMark());
+      case '\x8f':
+        return this.push(new PickleSet());
+      case '\x90':
+        return this.append(this.popToMark());
+      case '\x91': {
+        const items = this.popToMark();
+        this.push(new PickleSet());
+        return this.append(items);
+      }
+      case 'p':
+        return this.remember(Number(this.integer(reader.line().trim())));
+      case 'q':
+        return this.remember(reader.byte());
+      case 'r':
+        return this.remember(reader.number(4));
+      case '\x94':
+        return this.remember(this.memo.size);
+      case 'g':
+        return this.recall(Number(this.integer(reader.line().trim())));
+      case 'h':
+        return this.recall(reader.byte());
+      case 'j':
+        return this.recall(reader.number(4));
+      case 'c': {
+        const module = reader.line();
+        return this.push(this.global(module, reader.line()));
+      }
+      case '\x93': {
+        const name = this.text(this.pop(), 'a global name');
+        return this.push(this.global(this.text(this.pop(), 'a module name'), name));
+      }
+      case 'R': {
+        const args = this.pop();
+        return this.call(this.pop(), args);
+      }
+      case '\x81': {
+        const args = this.pop();
+        return this.call(this.pop(), args);
+      }
+      case '\x92': {
+        this.pop();
+        const args = this.pop();
+        return this.call(this.pop(), args);
+      }
+      case 'i': {
+        const module = reader.line();
+        const callee = this.global(module, reader.line());
+        return this.call(callee, new PickleTuple(this.popToMark()));
+      }
+      case 'o': {
+        const [callee, ...args] = this.popToMark();
+        return this.call(callee ?? this.fail('an object without its class', 'a class'), new PickleTuple(args));
+      }
+      case 'b':
+        return this.build();
+      case 'P':
+        return this.push(new PicklePersistent(reader.line()));
+      case 'Q':
+        return this.push(new PicklePersistent(this.pop()));
+      case '\x80': {
+        const protocol = reader.byte();
+        return protocol > 5 ? this.fail(`protocol ${protocol}`, 'a pickle protocol from 0 to 5') : undefined;
+      }
+      case '\x95':
+        // Frames only say how much to buffer; a false length must not matter.
+        reader.take(8);
+        return;
+      case '\x82':
+      case '\x83':
+      case '\x84': {
+        const width = opcode === 0x82 ? 1 : opcode === 0x83 ? 2 : 4;
+        return this.push(this.global('copyreg.extension', String(reader.number(width))));
+      }
+      default:
+        this.fail(`the unknown opcode 0x${opcode.toString(16)}`, 'a pickle opcode');
+    }
+  }
+}
+
+function shrink(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
+
+function limit(file: string, found: string, most: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'pickle-limit',
+    file,
+    found,
+    expected: `at most ${most}`,
+    advice: 'No real checkpoint needs this: the file is damaged or hostile, do not load it anywhere.',
+  });
+}

@@ -1,0 +1,201 @@
+import { existsSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UnusableInputError } from '../protocol/errors.js';
+import { type ByteSource, malformed, openFile, windowSource } from './byte-source.js';
+import { checkLayout, contiguousStrides } from './elements.js';
+import { type LocatedTensor, locatedFile, unknownTensor } from './located-file.js';
+import { type Dtype, type TensorFile, dtypeBytes, elementCount } from './tensor-file.js';
+
+/** The safetensors format: 8-byte header length, JSON header, raw little-endian data; and its sharded form. */
+
+/** The bound of the reference implementation. */
+const MAX_HEADER_BYTES = 100_000_000;
+const MAX_SHARDS = 4096;
+
+const DTYPES: Record<string, Dtype> = {
+  F64: 'float64',
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  F8_E4M3: 'float8_e4m3fn',
+  F8_E5M2: 'float8_e5m2',
+  I64: 'int64',
+  I32: 'int32',
+  I16: 'int16',
+  I8: 'int8',
+  U64: 'uint64',
+  U32: 'uint32',
+  U16: 'uint16',
+  U8: 'uint8',
+  BOOL: 'bool',
+  C64: 'complex64',
+};
+
+/** True when the file begins with a plausible header length followed by a JSON object. */
+export function looksLikeSafetensors(source: ByteSource): boolean {
+  if (source.size < 10) {
+    return false;
+  }
+  const head = source.read(0, 9);
+  return new DataView(head.buffer).getUint32(4, true) === 0 && head[8] === 0x7b;
+}
+
+/** Opens one safetensors file; only its header is read. */
+export function openSafetensors(source: ByteSource): TensorFile {
+  const length = Number(new DataView(source.read(0, 8).buffer).getBigUint64(0, true));
+  if (length > MAX_HEADER_BYTES || 8 + length > source.size) {
+    throw new UnusableInputError({
+      code: 'size-lie',
+      file: source.path,
+      found: `a header of ${length} bytes`,
+      expected: `at most ${Math.min(MAX_HEADER_BYTES, source.size - 8)} bytes`,
+      advice: 'The file is cut short or forged: copy or save it again.',
+    });
+  }
+  const header = parseJsonObject(source.path, source.read(8, length));
+  const dataSize = source.size - 8 - length;
+  const tensors = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, description]) => locate(source, name, description, 8 + length, dataSize));
+  // The header's JSON is sorted by whoever wrote it; the data's order is the order of saving.
+  tensors.sort((one, other) => one.dataStart - other.dataStart);
+  return locatedFile(source, 'safetensors', tensors);
+}
+
+function locate(
+  source: ByteSource,
+  name: string,
+  description: unknown,
+  dataOffset: number,
+  dataSize: number,
+): LocatedTensor & { dataStart: number } {
+  const { dtype: dtypeName, shape, data_offsets: offsets } = asRecord(description) ?? {};
+  const dtype = typeof dtypeName === 'string' ? DTYPES[dtypeName] : undefined;
+  if (!dtype || !isNumbers(shape) || !isNumbers(offsets)) {
+    throw malformed(source.path, `tensor "${name}" described by ${JSON.stringify(description)?.slice(0, 120)}`, 'dtype, shape and data_offsets');
+  }
+  const [start = 0, end = 0] = offsets;
+  const layout = { dtype, shape, strides: contiguousStrides(shape), offset: 0, littleEndian: true };
+  const bytes = elementCount(shape) * dtypeBytes(dtype);
+  if (!(start >= 0 && start <= end && end <= dataSize) || end - start !== bytes) {
+    throw new UnusableInputError({
+      code: 'size-lie',
+      file: source.path,
+      found: `tensor "${name}" of ${bytes} bytes at ${start} to ${end}`,
+      expected: `offsets inside the file's ${dataSize} bytes of data that fit its shape`,
+      advice: 'The file is cut short or forged: copy or save it again.',
+    });
+  }
+  checkLayout(source.path, name, layout, bytes);
+  return {
+    entry: { name, group: '', key: name, positional: false, role: 'unknown', shape, dtype, bytes },
+    layout,
+    open: () => windowSource(source, dataOffset + start, end - start),
+    dataStart: start,
+  };
+}
+
+/** True for the name of a sharded checkpoint's index, `model.safetensors.index.json`. */
+export function isSafetensorsIndex(path: string): boolean {
+  return path.endsWith('.safetensors.index.json');
+}
+
+/** Opens a sharded checkpoint through its index; every shard must lie beside it. */
+export function openSafetensorsIndex(source: ByteSource): TensorFile {
+  if (source.size > MAX_HEADER_BYTES) {
+    throw malformed(source.path, `an index of ${source.size} bytes`, `at most ${MAX_HEADER_BYTES} bytes`);
+  }
+  const map = asRecord(parseJsonObject(source.path, source.read(0, source.size)).weight_map);
+  if (!map) {
+    throw malformed(source.path, 'an index without weight_map', 'a map from tensor names to shard files');
+  }
+  const shardNames = [...new Set(Object.values(map))];
+  const shards = new Map<string, TensorFile>();
+  const close = (): void => {
+    for (const shard of shards.values()) {
+      shard.close();
+    }
+    source.close();
+  };
+  try {
+    for (const name of shardNames) {
+      shards.set(String(name), openShard(source.path, name, shardNames.length));
+    }
+  } catch (error) {
+    close();
+    throw error;
+  }
+  const names = new Map([...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]));
+  const owners = new Map<string, TensorFile>();
+  for (const [name, shard] of Object.entries(map)) {
+    const owner = shards.get(String(shard));
+    if (!owner || !names.get(owner)?.has(name)) {
+      close();
+      throw malformed(source.path, `tensor "${name}" that shard "${String(shard)}" does not hold`, 'an index that fits its shards');
+    }
+    owners.set(name, owner);
+  }
+  return {
+    path: source.path,
+    format: 'safetensors-sharded',
+    entries: [...shards.values()].flatMap((shard) => shard.entries.filter(({ name }) => owners.get(name) === shard)),
+    foreignGlobals: [],
+    notes: [],
+    read(name, range) {
+      const owner = owners.get(name);
+      if (!owner) {
+        throw unknownTensor(source.path, name);
+      }
+      return owner.read(name, range);
+    },
+    close,
+  };
+}
+
+function openShard(indexPath: string, name: unknown, count: number): TensorFile {
+  // A shard is a sibling by definition; anything else would let an index open files elsewhere.
+  if (typeof name !== 'string' || name !== basename(name) || name.includes('\\') || count > MAX_SHARDS) {
+    throw malformed(indexPath, `shard "${String(name)}" of ${count}`, `at most ${MAX_SHARDS} files in the index's own folder`);
+  }
+  const path = join(dirname(indexPath), name);
+  if (!existsSync(path)) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: indexPath,
+      found: `no shard "${name}" beside it`,
+      expected: 'all the files that the index names',
+      advice: 'Copy the missing shard into the same folder.',
+    });
+  }
+  const source = openFile(path);
+  try {
+    return openSafetensors(source);
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function parseJsonObject(path: string, bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    value = undefined;
+  }
+  return asRecord(value) ?? failJson(path);
+}
+
+function failJson(path: string): never {
+  throw malformed(path, 'a header that is not a JSON object', 'a JSON object');
+}
+
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
+}
+
+function isNumbers(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && Number(item) >= 0);
+}

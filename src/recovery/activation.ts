@@ -1,0 +1,21 @@
+/** What turns logits into probabilities, and with it which loss the head was trained with. */
+export type HeadActivation = 'softmax' | 'sigmoid';
+
+/** softmax(z) over all K logits, shifted by the largest so that nothing overflows. */
+export function softmax(z: Float64Array): Float64Array {
+  let top = -Infinity;
+  for (const value of z) {
+    top = Math.max(top, value);
+  }
+  const p = z.map((value) => Math.exp(value - top));
+  let sum = 0;
+  for (const value of p) {
+    sum += value;
+  }
+  return p.map((value) => value / sum);
+}
+
+/** 1 / (1 + exp(-z)), element by element. */
+export function sigmoid(z: Float64Array): Float64Array {
+  return z.map((value) => 1 / (1 + Math.exp(-value)));
+}

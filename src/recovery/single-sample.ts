@@ -1,0 +1,420 @@
+import { type HeadActivation, sigmoid, softmax } from './activation.js';
+import { fitScale, isScaled, scanScaled } from './gradient-scale.js';
+import { FLOAT32_ROUNDOFF, type GradientShape, HALF_PRECISION, type HeadGradient, reweighted } from './head-gradient.js';
+import { type FittedLabel, type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
+import { type Matrix, type RankOne, dot, multiply, norm, rankOne, rowNorms, scaled } from './linear-algebra.js';
+import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
+import { scanSigmoid } from './sigmoid-head.js';
+
+/** Label and feature of one sample from its head gradient, without ground truth (science/head.md). */
+
+export type SampleStatus = 'recovered' | 'ambiguous' | 'not-identifiable';
+
+export type RecoveryMethod =
+  | 'closed-form-bias'
+  | 'scalar-scan'
+  | 'closed-form-bias-sigmoid'
+  | 'scalar-scan-sigmoid'
+  | 'paper-lbfgs'
+  | 'paper-pso'
+  | 'paper-pso-noise';
+
+export interface RecoveredSample {
+  readonly status: SampleStatus;
+  readonly method: RecoveryMethod;
+  readonly activation: HeadActivation;
+  readonly label: FittedLabel;
+  /** d, the head's input. */
+  readonly feature: Float64Array;
+  /** s in x = s v, v the unit right factor of G. */
+  readonly scalar: number;
+  /** The paper's lambda = 1 / (p_r - y_r): x = lambda G_r with r the row of the largest |row sum|. */
+  readonly lambda: number;
+  /** rho: squared misfit of the label's family, in the gradient's own units. */
+  readonly residual: number;
+  /** rho that noise and rounding alone would leave. */
+  readonly residualFloor: number;
+  /** Probability, 0 to 1, of this solution against the second best distinct one. */
+  readonly confidence: number;
+  /** The captured gradient is this many times the true one; 1 unless it was scaled. */
+  readonly scale: number;
+  /** What a plot of the search needs. */
+  readonly problem: ScanProblem;
+  readonly family: LabelFamily;
+  /** One sentence on why the status is what it is. */
+  readonly reason: string;
+}
+
+/** A misfit per flat class below this is harmless even where it exceeds the noise floor (mixed precision). */
+const HARMLESS_MISFIT = 1e-3;
+const PLAUSIBLE_MISFIT = 2e-2;
+/** rho may exceed its estimated floor by this factor before the fit counts as failed. */
+const FLOOR_MARGIN = 60;
+const SURE = 0.95;
+
+/**
+ * Recovers one sample. Uses the closed form when the bias gradient is there, the scan otherwise, and
+ * the sigmoid variants when the class sum of the gradient rules out softmax.
+ *
+ * @param shape from {@link shapeOfGradient}; its nature must not be `batch`
+ */
+export function recoverSingle(head: HeadGradient, shape: GradientShape): RecoveredSample {
+  const factors = factorsOf(head, shape);
+  const activation = activationOf(factors, shape);
+  if (activation === 'sigmoid') {
+    return recoverSigmoid(factors);
+  }
+  return factors.scalar === undefined ? recoverByScan(factors) : recoverInClosedForm(factors, factors.scalar);
+}
+
+/** How the gradient factors, G = u v^T, and what is known of the scalar. */
+export interface HeadFactors {
+  readonly problem: ScanProblem;
+  readonly v: Float64Array;
+  /** Known from the bias gradient, undefined without one. */
+  readonly scalar: number | undefined;
+  /** Relative standard error of the scalar. */
+  readonly scalarError: number;
+  /** Row of the largest |row sum|, the paper's choice. */
+  readonly row: number;
+  /** Relative distance of [G | g_b] from rank one; large when the bias gradient does not belong to G. */
+  readonly biasMisfit: number;
+}
+
+/** Above this the bias gradient contradicts the weight gradient and is not used. */
+const MAX_BIAS_MISFIT = 8;
+
+/** Factors G, with g_b as one more column when it agrees, so that noise averages over all of them. */
+export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors {
+  const { weight, biasGradient } = head;
+  const classes = weight.rows;
+  let { u, v } = shape.rankOne;
+  let scalar: number | undefined;
+  let biasMisfit = 0;
+  if (biasGradient && norm(biasGradient) > 0) {
+    const joint = factor(head, withColumn(head.weightGradient, biasGradient));
+    const expected = Math.max(shape.noise, shape.rounding) * Math.sqrt((classes - 1) * weight.cols || 1);
+    biasMisfit = joint.residual / Math.max(expected, 1e-300);
+    const last = joint.v[weight.cols]!;
+    const length = norm(joint.v.subarray(0, weight.cols));
+    if (biasMisfit <= MAX_BIAS_MISFIT && last !== 0 && length > 0) {
+      u = scaled(joint.u, length);
+      v = scaled(joint.v.subarray(0, weight.cols), 1 / length);
+      scalar = length / last;
+    }
+  }
+  const size = norm(u);
+  const problem: ScanProblem = {
+    u,
+    a: multiply(weight, v),
+    b: head.bias ?? new Float64Array(classes),
+    signs: signsOf(v),
+    noise: shape.noise,
+    rowNorms: rowNorms(weight),
+    forwardError: Math.max(2 * Math.min(FLOAT32_ROUNDOFF, head.roundoff), head.roundoff / 64),
+  };
+  return {
+    problem,
+    v,
+    scalar,
+    scalarError: scalar === undefined ? 0 : (shape.noise / size) * Math.abs(scalar),
+    row: indexOfLargest(u),
+    biasMisfit,
+  };
+}
+
+function factor(head: HeadGradient, matrix: Matrix): RankOne {
+  const plain = rankOne(matrix);
+  return head.roundoff > HALF_PRECISION ? reweighted(matrix, plain, head.underflow) : plain;
+}
+
+function withColumn(matrix: Matrix, column: Float64Array): Matrix {
+  const cols = matrix.cols + 1;
+  const data = new Float64Array(matrix.rows * cols);
+  for (let row = 0; row < matrix.rows; row++) {
+    data.set(matrix.data.subarray(row * matrix.cols, (row + 1) * matrix.cols), row * cols);
+    data[row * cols + cols - 1] = column[row]!;
+  }
+  return { rows: matrix.rows, cols, data };
+}
+
+/** Features after ReLU or a sigmoid are non-negative, and then x = s v leaves one sign for s. */
+function signsOf(v: Float64Array): (1 | -1)[] {
+  let positive = 0;
+  let negative = 0;
+  for (const value of v) {
+    if (value > 0) {
+      positive += value * value;
+    } else {
+      negative += value * value;
+    }
+  }
+  if (v.length >= 8 && Math.min(positive, negative) < 1e-6) {
+    return positive > negative ? [1] : [-1];
+  }
+  return positive >= negative ? [1, -1] : [-1, 1];
+}
+
+function indexOfLargest(u: Float64Array): number {
+  return u.reduce((best, value, index) => (Math.abs(value) > Math.abs(u[best]!) ? index : best), 0);
+}
+
+/** Softmax's share of every sample sums to zero over the classes; what does not is a sigmoid's. */
+export function activationOf({ problem }: HeadFactors, shape: GradientShape): HeadActivation {
+  const sum = problem.u.reduce((total, value) => total + value, 0);
+  const floor = Math.max(shape.noise, shape.rounding) * Math.sqrt(problem.u.length);
+  return Math.abs(sum) > 12 * floor && Math.abs(sum) > 2e-3 * norm(problem.u) ? 'sigmoid' : 'softmax';
+}
+
+/** ||p - y||, from u = s (p - y). */
+function misfitPerClass(minimum: ScanMinimum, problem: ScanProblem): number {
+  const freedom = Math.max(problem.u.length - minimum.family.m - 1, 1);
+  return Math.sqrt((minimum.residual * dot(problem.u, problem.u)) / freedom) / Math.abs(minimum.scalar);
+}
+
+function fits(minimum: ScanMinimum, problem: ScanProblem): boolean {
+  return minimum.residual <= FLOOR_MARGIN * minimum.floor || misfitPerClass(minimum, problem) <= HARMLESS_MISFIT;
+}
+
+/** Posterior odds of two scores that are -2 log likelihoods. */
+function oddsConfidence(best: number, second: number | undefined): number {
+  return second === undefined ? 1 : 1 / (1 + Math.exp(Math.max(-700, -(second - best) / 2)));
+}
+
+function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample {
+  const { problem } = factors;
+  const byFamily = labelFamilies(problem.u.length)
+    .map((family) => minimumAt(problem, family, scalar))
+    .sort((one, other) => one.score - other.score);
+  const [best] = byFamily;
+  if (best && fits(best, problem)) {
+    const refined = refineScalar(factors, best, scalar);
+    return finish(factors, refined, {
+      method: 'closed-form-bias',
+      status: 'recovered',
+      confidence: 1,
+      reason: 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.',
+    });
+  }
+  const rescaled = scaledInClosedForm(factors, scalar);
+  if (rescaled) {
+    return rescaled;
+  }
+  return denseInClosedForm(factors, scalar, best);
+}
+
+/** With noise, the scalar that makes the label flattest within the bias gradient's error is the better one. */
+function refineScalar(factors: HeadFactors, best: ScanMinimum, scalar: number): ScanMinimum {
+  const margin = 3 * factors.scalarError;
+  if (margin < 1e-6 || margin > 0.5) {
+    return best;
+  }
+  const near = minimumNear(factors.problem, best.family, scalar * (1 - margin), scalar * (1 + margin));
+  return near.residual < best.residual ? near : best;
+}
+
+function scaledInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample | undefined {
+  const { problem } = factors;
+  const [fit] = labelFamilies(problem.u.length)
+    .flatMap((family) => fitScale(problem, family, scalar) ?? [])
+    .sort((one, other) => one.minimum.score - other.minimum.score);
+  if (!fit || !isScaled(fit.scale) || !fits(fit.minimum, problem) || !isSimplex(fit.minimum.y, 1e-2)) {
+    return undefined;
+  }
+  return finish(factors, fit.minimum, {
+    method: 'closed-form-bias',
+    status: 'recovered',
+    confidence: 0.99,
+    scale: fit.scale,
+    reason: `The gradient is ${fit.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction); the factor was fitted on the classes that do not stand out.`,
+  });
+}
+
+function denseInClosedForm(factors: HeadFactors, scalar: number, best: ScanMinimum | undefined): RecoveredSample {
+  const { problem } = factors;
+  const logits = problem.a.map((value, i) => scalar * value + problem.b[i]!);
+  const y = softmax(logits).map((p, i) => p - problem.u[i]! / scalar);
+  const family: LabelFamily = best?.family ?? { m: 1, smoothed: false };
+  const minimum: ScanMinimum = best ?? { ...minimumAt(problem, family, scalar), residual: 0 };
+  const tolerance = Math.max(1e-5, 8 * (problem.noise / norm(problem.u)));
+  const possible = isSimplex(y, tolerance);
+  // With two or three classes nothing is left to check a label against, but it is still exact.
+  const unchecked = labelFamilies(problem.u.length).length === 0;
+  const sample = finish(factors, { ...minimum, y }, {
+    method: 'closed-form-bias',
+    status: possible ? (unchecked ? 'recovered' : 'ambiguous') : 'not-identifiable',
+    confidence: possible ? 0.5 : 0,
+    reason: possible
+      ? 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
+      : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
+  });
+  return { ...sample, label: denseLabel(y) };
+}
+
+function isSimplex(y: Float64Array, tolerance: number): boolean {
+  return y.every((value) => value >= -tolerance && value <= 1 + tolerance);
+}
+
+function recoverByScan(factors: HeadFactors): RecoveredSample {
+  const { problem } = factors;
+  const minima = scanScalars(problem);
+  const [best] = minima;
+  if (!best || !fits(best, problem)) {
+    const rescaled = scaledByScan(factors);
+    if (rescaled) {
+      return rescaled;
+    }
+  }
+  if (!best) {
+    return notFound(factors);
+  }
+  const distinct = minima.find(({ scalar }) => Math.abs(scalar - best.scalar) > 1e-2 * Math.abs(best.scalar));
+  const confidence = oddsConfidence(best.score, distinct?.score);
+  const misfit = misfitPerClass(best, problem);
+  const fit = fits(best, problem);
+  const status = fit && confidence >= SURE ? 'recovered' : fit || misfit <= PLAUSIBLE_MISFIT ? 'ambiguous' : 'not-identifiable';
+  return finish(factors, best, { method: 'scalar-scan', status, confidence: fit ? confidence : 0, reason: scanReason(status, fit) });
+}
+
+function scanReason(status: SampleStatus, fit: boolean): string {
+  if (status === 'recovered') {
+    return 'One scalar, and no other, makes the label flat but for the classes that stand out, down to the noise of the dump.';
+  }
+  if (fit) {
+    return 'Several scalars give a label that fits within the noise; the one shown fits best.';
+  }
+  return status === 'ambiguous'
+    ? 'The label shown is the nearest to flat, but it misses by more than the noise explains: a soft label of another kind, or a gradient from a slightly different checkpoint.'
+    : 'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
+}
+
+function scaledByScan(factors: HeadFactors): RecoveredSample | undefined {
+  const { problem } = factors;
+  const families = labelFamilies(problem.u.length).filter(({ m }) => m <= 2 && problem.u.length - m >= 5);
+  const candidates = scanScaled(problem, families);
+  const [fit] = candidates;
+  if (!fit || !isScaled(fit.scale) || !isSimplex(fit.minimum.y, 1e-2)) {
+    return undefined;
+  }
+  const second = candidates.find(
+    ({ minimum }) => Math.abs(minimum.scalar - fit.minimum.scalar) > 1e-2 * Math.abs(fit.minimum.scalar),
+  );
+  const confidence = oddsConfidence(fit.minimum.score, second?.minimum.score);
+  // Two fitted numbers can imitate a label, so only a fit down to the floor counts here.
+  if (fit.minimum.residual > FLOOR_MARGIN * fit.minimum.floor || confidence < SURE) {
+    return undefined;
+  }
+  return finish(factors, fit.minimum, {
+    method: 'scalar-scan',
+    status: 'recovered',
+    confidence,
+    scale: fit.scale,
+    reason: `The gradient is ${fit.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction); scalar and factor were searched together.`,
+  });
+}
+
+function notFound(factors: HeadFactors): RecoveredSample {
+  const scalar = factors.problem.signs[0] ?? 1;
+  const minimum = minimumAt(factors.problem, { m: 1, smoothed: false }, scalar * (norm(factors.problem.u) || 1));
+  const sample = finish(factors, minimum, {
+    method: 'scalar-scan',
+    status: 'not-identifiable',
+    confidence: 0,
+    reason: scanReason('not-identifiable', false),
+  });
+  return { ...sample, label: denseLabel(new Float64Array(factors.problem.u.length).fill(1 / factors.problem.u.length)) };
+}
+
+function recoverSigmoid(factors: HeadFactors): RecoveredSample {
+  const { problem, scalar } = factors;
+  const method = scalar === undefined ? 'scalar-scan-sigmoid' : 'closed-form-bias-sigmoid';
+  const minima = scanSigmoid(scalar === undefined ? problem : { ...problem, scalar });
+  const [best] = minima;
+  const size = dot(problem.u, problem.u);
+  const floor = (problem.u.length * problem.noise * problem.noise) / size + problem.forwardError ** 2;
+  if (!best) {
+    return { ...notFound(factors), method, activation: 'sigmoid', reason: SIGMOID_FAILED };
+  }
+  const second = minima.find(
+    (other) =>
+      other.classFactor !== best.classFactor || Math.abs(other.scalar - best.scalar) > 1e-2 * Math.abs(best.scalar),
+  );
+  const classes = problem.u.length;
+  const score = (residual: number): number => classes * Math.log(residual / classes + floor);
+  const confidence = oddsConfidence(score(best.residual), second && score(second.residual));
+  const perClass = Math.sqrt((best.residual * best.classFactor ** 2 * size) / classes) / Math.abs(best.scalar);
+  const fit = best.residual <= FLOOR_MARGIN * classes * floor || perClass < HARMLESS_MISFIT;
+  const status = fit && confidence >= SURE ? 'recovered' : fit || perClass < PLAUSIBLE_MISFIT ? 'ambiguous' : 'not-identifiable';
+  return {
+    status,
+    method,
+    activation: 'sigmoid',
+    label: sigmoidLabel(best.y, best.smoothing),
+    feature: scaled(factors.v, best.scalar),
+    scalar: best.scalar,
+    lambda: lambdaOf(factors, best.scalar),
+    residual: best.residual,
+    residualFloor: floor * classes,
+    confidence: fit ? confidence : 0,
+    scale: 1,
+    problem,
+    family: { m: 1, smoothed: false },
+    reason:
+      status === 'not-identifiable'
+        ? SIGMOID_FAILED
+        : `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
+  };
+}
+
+const SIGMOID_FAILED =
+  'The gradient does not sum to zero over the classes, which rules out softmax cross-entropy, and no on-or-off labels explain it either: another loss, pruning, or another checkpoint.';
+
+function sigmoidLabel(y: Float64Array, smoothing: number): FittedLabel {
+  const on = [...y.keys()].filter((index) => y[index]! > 0.5);
+  return {
+    kind: smoothing > 0 ? 'smoothed' : 'hard',
+    probabilities: y.map((value) => (value > 0.5 ? 1 - smoothing / 2 : smoothing / 2)),
+    smoothing,
+    classes: on.map((index) => ({ index, weight: 1 })),
+  };
+}
+
+interface Verdict {
+  readonly method: RecoveryMethod;
+  readonly status: SampleStatus;
+  readonly confidence: number;
+  readonly reason: string;
+  readonly scale?: number;
+}
+
+/** The sample that a minimum stands for; the label takes its family's exact form. */
+export function finish(factors: HeadFactors, minimum: ScanMinimum, verdict: Verdict): RecoveredSample {
+  const scale = verdict.scale ?? 1;
+  return {
+    status: verdict.status,
+    method: verdict.method,
+    activation: 'softmax',
+    label: fitLabel(minimum.y, minimum.family),
+    feature: scaled(factors.v, minimum.scalar),
+    scalar: minimum.scalar,
+    lambda: lambdaOf(factors, minimum.scalar) * scale,
+    residual: minimum.residual,
+    residualFloor: minimum.floor,
+    confidence: verdict.confidence,
+    scale,
+    problem: scale === 1 ? factors.problem : { ...factors.problem, u: scaled(factors.problem.u, 1 / scale) },
+    family: minimum.family,
+    reason: verdict.reason,
+  };
+}
+
+function lambdaOf({ problem, row }: HeadFactors, scalar: number): number {
+  return scalar / problem.u[row]!;
+}
+
+/** sigma(z) or softmax(z) at a sample's feature, for tests and displays. */
+export function probabilitiesAt(sample: RecoveredSample): Float64Array {
+  const { a, b } = sample.problem;
+  const logits = a.map((value, i) => sample.scalar * value + b[i]!);
+  return sample.activation === 'softmax' ? softmax(logits) : sigmoid(logits);
+}

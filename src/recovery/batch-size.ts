@@ -67,7 +67,10 @@ async function sizeFromFrequencies(
   // Few shares fit some whole number by chance, so they must fit it better.
   const tolerance = Math.min(0.12, 0.02 * shares.length);
   for (let size = rank; size <= 4 * rank + 16; size++) {
-    if (shares.every((share) => Math.abs(size * share - Math.round(size * share)) <= tolerance && size * share > 0.5)) {
+    const counts = shares.map((share) => Math.round(size * share));
+    const sum = counts.reduce((total, count) => total + count, 0);
+    // Without the sum, one sample too few would pass: its shares miss a whole number only slightly.
+    if (sum === size && shares.every((share, i) => counts[i]! > 0 && Math.abs(size * share - counts[i]!) <= tolerance)) {
       return size;
     }
   }

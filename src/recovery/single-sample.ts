@@ -45,9 +45,14 @@ export interface RecoveredSample {
   readonly reason: string;
 }
 
-/** A misfit per flat class below this is harmless even where it exceeds the noise floor (mixed precision). */
+/**
+ * A misfit per flat class below this is harmless even where it exceeds the noise floor (mixed precision).
+ * rho must be small as well: any label fits absolutely once the scalar is large enough.
+ */
 const HARMLESS_MISFIT = 1e-3;
+const HARMLESS_RESIDUAL = 1e-4;
 const PLAUSIBLE_MISFIT = 2e-2;
+const PLAUSIBLE_RESIDUAL = 1e-3;
 /** rho may exceed its estimated floor by this factor before the fit counts as failed. */
 const FLOOR_MARGIN = 60;
 const SURE = 0.95;
@@ -59,7 +64,11 @@ const SURE = 0.95;
  * @param shape from {@link shapeOfGradient}; its nature must not be `batch`
  */
 export function recoverSingle(head: HeadGradient, shape: GradientShape): RecoveredSample {
-  const factors = factorsOf(head, shape);
+  return recoverFromFactors(factorsOf(head, shape), shape);
+}
+
+/** The same for a head that is already factored. */
+export function recoverFromFactors(factors: HeadFactors, shape: GradientShape): RecoveredSample {
   const activation = activationOf(factors, shape);
   if (activation === 'sigmoid') {
     return recoverSigmoid(factors);
@@ -173,7 +182,22 @@ function misfitPerClass(minimum: ScanMinimum, problem: ScanProblem): number {
 }
 
 function fits(minimum: ScanMinimum, problem: ScanProblem): boolean {
-  return minimum.residual <= FLOOR_MARGIN * minimum.floor || misfitPerClass(minimum, problem) <= HARMLESS_MISFIT;
+  // Without noise, a floor that hides a hundredth of the gradient belongs to a scalar too large to be told.
+  const withinFloor = minimum.residual <= FLOOR_MARGIN * minimum.floor;
+  const telling = minimum.residual <= 10 * PLAUSIBLE_RESIDUAL || hasNoise(problem);
+  return (
+    (withinFloor && telling) ||
+    (minimum.residual <= HARMLESS_RESIDUAL && misfitPerClass(minimum, problem) <= HARMLESS_MISFIT)
+  );
+}
+
+/** True when noise was added, beyond the rounding of the dump's numbers. */
+function hasNoise({ noise, u, forwardError }: ScanProblem): boolean {
+  return noise > 1e3 * forwardError * norm(u) || noise * Math.sqrt(u.length) > 1e-2 * norm(u);
+}
+
+function isPlausible(minimum: ScanMinimum, problem: ScanProblem): boolean {
+  return minimum.residual <= PLAUSIBLE_RESIDUAL && misfitPerClass(minimum, problem) <= PLAUSIBLE_MISFIT;
 }
 
 /** Posterior odds of two scores that are -2 log likelihoods. */
@@ -248,7 +272,9 @@ function denseInClosedForm(factors: HeadFactors, scalar: number, best: ScanMinim
       ? 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
       : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
   });
-  return { ...sample, label: denseLabel(y) };
+  const oneHot = fitLabel(y, { m: 1, smoothed: false });
+  const isHard = y.every((value, i) => Math.abs(value - oneHot.probabilities[i]!) <= tolerance);
+  return { ...sample, label: isHard ? oneHot : denseLabel(y) };
 }
 
 function isSimplex(y: Float64Array, tolerance: number): boolean {
@@ -270,9 +296,8 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   }
   const distinct = minima.find(({ scalar }) => Math.abs(scalar - best.scalar) > 1e-2 * Math.abs(best.scalar));
   const confidence = oddsConfidence(best.score, distinct?.score);
-  const misfit = misfitPerClass(best, problem);
   const fit = fits(best, problem);
-  const status = fit && confidence >= SURE ? 'recovered' : fit || misfit <= PLAUSIBLE_MISFIT ? 'ambiguous' : 'not-identifiable';
+  const status = fit && confidence >= SURE ? 'recovered' : fit || isPlausible(best, problem) ? 'ambiguous' : 'not-identifiable';
   return finish(factors, best, { method: 'scalar-scan', status, confidence: fit ? confidence : 0, reason: scanReason(status, fit) });
 }
 
@@ -343,8 +368,11 @@ function recoverSigmoid(factors: HeadFactors): RecoveredSample {
   const score = (residual: number): number => classes * Math.log(residual / classes + floor);
   const confidence = oddsConfidence(score(best.residual), second && score(second.residual));
   const perClass = Math.sqrt((best.residual * best.classFactor ** 2 * size) / classes) / Math.abs(best.scalar);
-  const fit = best.residual <= FLOOR_MARGIN * classes * floor || perClass < HARMLESS_MISFIT;
-  const status = fit && confidence >= SURE ? 'recovered' : fit || perClass < PLAUSIBLE_MISFIT ? 'ambiguous' : 'not-identifiable';
+  const fit =
+    best.residual <= FLOOR_MARGIN * classes * floor ||
+    (best.residual <= HARMLESS_RESIDUAL && perClass < HARMLESS_MISFIT);
+  const plausible = best.residual <= PLAUSIBLE_RESIDUAL && perClass < PLAUSIBLE_MISFIT;
+  const status = fit && confidence >= SURE ? 'recovered' : fit || plausible ? 'ambiguous' : 'not-identifiable';
   return {
     status,
     method,

@@ -1,0 +1,137 @@
+import type { Finding, LabelCountReport, SampleReport, Severity } from '../protocol/report.js';
+import { SEVERITIES } from '../protocol/report.js';
+import type { TensorFile } from '../formats/tensor-file.js';
+import type { NoiseSweep } from './noise-sweep.js';
+
+/** What the audit found, as risks with evidence and with what would stop each. */
+
+export interface FindingFacts {
+  readonly files: readonly TensorFile[];
+  readonly samples: readonly SampleReport[];
+  readonly labelCounts: LabelCountReport | null;
+  readonly batchSize: number | null;
+  readonly className: (index: number) => string;
+  readonly sweep: NoiseSweep | undefined;
+}
+
+/** Findings, worst first. */
+export function findingsOf(facts: FindingFacts): Finding[] {
+  const findings = [
+    ...pickleFindings(facts.files),
+    ...facts.samples.flatMap((sample) => sampleFindings(sample, facts)),
+    ...countFindings(facts),
+  ];
+  return findings.sort((one, other) => rank(one.severity) - rank(other.severity));
+}
+
+function rank(severity: Severity): number {
+  return SEVERITIES.indexOf(severity);
+}
+
+/** True when any finding is at least as severe as the threshold. */
+export function reaches(findings: readonly Finding[], threshold: Severity): boolean {
+  return findings.some(({ severity }) => rank(severity) <= rank(threshold));
+}
+
+function pickleFindings(files: readonly TensorFile[]): Finding[] {
+  return files.flatMap((file): Finding[] => {
+    const named = (risk: string): string[] => [
+      ...new Set(file.foreignGlobals.filter((global) => global.risk === risk).map(({ module, name }) => `${module}.${name}`)),
+    ];
+    const dangerous = named('dangerous');
+    if (dangerous.length > 0) {
+      return [
+        {
+          id: 'pickle-runs-code',
+          severity: 'critical',
+          title: 'A file would run code when loaded',
+          evidence: `${file.path} would run ${dangerous.join(', ')} when loaded with torch.load.`,
+          mitigation: 'Do not load it in Python. Find out where it came from, and ask for safetensors, which cannot hold code.',
+        },
+      ];
+    }
+    const unknown = named('unknown');
+    return unknown.length > 0
+      ? [
+          {
+            id: 'pickle-unknown-code',
+            severity: 'medium',
+            title: 'A file would import unfamiliar code when loaded',
+            evidence: `${file.path} would import ${unknown.slice(0, 8).join(', ')}.`,
+            mitigation: 'Load it with weights_only=True only, or convert it to safetensors.',
+          },
+        ]
+      : [];
+  });
+}
+
+function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
+  if (sample.status === 'not-identifiable') {
+    return [];
+  }
+  const certain = sample.status === 'recovered';
+  const top = sample.label.classes.slice(0, 3).map(({ index, weight }) => `${facts.className(index)} (${(100 * weight).toFixed(1)} %)`);
+  const findings: Finding[] = [
+    {
+      id: 'label-recovered',
+      severity: certain ? 'high' : 'medium',
+      title: certain ? 'The label can be computed from this gradient' : 'The label can be narrowed down from this gradient',
+      evidence: `${top.join(' + ') || 'a dense soft label'}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}, confidence ${sample.confidence.toFixed(3)}.`,
+      mitigation: stopAdvice(facts.sweep),
+    },
+    {
+      id: 'feature-recovered',
+      severity: certain ? 'high' : 'medium',
+      title: 'The last-layer feature can be computed from this gradient',
+      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
+      mitigation: 'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
+    },
+  ];
+  if (certain && sample.label.smoothing > 0) {
+    findings.push({
+      id: 'smoothing-hides-nothing',
+      severity: 'medium',
+      title: 'Label smoothing does not protect this label',
+      evidence: `epsilon = ${sample.label.smoothing.toPrecision(5)} was computed along with the label.`,
+      mitigation: 'Treat label smoothing as regularisation only.',
+    });
+  }
+  if (certain && sample.label.classes.length > 1 && sample.label.kind.startsWith('mixup')) {
+    findings.push({
+      id: 'mixup-hides-nothing',
+      severity: 'medium',
+      title: 'Mixing samples does not protect this label',
+      evidence: `Both classes and their weights were computed: ${top.join(' + ')}.`,
+      mitigation: 'Treat mixup and CutMix as regularisation only.',
+    });
+  }
+  return findings;
+}
+
+function stopAdvice(sweep: NoiseSweep | undefined): string {
+  const always = 'Never share the gradient of one sample: sum over many samples (or use secure aggregation) before anything leaves the machine.';
+  if (!sweep) {
+    return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+  }
+  if (sweep.stopsAt === null || sweep.standardDeviation === null) {
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square left the label readable.`;
+  }
+  return `${always} Tried on this gradient: Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) hid the label; less did not. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+}
+
+function countFindings({ labelCounts, batchSize, className }: FindingFacts): Finding[] {
+  if (!labelCounts) {
+    return [];
+  }
+  const known = labelCounts.agreed.flatMap((count, index) => (count ? [`${className(index)} x ${count}`] : []));
+  const open = labelCounts.agreed.filter((count) => count === null).length;
+  return [
+    {
+      id: 'label-counts-recovered',
+      severity: open === 0 ? 'high' : 'medium',
+      title: 'How often each class occurs in the batch can be computed',
+      evidence: `${known.slice(0, 12).join(', ')}${known.length > 12 ? ', ...' : ''} in a batch of ${batchSize ?? 'unknown size'}; the estimators disagree on ${open} classes.`,
+      mitigation: 'Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample\'s gradient and add noise.',
+    },
+  ];
+}

@@ -1,0 +1,109 @@
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { UnusableInputError } from '../protocol/errors.js';
+import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
+
+/** Which files an audit reads, from what the user gave. */
+
+export interface AuditPaths {
+  readonly checkpoint: string;
+  readonly gradients: string;
+}
+
+/**
+ * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it.
+ *
+ * @throws UnusableInputError when either is missing or there are several
+ */
+export function pathsInFolder(folder: string): AuditPaths {
+  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: folder,
+      found: existsSync(folder) ? 'a file' : 'no such folder',
+      expected: 'a folder that holds checkpoint.* and gradient.*',
+      advice: 'Give such a folder, or the two files with --checkpoint and --gradients.',
+    });
+  }
+  const names = readdirSync(folder);
+  return {
+    checkpoint: oneOf(folder, names, /^checkpoint\.(.+)$/),
+    gradients: oneOf(folder, names, /^gradients?\.(.+)$/),
+  };
+}
+
+function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {
+  const endings = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
+  const found = names.filter((name) => pattern.test(name) && endings.some((ending) => name.endsWith(ending)));
+  const [only] = found;
+  if (only === undefined || found.length > 1) {
+    throw new UnusableInputError({
+      code: only === undefined ? 'missing-file' : 'ambiguous-match',
+      file: folder,
+      found: only === undefined ? 'no such file' : found.join(', '),
+      expected: `one file ${pattern.source.includes('checkpoint') ? 'checkpoint' : 'gradient'}${endings.join(' or ')}`,
+      advice: 'Give the two files with --checkpoint and --gradients.',
+    });
+  }
+  return join(folder, only);
+}
+
+/** @throws UnusableInputError when both paths lead to one file */
+export function refuseSameFile({ checkpoint, gradients }: AuditPaths): void {
+  if (existsSync(checkpoint) && existsSync(gradients) && realpathSync(checkpoint) === realpathSync(gradients)) {
+    throw sameFile(gradients);
+  }
+}
+
+/** The error for a gradient file that is the checkpoint. */
+export function sameFile(path: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'same-file',
+    file: path,
+    found: 'the same tensors as the checkpoint',
+    expected: 'a captured gradient',
+    advice: 'Choose the file with the gradient: weights are not gradients.',
+  });
+}
+
+const MAX_CLASS_FILE_BYTES = 4 * 2 ** 20;
+
+/**
+ * Class names from `classes.txt` (one a line), `classes.json` or `class_names.json` (a list, or a map from
+ * index to name) beside the gradient or the checkpoint; undefined when there are none that fit.
+ */
+export function findClassNames(paths: AuditPaths, classes: number): string[] | undefined {
+  const folders = [...new Set([dirname(paths.gradients), dirname(paths.checkpoint)])];
+  for (const path of folders.flatMap((folder) => CLASS_FILES.map((name) => join(folder, name)))) {
+    if (existsSync(path) && statSync(path).size <= MAX_CLASS_FILE_BYTES) {
+      const names = parseClassNames(basename(path), readFileSync(path, 'utf8'));
+      if (names?.length === classes) {
+        return names;
+      }
+    }
+  }
+  return undefined;
+}
+
+const CLASS_FILES = ['classes.txt', 'classes.json', 'class_names.json', 'labels.txt'];
+
+function parseClassNames(name: string, text: string): string[] | undefined {
+  if (!name.endsWith('.json')) {
+    return text.split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (Array.isArray(value)) {
+      return value.map(String);
+    }
+    if (typeof value === 'object' && value !== null) {
+      const map = value as Record<string, unknown>;
+      return Object.keys(map).every((key) => /^\d+$/.test(key))
+        ? Object.keys(map).sort((one, other) => Number(one) - Number(other)).map((key) => String(map[key]))
+        : undefined;
+    }
+  } catch {
+    // Names are a convenience: a broken list is the same as none.
+  }
+  return undefined;
+}

@@ -1,0 +1,54 @@
+import { shapeOfGradient, type HeadGradient } from '../recovery/head-gradient.js';
+import { generator } from '../recovery/paper-method.js';
+import { type RecoveredSample, recoverSingle } from '../recovery/single-sample.js';
+
+/** How much noise would have hidden the label: the audit's own recovery, run on noised copies of the gradient. */
+export interface NoiseSweep {
+  /** Smallest tried noise, as a share of the gradient's root mean square, at which the label was no longer told; null when none sufficed. */
+  readonly stopsAt: number | null;
+  /** The same as a standard deviation in the gradient's units. */
+  readonly standardDeviation: number | null;
+  readonly tried: readonly number[];
+}
+
+const LEVELS = [0.01, 0.03, 0.1, 0.3, 1, 3];
+const DRAWS = 3;
+/** Larger heads are left out so that an answer stays a matter of milliseconds. */
+const MOST_ENTRIES = 200_000;
+
+/** Undefined for heads too large to try within an audit. */
+export function sweepNoise(head: HeadGradient, sample: RecoveredSample): NoiseSweep | undefined {
+  const { data } = head.weightGradient;
+  if (data.length > MOST_ENTRIES) {
+    return undefined;
+  }
+  const rms = Math.sqrt(data.reduce((sum, value) => sum + value * value, 0) / data.length);
+  const random = generator(7);
+  for (const level of LEVELS) {
+    let told = 0;
+    for (let draw = 0; draw < DRAWS; draw++) {
+      told += stillTold(noised(head, level * rms, random), sample) ? 1 : 0;
+    }
+    if (told * 2 < DRAWS) {
+      return { stopsAt: level, standardDeviation: level * rms, tried: LEVELS };
+    }
+  }
+  return { stopsAt: null, standardDeviation: null, tried: LEVELS };
+}
+
+function noised(head: HeadGradient, deviation: number, random: () => number): HeadGradient {
+  const add = (value: number): number =>
+    value + deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  return {
+    ...head,
+    weightGradient: { ...head.weightGradient, data: head.weightGradient.data.map(add) },
+    biasGradient: head.biasGradient?.map(add),
+  };
+}
+
+/** Told means that the class an attacker would name is the right one and the method vouches for it. */
+function stillTold(head: HeadGradient, sample: RecoveredSample): boolean {
+  const shape = shapeOfGradient(head);
+  const again = recoverSingle(head, shape.nature === 'batch' ? { ...shape, nature: 'single-noisy' } : shape);
+  return again.status === 'recovered' && again.label.classes[0]?.index === sample.label.classes[0]?.index;
+}

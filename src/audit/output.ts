@@ -1,0 +1,67 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { AuditRequest } from '../protocol/audit-request.js';
+import type { Report } from '../protocol/report.js';
+import { encodeNpy } from '../formats/write-npy.js';
+
+/** The report's folder. Files that GradLeak did not write are never replaced without `--force`. */
+
+export const REPORT_FILE = 'report.json';
+export const FEATURES_FILE = 'features.npy';
+
+/** @throws UnusableInputError when the folder cannot be made or holds somebody else's files */
+export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): void {
+  if (out === undefined) {
+    return;
+  }
+  try {
+    mkdirSync(out, { recursive: true });
+  } catch (error) {
+    throw new UnusableInputError({
+      code: 'unreadable-file',
+      file: out,
+      found: `a folder that cannot be made (${messageOf(error)})`,
+      expected: 'a folder to write to',
+      advice: 'Choose another with --out.',
+    });
+  }
+  if (force === true || isOurs(out)) {
+    return;
+  }
+  const taken = [REPORT_FILE, FEATURES_FILE].find((name) => existsSync(join(out, name)));
+  if (taken !== undefined) {
+    throw new UnusableInputError({
+      code: 'would-overwrite',
+      file: join(out, taken),
+      found: 'a file that GradLeak did not write',
+      expected: 'an empty folder or an earlier report',
+      advice: 'Choose another folder with --out, or replace it with --force.',
+    });
+  }
+}
+
+function isOurs(out: string): boolean {
+  try {
+    const value: unknown = JSON.parse(readFileSync(join(out, REPORT_FILE), 'utf8'));
+    const tool: unknown = typeof value === 'object' && value !== null && 'tool' in value ? value.tool : undefined;
+    return typeof tool === 'object' && tool !== null && 'name' in tool && tool.name === 'gradleak';
+  } catch {
+    return false;
+  }
+}
+
+/** Writes the features first: a report on disk always finds what it refers to. */
+export function writeResults(out: string, report: Report, features: readonly Float64Array[]): void {
+  if (features.length > 0) {
+    replace(join(out, FEATURES_FILE), encodeNpy(features));
+  }
+  replace(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
+}
+
+/** A crash in the middle must not leave half a file under the real name. */
+function replace(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, content);
+  renameSync(temporary, path);
+}

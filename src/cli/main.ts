@@ -1,0 +1,216 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { AuditRequest } from '../protocol/audit-request.js';
+import { SEVERITIES, type Severity } from '../protocol/report.js';
+import { reaches } from '../audit/findings.js';
+import { pathsInFolder } from '../audit/inputs.js';
+import { mismatchError, runAudit } from '../audit/run-audit.js';
+import { TOOL_VERSION } from '../audit/version.js';
+import { openTensorFile } from '../formats/open.js';
+import { renderHtml } from './render-html.js';
+import { renderListing, renderReport } from './render-text.js';
+
+/** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
+
+const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
+
+  gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
+  gradleak audit --checkpoint C --gradients G [options]
+  gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
+
+Options of audit
+  --head NAME          the classifier head's weight or layer, when it is not found by itself
+  --layout kxd|dxk     classes x features as in PyTorch, or features x classes as in Keras and Flax
+  --method auto|paper  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
+  --truth FILE         JSON with "labels" and "feature": adds errors to the report, never influences it
+  --out DIR            write report.json and features.npy (never replaces files of others without --force)
+  --html               with --out: also write report.html, the results panel as one file
+  --format text|json   what to print (default text)
+  --fail-on SEVERITY   exit 1 when a finding is critical, high, medium or low, or worse
+  --force              replace files in DIR
+
+  --help, --version
+
+Exit codes: 0 done, 1 a finding at or above --fail-on, 2 unusable input, 3 our fault, 130 cancelled
+`;
+
+const EXIT = { done: 0, finding: 1, unusable: 2, fault: 3, cancelled: 130 } as const;
+
+/** What a run of the command needs of its surroundings; tests give their own. */
+export interface CliSurroundings {
+  readonly print: (text: string) => void;
+  readonly printError: (text: string) => void;
+  /** True once the user has asked to stop. */
+  readonly cancelled: () => boolean;
+  /** Columns of the terminal, undefined when the output is not one. */
+  readonly columns: number | undefined;
+}
+
+/** Runs the command; never throws. Returns the exit code. */
+export async function runCli(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  try {
+    return await dispatch(args, surroundings);
+  } catch (error) {
+    if (error instanceof CancelledError) {
+      surroundings.printError('Cancelled.\n');
+      return EXIT.cancelled;
+    }
+    if (error instanceof UnusableInputError) {
+      surroundings.printError(`gradleak: ${error.message}\n`);
+      return EXIT.unusable;
+    }
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    surroundings.printError(`gradleak: this is a defect of GradLeak, please report it.\n${detail}\n`);
+    return EXIT.fault;
+  }
+}
+
+async function dispatch(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  const [command, ...rest] = args;
+  if (command === '--version' || command === '-v') {
+    surroundings.print(`${TOOL_VERSION}\n`);
+    return EXIT.done;
+  }
+  if (command === undefined || command === '--help' || command === '-h' || command === 'help' || rest.includes('--help')) {
+    surroundings.print(HELP);
+    return command === undefined ? EXIT.unusable : EXIT.done;
+  }
+  switch (command) {
+    case 'audit':
+      return audit(rest, surroundings);
+    case 'inspect':
+      return inspect(rest, surroundings);
+    default:
+      throw badArguments(`the command "${command}"`, 'audit or inspect');
+  }
+}
+
+async function audit(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  const { values, positionals } = parse(args, {
+    checkpoint: { type: 'string' },
+    gradients: { type: 'string' },
+    head: { type: 'string' },
+    layout: { type: 'string' },
+    method: { type: 'string', default: 'auto' },
+    truth: { type: 'string' },
+    out: { type: 'string' },
+    html: { type: 'boolean', default: false },
+    format: { type: 'string', default: 'text' },
+    'fail-on': { type: 'string' },
+    force: { type: 'boolean', default: false },
+  });
+  const text = (name: string): string | undefined => {
+    const value = values[name];
+    return typeof value === 'string' ? value : undefined;
+  };
+  const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
+  const failOn: Severity | undefined = oneOf('--fail-on', text('fail-on'), SEVERITIES);
+  const layout = oneOf('--layout', text('layout'), ['kxd', 'dxk']);
+  const head = text('head');
+  const truth = text('truth');
+  const out = text('out');
+  if (values.html === true && out === undefined) {
+    throw badArguments('--html without --out', 'a folder to write report.html to');
+  }
+  const request: AuditRequest = {
+    ...auditPaths(text('checkpoint'), text('gradients'), positionals),
+    method: oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto',
+    force: values.force === true,
+    ...(head === undefined ? {} : { head }),
+    ...(layout === undefined ? {} : { layout }),
+    ...(truth === undefined ? {} : { truth }),
+    ...(out === undefined ? {} : { out }),
+  };
+  const { report } = await runAudit(request, {
+    progress() {},
+    async pause() {
+      await new Promise<void>((resolve) => {
+        setImmediate(resolve);
+      });
+      if (surroundings.cancelled()) {
+        throw new CancelledError();
+      }
+    },
+  });
+  if (values.html === true && out !== undefined) {
+    writeFileSync(join(out, 'report.html'), renderHtml(report));
+  }
+  surroundings.print(format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns));
+  const mismatch = mismatchError(report);
+  if (mismatch) {
+    throw mismatch;
+  }
+  return failOn !== undefined && reaches(report.findings, failOn) ? EXIT.finding : EXIT.done;
+}
+
+function auditPaths(
+  checkpoint: string | undefined,
+  gradients: string | undefined,
+  positionals: readonly string[],
+): { checkpoint: string; gradients: string } {
+  const [folder] = positionals;
+  if (folder !== undefined && positionals.length === 1 && checkpoint === undefined && gradients === undefined) {
+    return pathsInFolder(folder);
+  }
+  if (checkpoint !== undefined && gradients !== undefined && folder === undefined) {
+    return { checkpoint, gradients };
+  }
+  throw badArguments(
+    positionals.length > 1 ? `${positionals.length} folders` : 'not both files',
+    'one folder, or --checkpoint C and --gradients G',
+  );
+}
+
+async function inspect(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  const { values, positionals } = parse(args, { format: { type: 'string', default: 'text' } });
+  const [path] = positionals;
+  if (path === undefined || positionals.length > 1) {
+    throw badArguments(`${positionals.length} files`, 'one file to inspect');
+  }
+  const format = oneOf('--format', typeof values.format === 'string' ? values.format : undefined, ['text', 'json']);
+  const file = openTensorFile(path);
+  try {
+    const { entries, foreignGlobals, notes } = file;
+    surroundings.print(
+      format === 'json'
+        ? `${JSON.stringify({ path, format: file.format, tensors: entries, foreignGlobals, notes }, undefined, 1)}\n`
+        : renderListing(file),
+    );
+  } finally {
+    file.close();
+  }
+  return EXIT.done;
+}
+
+type Options = Record<string, { type: 'string' | 'boolean'; default?: string | boolean }>;
+
+function parse(
+  args: readonly string[],
+  options: Options,
+): { values: Record<string, unknown>; positionals: string[] } {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw badArguments(messageOf(error).split('\n')[0] ?? '', 'the options that "gradleak --help" lists');
+  }
+}
+
+function oneOf<T extends string>(option: string, value: string | undefined, allowed: readonly T[]): T | undefined {
+  const match = allowed.find((candidate) => candidate === value);
+  if (value !== undefined && match === undefined) {
+    throw badArguments(`${option} ${value}`, allowed.join(', '));
+  }
+  return match;
+}
+
+function badArguments(found: string, expected: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'bad-arguments',
+    file: 'command line',
+    found,
+    expected,
+    advice: 'See "gradleak --help".',
+  });
+}

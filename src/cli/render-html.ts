@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Report } from '../protocol/report.js';
+
+/**
+ * The results panel as one self-contained page: the webview's own bundle with the report inside. No network,
+ * and a content security policy that says so.
+ */
+export function renderHtml(report: Report): string {
+  const bundle = (name: string): string => readFileSync(join(__dirname, 'webview', name), 'utf8');
+  // "</script" and "<!--" inside a script element would end it or change how it is parsed.
+  const embed = (text: string): string => text.replace(/<\/(script|style)/gi, '<\\/$1').replace(/<!--/g, '<\\!--');
+  const data = JSON.stringify(report).replace(/</g, '\\u003c');
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>GradLeak report</title>
+<style>${embed(bundle('page-theme.css'))}</style>
+<style>${embed(bundle('panel.css'))}</style>
+</head>
+<body class="gradleak-page">
+<main id="root"></main>
+<script type="application/json" id="gradleak-report">${data}</script>
+<script>${embed(bundle('panel.js'))}</script>
+</body>
+</html>
+`;
+}

@@ -1,0 +1,143 @@
+import type { CheckStatus, LabelCountReport, Report, SampleReport } from '../protocol/report.js';
+import type { TensorFile } from '../formats/tensor-file.js';
+
+/** The report and the listing for a terminal. */
+
+const DEFAULT_COLUMNS = 100;
+const BAR_CELLS = 30;
+const SHOWN_CLASSES = 8;
+const MARKS: Record<CheckStatus, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' };
+
+/** @param columns width to fill; 100 when the output is not a terminal */
+export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string {
+  const width = Math.max(Math.min(columns, 140), 60);
+  const { head, inputs, batch, samples, labelCounts, findings, timings, truth } = report;
+  const lines = [
+    ...wrap(report.verdict.sentence, width),
+    '',
+    `checkpoint  ${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`,
+    `gradients   ${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`,
+    `head        ${head.weight}: ${head.classes} classes x ${head.features} features, ${biasText(head)}, ${head.activation}`,
+    '',
+    'Consistency',
+    ...report.consistency.flatMap(({ status, detail }) => indent(`  ${MARKS[status]}  `, detail, width)),
+    '',
+    ...indent('Batch       ', `${batch.size ?? `at least ${batch.lowerBound}`}. ${batch.evidence}`, width),
+    ...samples.flatMap((sample, index) => sampleLines(sample, index, report, width)),
+    ...(labelCounts ? countLines(labelCounts, report, width) : []),
+    '',
+    findings.length > 0 ? 'Findings' : 'No findings.',
+    ...findings.flatMap(({ severity, title, evidence, mitigation }) => [
+      ...indent(`  ${severity.padEnd(8)}  `, title, width),
+      ...indent('            ', evidence, width),
+      ...indent('            -> ', mitigation, width),
+    ]),
+    ...(truth ? truthLines(truth) : []),
+    '',
+    `read ${timings.readMs.toFixed(1)} ms, recovered in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(1)} ms`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function biasText({ bias, biasGradient }: Report['head']): string {
+  return bias === null ? 'no bias' : biasGradient ? 'with bias' : 'with bias, but no gradient of it';
+}
+
+function sampleLines(sample: SampleReport, index: number, report: Report, width: number): string[] {
+  const { label, featureStatistics: feature } = sample;
+  const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
+  const order = [...label.probabilities.keys()].sort(
+    (one, other) => (label.probabilities[other] ?? 0) - (label.probabilities[one] ?? 0),
+  );
+  const shown = order.slice(0, Math.min(SHOWN_CLASSES, order.length));
+  const rest = order.slice(shown.length).reduce((sum, at) => sum + (label.probabilities[at] ?? 0), 0);
+  const nameWidth = Math.max(...shown.map((at) => name(at).length), 8);
+  return [
+    '',
+    `Sample ${index + 1}    ${sample.status}, ${label.kind} label${label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(5)}` : ''}`,
+    ...indent('            ', sample.reason, width),
+    ...shown.map((at) => barLine(name(at).padEnd(nameWidth), label.probabilities[at] ?? 0)),
+    ...(order.length > shown.length ? [barLine(`${order.length - shown.length} others`.padEnd(nameWidth), rest)] : []),
+    `  feature   ${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
+    `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)}), confidence ${sample.confidence.toFixed(3)}`,
+  ];
+}
+
+function barLine(name: string, share: number): string {
+  const cells = Math.round(Math.min(Math.max(share, 0), 1) * BAR_CELLS);
+  return `  ${name}  ${'█'.repeat(cells)}${'·'.repeat(BAR_CELLS - cells)}  ${(100 * share).toFixed(3).padStart(7)} %`;
+}
+
+function countLines(counts: LabelCountReport, report: Report, width: number): string[] {
+  const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
+  const agreed = counts.agreed.flatMap((count, at) => (count ? [`${name(at)} x ${count}`] : []));
+  const open = counts.agreed.filter((count) => count === null).length;
+  return [
+    '',
+    ...indent('Labels      ', `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${open} classes` : ''}`, width),
+    ...counts.estimators.flatMap(({ name: estimator, counts: own, assumption }) => {
+      const same = own.filter((count, at) => count === counts.agreed[at]).length;
+      return indent(`  ${estimator.padEnd(14)}  `, `agrees on ${same} of ${own.length} classes; assumes ${assumption}`, width);
+    }),
+  ];
+}
+
+function truthLines(truth: NonNullable<Report['truth']>): string[] {
+  const number = (value: number | null): string => (value === null ? 'not comparable' : value.toExponential(1));
+  return [
+    '',
+    `Against ${truth.path}`,
+    ...truth.samples.map(
+      (sample, index) =>
+        `  sample ${index + 1}  label error ${number(sample.labelMaxError)}, feature error ${number(sample.featureRelativeError)}`,
+    ),
+    ...(truth.countErrors === null ? [] : [`  wrong counts ${truth.countErrors}`]),
+  ];
+}
+
+function indent(prefix: string, text: string, width: number): string[] {
+  return wrap(text, width - prefix.length).map((line, index) => (index === 0 ? prefix : ' '.repeat(prefix.length)) + line);
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}
+
+const MOST_LISTED = 2000;
+
+/** What a file holds, without reading its data. */
+export function renderListing(file: TensorFile): string {
+  const { entries } = file;
+  const shown = entries.slice(0, MOST_LISTED);
+  const nameWidth = Math.min(Math.max(...shown.map(({ name }) => name.length), 4), 70);
+  const total = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+  const risks = file.foreignGlobals.map(({ module, name, called, risk }) => {
+    const what = `${module}.${name}`;
+    if (risk === 'class') {
+      return `  holds an object of class ${what}, read as an inert stub`;
+    }
+    return `  ${risk === 'dangerous' ? 'DANGER: ' : ''}this file would ${called ? 'run' : 'import'} ${what} when loaded with torch.load`;
+  });
+  const lines = [
+    `${file.path}: ${file.format}, ${entries.length} tensors, ${total} bytes`,
+    ...risks,
+    ...file.notes.map((note) => `  ${note}`),
+    '',
+    ...shown.map(
+      ({ name, shape, dtype, bytes, role }) =>
+        `${name.padEnd(nameWidth)}  [${shape.join(', ')}]  ${dtype}  ${bytes} bytes${role === 'buffer' ? '  buffer' : ''}`,
+    ),
+    ...(entries.length > shown.length ? [`... and ${entries.length - shown.length} more (--format json lists all)`] : []),
+  ];
+  return `${lines.join('\n')}\n`;
+}

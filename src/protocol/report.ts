@@ -1,0 +1,173 @@
+/**
+ * The audit report, schema version 1. `media/report.schema.json` is generated from these types.
+ *
+ * Within a version, fields may be added and none is removed or changes its meaning.
+ */
+
+/** Shares, probabilities and confidences are 0 to 1; times are milliseconds; class indices start at 0. */
+export interface Report {
+  schemaVersion: 1;
+  tool: { name: 'gradleak'; version: string };
+  /** What the audit found, in one sentence. */
+  verdict: Verdict;
+  inputs: { checkpoint: InputFile; gradients: InputFile };
+  head: HeadDescription;
+  consistency: ConsistencyCheck[];
+  batch: BatchDescription;
+  /** One entry per recovered sample; empty for a batch whose samples were only counted. */
+  samples: SampleReport[];
+  labelCounts: LabelCountReport | null;
+  /** Names of the classes, when the user has a list of them. */
+  classNames?: string[];
+  findings: Finding[];
+  timings: Timings;
+  /** Errors against a truth file; the truth never influences a result. */
+  truth?: TruthComparison;
+}
+
+export interface Verdict {
+  /** `leaks`: something was recovered; `counts`: only how often classes occur; `none`: nothing; `mismatch`: the files do not belong together. */
+  outcome: 'leaks' | 'counts' | 'none' | 'mismatch';
+  sentence: string;
+}
+
+export interface InputFile {
+  path: string;
+  /** Container format, such as `torch-zip` or `safetensors`. */
+  format: string;
+  /** Number of tensors in the file. */
+  tensors: number;
+}
+
+export interface HeadDescription {
+  /** Name of the weight in the checkpoint. */
+  weight: string;
+  /** Name of the bias in the checkpoint, null for a head without one. */
+  bias: string | null;
+  /** K, number of classes. */
+  classes: number;
+  /** d, number of features. */
+  features: number;
+  /** `kxd` as PyTorch stores it, `dxk` as Keras and Flax do. */
+  layout: 'kxd' | 'dxk';
+  /** False when the dump holds no gradient for the bias. */
+  biasGradient: boolean;
+  activation: 'softmax' | 'sigmoid';
+}
+
+export type CheckStatus = 'pass' | 'warn' | 'fail';
+
+export interface ConsistencyCheck {
+  id: string;
+  status: CheckStatus;
+  /** One sentence. */
+  detail: string;
+}
+
+export interface BatchDescription {
+  /** Number of samples, null when it cannot be told. */
+  size: number | null;
+  lowerBound: number;
+  /** One sentence. */
+  evidence: string;
+}
+
+export type LabelKindName = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other';
+
+export interface SampleReport {
+  label: {
+    /** K numbers. They sum to 1 for softmax heads. */
+    probabilities: number[];
+    kind: LabelKindName;
+    /** Label smoothing's epsilon: each class gets epsilon / K. */
+    smoothing: number;
+    /** Classes that stand out, heaviest first, with their share of what smoothing leaves. */
+    classes: { index: number; weight: number }[];
+  };
+  /** A row of a `.npy` file in the report's folder (null when nothing was written). */
+  feature: { file: string | null; row: number };
+  featureStatistics: FeatureStatistics;
+  /** The paper's lambda: feature = lambda times the gradient row of the largest |row sum|. */
+  scalar: number;
+  /** Scale-free misfit rho of the label (science: head.md); 0 is perfect. */
+  residual: number;
+  /** What noise and rounding alone would leave of rho. */
+  residualFloor: number;
+  /** 0 to 1, this solution against the second best distinct one. */
+  confidence: number;
+  method: string;
+  status: 'recovered' | 'ambiguous' | 'not-identifiable';
+  /** One sentence on the status. */
+  reason: string;
+  /** The captured gradient is this many times the one the loss gives; 1 unless scaled. */
+  gradientScale: number;
+  landscape: LandscapeReport | null;
+}
+
+export interface FeatureStatistics {
+  length: number;
+  min: number;
+  max: number;
+  mean: number;
+  /** Euclidean norm. */
+  norm: number;
+  /** Share of entries that are exactly or nearly zero, as after ReLU. */
+  zeroShare: number;
+  /** The feature averaged down to at most 512 numbers, for display. */
+  preview: number[];
+}
+
+/** Loss over lambda around and far from the solution; all arrays have one length, lambda ascends. */
+export interface LandscapeReport {
+  lambda: number[];
+  /** The residual rho of the chosen label family. */
+  residual: number[];
+  /** The paper's L_label. */
+  paperLoss: number[];
+  /** lambda of the solution. */
+  solution: number;
+}
+
+export interface LabelCountReport {
+  estimators: {
+    name: string;
+    assumption: string;
+    /** K whole numbers. */
+    counts: number[];
+    /** False for an estimator that only tells which classes occur. */
+    multiplicity: boolean;
+  }[];
+  /** Per class, the count on which a strict majority of the counting estimators agrees, else null. */
+  agreed: (number | null)[];
+}
+
+export type Severity = 'critical' | 'high' | 'medium' | 'low';
+
+export interface Finding {
+  id: string;
+  severity: Severity;
+  title: string;
+  evidence: string;
+  mitigation: string;
+}
+
+export interface Timings {
+  readMs: number;
+  recoverMs: number;
+  totalMs: number;
+}
+
+export interface TruthComparison {
+  path: string;
+  samples: {
+    /** Largest |recovered - true| over the classes. */
+    labelMaxError: number | null;
+    /** ||recovered - true|| / ||true||. */
+    featureRelativeError: number | null;
+  }[];
+  /** Classes whose agreed count differs from the truth. */
+  countErrors: number | null;
+}
+
+/** Severities from worst to mildest, for comparing. */
+export const SEVERITIES: readonly Severity[] = ['critical', 'high', 'medium', 'low'];

@@ -18,7 +18,11 @@ export function checkFileSafety(files: readonly TensorFile[]): ConsistencyCheck 
   const [worst] = dangerous;
   if (worst) {
     const names = [...new Set(dangerous.map(({ global }) => `${global.module}.${global.name}`))].join(', ');
-    return check('file-safety', 'fail', `${worst.file.path} would run ${names} when loaded with torch.load; nothing of it was executed here.`);
+    return check(
+      'file-safety',
+      'fail',
+      `${worst.file.path} would run ${names} when loaded with torch.load; nothing of it was executed here.`,
+    );
   }
   const unknown = risky.filter(({ global }) => global.risk === 'unknown');
   if (unknown.length > 0) {
@@ -27,7 +31,11 @@ export function checkFileSafety(files: readonly TensorFile[]): ConsistencyCheck 
   }
   const classes = [...new Set(risky.map(({ global }) => `${global.module}.${global.name}`))];
   return classes.length > 0
-    ? check('file-safety', 'warn', `The file holds whole objects of ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ', ...' : ''}; torch.load would need weights_only=False for it, which runs code.`)
+    ? check(
+        'file-safety',
+        'warn',
+        `The file holds whole objects of ${classes.slice(0, 5).join(', ')}${classes.length > 5 ? ', ...' : ''}; torch.load would need weights_only=False for it, which runs code.`,
+      )
     : check('file-safety', 'pass', 'The files hold tensors only; loading them runs no code.');
 }
 
@@ -36,15 +44,27 @@ export function checkMatching(matching: Matching, gradients: TensorFile): Consis
   const total = gradients.entries.length;
   const matched = `${matching.pairs.length} of ${total} tensors match the checkpoint by ${matching.how === 'names' ? 'name and shape' : 'order and shape'}`;
   if (matching.alternatives.length > 0) {
-    return check('names-and-shapes', 'warn', `${matched}, but other parts of the checkpoint fit as well ("${matching.alternatives.join('", "')}"); the first was taken.`);
+    return check(
+      'names-and-shapes',
+      'warn',
+      `${matched}, but other parts of the checkpoint fit as well ("${matching.alternatives.join('", "')}"); the first was taken.`,
+    );
   }
   const uncertain = matching.pairs.filter(({ certain }) => !certain).length;
   if (uncertain > 0) {
-    return check('names-and-shapes', 'warn', `${matched}; ${uncertain} of them fit more than one parameter, so only the others were used.`);
+    return check(
+      'names-and-shapes',
+      'warn',
+      `${matched}; ${uncertain} of them fit more than one parameter, so only the others were used.`,
+    );
   }
   const left = matching.unmatched.length;
   return left > 0
-    ? check('names-and-shapes', 'warn', `${matched}; ${left} have no counterpart (${matching.unmatched[0]?.name ?? ''}${left > 1 ? ', ...' : ''}).`)
+    ? check(
+        'names-and-shapes',
+        'warn',
+        `${matched}; ${left} have no counterpart (${matching.unmatched[0]?.name ?? ''}${left > 1 ? ', ...' : ''}).`,
+      )
     : check('names-and-shapes', 'pass', `${matched}.`);
 }
 
@@ -56,7 +76,11 @@ const MOST_BYTES_TO_SCAN = 512 * 2 ** 20;
  *
  * @throws UnusableInputError when all gradients are zero
  */
-export function checkValues(matching: Matching, gradients: TensorFile, headNames: ReadonlySet<string>): ConsistencyCheck[] {
+export function checkValues(
+  matching: Matching,
+  gradients: TensorFile,
+  headNames: ReadonlySet<string>,
+): ConsistencyCheck[] {
   const entries = matching.pairs.map(({ gradient }) => gradient);
   const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
   const scanned = bytes <= MOST_BYTES_TO_SCAN ? entries : entries.filter(({ name }) => headNames.has(name));
@@ -76,7 +100,11 @@ export function checkValues(matching: Matching, gradients: TensorFile, headNames
   const partly = scanned.length < entries.length ? ' (head only: the file is large)' : '';
   return [
     broken.length > 0
-      ? check('finite', 'fail', `NaN or infinite values in ${listed(broken)}: mixed-precision overflow or a diverged step.`)
+      ? check(
+          'finite',
+          'fail',
+          `NaN or infinite values in ${listed(broken)}: mixed-precision overflow or a diverged step.`,
+        )
       : check('finite', 'pass', `All values are finite${partly}.`),
     zero.length > 0
       ? check('nonzero', 'warn', `No gradient in ${listed(zero)}: frozen, unused, or dead units.`)
@@ -96,7 +124,8 @@ export function requireUsable(path: string, name: string, data: Float64Array): v
       file: path,
       found: `NaN or infinite values in "${name}"`,
       expected: 'finite numbers in the head',
-      advice: 'Capture the gradient of a step that did not overflow (unscale it first when training in mixed precision).',
+      advice:
+        'Capture the gradient of a step that did not overflow (unscale it first when training in mixed precision).',
     });
   }
   if (data.every((value) => value === 0)) {
@@ -121,8 +150,16 @@ export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: 
   const allowed = Math.max(1e-5, 4 * shape.columnSumFloor);
   checks.push(
     sum <= allowed
-      ? check('softmax-sum', 'pass', `The head's gradient sums to zero over the classes (${sum.toExponential(1)} of its size), as softmax cross-entropy's does.`)
-      : check('softmax-sum', 'warn', `The head's gradient does not sum to zero over the classes (${sum.toExponential(1)} of its size): noise, pruning, or sigmoid outputs.`),
+      ? check(
+          'softmax-sum',
+          'pass',
+          `The head's gradient sums to zero over the classes (${sum.toExponential(1)} of its size), as softmax cross-entropy's does.`,
+        )
+      : check(
+          'softmax-sum',
+          'warn',
+          `The head's gradient does not sum to zero over the classes (${sum.toExponential(1)} of its size): noise, pruning, or sigmoid outputs.`,
+        ),
   );
   const { biasGradient } = head;
   if (biasGradient && norm(biasGradient) > 0) {
@@ -137,7 +174,11 @@ export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: 
       checks.push(
         biasMisfit <= 8
           ? check('bias-agrees', 'pass', 'Bias and weight gradient are of the same sample.')
-          : check('bias-agrees', 'warn', 'Bias and weight gradient do not fit one sample together; the bias gradient was not used.'),
+          : check(
+              'bias-agrees',
+              'warn',
+              'Bias and weight gradient do not fit one sample together; the bias gradient was not used.',
+            ),
       );
     }
   }
@@ -148,8 +189,16 @@ export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: 
 export function checkPrecision(head: HeadGradient, stored: number): ConsistencyCheck {
   const bits = (roundoff: number): number => Math.round(-Math.log2(roundoff));
   return head.roundoff > stored * 1.5
-    ? check('precision', 'warn', `The gradient's numbers carry only ${bits(head.roundoff)} significant bits although their type has ${bits(stored)}: it was computed or transmitted in lower precision.`)
-    : check('precision', head.roundoff > 2 ** -16 ? 'warn' : 'pass', `The gradient's numbers carry ${bits(head.roundoff)} significant bits.`);
+    ? check(
+        'precision',
+        'warn',
+        `The gradient's numbers carry only ${bits(head.roundoff)} significant bits although their type has ${bits(stored)}: it was computed or transmitted in lower precision.`,
+      )
+    : check(
+        'precision',
+        head.roundoff > 2 ** -16 ? 'warn' : 'pass',
+        `The gradient's numbers carry ${bits(head.roundoff)} significant bits.`,
+      );
 }
 
 /** What the rank says of the number of samples. */
@@ -159,6 +208,10 @@ export function checkRank(shape: GradientShape): ConsistencyCheck {
     return check('rank', 'pass', `The head's gradient has rank one (all but ${share}): it is of a single sample.`);
   }
   return shape.nature === 'single-noisy'
-    ? check('rank', 'warn', `The head's gradient has rank one plus independent noise (${share}): a single sample with noise added.`)
+    ? check(
+        'rank',
+        'warn',
+        `The head's gradient has rank one plus independent noise (${share}): a single sample with noise added.`,
+      )
     : check('rank', 'pass', `The head's gradient is not of rank one (${share} is left): it is of several samples.`);
 }

@@ -36,7 +36,9 @@ export function reaches(findings: readonly Finding[], threshold: Severity): bool
 function pickleFindings(files: readonly TensorFile[]): Finding[] {
   return files.flatMap((file): Finding[] => {
     const named = (risk: string): string[] => [
-      ...new Set(file.foreignGlobals.filter((global) => global.risk === risk).map(({ module, name }) => `${module}.${name}`)),
+      ...new Set(
+        file.foreignGlobals.filter((global) => global.risk === risk).map(({ module, name }) => `${module}.${name}`),
+      ),
     ];
     const dangerous = named('dangerous');
     if (dangerous.length > 0) {
@@ -46,7 +48,8 @@ function pickleFindings(files: readonly TensorFile[]): Finding[] {
           severity: 'critical',
           title: 'A file would run code when loaded',
           evidence: `${file.path} would run ${dangerous.join(', ')} when loaded with torch.load.`,
-          mitigation: 'Do not load it in Python. Find out where it came from, and ask for safetensors, which cannot hold code.',
+          mitigation:
+            'Do not load it in Python. Find out where it came from, and ask for safetensors, which cannot hold code.',
         },
       ];
     }
@@ -70,12 +73,17 @@ function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
     return [];
   }
   const certain = sample.status === 'recovered';
-  const top = sample.label.classes.slice(0, 3).map(({ index, weight }) => `${facts.className(index)} (${(100 * weight).toFixed(1)} %)`);
+  const several = sample.label.classes.length > 1;
+  const top = sample.label.classes
+    .slice(0, 3)
+    .map(({ index, weight }) => facts.className(index) + (several ? ` (${(100 * weight).toFixed(1)} %)` : ''));
   const findings: Finding[] = [
     {
       id: 'label-recovered',
       severity: certain ? 'high' : 'medium',
-      title: certain ? 'The label can be computed from this gradient' : 'The label can be narrowed down from this gradient',
+      title: certain
+        ? 'The label can be computed from this gradient'
+        : 'The label can be narrowed down from this gradient',
       evidence: `${top.join(' + ') || 'a dense soft label'}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}, confidence ${sample.confidence.toFixed(3)}.`,
       mitigation: stopAdvice(facts.sweep),
     },
@@ -84,7 +92,8 @@ function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
       severity: certain ? 'high' : 'medium',
       title: 'The last-layer feature can be computed from this gradient',
       evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
-      mitigation: 'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
+      mitigation:
+        'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
     },
   ];
   if (certain && sample.label.smoothing > 0) {
@@ -96,7 +105,7 @@ function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
       mitigation: 'Treat label smoothing as regularisation only.',
     });
   }
-  if (certain && sample.label.classes.length > 1 && sample.label.kind.startsWith('mixup')) {
+  if (certain && several && sample.label.kind.startsWith('mixup')) {
     findings.push({
       id: 'mixup-hides-nothing',
       severity: 'medium',
@@ -109,7 +118,8 @@ function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
 }
 
 function stopAdvice(sweep: NoiseSweep | undefined): string {
-  const always = 'Never share the gradient of one sample: sum over many samples (or use secure aggregation) before anything leaves the machine.';
+  const always =
+    'Never share the gradient of one sample: sum over many samples (or use secure aggregation) before anything leaves the machine.';
   if (!sweep) {
     return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
   }
@@ -131,7 +141,8 @@ function countFindings({ labelCounts, batchSize, className }: FindingFacts): Fin
       severity: open === 0 ? 'high' : 'medium',
       title: 'How often each class occurs in the batch can be computed',
       evidence: `${known.slice(0, 12).join(', ')}${known.length > 12 ? ', ...' : ''} in a batch of ${batchSize ?? 'unknown size'}; the estimators disagree on ${open} classes.`,
-      mitigation: 'Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample\'s gradient and add noise.',
+      mitigation:
+        "Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample's gradient and add noise.",
     },
   ];
 }

@@ -42,7 +42,10 @@ export function findHead(
   options: HeadOptions,
 ): HeadTensors {
   const matrices = matching.pairs.filter(({ parameter }) => parameter.shape.length === 2);
-  const chosen = options.head === undefined ? chooseHead(matrices, matching, gradients, options) : namedHead(options.head, matrices, gradients);
+  const chosen =
+    options.head === undefined
+      ? chooseHead(matrices, matching, gradients, options)
+      : namedHead(options.head, matrices, gradients);
   if (!chosen.certain) {
     throw new UnusableInputError({
       code: 'ambiguous-match',
@@ -61,7 +64,8 @@ export function findHead(
       file: checkpoint.path,
       found: `a head "${chosen.parameter.name}" with ${classes} class`,
       expected: 'at least 2 classes',
-      advice: 'One output leaves softmax nothing to tell apart: name the layer that classifies with --head, or its layout with --layout.',
+      advice:
+        'One output leaves softmax nothing to tell apart: name the layer that classifies with --head, or its layout with --layout.',
     });
   }
   const bias = biasOf(chosen.parameter, checkpoint.entries, classes);
@@ -77,7 +81,9 @@ export function findHead(
 
 function namedHead(name: string, matrices: readonly TensorPair[], gradients: TensorFile): TensorPair {
   const matches = matrices.filter(({ gradient, parameter }) =>
-    [gradient.name, parameter.name].some((own) => own === name || stem(own) === name || own.endsWith(`.${name}`) || stem(own).endsWith(`.${name}`)),
+    [gradient.name, parameter.name].some(
+      (own) => own === name || stem(own) === name || own.endsWith(`.${name}`) || stem(own).endsWith(`.${name}`),
+    ),
   );
   const [only] = matches;
   if (!only || matches.length > 1) {
@@ -167,7 +173,12 @@ function guessLayout(pair: TensorPair, matching: Matching): HeadLayout {
   return fitsCols && !fitsRows ? 'dxk' : 'kxd';
 }
 
-function layoutOf(pair: TensorPair, matching: Matching, given: HeadLayout | undefined, gradients: TensorFile): HeadLayout {
+function layoutOf(
+  pair: TensorPair,
+  matching: Matching,
+  given: HeadLayout | undefined,
+  gradients: TensorFile,
+): HeadLayout {
   const guess = given ?? guessLayout(pair, matching);
   if (given !== undefined || guess === 'dxk') {
     return guess;
@@ -177,7 +188,11 @@ function layoutOf(pair: TensorPair, matching: Matching, given: HeadLayout | unde
   const size = norm(matrix.data);
   const overRows = columnSumNorm(matrix);
   const overCols = columnSumNorm(transpose(matrix));
-  const hasBias = biasOf(pair.parameter, matching.pairs.map(({ parameter }) => parameter), pair.parameter.shape[0] ?? 0);
+  const hasBias = biasOf(
+    pair.parameter,
+    matching.pairs.map(({ parameter }) => parameter),
+    pair.parameter.shape[0] ?? 0,
+  );
   return !hasBias && overCols < SOFTMAX_SUM * size && overRows > 10 * overCols ? 'dxk' : 'kxd';
 }
 
@@ -190,8 +205,7 @@ export function toMatrix(entry: TensorEntry, data: Float64Array, layout: HeadLay
 
 /** The bias beside a weight: same layer name, one number per class; in a list, the next vector. */
 function biasOf(weight: TensorEntry, entries: readonly TensorEntry[], classes: number): TensorEntry | undefined {
-  const fits = (entry: TensorEntry | undefined): boolean =>
-    entry !== undefined && entry.shape.length === 1 && entry.shape[0] === classes;
+  const fits = (entry: TensorEntry | undefined): boolean => entry?.shape.length === 1 && entry.shape[0] === classes;
   if (weight.positional) {
     const next = entries[entries.indexOf(weight) + 1];
     return fits(next) ? next : undefined;

@@ -89,7 +89,10 @@ const CLASS_FILES = ['classes.txt', 'classes.json', 'class_names.json', 'labels.
 
 function parseClassNames(name: string, text: string): string[] | undefined {
   if (!name.endsWith('.json')) {
-    return text.split(/\r?\n/).map((line) => line.trim()).filter(Boolean);
+    return text
+      .split(/\r?\n/)
+      .map((line) => line.trim())
+      .filter(Boolean);
   }
   try {
     const value: unknown = JSON.parse(text);
@@ -99,7 +102,9 @@ function parseClassNames(name: string, text: string): string[] | undefined {
     if (typeof value === 'object' && value !== null) {
       const map = value as Record<string, unknown>;
       return Object.keys(map).every((key) => /^\d+$/.test(key))
-        ? Object.keys(map).sort((one, other) => Number(one) - Number(other)).map((key) => String(map[key]))
+        ? Object.keys(map)
+            .sort((one, other) => Number(one) - Number(other))
+            .map((key) => String(map[key]))
         : undefined;
     }
   } catch {

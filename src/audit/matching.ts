@@ -52,7 +52,9 @@ export function matchTensors(checkpoint: TensorFile, gradients: TensorFile): Mat
       advice: 'Check that this is the file you meant.',
     });
   }
-  const nameless = dumped.every((entry) => entry.positional || /^(arr_\d+|grads?_?\d*|\d+|array|tensor)$/.test(entry.name));
+  const nameless = dumped.every(
+    (entry) => entry.positional || /^(arr_\d+|grads?_?\d*|\d+|array|tensor)$/.test(entry.name),
+  );
   const byName = nameless ? undefined : matchByName(parameters, dumped, checkpoint, gradients);
   return byName ?? matchByOrder(parameters, dumped, checkpoint, gradients);
 }
@@ -117,7 +119,11 @@ function matchByName(
   };
 }
 
-function shapeMismatch({ gradient, parameter }: TensorPair, gradients: TensorFile, checkpoint: TensorFile): UnusableInputError {
+function shapeMismatch(
+  { gradient, parameter }: TensorPair,
+  gradients: TensorFile,
+  checkpoint: TensorFile,
+): UnusableInputError {
   return new UnusableInputError({
     code: 'shape-mismatch',
     file: gradients.path,
@@ -147,7 +153,8 @@ function matchByOrder(
       file: gradients.path,
       found: `${dumped.length} gradients of shapes ${shapesOf(dumped)}`,
       expected: `names, or the order and shapes of the ${parameters.length} parameters of ${checkpoint.path}: ${shapesOf(parameters)}`,
-      advice: 'The gradient belongs to another model, or was saved in another order: choose the checkpoint it was computed with.',
+      advice:
+        'The gradient belongs to another model, or was saved in another order: choose the checkpoint it was computed with.',
     });
   }
   const pairs = dumped.flatMap((gradient, index): TensorPair[] => {

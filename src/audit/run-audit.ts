@@ -14,7 +14,12 @@ import type {
 import { openTensorFile } from '../formats/open.js';
 import type { Dtype, TensorFile } from '../formats/tensor-file.js';
 import { estimateBatch } from '../recovery/batch-size.js';
-import { type GradientShape, type HeadGradient, effectiveRoundoff, shapeOfGradient } from '../recovery/head-gradient.js';
+import {
+  type GradientShape,
+  type HeadGradient,
+  effectiveRoundoff,
+  shapeOfGradient,
+} from '../recovery/head-gradient.js';
 import { countLabels } from '../recovery/label-counts.js';
 import { landscapeOf } from '../recovery/landscape.js';
 import { recoverLikePaper } from '../recovery/paper-method.js';
@@ -367,10 +372,15 @@ function verdictOf(
   if (sample.status === 'not-identifiable') {
     return { outcome: 'mismatch', sentence: sample.reason };
   }
-  const names = sample.label.classes.slice(0, 3).map(({ index, weight }) =>
-    sample.label.classes.length > 1 && weight < 1 ? `${className(index)} (${(100 * weight).toFixed(1)} %)` : className(index),
-  );
-  const smoothing = sample.label.smoothing > 0 ? `, smoothed with epsilon = ${sample.label.smoothing.toPrecision(4)}` : '';
+  const names = sample.label.classes
+    .slice(0, 3)
+    .map(({ index, weight }) =>
+      sample.label.classes.length > 1 && weight < 1
+        ? `${className(index)} (${(100 * weight).toFixed(1)} %)`
+        : className(index),
+    );
+  const smoothing =
+    sample.label.smoothing > 0 ? `, smoothed with epsilon = ${sample.label.smoothing.toPrecision(4)}` : '';
   const what = names.length > 0 ? names.join(' + ') : 'a dense soft label';
   return {
     outcome: 'leaks',
@@ -394,4 +404,3 @@ export function mismatchError(report: Report): UnusableInputError | undefined {
     advice: report.verdict.sentence,
   });
 }
-

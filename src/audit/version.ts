@@ -1,4 +1,4 @@
-import manifest from '../../package.json' with { type: 'json' };
+import { version } from '../../package.json';
 
 /** The product's version, as its package says. */
-export const TOOL_VERSION: string = manifest.version;
+export const TOOL_VERSION: string = version;

@@ -73,7 +73,13 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
     surroundings.print(`${TOOL_VERSION}\n`);
     return EXIT.done;
   }
-  if (command === undefined || command === '--help' || command === '-h' || command === 'help' || rest.includes('--help')) {
+  if (
+    command === undefined ||
+    command === '--help' ||
+    command === '-h' ||
+    command === 'help' ||
+    rest.includes('--help')
+  ) {
     surroundings.print(HELP);
     return command === undefined ? EXIT.unusable : EXIT.done;
   }
@@ -124,7 +130,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     ...(out === undefined ? {} : { out }),
   };
   const { report } = await runAudit(request, {
-    progress() {},
+    progress: () => undefined,
     async pause() {
       await new Promise<void>((resolve) => {
         setImmediate(resolve);
@@ -137,7 +143,9 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   if (values.html === true && out !== undefined) {
     writeFileSync(join(out, 'report.html'), renderHtml(report));
   }
-  surroundings.print(format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns));
+  surroundings.print(
+    format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),
+  );
   const mismatch = mismatchError(report);
   if (mismatch) {
     throw mismatch;
@@ -163,7 +171,7 @@ function auditPaths(
   );
 }
 
-async function inspect(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+function inspect(args: readonly string[], surroundings: CliSurroundings): number {
   const { values, positionals } = parse(args, { format: { type: 'string', default: 'text' } });
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
@@ -186,10 +194,7 @@ async function inspect(args: readonly string[], surroundings: CliSurroundings): 
 
 type Options = Record<string, { type: 'string' | 'boolean'; default?: string | boolean }>;
 
-function parse(
-  args: readonly string[],
-  options: Options,
-): { values: Record<string, unknown>; positionals: string[] } {
+function parse(args: readonly string[], options: Options): { values: Record<string, unknown>; positionals: string[] } {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
   } catch (error) {

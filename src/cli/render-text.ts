@@ -46,21 +46,26 @@ function biasText({ bias, biasGradient }: Report['head']): string {
 function sampleLines(sample: SampleReport, index: number, report: Report, width: number): string[] {
   const { label, featureStatistics: feature } = sample;
   const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
-  const order = [...label.probabilities.keys()].sort(
-    (one, other) => (label.probabilities[other] ?? 0) - (label.probabilities[one] ?? 0),
-  );
-  const shown = order.slice(0, Math.min(SHOWN_CLASSES, order.length));
-  const rest = order.slice(shown.length).reduce((sum, at) => sum + (label.probabilities[at] ?? 0), 0);
+  const { shown, others, rest } = topClasses(sample);
   const nameWidth = Math.max(...shown.map((at) => name(at).length), 8);
   return [
     '',
     `Sample ${index + 1}    ${sample.status}, ${label.kind} label${label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(5)}` : ''}`,
     ...indent('            ', sample.reason, width),
     ...shown.map((at) => barLine(name(at).padEnd(nameWidth), label.probabilities[at] ?? 0)),
-    ...(order.length > shown.length ? [barLine(`${order.length - shown.length} others`.padEnd(nameWidth), rest)] : []),
+    ...(others > 0 ? [barLine(`${others} others`.padEnd(nameWidth), rest)] : []),
     `  feature   ${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
     `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)}), confidence ${sample.confidence.toFixed(3)}`,
   ];
+}
+
+/** The classes that stand out; for a dense label the largest few. */
+function topClasses({ label }: SampleReport): { shown: number[]; others: number; rest: number } {
+  const { probabilities } = label;
+  const order = [...probabilities.keys()].sort((one, other) => (probabilities[other] ?? 0) - (probabilities[one] ?? 0));
+  const shown = order.slice(0, label.kind === 'other' ? SHOWN_CLASSES : label.classes.length);
+  const rest = order.slice(shown.length).reduce((sum, at) => sum + (probabilities[at] ?? 0), 0);
+  return { shown, others: order.length - shown.length, rest };
 }
 
 function barLine(name: string, share: number): string {
@@ -74,10 +79,18 @@ function countLines(counts: LabelCountReport, report: Report, width: number): st
   const open = counts.agreed.filter((count) => count === null).length;
   return [
     '',
-    ...indent('Labels      ', `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${open} classes` : ''}`, width),
+    ...indent(
+      'Labels      ',
+      `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${open} classes` : ''}`,
+      width,
+    ),
     ...counts.estimators.flatMap(({ name: estimator, counts: own, assumption }) => {
       const same = own.filter((count, at) => count === counts.agreed[at]).length;
-      return indent(`  ${estimator.padEnd(14)}  `, `agrees on ${same} of ${own.length} classes; assumes ${assumption}`, width);
+      return indent(
+        `  ${estimator.padEnd(14)}  `,
+        `agrees on ${same} of ${own.length} classes; assumes ${assumption}`,
+        width,
+      );
     }),
   ];
 }
@@ -96,7 +109,9 @@ function truthLines(truth: NonNullable<Report['truth']>): string[] {
 }
 
 function indent(prefix: string, text: string, width: number): string[] {
-  return wrap(text, width - prefix.length).map((line, index) => (index === 0 ? prefix : ' '.repeat(prefix.length)) + line);
+  return wrap(text, width - prefix.length).map(
+    (line, index) => (index === 0 ? prefix : ' '.repeat(prefix.length)) + line,
+  );
 }
 
 function wrap(text: string, width: number): string[] {
@@ -137,7 +152,9 @@ export function renderListing(file: TensorFile): string {
       ({ name, shape, dtype, bytes, role }) =>
         `${name.padEnd(nameWidth)}  [${shape.join(', ')}]  ${dtype}  ${bytes} bytes${role === 'buffer' ? '  buffer' : ''}`,
     ),
-    ...(entries.length > shown.length ? [`... and ${entries.length - shown.length} more (--format json lists all)`] : []),
+    ...(entries.length > shown.length
+      ? [`... and ${entries.length - shown.length} more (--format json lists all)`]
+      : []),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -65,7 +65,7 @@ export function memorySource(path: string, bytes: Uint8Array): ByteSource {
       checkRange(path, bytes.length, offset, length);
       return new Uint8Array(bytes.subarray(offset, offset + length));
     },
-    close() {},
+    close: () => undefined,
   };
 }
 
@@ -79,7 +79,7 @@ export function windowSource(source: ByteSource, offset: number, size: number): 
       checkRange(source.path, size, start, length);
       return source.read(offset + start, length);
     },
-    close() {},
+    close: () => undefined,
   };
 }
 

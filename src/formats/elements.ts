@@ -32,7 +32,12 @@ export function checkLayout(path: string, name: string, layout: ElementLayout, b
   const sane =
     shape.length === strides.length && shape.length <= 64 && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
   if (!sane || !Number.isSafeInteger(elementCount(shape))) {
-    throw lie(path, name, `shape [${shape.join(', ')}] with strides [${strides.join(', ')}]`, 'whole numbers from 0 up');
+    throw lie(
+      path,
+      name,
+      `shape [${shape.join(', ')}] with strides [${strides.join(', ')}]`,
+      'whole numbers from 0 up',
+    );
   }
   if (elementCount(shape) === 0) {
     return;
@@ -40,7 +45,12 @@ export function checkLayout(path: string, name: string, layout: ElementLayout, b
   const last = shape.reduce((sum, size, axis) => sum + (size - 1) * (strides[axis] ?? 0), offset);
   const needed = (last + 1) * dtypeBytes(dtype);
   if (needed > bytes) {
-    throw lie(path, name, `${dtype} elements of shape [${shape.join(', ')}] that need ${needed} bytes`, `at most ${bytes} bytes, which is what the file holds for it`);
+    throw lie(
+      path,
+      name,
+      `${dtype} elements of shape [${shape.join(', ')}] that need ${needed} bytes`,
+      `at most ${bytes} bytes, which is what the file holds for it`,
+    );
   }
 }
 

@@ -66,7 +66,7 @@ export function parseNpyHeader(path: string, head: Uint8Array): NpyHeader {
   const order = /'fortran_order'\s*:\s*(True|False)/.exec(text);
   const shape = /'shape'\s*:\s*\(([\d\s,L]*)\)/.exec(text);
   if (!description || !order || !shape) {
-    throw malformed(path, 'an npy header without descr, fortran_order and shape', 'numpy\'s header');
+    throw malformed(path, 'an npy header without descr, fortran_order and shape', "numpy's header");
   }
   const type = description[2] === undefined ? undefined : parseNumpyDtype(description[2]);
   if (!type) {
@@ -83,8 +83,7 @@ export function parseNpyHeader(path: string, head: Uint8Array): NpyHeader {
     .map((size) => size.replace('L', '').trim())
     .filter(Boolean)
     .map(Number);
-  const strides =
-    order[1] === 'True' ? contiguousStrides([...sizes].reverse()).reverse() : contiguousStrides(sizes);
+  const strides = order[1] === 'True' ? contiguousStrides([...sizes].reverse()).reverse() : contiguousStrides(sizes);
   return { layout: { ...type, shape: sizes, strides, offset: 0 }, dataOffset };
 }
 

@@ -378,7 +378,12 @@ class PickleMachine {
         return this.push(new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0));
       }
       case 'S':
-        return this.push(reader.line().trim().replace(/^(['"])([\s\S]*)\1$/, '$2'));
+        return this.push(
+          reader
+            .line()
+            .trim()
+            .replace(/^(['"])([\s\S]*)\1$/, '$2'),
+        );
       case 'V':
         return this.push(reader.line());
       case 'T':

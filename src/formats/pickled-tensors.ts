@@ -119,7 +119,10 @@ class Collector {
       throw new UnusableInputError({
         code: 'pickle-limit',
         file: this.path,
-        found: depth > MAX_DEPTH ? `objects nested deeper than ${MAX_DEPTH}` : 'objects that refer to one another without end',
+        found:
+          depth > MAX_DEPTH
+            ? `objects nested deeper than ${MAX_DEPTH}`
+            : 'objects that refer to one another without end',
         expected: 'the nesting of a checkpoint or a gradient dump',
         advice: 'No real checkpoint needs this: the file is damaged or hostile, do not load it anywhere.',
       });
@@ -183,10 +186,16 @@ class Collector {
   private visitAttributes(object: PickleObject, args: readonly PickleValue[], place: Place, depth: number): void {
     const group = childGroup(place);
     this.visitPairs(object.pairs, group, depth, place.role);
-    if (object.callee instanceof PickleGlobal && object.callee.name === 'OrderedDict' && args[0] instanceof PickleList) {
+    if (
+      object.callee instanceof PickleGlobal &&
+      object.callee.name === 'OrderedDict' &&
+      args[0] instanceof PickleList
+    ) {
       // Protocol 0 and 1 pass the items as a list of two-item lists.
       const pairs = args[0].items.flatMap((item): [PickleValue, PickleValue][] =>
-        item instanceof PickleList || item instanceof PickleTuple ? [[item.items[0] ?? null, item.items[1] ?? null]] : [],
+        item instanceof PickleList || item instanceof PickleTuple
+          ? [[item.items[0] ?? null, item.items[1] ?? null]]
+          : [],
       );
       this.visitPairs(pairs, group, depth, place.role);
     }

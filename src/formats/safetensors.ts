@@ -72,7 +72,11 @@ function locate(
   const { dtype: dtypeName, shape, data_offsets: offsets } = asRecord(description) ?? {};
   const dtype = typeof dtypeName === 'string' ? DTYPES[dtypeName] : undefined;
   if (!dtype || !isNumbers(shape) || !isNumbers(offsets)) {
-    throw malformed(source.path, `tensor "${name}" described by ${JSON.stringify(description)?.slice(0, 120)}`, 'dtype, shape and data_offsets');
+    throw malformed(
+      source.path,
+      `tensor "${name}" described by ${JSON.stringify(description).slice(0, 120)}`,
+      'dtype, shape and data_offsets',
+    );
   }
   const [start = 0, end = 0] = offsets;
   const layout = { dtype, shape, strides: contiguousStrides(shape), offset: 0, littleEndian: true };
@@ -125,13 +129,19 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
     close();
     throw error;
   }
-  const names = new Map([...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]));
+  const names = new Map(
+    [...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]),
+  );
   const owners = new Map<string, TensorFile>();
   for (const [name, shard] of Object.entries(map)) {
     const owner = shards.get(String(shard));
     if (!owner || !names.get(owner)?.has(name)) {
       close();
-      throw malformed(source.path, `tensor "${name}" that shard "${String(shard)}" does not hold`, 'an index that fits its shards');
+      throw malformed(
+        source.path,
+        `tensor "${name}" that shard "${String(shard)}" does not hold`,
+        'an index that fits its shards',
+      );
     }
     owners.set(name, owner);
   }
@@ -155,7 +165,11 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
 function openShard(indexPath: string, name: unknown, count: number): TensorFile {
   // A shard is a sibling by definition; anything else would let an index open files elsewhere.
   if (typeof name !== 'string' || name !== basename(name) || name.includes('\\') || count > MAX_SHARDS) {
-    throw malformed(indexPath, `shard "${String(name)}" of ${count}`, `at most ${MAX_SHARDS} files in the index's own folder`);
+    throw malformed(
+      indexPath,
+      `shard "${String(name)}" of ${count}`,
+      `at most ${MAX_SHARDS} files in the index's own folder`,
+    );
   }
   const path = join(dirname(indexPath), name);
   if (!existsSync(path)) {

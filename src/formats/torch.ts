@@ -1,6 +1,14 @@
 import { type ByteSource, malformed, truncated, windowSource } from './byte-source.js';
 import { locatedFile } from './located-file.js';
-import { PickleDict, PickleGlobal, PickleList, PickleObject, PickleTuple, type PickleValue, parsePickle } from './pickle.js';
+import {
+  PickleDict,
+  PickleGlobal,
+  PickleList,
+  PickleObject,
+  PickleTuple,
+  type PickleValue,
+  parsePickle,
+} from './pickle.js';
 import { foreignGlobals } from './pickle-globals.js';
 import { type Storage, type StorageResolver, collectTensors, storageDtype } from './pickled-tensors.js';
 import { type TensorFile, dtypeBytes } from './tensor-file.js';
@@ -44,7 +52,9 @@ export function openTorchZip(source: ByteSource, archive: ZipArchive, root: stri
   const isScript = [...archive.entries.keys()].some((name) => name.startsWith(`${root}code/`));
   return locatedFile(source, isScript ? 'torchscript' : 'torch-zip', tensors, {
     // A TorchScript archive names its own compiled classes, which no Python import could reach.
-    foreignGlobals: foreignGlobals(parsed.globals).filter((global) => !isScript || !global.module.startsWith('__torch__')),
+    foreignGlobals: foreignGlobals(parsed.globals).filter(
+      (global) => !isScript || !global.module.startsWith('__torch__'),
+    ),
     notes,
   });
 }
@@ -73,7 +83,9 @@ export function openTorchLegacy(source: ByteSource): TensorFile {
   const object = parsePickle(source, system.end);
   const keys = parsePickle(source, object.end);
   const storages = locateLegacyStorages(source, object.value, keys.value, keys.end, isLittleEndian(system.value));
-  const { tensors, notes } = collectTensors(source.path, object.value, (id) => storages.get(storageReference(id)?.key ?? ''));
+  const { tensors, notes } = collectTensors(source.path, object.value, (id) =>
+    storages.get(storageReference(id)?.key ?? ''),
+  );
   return locatedFile(source, 'torch-legacy', tensors, { foreignGlobals: foreignGlobals(object.globals), notes });
 }
 
@@ -88,7 +100,12 @@ function storageReference(id: PickleValue): StorageReference | undefined {
     return undefined;
   }
   const [, type, key] = id.items;
-  return { dtype: storageDtype(type), key: String(key) };
+  return { dtype: storageDtype(type), key: storageKey(key) };
+}
+
+/** Keys are strings, numbers in very old files. */
+function storageKey(key: PickleValue | undefined): string {
+  return typeof key === 'string' || typeof key === 'number' || typeof key === 'bigint' ? String(key) : '';
 }
 
 function isLittleEndian(system: PickleValue): boolean {
@@ -107,21 +124,21 @@ function locateLegacyStorages(
   const types = legacyStorageTypes(object);
   const storages = new Map<string, Storage>();
   let at = start;
-  for (const key of keys instanceof PickleList ? keys.items : []) {
+  for (const key of keys instanceof PickleList ? keys.items.map(storageKey) : []) {
     if (at + 8 > source.size) {
-      throw truncated(source.path, `data for ${storages.size} storages`, `data for storage "${String(key)}" as well`);
+      throw truncated(source.path, `data for ${storages.size} storages`, `data for storage "${key}" as well`);
     }
     const count = Number(new DataView(source.read(at, 8).buffer).getBigInt64(0, littleEndian));
-    const dtype = types.get(String(key));
+    const dtype = types.get(key);
     if (!dtype) {
-      throw malformed(source.path, `storage "${String(key)}" of an unknown type`, 'a typed storage');
+      throw malformed(source.path, `storage "${key}" of an unknown type`, 'a typed storage');
     }
     const bytes = count * dtypeBytes(dtype);
     if (!(count >= 0) || at + 8 + bytes > source.size) {
-      throw truncated(source.path, `${source.size} bytes`, `${at + 8 + bytes} bytes or more for storage "${String(key)}"`);
+      throw truncated(source.path, `${source.size} bytes`, `${at + 8 + bytes} bytes or more for storage "${key}"`);
     }
     const offset = at + 8;
-    storages.set(String(key), { dtype, bytes, littleEndian, open: () => windowSource(source, offset, bytes) });
+    storages.set(key, { dtype, bytes, littleEndian, open: () => windowSource(source, offset, bytes) });
     at = offset + bytes;
   }
   return storages;

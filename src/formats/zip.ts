@@ -213,7 +213,11 @@ function refuseOverlaps(source: ByteSource, entries: readonly ZipEntry[]): void 
 function dataOffset(source: ByteSource, entry: ZipEntry): number {
   const header = view(source.read(entry.headerOffset, 30));
   if (header.getUint32(0, true) !== LOCAL_SIGNATURE) {
-    throw malformed(source.path, `no local header for entry "${entry.name}"`, 'the header that the directory points to');
+    throw malformed(
+      source.path,
+      `no local header for entry "${entry.name}"`,
+      'the header that the directory points to',
+    );
   }
   return entry.headerOffset + 30 + header.getUint16(26, true) + header.getUint16(28, true);
 }
@@ -256,7 +260,11 @@ function inflate(source: ByteSource, entry: ZipEntry, compressed: Uint8Array, li
     // A flush instead of a finish accepts a prefix of the stream, which is what reading a head needs.
     return inflateRawSync(compressed, { maxOutputLength: Math.max(limit, 1), finishFlush: 2 });
   } catch {
-    throw malformed(source.path, `entry "${entry.name}" that does not inflate to its declared size`, 'valid deflate data');
+    throw malformed(
+      source.path,
+      `entry "${entry.name}" that does not inflate to its declared size`,
+      'valid deflate data',
+    );
   }
 }
 

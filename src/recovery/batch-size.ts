@@ -70,7 +70,10 @@ async function sizeFromFrequencies(
     const counts = shares.map((share) => Math.round(size * share));
     const sum = counts.reduce((total, count) => total + count, 0);
     // Without the sum, one sample too few would pass: its shares miss a whole number only slightly.
-    if (sum === size && shares.every((share, i) => counts[i]! > 0 && Math.abs(size * share - counts[i]!) <= tolerance)) {
+    if (
+      sum === size &&
+      shares.every((share, i) => counts[i]! > 0 && Math.abs(size * share - counts[i]!) <= tolerance)
+    ) {
       return size;
     }
   }

@@ -27,7 +27,12 @@ export function fitScale(problem: ScanProblem, family: LabelFamily, scalar: numb
   const unscaled = minimumAt(problem, family, scalar);
   const p = unscaled.y.map((value, i) => value + u[i]! / scalar);
   const q = u.map((value) => value / scalar);
-  const out = new Set(largest(q.map((value) => -value), family.m));
+  const out = new Set(
+    largest(
+      q.map((value) => -value),
+      family.m,
+    ),
+  );
   const rest = [...u.keys()].filter((i) => !out.has(i));
   const meanP = family.smoothed ? mean(rest.map((i) => p[i]!)) : 0;
   const meanQ = family.smoothed ? mean(rest.map((i) => q[i]!)) : 0;
@@ -51,8 +56,7 @@ export function scanScaled(problem: ScanProblem, families: readonly LabelFamily[
   const found: ScaledMinimum[] = [];
   for (const sign of problem.signs) {
     for (const family of families) {
-      const residual = (scalar: number): number =>
-        fitScale(problem, family, scalar)?.minimum.residual ?? Infinity;
+      const residual = (scalar: number): number => fitScale(problem, family, scalar)?.minimum.residual ?? Infinity;
       const grid: number[] = [];
       for (let t = Math.max(0.05, smallestScalar(problem.u) * range * 1e-3); t < 60; t *= 1.01) {
         grid.push((sign * t) / range);

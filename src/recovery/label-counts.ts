@@ -62,7 +62,8 @@ export async function countLabels(
     });
     estimators.push({
       name: 'ilrg',
-      assumption: 'a bias gradient, and features that agree within a class (Ma et al., ICLR 2023; non-negative least squares)',
+      assumption:
+        'a bias gradient, and features that agree within a class (Ma et al., ICLR 2023; non-negative least squares)',
       counts: roundToSum(await labelFrequencies(head, biasGradient, pause), batchSize),
       multiplicity: true,
     });

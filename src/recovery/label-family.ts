@@ -62,19 +62,6 @@ export function largest(y: Float64Array, m: number): number[] {
   return top;
 }
 
-/** Sum of squared deviations of the entries that should be flat from the family's flat value. */
-export function flatnessError(y: Float64Array, family: LabelFamily): number {
-  const out = new Set(largest(y, family.m));
-  const flat = family.smoothed ? meanOfRest(y, out) : 0;
-  let sum = 0;
-  for (let index = 0; index < y.length; index++) {
-    if (!out.has(index)) {
-      sum += (y[index]! - flat) ** 2;
-    }
-  }
-  return sum;
-}
-
 function meanOfRest(y: Float64Array, out: ReadonlySet<number>): number {
   let sum = 0;
   for (let index = 0; index < y.length; index++) {
@@ -125,12 +112,6 @@ export function denseLabel(y: Float64Array): FittedLabel {
     smoothing: 0,
     classes: top.map((index) => ({ index, weight: y[index]! })),
   };
-}
-
-export interface ScoredFamily {
-  readonly family: LabelFamily;
-  /** Lower is better: -2 log likelihood plus a penalty per free number. */
-  readonly score: number;
 }
 
 /**

@@ -133,8 +133,7 @@ export async function searchLikePaper(
   noisy: boolean,
   pause: () => Promise<void>,
 ): Promise<PaperResult> {
-  const augmentations: PaperAugmentation[] =
-    head.weight.rows > 3 ? ['label-smoothing', 'mixup'] : ['label-smoothing'];
+  const augmentations: PaperAugmentation[] = head.weight.rows > 3 ? ['label-smoothing', 'mixup'] : ['label-smoothing'];
   const results: PaperResult[] = [];
   for (const augmentation of augmentations) {
     const curve = paperCurve(head, row, augmentation);

@@ -66,7 +66,13 @@ function scanFactor(problem: SigmoidProblem, factor: number): SigmoidMinimum[] {
     for (const { at } of lowest) {
       const low = scalars[Math.max(at - 1, 0)]!;
       const high = scalars[Math.min(at + 1, scalars.length - 1)]!;
-      minima.push(minimumAt(problem, factor, goldenSection((s) => misfit(problem, factor, s).residual, low, high)));
+      minima.push(
+        minimumAt(
+          problem,
+          factor,
+          goldenSection((s) => misfit(problem, factor, s).residual, low, high),
+        ),
+      );
     }
   }
   return minima;

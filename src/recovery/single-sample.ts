@@ -1,6 +1,12 @@
-import { type HeadActivation, sigmoid, softmax } from './activation.js';
+import { type HeadActivation, softmax } from './activation.js';
 import { fitScale, isScaled, scanScaled } from './gradient-scale.js';
-import { FLOAT32_ROUNDOFF, type GradientShape, HALF_PRECISION, type HeadGradient, reweighted } from './head-gradient.js';
+import {
+  FLOAT32_ROUNDOFF,
+  type GradientShape,
+  HALF_PRECISION,
+  type HeadGradient,
+  reweighted,
+} from './head-gradient.js';
 import { type FittedLabel, type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
 import { type Matrix, type RankOne, dot, multiply, norm, rankOne, rowNorms, scaled } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
@@ -217,7 +223,8 @@ function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSam
       method: 'closed-form-bias',
       status: 'recovered',
       confidence: 1,
-      reason: 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.',
+      reason:
+        'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.',
     });
   }
   const rescaled = scaledInClosedForm(factors, scalar);
@@ -264,14 +271,18 @@ function denseInClosedForm(factors: HeadFactors, scalar: number, best: ScanMinim
   const possible = isSimplex(y, tolerance);
   // With two or three classes nothing is left to check a label against, but it is still exact.
   const unchecked = labelFamilies(problem.u.length).length === 0;
-  const sample = finish(factors, { ...minimum, y }, {
-    method: 'closed-form-bias',
-    status: possible ? (unchecked ? 'recovered' : 'ambiguous') : 'not-identifiable',
-    confidence: possible ? 0.5 : 0,
-    reason: possible
-      ? 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
-      : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
-  });
+  const sample = finish(
+    factors,
+    { ...minimum, y },
+    {
+      method: 'closed-form-bias',
+      status: possible ? (unchecked ? 'recovered' : 'ambiguous') : 'not-identifiable',
+      confidence: possible ? 0.5 : 0,
+      reason: possible
+        ? 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
+        : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
+    },
+  );
   const oneHot = fitLabel(y, { m: 1, smoothed: false });
   const isHard = y.every((value, i) => Math.abs(value - oneHot.probabilities[i]!) <= tolerance);
   return { ...sample, label: isHard ? oneHot : denseLabel(y) };
@@ -297,8 +308,14 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   const distinct = minima.find(({ scalar }) => Math.abs(scalar - best.scalar) > 1e-2 * Math.abs(best.scalar));
   const confidence = oddsConfidence(best.score, distinct?.score);
   const fit = fits(best, problem);
-  const status = fit && confidence >= SURE ? 'recovered' : fit || isPlausible(best, problem) ? 'ambiguous' : 'not-identifiable';
-  return finish(factors, best, { method: 'scalar-scan', status, confidence: fit ? confidence : 0, reason: scanReason(status, fit) });
+  const status =
+    fit && confidence >= SURE ? 'recovered' : fit || isPlausible(best, problem) ? 'ambiguous' : 'not-identifiable';
+  return finish(factors, best, {
+    method: 'scalar-scan',
+    status,
+    confidence: fit ? confidence : 0,
+    reason: scanReason(status, fit),
+  });
 }
 
 function scanReason(status: SampleStatus, fit: boolean): string {
@@ -347,7 +364,10 @@ function notFound(factors: HeadFactors): RecoveredSample {
     confidence: 0,
     reason: scanReason('not-identifiable', false),
   });
-  return { ...sample, label: denseLabel(new Float64Array(factors.problem.u.length).fill(1 / factors.problem.u.length)) };
+  return {
+    ...sample,
+    label: denseLabel(new Float64Array(factors.problem.u.length).fill(1 / factors.problem.u.length)),
+  };
 }
 
 function recoverSigmoid(factors: HeadFactors): RecoveredSample {
@@ -438,11 +458,4 @@ export function finish(factors: HeadFactors, minimum: ScanMinimum, verdict: Verd
 
 function lambdaOf({ problem, row }: HeadFactors, scalar: number): number {
   return scalar / problem.u[row]!;
-}
-
-/** sigma(z) or softmax(z) at a sample's feature, for tests and displays. */
-export function probabilitiesAt(sample: RecoveredSample): Float64Array {
-  const { a, b } = sample.problem;
-  const logits = a.map((value, i) => sample.scalar * value + b[i]!);
-  return sample.activation === 'softmax' ? softmax(logits) : sigmoid(logits);
 }

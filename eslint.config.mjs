@@ -1,0 +1,91 @@
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/** A door between two rooms of src/: what a room must not import, with the reason. */
+const door = (files, patterns) => ({
+  files,
+  rules: { 'no-restricted-imports': ['error', { patterns }] },
+});
+const vscode = { group: ['vscode'], message: 'Only src/extension/ imports vscode.' };
+const rooms = (names, message) => ({ group: names.flatMap((name) => [`**/${name}/**`, `../${name}/*`]), message });
+const nodeFiles = {
+  regex: '^(node:)?(fs|fs/promises|path|child_process|os|net|http|https|worker_threads|process)$',
+  message: 'Recovery is pure numerics: no files, no processes.',
+};
+
+export default tseslint.config(
+  { ignores: ['dist', 'out', 'node_modules', 'test/fixtures', 'media'] },
+  js.configs.recommended,
+  ...tseslint.configs.strictTypeChecked.map((config) => ({ ...config, files: ['**/*.ts'] })),
+  ...tseslint.configs.stylisticTypeChecked.map((config) => ({ ...config, files: ['**/*.ts'] })),
+  {
+    files: ['**/*.ts'],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      curly: 'error',
+      eqeqeq: 'error',
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      '@typescript-eslint/no-confusing-void-expression': [
+        'error',
+        { ignoreArrowShorthand: true, ignoreVoidOperator: true, ignoreVoidReturningFunctions: true },
+      ],
+    },
+  },
+  {
+    // In numerics the loop's bounds say what the index type cannot.
+    files: ['src/recovery/**'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  {
+    files: ['**/*.mjs'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+  },
+  {
+    files: ['test/**'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  door(
+    ['src/protocol/**'],
+    [vscode, rooms(['formats', 'recovery', 'audit', 'runner', 'cli', 'extension'], 'The protocol depends on nothing.')],
+  ),
+  door(
+    ['src/formats/**'],
+    [
+      vscode,
+      rooms(['recovery', 'audit', 'runner', 'cli', 'extension'], 'A reader of a file format knows nothing of attacks.'),
+    ],
+  ),
+  door(
+    ['src/recovery/**'],
+    [
+      vscode,
+      nodeFiles,
+      rooms(['formats', 'audit', 'runner', 'cli', 'extension'], 'Recovery knows neither files nor editors.'),
+    ],
+  ),
+  door(['src/audit/**'], [vscode, rooms(['runner', 'cli', 'extension'], 'The pipeline does not know who runs it.')]),
+  door(
+    ['src/runner/**'],
+    [vscode, rooms(['cli', 'extension', 'recovery'], 'The child process only serves the pipeline.')],
+  ),
+  door(
+    ['src/cli/**'],
+    [vscode, rooms(['runner', 'extension', 'recovery'], 'The command line only calls the pipeline.')],
+  ),
+  door(['src/extension/**'], [rooms(['recovery'], 'Heavy work belongs to the child process.')]),
+  door(
+    ['webview/**'],
+    [
+      vscode,
+      {
+        regex: '/src/(?!protocol/)',
+        message: 'The webview shares the protocol and nothing else.',
+      },
+      { group: ['@vscode/webview-ui-toolkit*'], message: 'Only webview/ui/ knows the component library.' },
+    ],
+  ),
+  { files: ['webview/ui/**'], rules: { 'no-restricted-imports': 'off' } },
+);

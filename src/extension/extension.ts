@@ -1,0 +1,37 @@
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import { auditFile } from './audit-command.js';
+import { AuditStore } from './audit-store.js';
+import { COMMANDS, RESULTS_VIEW } from './ids.js';
+import { inspectFile, registerInspect } from './inspect-command.js';
+import { ResultsPanels } from './results-panel.js';
+import { RunnerHost } from './runner-host.js';
+
+/** Registers everything; nothing heavier happens before a command is used. */
+export function activate(context: vscode.ExtensionContext): void {
+  const log = vscode.window.createOutputChannel('GradLeak', { log: true });
+  const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
+  const store = new AuditStore(join(storage, 'audits'));
+  const runner = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
+  const panels = new ResultsPanels(context.extensionUri, store, log);
+  const services = { runner, store, panels, memory: context.workspaceState, log };
+  context.subscriptions.push(
+    log,
+    runner,
+    registerInspect(),
+    vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
+    vscode.commands.registerCommand(COMMANDS.auditFile, (uri?: vscode.Uri) => auditFile(services, uri)),
+    vscode.commands.registerCommand(COMMANDS.inspectFile, (uri?: vscode.Uri) => inspectFile(uri)),
+    vscode.commands.registerCommand(COMMANDS.openLastAudit, () => {
+      const latest = store.latest();
+      if (latest === undefined) {
+        void vscode.window.showInformationMessage('No audit is stored for this workspace yet.');
+      } else {
+        panels.show(latest);
+      }
+    }),
+    vscode.commands.registerCommand(COMMANDS.showLog, () => {
+      log.show();
+    }),
+  );
+}

@@ -1,0 +1,131 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import * as vscode from 'vscode';
+import type { FromPanel, PanelState, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import type { AuditStore } from './audit-store.js';
+import { COMMANDS, RESULTS_VIEW } from './ids.js';
+
+/** The results panel: one webview per audit, restored after a reload by the audit's id. */
+export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> {
+  private readonly open = new Map<string, vscode.WebviewPanel>();
+
+  constructor(
+    private readonly extensionUri: vscode.Uri,
+    private readonly store: AuditStore,
+    private readonly log: vscode.LogOutputChannel,
+  ) {}
+
+  /** Shows an audit, in its panel when it is already open. */
+  show(auditId: string): void {
+    const existing = this.open.get(auditId);
+    if (existing) {
+      existing.reveal();
+      return;
+    }
+    const panel = vscode.window.createWebviewPanel(RESULTS_VIEW, 'GradLeak', vscode.ViewColumn.Active);
+    this.attach(panel, auditId);
+  }
+
+  deserializeWebviewPanel(panel: vscode.WebviewPanel, state: PanelState | undefined): Promise<void> {
+    this.attach(panel, state?.auditId ?? '');
+    return Promise.resolve();
+  }
+
+  private attach(panel: vscode.WebviewPanel, auditId: string): void {
+    const report = this.store.read(auditId);
+    const gradient = report?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
+    panel.title = gradient === undefined ? 'GradLeak' : `GradLeak: ${gradient}`;
+    panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'media', 'icon.svg');
+    const dist = vscode.Uri.joinPath(this.extensionUri, 'dist', 'webview');
+    // A restored panel comes without its options.
+    panel.webview.options = { enableScripts: true, localResourceRoots: [dist] };
+    const post = (message: ToPanel): void => {
+      void panel.webview.postMessage(message);
+    };
+    panel.webview.onDidReceiveMessage((message: FromPanel) => {
+      switch (message.t) {
+        case 'ready':
+          post(
+            report
+              ? { t: 'show', auditId, report }
+              : {
+                  t: 'problem',
+                  sentence: 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".',
+                },
+          );
+          break;
+        case 'save':
+          void this.save(auditId, message);
+          break;
+        case 'copy':
+          void vscode.env.clipboard.writeText(message.text);
+          break;
+        case 'log':
+          void vscode.commands.executeCommand(COMMANDS.showLog);
+          break;
+      }
+    });
+    panel.onDidDispose(() => {
+      this.open.delete(auditId);
+    });
+    this.open.set(auditId, panel);
+    panel.webview.html = panelHtml(panel.webview, dist);
+  }
+
+  private async save(auditId: string, { what, png }: SaveRequest): Promise<void> {
+    const names = { json: 'report.json', npy: 'features.npy', png: 'landscape.png' };
+    const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+    const target = await vscode.window.showSaveDialog({
+      ...(folder ? { defaultUri: vscode.Uri.joinPath(folder, names[what]) } : {}),
+      filters: { [what.toUpperCase()]: [what] },
+    });
+    if (!target) {
+      return;
+    }
+    try {
+      if (what === 'png') {
+        await vscode.workspace.fs.writeFile(target, Buffer.from(png ?? '', 'base64'));
+      } else {
+        const source = what === 'json' ? this.store.reportPath(auditId) : this.store.featuresPath(auditId);
+        if (!existsSync(source)) {
+          throw new Error(`${source} is no longer there`);
+        }
+        // The dialog has already asked whether to replace a file.
+        await vscode.workspace.fs.copy(vscode.Uri.file(source), target, { overwrite: true });
+      }
+    } catch (error) {
+      this.log.error(error instanceof Error ? error : String(error));
+      void vscode.window.showErrorMessage(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
+    }
+  }
+}
+
+/** The panel's page. It loads its own bundle and nothing else. */
+function panelHtml(webview: vscode.Webview, dist: vscode.Uri): string {
+  const nonce = randomBytes(16).toString('base64');
+  const uri = (name: string): string => webview.asWebviewUri(vscode.Uri.joinPath(dist, name)).toString();
+  const policy = [
+    "default-src 'none'",
+    // Only our bundle, by nonce: nothing that a report contains can run.
+    `script-src 'nonce-${nonce}'`,
+    // The toolkit styles its components with style elements of its own.
+    `style-src ${webview.cspSource} 'unsafe-inline'`,
+    // The chart becomes a PNG by way of a data: image.
+    'img-src data: blob:',
+    `font-src ${webview.cspSource}`,
+  ].join('; ');
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="${uri('panel.css')}">
+<title>GradLeak</title>
+</head>
+<body>
+<main id="root"><p role="status">Loading the report...</p></main>
+<script nonce="${nonce}" src="${uri('panel.js')}"></script>
+</body>
+</html>`;
+}

@@ -1,0 +1,86 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import * as vscode from 'vscode';
+import { RunnerClient } from '../runner/client.js';
+import { type NodeProbe, chooseRuntime, runtimeEnvironment } from '../runner/runtime.js';
+import { SETTINGS } from './ids.js';
+
+/** Keeps one child process for the window: started when first needed, replaced after it ended. */
+export class RunnerHost implements vscode.Disposable {
+  private client: Promise<RunnerClient> | undefined;
+  private readonly settingsWatch: vscode.Disposable;
+
+  constructor(
+    private readonly script: string,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    this.settingsWatch = vscode.workspace.onDidChangeConfiguration((event) => {
+      if (event.affectsConfiguration(SETTINGS.nodePath)) {
+        this.stop();
+      }
+    });
+  }
+
+  /** A living child; rejects when none can be started. */
+  async get(): Promise<RunnerClient> {
+    const current = await this.client?.catch(() => undefined);
+    if (current?.alive === true) {
+      return current;
+    }
+    const started = this.start();
+    this.client = started;
+    return started;
+  }
+
+  private async start(): Promise<RunnerClient> {
+    const choice = await chooseRuntime(
+      {
+        configured: vscode.workspace.getConfiguration().get<string>(SETTINGS.nodePath, '').trim(),
+        execPath: process.execPath,
+        electron: process.versions.electron,
+        onPath: findOnPath(),
+      },
+      probeNode,
+    );
+    for (const reason of choice.reasons) {
+      this.log.info(`Runtime ${reason}`);
+    }
+    return RunnerClient.start(
+      { executable: choice.executable, args: [this.script], env: runtimeEnvironment(choice.kind, process.env) },
+      (text) => {
+        this.log.info(text);
+      },
+    );
+  }
+
+  private stop(): void {
+    void this.client?.then(
+      (client) => {
+        client.dispose();
+      },
+      () => undefined,
+    );
+    this.client = undefined;
+  }
+
+  dispose(): void {
+    this.settingsWatch.dispose();
+    this.stop();
+  }
+}
+
+function findOnPath(): string | undefined {
+  const names = process.platform === 'win32' ? ['node.exe'] : ['node'];
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .filter(Boolean)
+    .flatMap((folder) => names.map((name) => join(folder, name)))
+    .find((path) => existsSync(path));
+}
+
+async function probeNode(executable: string): Promise<NodeProbe> {
+  const { stdout } = await promisify(execFile)(executable, ['--version'], { timeout: 10_000 });
+  return { version: stdout.trim() };
+}

@@ -1,0 +1,245 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import {
+  CancellationTokenSource,
+  type MessageConnection,
+  ResponseError,
+  createMessageConnection,
+} from 'vscode-jsonrpc';
+import { StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
+import { CancelledError, UnusableInputError, type UnusableInputParts } from '../protocol/errors.js';
+import type { AuditProgress } from '../protocol/audit-request.js';
+import {
+  type AuditOutcome,
+  type AuditParams,
+  AuditRun,
+  HelloRequest,
+  type HelloResult,
+  PROTOCOL_VERSION,
+  ProgressNotification,
+  RUNNER_ERRORS,
+  RankCheckpoints,
+  type RankParams,
+  type RankedCheckpoint,
+} from '../protocol/runner-messages.js';
+
+/** The host's side of the child process: start, talk, cancel, and kill when it does not listen. */
+
+export interface RunnerCommand {
+  readonly executable: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** The child ended on its own; `lastWords` is the end of what it printed. */
+export class RunnerCrashedError extends Error {
+  constructor(
+    readonly how: string,
+    readonly lastWords: string,
+  ) {
+    super(`The audit process ended unexpectedly (${how}).${lastWords ? ` Its last words: ${lastWords}` : ''}`);
+    this.name = 'RunnerCrashedError';
+  }
+}
+
+const CANCEL_GRACE_MS = 1500;
+const KILL_GRACE_MS = 3000;
+const HELLO_TIMEOUT_MS = 15_000;
+const LAST_WORDS = 2000;
+
+/** Signal of cancellation, in the shape of both AbortSignal and VS Code's token once adapted. */
+export interface CancelSignal {
+  readonly cancelled: boolean;
+  onCancel(listener: () => void): void;
+}
+
+export class RunnerClient {
+  private lastWords = '';
+  private ended = false;
+  private readonly failures = new Set<(error: Error) => void>();
+  private readonly listeners = new Map<string, (progress: AuditProgress) => void>();
+
+  private constructor(
+    private readonly child: ChildProcessWithoutNullStreams,
+    private readonly connection: MessageConnection,
+    private readonly log: (text: string) => void,
+  ) {
+    child.stderr.setEncoding('utf8');
+    child.stderr.on('data', (text: string) => {
+      this.lastWords = (this.lastWords + text).slice(-LAST_WORDS);
+      this.log(text.trimEnd());
+    });
+    child.on('error', (error) => {
+      this.end(error.message);
+    });
+    // 'close' rather than 'exit': by then its last words have arrived.
+    child.on('close', (code, signal) => {
+      this.end(signal === null ? `exit code ${code}` : `signal ${signal}`);
+    });
+    connection.onNotification(ProgressNotification, ({ id, progress }) => this.listeners.get(id)?.(progress));
+    connection.onError(([error]) => {
+      this.log(error.message);
+    });
+    child.stdin.on('error', () => {
+      // A write to a child that has just ended; 'close' tells of it.
+    });
+  }
+
+  /**
+   * Starts the child and greets it.
+   *
+   * @param log receives what the child prints
+   * @throws RunnerCrashedError when it does not start or speaks another version
+   */
+  static async start(command: RunnerCommand, log: (text: string) => void): Promise<RunnerClient> {
+    const child = spawn(command.executable, [...command.args], {
+      env: command.env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      windowsHide: true,
+    });
+    const connection = createMessageConnection(
+      new StreamMessageReader(child.stdout),
+      new StreamMessageWriter(child.stdin),
+    );
+    const client = new RunnerClient(child, connection, log);
+    connection.listen();
+    try {
+      const hello = await client.hello();
+      log(`Audit process ${hello.pid} runs on Node ${hello.node}.`);
+      return client;
+    } catch (error) {
+      client.dispose();
+      throw error;
+    }
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  get alive(): boolean {
+    return !this.ended;
+  }
+
+  private async hello(): Promise<HelloResult> {
+    const hello = await this.untilEnd(
+      this.connection.sendRequest(HelloRequest, { protocolVersion: PROTOCOL_VERSION }),
+      HELLO_TIMEOUT_MS,
+    );
+    if (hello.protocolVersion !== PROTOCOL_VERSION) {
+      throw new RunnerCrashedError(
+        `it speaks protocol ${hello.protocolVersion}, this extension ${PROTOCOL_VERSION}`,
+        'Reload the window after an update.',
+      );
+    }
+    return hello;
+  }
+
+  /**
+   * Runs an audit. Cancelling asks the child first and kills it when it has not answered within 1.5 s.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async audit(
+    params: AuditParams,
+    onProgress: (progress: AuditProgress) => void,
+    signal: CancelSignal,
+  ): Promise<AuditOutcome> {
+    const source = new CancellationTokenSource();
+    const cancel = (): void => {
+      source.cancel();
+      setTimeout(() => {
+        if (this.listeners.has(params.id)) {
+          this.child.kill('SIGKILL');
+        }
+      }, CANCEL_GRACE_MS).unref();
+    };
+    this.listeners.set(params.id, onProgress);
+    signal.onCancel(cancel);
+    if (signal.cancelled) {
+      cancel();
+    }
+    try {
+      return await this.untilEnd(this.connection.sendRequest(AuditRun, params, source.token));
+    } catch (error) {
+      throw source.token.isCancellationRequested ? new CancelledError() : error;
+    } finally {
+      this.listeners.delete(params.id);
+      source.dispose();
+    }
+  }
+
+  /** How well each candidate checkpoint fits a gradient file, best first. */
+  async rank(params: RankParams): Promise<RankedCheckpoint[]> {
+    return this.untilEnd(this.connection.sendRequest(RankCheckpoints, params));
+  }
+
+  /** Ends the child: politely by closing its input, then by signal. */
+  dispose(): void {
+    if (this.ended) {
+      return;
+    }
+    this.child.stdin.end();
+    this.child.kill('SIGTERM');
+    setTimeout(() => {
+      if (!this.ended) {
+        this.child.kill('SIGKILL');
+      }
+    }, KILL_GRACE_MS).unref();
+  }
+
+  private end(how: string): void {
+    if (this.ended) {
+      return;
+    }
+    this.ended = true;
+    const error = new RunnerCrashedError(how, this.lastWords.trim());
+    for (const fail of this.failures) {
+      fail(error);
+    }
+    this.failures.clear();
+    this.connection.dispose();
+  }
+
+  /** A pending request never answers once its process is gone, so every wait also waits for that. */
+  private async untilEnd<T>(answer: Promise<T>, timeoutMs?: number): Promise<T> {
+    let fail: (error: Error) => void = () => undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const failure = new Promise<never>((_, reject) => {
+      fail = reject;
+      if (this.ended) {
+        reject(new RunnerCrashedError('it had already ended', this.lastWords.trim()));
+      }
+      if (timeoutMs !== undefined) {
+        timer = setTimeout(() => {
+          reject(new RunnerCrashedError(`no answer within ${timeoutMs / 1000} s`, this.lastWords.trim()));
+        }, timeoutMs);
+      }
+    });
+    this.failures.add(fail);
+    // Disposing the connection rejects what is pending; the crash says more and must win.
+    answer.catch(() => undefined);
+    try {
+      return await Promise.race([failure, answer]);
+    } catch (error) {
+      throw translate(error);
+    } finally {
+      clearTimeout(timer);
+      this.failures.delete(fail);
+    }
+  }
+}
+
+function translate(error: unknown): unknown {
+  if (!(error instanceof ResponseError)) {
+    return error;
+  }
+  const { code, data } = error as ResponseError<unknown>;
+  if (code === RUNNER_ERRORS.cancelled) {
+    return new CancelledError();
+  }
+  return code === RUNNER_ERRORS.unusableInput && isParts(data) ? new UnusableInputError(data) : error;
+}
+
+function isParts(data: unknown): data is UnusableInputParts {
+  return typeof data === 'object' && data !== null && 'code' in data && 'found' in data && 'advice' in data;
+}

@@ -1,0 +1,238 @@
+import { scaleLinear, scaleLog } from 'd3-scale';
+import { line } from 'd3-shape';
+import { type TemplateResult, html, svg } from 'lit';
+import type { LandscapeReport } from '../../src/protocol/report.js';
+import { button, choice } from '../ui/toolkit.js';
+import { short } from '../words.js';
+
+/** The loss over lambda with the solution marked: the search as a picture. */
+
+export type Curve = 'residual' | 'paperLoss';
+
+export interface ChartView {
+  curve: Curve;
+  /** Visible lambda range; undefined shows everything. */
+  range: [number, number] | undefined;
+}
+
+const WIDTH = 760;
+const HEIGHT = 280;
+const MARGIN = { left: 62, right: 16, top: 18, bottom: 42 };
+const LOWEST = 1e-18;
+
+export function landscapeChart(
+  landscape: LandscapeReport,
+  view: ChartView,
+  onView: (view: ChartView) => void,
+): TemplateResult {
+  const full = fullRange(landscape);
+  const range = view.range ?? full;
+  const zoomTo = (next: [number, number] | undefined): void => {
+    onView({ ...view, range: next });
+  };
+  const zoom = (factor: number, centre = (range[0] + range[1]) / 2): void => {
+    zoomTo([centre + (range[0] - centre) * factor, centre + (range[1] - centre) * factor]);
+  };
+  const pan = (share: number): void => {
+    const step = (range[1] - range[0]) * share;
+    zoomTo([range[0] + step, range[1] + step]);
+  };
+  const onKey = (event: KeyboardEvent): void => {
+    const actions: Record<string, () => void> = {
+      '+': () => {
+        zoom(0.6);
+      },
+      '=': () => {
+        zoom(0.6);
+      },
+      '-': () => {
+        zoom(1 / 0.6);
+      },
+      ArrowLeft: () => {
+        pan(-0.1);
+      },
+      ArrowRight: () => {
+        pan(0.1);
+      },
+      '0': () => {
+        zoomTo(undefined);
+      },
+    };
+    const action = actions[event.key];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  };
+  const onWheel = (event: WheelEvent): void => {
+    // Plain scrolling must move the page, as in the editor's own charts and maps.
+    if (!event.ctrlKey && !event.metaKey) {
+      return;
+    }
+    event.preventDefault();
+    const box = (event.currentTarget as SVGElement).getBoundingClientRect();
+    const share = ((event.clientX - box.left) / box.width) * WIDTH;
+    const at = range[0] + ((share - MARGIN.left) / (WIDTH - MARGIN.left - MARGIN.right)) * (range[1] - range[0]);
+    zoom(event.deltaY > 0 ? 1 / 0.8 : 0.8, at);
+  };
+  return html`
+    <div class="chart-controls">
+      ${choice<Curve>({
+        label: 'Curve',
+        value: view.curve,
+        choices: [
+          { value: 'residual', label: 'residual ρ' },
+          { value: 'paperLoss', label: 'L_label (paper)' },
+        ],
+        onChange: (curve) => {
+          onView({ ...view, curve });
+        },
+      })}
+      <span class="spacer"></span>
+      ${button({
+        label: '+',
+        title: 'Zoom in',
+        onClick: () => {
+          zoom(0.5);
+        },
+      })}
+      ${button({
+        label: '−',
+        title: 'Zoom out',
+        onClick: () => {
+          zoom(2);
+        },
+      })}
+      ${button({
+        label: 'Solution',
+        title: 'Zoom to the solution',
+        onClick: () => {
+          zoomTo(nearSolution(landscape));
+        },
+      })}
+      ${button({
+        label: 'All',
+        title: 'Show the whole range',
+        onClick: () => {
+          zoomTo(undefined);
+        },
+      })}
+    </div>
+    <svg
+      class="chart"
+      viewBox="0 0 ${WIDTH} ${HEIGHT}"
+      role="img"
+      tabindex="0"
+      aria-label=${`${view.curve === 'residual' ? 'Residual' : 'L_label'} over lambda; the solution is at ${short(landscape.solution)}. Plus and minus zoom, arrows move, 0 shows all.`}
+      @keydown=${onKey}
+      @wheel=${onWheel}
+    >
+      ${chartBody(landscape, view.curve, range)}
+    </svg>
+  `;
+}
+
+function fullRange({ lambda }: LandscapeReport): [number, number] {
+  return [lambda[0] ?? -1, lambda[lambda.length - 1] ?? 1];
+}
+
+function nearSolution({ solution }: LandscapeReport): [number, number] {
+  const reach = Math.abs(solution) * 0.3;
+  return [solution - reach, solution + reach];
+}
+
+function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, number]): TemplateResult {
+  const values = landscape[curve].map((value) => Math.max(value, LOWEST));
+  const points = landscape.lambda.map((lambda, index): [number, number] => [lambda, values[index] ?? LOWEST]);
+  const visible = points.filter(([lambda]) => lambda >= range[0] && lambda <= range[1]).map(([, value]) => value);
+  const low = Math.min(...visible, 1);
+  const high = Math.max(...visible, low * 10);
+  const x = scaleLinear(range, [MARGIN.left, WIDTH - MARGIN.right]);
+  const y = scaleLog([low / 3, high * 3], [HEIGHT - MARGIN.bottom, MARGIN.top]);
+  const path = line(
+    ([lambda]) => x(lambda),
+    ([, value]) => y(value),
+  );
+  const [negative, positive] = [points.filter(([lambda]) => lambda < 0), points.filter(([lambda]) => lambda > 0)];
+  const solutionX = x(landscape.solution);
+  const inside = landscape.solution >= range[0] && landscape.solution <= range[1];
+  const solutionValue = values[landscape.lambda.indexOf(landscape.solution)] ?? low;
+  const decades = Math.log10(high / low);
+  const yTicks = y.ticks(5).filter((tick) => decades < 2 || Number.isInteger(Math.round(Math.log10(tick) * 1e6) / 1e6));
+  const everyTick = Math.max(1, Math.ceil(yTicks.length / 6));
+  return svg`
+    <clipPath id="plot"><rect x=${MARGIN.left} y=${MARGIN.top} width=${WIDTH - MARGIN.left - MARGIN.right} height=${HEIGHT - MARGIN.top - MARGIN.bottom}></rect></clipPath>
+    ${x.ticks(7).map(
+      (tick) => svg`
+        <line class="grid" x1=${x(tick)} x2=${x(tick)} y1=${MARGIN.top} y2=${HEIGHT - MARGIN.bottom}></line>
+        <text class="tick" x=${x(tick)} y=${HEIGHT - MARGIN.bottom + 16} text-anchor="middle">${short(tick)}</text>`,
+    )}
+    ${yTicks
+      .filter((_, index) => index % everyTick === 0)
+      .map(
+        (tick) => svg`
+        <line class="grid" x1=${MARGIN.left} x2=${WIDTH - MARGIN.right} y1=${y(tick)} y2=${y(tick)}></line>
+        <text class="tick" x=${MARGIN.left - 6} y=${y(tick) + 4} text-anchor="end">${decadeName(tick)}</text>`,
+      )}
+    <text class="axis" x=${(MARGIN.left + WIDTH - MARGIN.right) / 2} y=${HEIGHT - 6} text-anchor="middle">λ (feature = λ · gradient row)</text>
+    <g clip-path="url(#plot)">
+      <path class="curve" d=${path(negative) ?? ''}></path>
+      <path class="curve" d=${path(positive) ?? ''}></path>
+      ${
+        inside
+          ? svg`<line class="solution" x1=${solutionX} x2=${solutionX} y1=${MARGIN.top} y2=${HEIGHT - MARGIN.bottom}></line>
+          <circle class="solution-dot" cx=${solutionX} cy=${y(solutionValue)} r="5"></circle>`
+          : ''
+      }
+    </g>
+    ${
+      inside
+        ? svg`<text class="solution-label" x=${Math.min(Math.max(solutionX, MARGIN.left + 60), WIDTH - MARGIN.right - 60)} y=${MARGIN.top - 5} text-anchor="middle">solution λ = ${short(landscape.solution)}</text>`
+        : ''
+    }
+  `;
+}
+
+function decadeName(value: number): string {
+  return value >= 0.01 && value < 1e4 ? String(Number(value.toPrecision(1))) : value.toExponential(0);
+}
+
+/** The chart as a PNG, base64; colours are resolved because a detached picture knows no theme. */
+export async function chartAsPng(chart: SVGElement): Promise<string> {
+  const copy = chart.cloneNode(true) as SVGElement;
+  const originals = chart.querySelectorAll<SVGElement>('*');
+  copy.querySelectorAll<SVGElement>('*').forEach((element, index) => {
+    const original = originals[index];
+    if (original) {
+      const style = getComputedStyle(original);
+      for (const name of [
+        'fill',
+        'stroke',
+        'stroke-width',
+        'stroke-dasharray',
+        'font-size',
+        'font-family',
+        'opacity',
+      ]) {
+        element.setAttribute(name, style.getPropertyValue(name));
+      }
+    }
+  });
+  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  copy.setAttribute('width', String(WIDTH * 2));
+  copy.setAttribute('height', String(HEIGHT * 2));
+  const image = new Image();
+  image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
+  await image.decode();
+  const canvas = document.createElement('canvas');
+  canvas.width = WIDTH * 2;
+  canvas.height = HEIGHT * 2;
+  const context = canvas.getContext('2d');
+  if (!context) {
+    throw new Error('This browser cannot draw pictures.');
+  }
+  context.fillStyle = getComputedStyle(document.body).backgroundColor;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0);
+  return canvas.toDataURL('image/png').split(',')[1] ?? '';
+}

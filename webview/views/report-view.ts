@@ -1,0 +1,255 @@
+import { type TemplateResult, html } from 'lit';
+import type {
+  CheckStatus,
+  ConsistencyCheck,
+  Finding,
+  LabelCountReport,
+  Report,
+  SampleReport,
+} from '../../src/protocol/report.js';
+import { button, divider, tag } from '../ui/toolkit.js';
+import { baseName, className, confidenceInWords, kindInWords, methodInWords, short } from '../words.js';
+import { fact, featureStrip } from './feature-strip.js';
+import { labelBars } from './label-bars.js';
+import { type ChartView, landscapeChart } from './landscape-chart.js';
+
+/** The whole results panel as a function of its state. */
+
+export interface PanelActions {
+  saveJson: () => void;
+  /** Undefined where there is no file to save, as on a saved page. */
+  saveFeatures: (() => void) | undefined;
+  savePng: () => void;
+  copySummary: () => void;
+  showLog: (() => void) | undefined;
+  setChart: (view: ChartView) => void;
+}
+
+export interface ReportState {
+  report: Report;
+  chart: ChartView;
+}
+
+export function reportView({ report, chart }: ReportState, actions: PanelActions): TemplateResult {
+  return html`
+    ${verdict(report, actions)}
+    ${report.samples.map((sample, index) => sampleSection(report, sample, index, chart, actions))}
+    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${findingsSection(report.findings)}
+    ${consistencySection(report.consistency)} ${filesSection(report)}
+  `;
+}
+
+const OUTCOMES: Record<Report['verdict']['outcome'], string> = {
+  leaks: 'Leaks',
+  counts: 'Leaks label counts',
+  none: 'Nothing recovered',
+  mismatch: 'Files do not fit',
+};
+
+function verdict(report: Report, actions: PanelActions): TemplateResult {
+  const { outcome, sentence } = report.verdict;
+  return html`
+    <header class="verdict verdict-${outcome}">
+      <p class="verdict-tag">${OUTCOMES[outcome]}</p>
+      <h1>${sentence}</h1>
+      <p class="muted">
+        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head
+        ${report.head.weight} (${report.head.classes} classes × ${report.head.features} features,
+        ${report.head.bias === null ? 'no bias' : report.head.biasGradient ? 'with bias' : 'bias without gradient'}) ·
+        ${report.timings.totalMs.toFixed(0)} ms
+      </p>
+      <div class="actions" role="toolbar" aria-label="Report">
+        ${button({ label: 'Save report', title: 'Save the report as JSON', primary: true, onClick: actions.saveJson })}
+        ${
+          report.samples.length > 0 && actions.saveFeatures
+            ? button({ label: 'Save features', title: 'Save the features as .npy', onClick: actions.saveFeatures })
+            : ''
+        }
+        ${
+          report.samples.some(({ landscape }) => landscape)
+            ? button({ label: 'Save picture', title: 'Save the loss landscape as PNG', onClick: actions.savePng })
+            : ''
+        }
+        ${button({ label: 'Copy summary', onClick: actions.copySummary })}
+        ${actions.showLog ? button({ label: 'Show log', onClick: actions.showLog }) : ''}
+      </div>
+    </header>
+  `;
+}
+
+const STATUS_WORDS: Record<SampleReport['status'], string> = {
+  recovered: 'Recovered',
+  ambiguous: 'Ambiguous',
+  'not-identifiable': 'Not identifiable',
+};
+
+function sampleSection(
+  report: Report,
+  sample: SampleReport,
+  index: number,
+  chart: ChartView,
+  actions: PanelActions,
+): TemplateResult {
+  const truth = report.truth?.samples[index];
+  return html`
+    <section aria-labelledby="sample-${index}">
+      <h2 id="sample-${index}">Sample ${index + 1} ${tag(STATUS_WORDS[sample.status])}</h2>
+      <p>${sample.reason}</p>
+      <div class="columns">
+        <div>
+          <h3>Label: ${kindInWords(sample)}</h3>
+          ${labelBars(report, sample)}
+          ${
+            truth?.labelMaxError === undefined || truth.labelMaxError === null
+              ? ''
+              : html`<p class="muted">Against the truth: largest error ${truth.labelMaxError.toExponential(1)}</p>`
+          }
+        </div>
+        <div>
+          <h3>Last-layer feature</h3>
+          ${featureStrip(sample.featureStatistics)}
+          ${
+            truth?.featureRelativeError === undefined || truth.featureRelativeError === null
+              ? ''
+              : html`<p class="muted">
+                  Against the truth: relative error ${truth.featureRelativeError.toExponential(1)}
+                </p>`
+          }
+        </div>
+      </div>
+      <h3>How sure this is</h3>
+      <p>${confidenceInWords(sample)} ${methodInWords(sample.method)}</p>
+      <dl class="facts">
+        ${fact('method', sample.method)} ${fact('confidence', sample.confidence.toFixed(3))}
+        ${fact('λ', short(sample.scalar))} ${fact('residual ρ', short(sample.residual))}
+        ${fact('noise floor', short(sample.residualFloor))}
+        ${sample.gradientScale === 1 ? '' : fact('gradient scaled by', short(sample.gradientScale))}
+      </dl>
+      ${
+        sample.landscape
+          ? html`<h3>Loss landscape</h3>
+              ${landscapeChart(sample.landscape, chart, actions.setChart)}
+              <p class="muted">
+                How badly each λ explains the gradient. The deep notch is the solution; a second one as deep would make
+                it ambiguous.
+              </p>`
+          : ''
+      }
+    </section>
+    ${divider()}
+  `;
+}
+
+function countsSection(report: Report, counts: LabelCountReport): TemplateResult {
+  const occurring = counts.agreed
+    .map((count, index) => ({ count, index }))
+    .filter(
+      ({ count, index }) => count !== 0 || counts.estimators.some((estimator) => (estimator.counts[index] ?? 0) > 0),
+    );
+  return html`
+    <section aria-labelledby="counts">
+      <h2 id="counts">
+        Labels in the batch
+        ${tag(report.batch.size === null ? `at least ${report.batch.lowerBound} samples` : `${report.batch.size} samples`)}
+      </h2>
+      <p>${report.batch.evidence}</p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Label counts">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Class</th>
+              <th scope="col">Agreed</th>
+              ${counts.estimators.map(({ name, assumption }) => html`<th scope="col" title="Assumes ${assumption}">${name}</th>`)}
+            </tr>
+          </thead>
+          <tbody>
+            ${occurring.map(
+              ({ count, index }) =>
+                html`<tr>
+                  <th scope="row">${className(report, index)}</th>
+                  <td class="number"><strong>${count ?? '?'}</strong></td>
+                  ${counts.estimators.map(
+                    (estimator) =>
+                      html`<td class="number ${agrees(estimator, index, count) ? '' : 'differs'}">
+                        ${estimator.counts[index]}${estimator.multiplicity || estimator.counts[index] === 0 ? '' : '+'}
+                      </td>`,
+                  )}
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
+      <p class="muted">
+        Each estimator rests on its own assumption (hover a name). Where most of them agree the count is given,
+        elsewhere it is left open.
+      </p>
+    </section>
+    ${divider()}
+  `;
+}
+
+/** An estimator that only tells which classes occur agrees when it says the class occurs. */
+function agrees(
+  { counts, multiplicity }: LabelCountReport['estimators'][number],
+  index: number,
+  count: number | null,
+): boolean {
+  const own = counts[index] ?? 0;
+  return multiplicity || count === null ? own === count : own > 0 === count > 0;
+}
+
+function findingsSection(findings: readonly Finding[]): TemplateResult {
+  return html`
+    <section aria-labelledby="findings">
+      <h2 id="findings">Findings</h2>
+      ${findings.length === 0 ? html`<p>None.</p>` : ''}
+      <ul class="findings">
+        ${findings.map(
+          ({ severity, title, evidence, mitigation }) =>
+            html`<li class="finding finding-${severity}">
+              <h3><span class="severity">${severity}</span> ${title}</h3>
+              <p>${evidence}</p>
+              <p><strong>What would stop it:</strong> ${mitigation}</p>
+            </li>`,
+        )}
+      </ul>
+    </section>
+    ${divider()}
+  `;
+}
+
+const MARKS: Record<CheckStatus, string> = { pass: '✓', warn: '!', fail: '✗' };
+const MARK_WORDS: Record<CheckStatus, string> = { pass: 'passed', warn: 'warning', fail: 'failed' };
+
+function consistencySection(checks: readonly ConsistencyCheck[]): TemplateResult {
+  return html`
+    <section aria-labelledby="consistency">
+      <h2 id="consistency">Do the files belong together?</h2>
+      <ul class="checks">
+        ${checks.map(
+          ({ status, detail }) =>
+            html`<li class="check check-${status}">
+              <span class="mark" role="img" aria-label=${MARK_WORDS[status]}>${MARKS[status]}</span
+              ><span>${detail}</span>
+            </li>`,
+        )}
+      </ul>
+    </section>
+    ${divider()}
+  `;
+}
+
+function filesSection({ inputs, batch, tool, timings }: Report): TemplateResult {
+  return html`
+    <section aria-labelledby="files">
+      <h2 id="files">Files and run</h2>
+      <dl class="facts wide">
+        ${fact('checkpoint', `${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`)}
+        ${fact('gradient', `${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`)}
+        ${fact('batch', `${batch.size ?? `at least ${batch.lowerBound}`}: ${batch.evidence}`)}
+        ${fact('time', `read ${timings.readMs.toFixed(0)} ms, recovered in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
+        ${fact('tool', `${tool.name} ${tool.version}`)}
+      </dl>
+    </section>
+  `;
+}

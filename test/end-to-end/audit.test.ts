@@ -1,0 +1,170 @@
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BrowserContext } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { generator } from '../../src/recovery/paper-method.js';
+import { syntheticBatch, writeSafetensors } from '../write-fixtures.js';
+import { type VsCodeServer, startVsCode } from './vscode-server.js';
+import { Workbench, openBrowser } from './workbench.js';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const AUDIT = 'GradLeak: Audit Gradient File...';
+
+/** Processes of ours that run the child's script, found as a person would: by their command line. */
+function runnerPids(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return execFileSync('cat', [`/proc/${pid}/cmdline`], { encoding: 'utf8' }).includes('dist/runner.js');
+      } catch {
+        return false;
+      }
+    });
+}
+
+describe('the packaged extension in VS Code', () => {
+  let folder: string;
+  let server: VsCodeServer;
+  let browser: BrowserContext;
+  let workbench: Workbench;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'gradleak-e2e-'));
+    const workspace = join(folder, 'workspace');
+    mkdirSync(workspace);
+    cpSync(join(ROOT, 'media', 'example'), join(workspace, 'example'), { recursive: true });
+    const other = join(ROOT, 'test', 'fixtures', 'dumps', 'k10_mixup_nobias_trained');
+    cpSync(join(other, 'checkpoint.pt'), join(workspace, 'other', 'model.pt'));
+    // Large enough that counting its labels takes a while, which the cancel and kill tests need.
+    const big = syntheticBatch({ classes: 1000, features: 1024, batch: 300, random: generator(1) });
+    writeSafetensors(join(workspace, 'big', 'checkpoint.safetensors'), { 'fc.weight': big.weight });
+    writeSafetensors(join(workspace, 'big', 'gradient.safetensors'), { 'fc.weight': big.gradient });
+    mkdirSync(join(ROOT, 'out'), { recursive: true });
+    const vsix = join(ROOT, 'out', 'gradleak.vsix');
+    execFileSync('npx', ['vsce', 'package', '--no-dependencies', '--out', vsix], { cwd: ROOT, stdio: 'pipe' });
+    server = await startVsCode({ workspace, vsix, trust: true });
+    browser = await openBrowser(join(folder, 'profile'));
+    const page = browser.pages()[0] ?? (await browser.newPage());
+    await page.goto(server.url);
+    workbench = new Workbench(page);
+    await workbench.waitForCommand(AUDIT);
+  });
+
+  afterAll(async () => {
+    await workbench.screenshot('last').catch(() => undefined);
+    await browser.close();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('audits a gradient: best checkpoint first, the recovered class in the panel', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'example/gradient.pt');
+    const first = await workbench.pick('which checkpoint', 'example/checkpoint.pt');
+    expect(first).toContain('example/checkpoint.pt');
+    expect(first).toContain('fits 100 %');
+    const panel = await workbench.webview('h1', 'the label is seven');
+    expect(await panel.locator('.bar-name').first().textContent()).toBe('seven');
+    expect(await panel.locator('.bar-value').first().textContent()).toBe('91.000 %');
+    expect(await panel.locator('.finding-high').count()).toBe(2);
+    await workbench.screenshot('panel-dark');
+  });
+
+  it('zooms the landscape by keyboard and shows the paper’s curve', async () => {
+    const panel = await workbench.webview('h1', 'the label is seven');
+    const curve = panel.locator('.chart .curve').first();
+    const whole = await curve.getAttribute('d');
+    await panel.locator('svg.chart').focus();
+    await workbench.page.keyboard.press('+');
+    expect(await curve.getAttribute('d')).not.toBe(whole);
+    await workbench.page.keyboard.press('0');
+    expect(await curve.getAttribute('d')).toBe(whole);
+    await panel.locator('vscode-radio', { hasText: 'L_label' }).click();
+    await expect.poll(() => curve.getAttribute('d')).not.toBe(whole);
+  });
+
+  it('looks right in light and high contrast', async () => {
+    for (const [theme, name] of [
+      ['Light Modern', 'light'],
+      ['Dark High Contrast', 'high-contrast'],
+    ] as const) {
+      await workbench.useTheme(theme);
+      const wanted = name === 'light' ? 'vscode-light' : 'vscode-high-contrast';
+      const panel = await workbench.webview('h1', 'the label is seven');
+      await expect.poll(() => panel.locator('body').getAttribute('class'), { timeout: 20_000 }).toContain(wanted);
+      await workbench.screenshot(`panel-${name}`);
+    }
+    await workbench.useTheme('Dark Modern');
+  });
+
+  it('restores the panel after the window is reloaded', async () => {
+    await workbench.page.reload();
+    const panel = await workbench.webview('h1', 'the label is seven');
+    expect(await panel.locator('.bar-name').first().textContent()).toBe('seven');
+    await workbench.waitForCommand(AUDIT);
+    await workbench.closeEditors();
+  });
+
+  it('remembers the checkpoint and says which was used last', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'example/gradient.pt');
+    const first = await workbench.pick('which checkpoint', 'example/checkpoint.pt');
+    expect(first).toContain('used last time');
+    await workbench.webview('h1', 'the label is seven');
+    await workbench.closeEditors();
+  });
+
+  it('says why files do not fit', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'example/gradient.pt');
+    await workbench.pick('which checkpoint', 'other/model.pt');
+    const toast = workbench.notification('The gradient belongs to another model');
+    await toast.waitFor({ timeout: 30_000 });
+    await workbench.screenshot('does-not-fit');
+    await workbench.runCommand('Notifications: Clear All Notifications');
+  });
+
+  async function startBigAudit(): Promise<void> {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'big/gradient.safetensors');
+    await workbench.pick('which checkpoint', 'big/checkpoint.safetensors');
+    await workbench.notification(/Estimating the batch size|Counting labels/).waitFor({ timeout: 60_000 });
+  }
+
+  it('cancels a running audit within two seconds', async () => {
+    await startBigAudit();
+    await workbench.screenshot('progress');
+    const started = Date.now();
+    const toast = workbench.notification('gradient.safetensors');
+    await toast.getByRole('button', { name: 'Cancel' }).click();
+    await workbench.page.locator('.statusbar', { hasText: 'audit cancelled' }).waitFor({ timeout: 10_000 });
+    expect(Date.now() - started).toBeLessThan(2500);
+    expect(await toast.count()).toBe(0);
+  });
+
+  it('tells when the child process was killed, and a retry works', async () => {
+    await startBigAudit();
+    const pids = runnerPids();
+    expect(pids.length).toBeGreaterThan(0);
+    for (const pid of pids) {
+      process.kill(pid, 'SIGKILL');
+    }
+    const crash = workbench.notification('ended unexpectedly (signal SIGKILL)');
+    await crash.waitFor({ timeout: 20_000 });
+    await workbench.screenshot('crash');
+    await crash.getByRole('button', { name: 'Retry' }).click();
+    const panel = await workbench.webview('h1', 'batch of', 120_000);
+    expect(await panel.locator('h2#counts').textContent()).toContain('300 samples');
+    await workbench.screenshot('batch');
+  });
+
+  it('ends the child process with the window', async () => {
+    expect(runnerPids().length).toBeGreaterThan(0);
+    await server.stop();
+    await expect.poll(runnerPids, { timeout: 15_000 }).toEqual([]);
+  });
+});

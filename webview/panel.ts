@@ -65,8 +65,14 @@ function download(name: string, href: string): void {
   link.click();
 }
 
+/** lit renders beside what it did not put there itself. */
+function clearPlaceholder(element: HTMLElement): void {
+  element.querySelector('[role="status"]')?.remove();
+}
+
 function draw(): void {
   if (root && state) {
+    clearPlaceholder(root);
     render(reportView(state, actionsFor(state.report)), root);
   }
 }
@@ -88,6 +94,7 @@ if (embedded) {
         break;
       case 'problem':
         if (root) {
+          clearPlaceholder(root);
           render(html`<p class="problem" role="alert">${message.sentence}</p>`, root);
         }
         break;

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { UnusableInputError } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import { AUDIT_STAGES, type AuditProgress, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
 import type {
   BatchDescription,
@@ -51,7 +51,8 @@ export interface AuditResult {
 /**
  * Audits one captured gradient.
  *
- * @throws UnusableInputError when the input cannot be used; CancelledError when asked to stop
+ * @returns a report that says `cancelled` when the user stopped it after the checks were done
+ * @throws UnusableInputError when the input cannot be used; CancelledError when stopped before the checks were done
  */
 export async function runAudit(request: AuditRequest, hooks: AuditHooks): Promise<AuditResult> {
   const started = performance.now();
@@ -103,7 +104,7 @@ async function auditFiles(
 
   await step(hooks, 'recover', 'Recovering labels and features');
   const recoverStarted = performance.now();
-  const recovered = await recover(request, hooks, head.gradient, shape);
+  const recovered = await recover(request, hooks, head.gradient, shape).catch(keepOnCancel);
   const recoverMs = performance.now() - recoverStarted;
   checks.push(
     ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
@@ -111,7 +112,10 @@ async function auditFiles(
     ...recovered.checks,
   );
 
-  await step(hooks, 'describe', 'Describing what was found');
+  const cancelled = recovered === CANCELLED;
+  if (!cancelled) {
+    await step(hooks, 'describe', 'Describing what was found');
+  }
   const samples = recovered.samples.map((sample, row) =>
     describeSample(sample, row, head.gradient, recovered.factors, request.out !== undefined),
   );
@@ -125,6 +129,7 @@ async function auditFiles(
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOf(recovered, samples, tensors, className),
+    ...(cancelled ? { cancelled } : {}),
     inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
     head: {
       weight: tensors.weight.parameter.name,
@@ -154,7 +159,6 @@ async function auditFiles(
       : { truth: compareWithTruth(request.truth, samples, features, recovered.labelCounts) }),
   };
   if (request.out !== undefined) {
-    await step(hooks, 'write', `Writing ${request.out}`);
     report.timings.totalMs = performance.now() - started;
     writeResults(request.out, report, features);
   }
@@ -211,6 +215,22 @@ interface Recovered {
   readonly batch: BatchDescription;
   readonly labelCounts: LabelCountReport | null;
   readonly checks: readonly ConsistencyCheck[];
+}
+
+/** Stopping during the recovery keeps what the checks have found. */
+const CANCELLED: Recovered = {
+  samples: [],
+  factors: undefined,
+  batch: { size: null, lowerBound: 1, evidence: 'The audit was stopped before this was known.' },
+  labelCounts: null,
+  checks: [],
+};
+
+function keepOnCancel(error: unknown): Recovered {
+  if (error instanceof CancelledError) {
+    return CANCELLED;
+  }
+  throw error;
 }
 
 async function recover(
@@ -360,6 +380,12 @@ function verdictOf(
   className: (index: number) => string,
 ): Verdict {
   const [sample] = samples;
+  if (recovered === CANCELLED) {
+    return {
+      outcome: 'none',
+      sentence: 'The audit was stopped before labels were recovered; the checks of the files are complete.',
+    };
+  }
   if (!sample) {
     const { agreed = [], estimators = [] } = recovered.labelCounts ?? {};
     const known = agreed.filter((count) => count !== null && count > 0).length;

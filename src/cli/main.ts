@@ -146,6 +146,9 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   surroundings.print(
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),
   );
+  if (report.cancelled === true) {
+    throw new CancelledError();
+  }
   const mismatch = mismatchError(report);
   if (mismatch) {
     throw mismatch;

@@ -133,6 +133,9 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
   try {
     const outcome = await runWithProgress(services, id, { ...requestOf(checkpoint, gradients), out: folder });
     services.log.info(`Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`);
+    if (outcome.cancelled) {
+      sayCancelled(services);
+    }
     services.panels.show(id);
     if (outcome.mismatch !== null) {
       void vscode.window.showWarningMessage(outcome.mismatch);
@@ -194,10 +197,14 @@ function cancelSignal(token: vscode.CancellationToken): CancelSignal {
   };
 }
 
+function sayCancelled(services: AuditServices): void {
+  services.log.info('Audit cancelled.');
+  void vscode.window.setStatusBarMessage('GradLeak: audit cancelled', 5000);
+}
+
 async function reportFailure(services: AuditServices, error: unknown, again: () => Promise<void>): Promise<void> {
   if (error instanceof CancelledError) {
-    services.log.info('Audit cancelled.');
-    void vscode.window.setStatusBarMessage('GradLeak: audit cancelled', 5000);
+    sayCancelled(services);
     return;
   }
   services.log.error(error instanceof Error ? error : String(error));

@@ -97,7 +97,7 @@ export function readElements(
     }
     return out;
   }
-  const [lowest, highest] = spanOf(layout, range);
+  const [lowest, highest] = spanOf(source.path, name, layout, range);
   const raw = new Float64Array(highest - lowest + 1);
   decode(source.read(lowest * width, raw.length * width), raw);
   visitOffsets(layout, range, (at, index) => {
@@ -137,7 +137,7 @@ function visitOffsets(layout: ElementLayout, range: ElementRange, visit: (at: nu
   }
 }
 
-function spanOf(layout: ElementLayout, range: ElementRange): [number, number] {
+function spanOf(path: string, name: string, layout: ElementLayout, range: ElementRange): [number, number] {
   let lowest = Infinity;
   let highest = -Infinity;
   visitOffsets(layout, range, (at) => {
@@ -146,7 +146,7 @@ function spanOf(layout: ElementLayout, range: ElementRange): [number, number] {
   });
   if (highest - lowest >= MAX_READ_ELEMENTS) {
     // A hostile stride can spread few elements over a huge storage; reading them one by one is never needed.
-    throw new RangeError(`The elements of this tensor are spread over ${highest - lowest} others.`);
+    throw lie(path, name, `elements spread over ${highest - lowest} others by its strides`, 'strides of a view');
   }
   return [lowest, highest];
 }

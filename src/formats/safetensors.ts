@@ -115,18 +115,17 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   }
   const shardNames = [...new Set(Object.values(map))];
   const shards = new Map<string, TensorFile>();
-  const close = (): void => {
+  const closeShards = (): void => {
     for (const shard of shards.values()) {
       shard.close();
     }
-    source.close();
   };
   try {
     for (const name of shardNames) {
       shards.set(String(name), openShard(source.path, name, shardNames.length));
     }
   } catch (error) {
-    close();
+    closeShards();
     throw error;
   }
   const names = new Map(
@@ -136,7 +135,7 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   for (const [name, shard] of Object.entries(map)) {
     const owner = shards.get(String(shard));
     if (!owner || !names.get(owner)?.has(name)) {
-      close();
+      closeShards();
       throw malformed(
         source.path,
         `tensor "${name}" that shard "${String(shard)}" does not hold`,
@@ -158,7 +157,10 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
       }
       return owner.read(name, range);
     },
-    close,
+    close() {
+      closeShards();
+      source.close();
+    },
   };
 }
 

@@ -21,6 +21,8 @@ export interface Report {
   classNames?: string[];
   findings: Finding[];
   timings: Timings;
+  /** True when the user stopped the audit: what was found until then is here, the rest is missing. */
+  cancelled?: true;
   /** Errors against a truth file; the truth never influences a result. */
   truth?: TruthComparison;
 }

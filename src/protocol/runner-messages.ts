@@ -33,6 +33,8 @@ export interface AuditOutcome {
   folder: string;
   /** One sentence when the files do not belong together; the report says more. */
   mismatch: string | null;
+  /** True when the user stopped it; the report then holds what was found until then. */
+  cancelled: boolean;
 }
 
 export interface ProgressParams {

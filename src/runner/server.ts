@@ -38,7 +38,11 @@ export function serve(connection: MessageConnection): void {
           }
         },
       });
-      return { folder: request.out, mismatch: mismatchError(report)?.message ?? null };
+      return {
+        folder: request.out,
+        mismatch: mismatchError(report)?.message ?? null,
+        cancelled: report.cancelled === true,
+      };
     } catch (error) {
       return toResponseError(error);
     }

@@ -68,6 +68,7 @@ describe('the packaged extension in VS Code', () => {
     expect(first).toContain('example/checkpoint.pt');
     expect(first).toContain('fits 100 %');
     const panel = await workbench.webview('h1', 'the label is seven');
+    expect(await panel.getByText('Loading the report').count()).toBe(0);
     expect(await panel.locator('.bar-name').first().textContent()).toBe('seven');
     expect(await panel.locator('.bar-value').first().textContent()).toBe('91.000 %');
     expect(await panel.locator('.finding-high').count()).toBe(2);
@@ -124,6 +125,7 @@ describe('the packaged extension in VS Code', () => {
     await workbench.pick('which checkpoint', 'other/model.pt');
     const toast = workbench.notification('The gradient belongs to another model');
     await toast.waitFor({ timeout: 30_000 });
+    await workbench.page.waitForTimeout(800);
     await workbench.screenshot('does-not-fit');
     await workbench.runCommand('Notifications: Clear All Notifications');
   });
@@ -155,6 +157,7 @@ describe('the packaged extension in VS Code', () => {
     }
     const crash = workbench.notification('ended unexpectedly (signal SIGKILL)');
     await crash.waitFor({ timeout: 20_000 });
+    await workbench.page.waitForTimeout(800);
     await workbench.screenshot('crash');
     await crash.getByRole('button', { name: 'Retry' }).click();
     const panel = await workbench.webview('h1', 'batch of', 120_000);

@@ -54,11 +54,7 @@ async function freePort(): Promise<number> {
 }
 
 /** Starts VS Code on a folder with the packaged extension installed. */
-export async function startVsCode(options: {
-  workspace: string;
-  vsix: string;
-  trust: boolean;
-}): Promise<VsCodeServer> {
+export async function startVsCode(options: { workspace: string; vsix: string; trust: boolean }): Promise<VsCodeServer> {
   const folder = mkdtempSync(join(tmpdir(), 'gradleak-vscode-'));
   const userData = join(folder, 'data');
   mkdirSync(join(userData, 'User'), { recursive: true });

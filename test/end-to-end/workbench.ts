@@ -119,7 +119,8 @@ export class Workbench {
     await this.runCommand('Preferences: Color Theme');
     await this.rows(name).first().waitFor({ timeout: 20_000 });
     await this.input.fill(name);
-    await this.rows(name).first().click();
+    await this.page.waitForTimeout(500);
+    await this.page.keyboard.press('Enter');
   }
 
   notification(text: string | RegExp): Locator {

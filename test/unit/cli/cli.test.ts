@@ -1,0 +1,176 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Ajv } from 'ajv';
+import { afterAll, describe, expect, it } from 'vitest';
+import { openTensorFile } from '../../../src/formats/open.js';
+import type { Report } from '../../../src/protocol/report.js';
+import { runCli } from '../../../src/cli/main.js';
+
+const ROOT = join(import.meta.dirname, '..', '..', '..');
+const DUMPS = join(ROOT, 'test', 'fixtures', 'dumps');
+const dump = (name: string): string => join(DUMPS, name);
+const folder = mkdtempSync(join(tmpdir(), 'gradleak-cli-'));
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function cli(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  let out = '';
+  let err = '';
+  const code = await runCli(args, {
+    print: (text) => (out += text),
+    printError: (text) => (err += text),
+    cancelled: () => false,
+    columns: undefined,
+  });
+  return { code, out, err };
+}
+
+describe('gradleak audit', () => {
+  it('prints the recovered class with a bar, and exits 0', async () => {
+    const { code, out, err } = await cli('audit', join(ROOT, 'media', 'example'));
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain('the label is seven');
+    expect(out).toMatch(/seven +█+·+ +91\.000 %/);
+    expect(out).toMatch(/9 others +█+·+ +9\.000 %/);
+  });
+
+  it('writes a report that its schema describes, and the features', async () => {
+    const out = join(folder, 'written');
+    const truth = join(dump('k10_smooth_bias_default'), 'truth.json');
+    const { code } = await cli(
+      'audit',
+      dump('k10_smooth_bias_default'),
+      '--truth',
+      truth,
+      '--out',
+      out,
+      '--format',
+      'json',
+    );
+    expect(code).toBe(0);
+    const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
+    const schema = JSON.parse(readFileSync(join(ROOT, 'media', 'report.schema.json'), 'utf8')) as object;
+    const validate = new Ajv({ strict: false }).compile(schema);
+    expect(validate(report), JSON.stringify(validate.errors)).toBe(true);
+    expect(validate({ ...report, schemaVersion: 2 })).toBe(false);
+    const features = openTensorFile(join(out, 'features.npy'));
+    expect(features.entries[0]).toMatchObject({ shape: [1, report.head.features], dtype: 'float64' });
+    const expected = (JSON.parse(readFileSync(truth, 'utf8')) as { feature: number[][] }).feature[0]!;
+    const { data } = features.read('array');
+    expected.forEach((value, at) => {
+      expect(data[at]).toBeCloseTo(value, 5);
+    });
+    features.close();
+    expect(report.truth?.samples[0]?.labelMaxError).toBeLessThan(1e-5);
+    expect(report.truth?.samples[0]?.featureRelativeError).toBeLessThan(1e-4);
+  });
+
+  it('batch reports follow the schema too', async () => {
+    const { out } = await cli('audit', dump('batch6_bias'), '--format', 'json');
+    const schema = JSON.parse(readFileSync(join(ROOT, 'media', 'report.schema.json'), 'utf8')) as object;
+    expect(new Ajv({ strict: false }).compile(schema)(JSON.parse(out))).toBe(true);
+  });
+
+  it('truth never influences a result', async () => {
+    const without = await cli('audit', dump('k10_hard_nobias_trained'), '--format', 'json');
+    const wrong = join(dump('k10_mixup_nobias_trained'), 'truth.json');
+    const withTruth = await cli('audit', dump('k10_hard_nobias_trained'), '--truth', wrong, '--format', 'json');
+    const samples = (text: string): unknown => (JSON.parse(text) as Report).samples;
+    expect(samples(withTruth.out)).toEqual(samples(without.out));
+    expect((JSON.parse(withTruth.out) as Report).truth?.samples[0]?.labelMaxError).toBeGreaterThan(0.1);
+  });
+
+  it('exits 1 on a finding as severe as asked', async () => {
+    expect((await cli('audit', dump('k10_hard_bias_default'), '--fail-on', 'high')).code).toBe(1);
+    expect((await cli('audit', dump('k10_hard_bias_default'), '--fail-on', 'critical')).code).toBe(0);
+  });
+
+  it('exits 2 on unusable input, naming the file', async () => {
+    const { code, err } = await cli('audit', '--checkpoint', 'nowhere.pt', '--gradients', 'nothing.pt');
+    expect(code).toBe(2);
+    expect(err).toContain('nowhere.pt: found no such file');
+  });
+
+  it('exits 2 on a gradient of another checkpoint, and still writes what it found', async () => {
+    const out = join(folder, 'mismatch');
+    const checkpoint = join(dump('k10_hard_bias_default'), 'checkpoint.pt');
+    const gradients = join(dump('k10_smooth_bias_default'), 'gradient.pt');
+    const { code, err } = await cli('audit', '--checkpoint', checkpoint, '--gradients', gradients, '--out', out);
+    expect(code).toBe(2);
+    expect(err).toContain('another checkpoint');
+    expect(existsSync(join(out, 'report.json'))).toBe(true);
+  });
+
+  it.each([
+    ['audit'],
+    ['audit', 'a', 'b'],
+    ['audit', 'a', '--layout', 'sideways'],
+    ['audit', 'a', '--fail-on', 'terrible'],
+    ['audit', 'a', '--colour'],
+    ['audit', 'a', '--html'],
+    ['levitate'],
+  ])('exits 2 on bad arguments: %s %s %s', async (...args) => {
+    const { code, err } = await cli(...args.filter((arg) => typeof arg === 'string'));
+    expect(code).toBe(2);
+    expect(err).toContain('command line');
+  });
+
+  it('exits 130 when cancelled', async () => {
+    let err = '';
+    const code = await runCli(['audit', dump('k10_hard_bias_default')], {
+      print: () => undefined,
+      printError: (text) => (err += text),
+      cancelled: () => true,
+      columns: undefined,
+    });
+    expect({ code, err }).toEqual({ code: 130, err: 'Cancelled.\n' });
+  });
+
+  it.each(['kxd', 'dxk'] as const)('--layout %s decides over the guess', async (layout) => {
+    const { code, out } = await cli('audit', dump('in_keras'), '--layout', layout, '--format', 'json');
+    const { head } = JSON.parse(out) as Report;
+    expect(head.layout).toBe(layout);
+    // Read the wrong way round, features become classes, and nothing fits.
+    expect(code).toBe(layout === 'dxk' ? 0 : 2);
+  });
+});
+
+describe('gradleak inspect', () => {
+  it('lists tensors and says what loading would run', async () => {
+    const { code, out } = await cli('inspect', join(ROOT, 'test', 'fixtures', 'hostile', 'os_system.pt'));
+    expect(code).toBe(0);
+    expect(out).toContain('fc.weight  [3, 4]  float32  48 bytes');
+    expect(out).toContain('this file would run posix.system when loaded with torch.load');
+  });
+
+  it('as JSON', async () => {
+    const { out } = await cli('inspect', join(ROOT, 'media', 'example', 'checkpoint.pt'), '--format', 'json');
+    expect(JSON.parse(out)).toMatchObject({ format: 'torch-zip', foreignGlobals: [] });
+  });
+});
+
+describe('the built command', () => {
+  it('runs from dist, with a self-contained page', () => {
+    const out = join(folder, 'page');
+    const result = spawnSync(
+      process.execPath,
+      [join(ROOT, 'dist', 'cli.js'), 'audit', join(ROOT, 'media', 'example'), '--out', out, '--html'],
+      { encoding: 'utf8' },
+    );
+    expect(result.stderr).toBe('');
+    expect(result.status).toBe(0);
+    const page = readFileSync(join(out, 'report.html'), 'utf8');
+    expect(page).toContain('id="gradleak-report"');
+    expect(page).not.toMatch(/(src|href)="(https?:|\/\/)/);
+  });
+
+  it('--version and --help', async () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+    expect((await cli('--version')).out).toBe(`${version}\n`);
+    expect((await cli('--help')).out).toContain('gradleak audit FOLDER');
+    expect((await cli('audit', '--help')).code).toBe(0);
+  });
+});

@@ -1,0 +1,42 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { AuditStore } from '../../../src/extension/audit-store.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'gradleak-store-'));
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('stored audits', () => {
+  it('are found again by id, and only our own', () => {
+    const store = new AuditStore(join(folder, 'a'));
+    expect(store.latest()).toBeUndefined();
+    const { id } = store.create();
+    expect(store.read(id)).toBeUndefined();
+    writeFileSync(store.reportPath(id), '{"schemaVersion": 1}');
+    expect(store.read(id)).toEqual({ schemaVersion: 1 });
+    expect(store.latest()).toBe(id);
+    writeFileSync(store.reportPath(id), '{"schemaVersion": 7}');
+    expect(store.read(id)).toBeUndefined();
+    writeFileSync(store.reportPath(id), 'not json');
+    expect(store.read(id)).toBeUndefined();
+  });
+
+  it('an id from a webview leads nowhere else', () => {
+    writeFileSync(join(folder, 'report.json'), '{"schemaVersion": 1}');
+    const store = new AuditStore(join(folder, 'b'));
+    for (const id of ['..', '../', '', '/etc', '20260101000000-00000000/../..']) {
+      expect(store.read(id)).toBeUndefined();
+    }
+  });
+
+  it('beyond fifty the oldest go', () => {
+    const store = new AuditStore(join(folder, 'c'));
+    for (let count = 0; count < 60; count++) {
+      store.create();
+    }
+    expect(readdirSync(join(folder, 'c')).length).toBe(50);
+  });
+});

@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { estimateBatch } from '../../../src/recovery/batch-size.js';
+import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
+import { countLabels } from '../../../src/recovery/label-counts.js';
+import { norm, rankOne, singularValues } from '../../../src/recovery/linear-algebra.js';
+import { generator } from '../../../src/recovery/paper-method.js';
+import { syntheticBatch } from '../../write-fixtures.js';
+
+const pause = (): Promise<void> => Promise.resolve();
+
+function batchHead(classes: number, features: number, batch: number, seed: number): HeadGradient {
+  const made = syntheticBatch({ classes, features, batch, random: generator(seed) });
+  return {
+    weight: { rows: classes, cols: features, data: Float64Array.from(made.weight.data) },
+    bias: undefined,
+    weightGradient: { rows: classes, cols: features, data: Float64Array.from(made.gradient.data) },
+    biasGradient: undefined,
+    roundoff: 2 ** -24,
+    underflow: 0,
+  };
+}
+
+describe('singular values', () => {
+  it('of a matrix made of known ones', async () => {
+    // Householder reflections are orthogonal: H diag(s) H' has exactly these singular values.
+    const [rows, cols, wanted] = [12, 30, [9, 4, 1, 1e-3, 1e-7]] as const;
+    const random = generator(1);
+    const unit = (length: number): Float64Array => {
+      const v = Float64Array.from({ length }, () => random() - 0.5);
+      return v.map((value) => value / norm(v));
+    };
+    const [left, right] = [unit(rows), unit(cols)];
+    const reflect = (v: Float64Array, i: number, j: number): number => Number(i === j) - 2 * v[i]! * v[j]!;
+    const data = new Float64Array(rows * cols);
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < cols; j++) {
+        data[i * cols + j] = wanted.reduce((sum, s, k) => sum + s * reflect(left, i, k) * reflect(right, k, j), 0);
+      }
+    }
+    const found = await singularValues({ rows, cols, data }, 1e-12, 100, pause);
+    wanted.forEach((value, at) => {
+      expect(found[at]! / value).toBeCloseTo(1, 6);
+    });
+    expect(norm(rankOne({ rows, cols, data }).u)).toBeCloseTo(9, 12);
+  });
+});
+
+describe('batch size', () => {
+  it.each([2, 5, 20, 60])('%i samples at K = 100', async (batch) => {
+    const head = batchHead(100, 200, batch, batch);
+    const shape = shapeOfGradient(head);
+    expect(shape.nature).toBe('batch');
+    const estimate = await estimateBatch(head, shape, pause);
+    expect(estimate).toMatchObject({ size: batch, lowerBound: batch });
+  });
+
+  it('is only bounded when the rank is saturated', async () => {
+    const head = batchHead(10, 200, 40, 3);
+    const estimate = await estimateBatch(head, shapeOfGradient(head), pause);
+    expect(estimate).toMatchObject({ size: undefined, lowerBound: 9 });
+  });
+});
+
+describe('label counts', () => {
+  it('sum to the batch, and the estimators without bias are there', async () => {
+    const head = batchHead(100, 300, 24, 4);
+    const { estimators, agreed } = await countLabels(head, 24, pause);
+    expect(estimators.map(({ name }) => name)).toEqual(['llg', 'e2egi', 'gradinversion']);
+    for (const { counts, multiplicity } of estimators) {
+      const sum = counts.reduce((total, count) => total + count, 0);
+      expect(multiplicity ? sum : Math.min(sum, 24)).toBe(multiplicity ? 24 : sum);
+    }
+    expect(agreed).toHaveLength(100);
+  });
+});

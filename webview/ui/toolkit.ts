@@ -1,7 +1,6 @@
 import {
   provideVSCodeDesignSystem,
   vsCodeButton,
-  vsCodeDivider,
   vsCodeRadio,
   vsCodeRadioGroup,
   vsCodeTag,
@@ -12,11 +11,11 @@ import { type TemplateResult, html } from 'lit';
  * The only file that knows the component library. The toolkit is deprecated upstream; another set
  * (vscode-elements, say) would be put in here and nowhere else.
  */
-provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeDivider(), vsCodeRadio(), vsCodeRadioGroup(), vsCodeTag());
+provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeRadio(), vsCodeRadioGroup(), vsCodeTag());
 
 export interface ButtonOptions {
   label: string;
-  /** Longer name for screen readers and the tooltip. */
+  /** Longer name for screen readers and the tooltip; it contains the label, so that speech control finds it. */
   title?: string;
   primary?: boolean;
   onClick: () => void;
@@ -34,10 +33,6 @@ export function button({ label, title, primary, onClick }: ButtonOptions): Templ
 
 export function tag(text: string): TemplateResult {
   return html`<vscode-tag>${text}</vscode-tag>`;
-}
-
-export function divider(): TemplateResult {
-  return html`<vscode-divider role="presentation"></vscode-divider>`;
 }
 
 export interface ChoiceOptions<T extends string> {

@@ -91,28 +91,28 @@ export function landscapeChart(
       <span class="spacer"></span>
       ${button({
         label: '+',
-        title: 'Zoom in',
+        title: '+ zoom in',
         onClick: () => {
           zoom(0.5);
         },
       })}
       ${button({
         label: '−',
-        title: 'Zoom out',
+        title: '− zoom out',
         onClick: () => {
           zoom(2);
         },
       })}
       ${button({
         label: 'Solution',
-        title: 'Zoom to the solution',
+        title: 'Solution: zoom to it',
         onClick: () => {
           zoomTo(nearSolution(landscape));
         },
       })}
       ${button({
         label: 'All',
-        title: 'Show the whole range',
+        title: 'All: show the whole range',
         onClick: () => {
           zoomTo(undefined);
         },

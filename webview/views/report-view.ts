@@ -7,7 +7,7 @@ import type {
   Report,
   SampleReport,
 } from '../../src/protocol/report.js';
-import { button, divider, tag } from '../ui/toolkit.js';
+import { button, tag } from '../ui/toolkit.js';
 import { baseName, className, confidenceInWords, kindInWords, methodInWords, short } from '../words.js';
 import { fact, featureStrip } from './feature-strip.js';
 import { labelBars } from './label-bars.js';
@@ -59,15 +59,19 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
         ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
-        ${button({ label: 'Save report', title: 'Save the report as JSON', primary: true, onClick: actions.saveJson })}
+        ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
         ${
           report.samples.length > 0 && actions.saveFeatures
-            ? button({ label: 'Save features', title: 'Save the features as .npy', onClick: actions.saveFeatures })
+            ? button({ label: 'Save features', title: 'Save features (.npy)', onClick: actions.saveFeatures })
             : ''
         }
         ${
           report.samples.some(({ landscape }) => landscape)
-            ? button({ label: 'Save picture', title: 'Save the loss landscape as PNG', onClick: actions.savePng })
+            ? button({
+                label: 'Save picture',
+                title: 'Save picture of the loss landscape (PNG)',
+                onClick: actions.savePng,
+              })
             : ''
         }
         ${button({ label: 'Copy summary', onClick: actions.copySummary })}
@@ -136,7 +140,6 @@ function sampleSection(
           : ''
       }
     </section>
-    ${divider()}
   `;
 }
 
@@ -184,7 +187,6 @@ function countsSection(report: Report, counts: LabelCountReport): TemplateResult
         elsewhere it is left open.
       </p>
     </section>
-    ${divider()}
   `;
 }
 
@@ -214,7 +216,6 @@ function findingsSection(findings: readonly Finding[]): TemplateResult {
         )}
       </ul>
     </section>
-    ${divider()}
   `;
 }
 
@@ -235,7 +236,6 @@ function consistencySection(checks: readonly ConsistencyCheck[]): TemplateResult
         )}
       </ul>
     </section>
-    ${divider()}
   `;
 }
 

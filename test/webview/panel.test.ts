@@ -1,0 +1,240 @@
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Browser, type Page, chromium } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pathsInFolder } from '../../src/audit/inputs.js';
+import { runAudit } from '../../src/audit/run-audit.js';
+import type { FromPanel } from '../../src/protocol/panel-messages.js';
+import type { Report } from '../../src/protocol/report.js';
+import { THEMES } from './themes.js';
+
+/** The built panel in a real browser, with VS Code's side of the door played by the test. */
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const SCREENSHOTS = join(ROOT, 'out', 'screenshots');
+const bundle = (name: string): string => readFileSync(join(ROOT, 'dist', 'webview', name), 'utf8');
+const axe = readFileSync(join(ROOT, 'node_modules', 'axe-core', 'axe.min.js'), 'utf8');
+const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
+
+let browser: Browser;
+const reports: Record<string, Report> = {};
+
+beforeAll(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  const executablePath = process.env.GRADLEAK_CHROMIUM;
+  if (executablePath === undefined) {
+    throw new Error('GRADLEAK_CHROMIUM is not set; run the tests with "npm test".');
+  }
+  browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+  const audit = async (folder: string): Promise<Report> =>
+    (await runAudit({ ...pathsInFolder(folder), method: 'auto' }, hooks)).report;
+  const dumps = join(ROOT, 'test', 'fixtures', 'dumps');
+  reports.example = await audit(join(ROOT, 'media', 'example'));
+  reports.mixup = await audit(join(dumps, 'k100_mixup_smooth_nobias_trained'));
+  reports.batch = await audit(join(dumps, 'batch6_bias'));
+  reports.multilabel = await audit(join(dumps, 'multilabel_bias'));
+  reports.mismatch = await audit(join(dumps, 'dense_nobias'));
+});
+
+afterAll(async () => {
+  await browser.close();
+});
+
+/** A page as the extension serves it, content security policy included. */
+async function openPanel(theme: keyof typeof THEMES, width = 1000): Promise<Page> {
+  const page = await browser.newPage({ viewport: { width, height: 900 } });
+  const { bodyClass, variables } = THEMES[theme];
+  const declarations = Object.entries(variables).map(([name, value]) => `--vscode-${name}: ${value};`);
+  const root = [...declarations, '--vscode-font-family: system-ui, sans-serif;', '--vscode-font-size: 13px;'].join(' ');
+  await page.route('http://panel.test/', async (route) => {
+    await route.fulfill({
+      contentType: 'text/html',
+      body: `<!doctype html><html lang="en" style="${root}"><head><title>GradLeak</title>
+        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-test'; style-src http://panel.test 'unsafe-inline'; img-src data: blob:">
+        <link rel="stylesheet" href="http://panel.test/panel.css"></head>
+        <body class="${bodyClass}"><main id="root"><p role="status">Loading the report...</p></main>
+        <script nonce="test">window.sent = []; window.kept = undefined;
+          window.acquireVsCodeApi = () => ({ postMessage: (m) => window.sent.push(m), setState: (s) => { window.kept = s; } });</script>
+        <script nonce="test" src="http://panel.test/panel.js"></script></body></html>`,
+    });
+  });
+  for (const [name, type] of [
+    ['panel.css', 'text/css'],
+    ['panel.js', 'text/javascript'],
+  ] as const) {
+    await page.route(`http://panel.test/${name}`, (route) => route.fulfill({ contentType: type, body: bundle(name) }));
+  }
+  const complaints: string[] = [];
+  page.on('console', (message) => {
+    if (message.type() === 'error') {
+      complaints.push(message.text());
+    }
+  });
+  page.on('pageerror', (error) => complaints.push(error.message));
+  await page.goto('http://panel.test/');
+  await expect.poll(() => sent(page)).toEqual([{ t: 'ready' }]);
+  expect(complaints.filter((text) => !text.includes('favicon'))).toEqual([]);
+  return page;
+}
+
+async function sent(page: Page): Promise<FromPanel[]> {
+  return page.evaluate(() => (globalThis as unknown as { sent: FromPanel[] }).sent);
+}
+
+async function show(page: Page, report: Report | undefined): Promise<void> {
+  await page.evaluate(
+    (message) => {
+      (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(message, '*');
+    },
+    { t: 'show', auditId: '20260101000000-00000000', report },
+  );
+  await page.locator('h1').waitFor();
+}
+
+interface AxeResult {
+  violations: { id: string; impact: string; nodes: { html: string }[] }[];
+}
+
+async function seriousFindings(page: Page): Promise<string[]> {
+  // Through the debugger: the page's own policy rightly refuses foreign scripts.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() =>
+    (globalThis as unknown as { axe: { run(): Promise<AxeResult> } }).axe.run(),
+  );
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`);
+}
+
+describe('the results panel', () => {
+  it('shows label, feature, confidence and findings of a sample', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.example);
+    expect(await page.getByText('Loading the report').count()).toBe(0);
+    expect(await page.locator('h1').textContent()).toContain('the label is seven');
+    expect(await page.locator('.bar-name').first().textContent()).toBe('seven');
+    expect(await page.locator('.fold summary').innerText()).toBe('9 other classes, 9.00 % together (1.0000 % each)');
+    const share = await page.locator('.bar-strong .bar-fill').getAttribute('width');
+    expect(Number(share)).toBeCloseTo(91, 5);
+    expect(await page.locator('.finding').count()).toBe(reports.example?.findings.length);
+    expect(await page.locator('.check').count()).toBe(reports.example?.consistency.length);
+    expect(await page.evaluate(() => (globalThis as unknown as { kept: unknown }).kept)).toEqual({
+      auditId: '20260101000000-00000000',
+    });
+    await page.close();
+  });
+
+  it('draws the feature: the strip is not blank and follows the values', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.example);
+    const pixels = await page.locator('canvas.strip').evaluate((canvas) => {
+      const element = canvas as unknown as {
+        width: number;
+        getContext(kind: string): { getImageData(x: number, y: number, w: number, h: number): { data: number[] } };
+      };
+      return [...element.getContext('2d').getImageData(0, 0, element.width, 1).data];
+    });
+    const { preview } = reports.example!.samples[0]!.featureStatistics;
+    expect(pixels.length).toBe(preview.length * 4);
+    const green = (index: number): number => pixels[index * 4 + 1]!;
+    const highest = preview.indexOf(Math.max(...preview));
+    const lowest = preview.indexOf(Math.min(...preview));
+    expect(green(highest)).toBeGreaterThan(green(lowest) + 100);
+    await page.close();
+  });
+
+  it('works by keyboard alone: unfold, switch the curve, zoom, save, copy', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.example);
+    await page.locator('.fold summary').focus();
+    await page.keyboard.press('Enter');
+    expect(await page.locator('.fold li').first().isVisible()).toBe(true);
+    const curve = page.locator('.chart .curve').first();
+    const before = await curve.getAttribute('d');
+    await page.locator('vscode-radio').first().focus();
+    await page.keyboard.press('ArrowRight');
+    await expect.poll(() => curve.getAttribute('d')).not.toBe(before);
+    const paper = await curve.getAttribute('d');
+    await page.locator('svg.chart').focus();
+    await page.keyboard.press('+');
+    expect(await curve.getAttribute('d')).not.toBe(paper);
+    for (const name of [
+      'Save report (JSON)',
+      'Save features (.npy)',
+      'Save picture of the loss landscape (PNG)',
+      'Copy summary',
+      'Show log',
+    ]) {
+      await page.getByRole('button', { name }).focus();
+      await page.keyboard.press('Enter');
+    }
+    await expect.poll(async () => (await sent(page)).length).toBe(6);
+    const messages = await sent(page);
+    const png = messages.find((message) => message.t === 'save' && message.what === 'png');
+    expect(
+      Buffer.from((png as { png: string }).png, 'base64')
+        .subarray(1, 4)
+        .toString(),
+    ).toBe('PNG');
+    expect(messages.filter(({ t }) => t === 'save')).toHaveLength(3);
+    expect(messages.find((message) => message.t === 'copy')).toMatchObject({
+      text: expect.stringContaining('seven') as string,
+    });
+    await page.close();
+  });
+
+  it('names both classes of a mixed label', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.mixup);
+    expect(await page.locator('.bar-strong').count()).toBe(2);
+    expect(await page.locator('h3').first().textContent()).toContain('mixed and smoothed');
+    await page.close();
+  });
+
+  it('shows label counts with who disagrees', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.batch);
+    expect(await page.locator('h2#counts').textContent()).toContain('6 samples');
+    const row = page.locator('tbody tr', { hasText: 'class 7' });
+    expect(await row.locator('strong').textContent()).toBe('3');
+    await page.close();
+  });
+
+  it('a lost audit is said in a sentence', async () => {
+    const page = await openPanel('dark');
+    await page.evaluate(() => {
+      (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(
+        { t: 'problem', sentence: 'This audit is no longer stored.' },
+        '*',
+      );
+    });
+    expect(await page.getByRole('alert').textContent()).toBe('This audit is no longer stored.');
+    await page.close();
+  });
+});
+
+describe('looks and accessibility', () => {
+  for (const theme of ['light', 'dark', 'high-contrast'] as const) {
+    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch'])(`${theme}: %s`, async (name) => {
+      const page = await openPanel(theme);
+      await show(page, reports[name]);
+      await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    });
+  }
+
+  it('fits a narrow editor column', async () => {
+    const page = await openPanel('dark', 380);
+    await show(page, reports.example);
+    await page.screenshot({ path: join(SCREENSHOTS, 'webview-narrow.png'), fullPage: true });
+    const overflow = await page.evaluate(() => {
+      const { document } = globalThis as unknown as {
+        document: { documentElement: { scrollWidth: number; clientWidth: number } };
+      };
+      return document.documentElement.scrollWidth - document.documentElement.clientWidth;
+    });
+    expect(overflow).toBeLessThanOrEqual(0);
+    await page.close();
+  });
+});

@@ -36,7 +36,10 @@ mkdirSync('dist/webview', { recursive: true });
 cpSync('webview/page-theme.css', 'dist/webview/page-theme.css');
 if (watch) {
   const contexts = await Promise.all(builds.map((options) => context(options)));
+  // .vscode/tasks.json waits for these two lines.
+  console.log('build started');
   await Promise.all(contexts.map((one) => one.watch()));
+  console.log('watching');
 } else {
   await Promise.all(builds.map((options) => build(options)));
 }

@@ -31,6 +31,9 @@ const KINDS: Record<SampleReport['label']['kind'], string> = {
 };
 
 export function kindInWords({ label }: SampleReport): string {
+  if (label.kind === 'hard' && label.classes.length > 1) {
+    return `${label.classes.length} classes on, the others off`;
+  }
   return label.smoothing > 0 ? `${KINDS[label.kind]}, ε = ${label.smoothing.toPrecision(5)}` : KINDS[label.kind];
 }
 

@@ -70,13 +70,23 @@ function pickleFindings(files: readonly TensorFile[]): Finding[] {
 
 function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
   if (sample.status === 'not-identifiable') {
-    return [];
+    return [
+      {
+        id: 'feature-direction-recovered',
+        severity: 'medium',
+        title: 'The last-layer feature is known up to its length',
+        evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
+        mitigation: stopAdvice(undefined),
+      },
+    ];
   }
   const certain = sample.status === 'recovered';
   const several = sample.label.classes.length > 1;
+  // The classes of a sigmoid head are on or off, not shares of one label.
+  const shares = several && sample.label.classes.some(({ weight }) => weight < 1);
   const top = sample.label.classes
     .slice(0, 3)
-    .map(({ index, weight }) => facts.className(index) + (several ? ` (${(100 * weight).toFixed(1)} %)` : ''));
+    .map(({ index, weight }) => facts.className(index) + (shares ? ` (${(100 * weight).toFixed(1)} %)` : ''));
   const findings: Finding[] = [
     {
       id: 'label-recovered',

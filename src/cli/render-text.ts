@@ -46,15 +46,16 @@ function biasText({ bias, biasGradient }: Report['head']): string {
 function sampleLines(sample: SampleReport, index: number, report: Report, width: number): string[] {
   const { label, featureStatistics: feature } = sample;
   const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
-  const { shown, others, rest } = topClasses(sample);
+  const told = sample.status !== 'not-identifiable';
+  const { shown, others, rest } = told ? topClasses(sample) : { shown: [], others: 0, rest: 0 };
   const nameWidth = Math.max(...shown.map((at) => name(at).length), 8);
   return [
     '',
-    `Sample ${index + 1}    ${sample.status}, ${label.kind} label${label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(5)}` : ''}`,
+    `Sample ${index + 1}    ${sample.status}${told ? `, ${label.kind} label` : ''}${label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(5)}` : ''}`,
     ...indent('            ', sample.reason, width),
     ...shown.map((at) => barLine(name(at).padEnd(nameWidth), label.probabilities[at] ?? 0)),
     ...(others > 0 ? [barLine(`${others} others`.padEnd(nameWidth), rest)] : []),
-    `  feature   ${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
+    `  feature   ${told ? '' : 'up to its length: '}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
     `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)}), confidence ${sample.confidence.toFixed(3)}`,
   ];
 }

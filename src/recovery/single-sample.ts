@@ -285,7 +285,7 @@ function denseInClosedForm(factors: HeadFactors, scalar: number, best: ScanMinim
   );
   const oneHot = fitLabel(y, { m: 1, smoothed: false });
   const isHard = y.every((value, i) => Math.abs(value - oneHot.probabilities[i]!) <= tolerance);
-  return { ...sample, label: isHard ? oneHot : denseLabel(y) };
+  return { ...sample, label: possible ? (isHard ? oneHot : denseLabel(y)) : unknownLabel(y.length) };
 }
 
 function isSimplex(y: Float64Array, tolerance: number): boolean {
@@ -308,8 +308,10 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   const distinct = minima.find(({ scalar }) => Math.abs(scalar - best.scalar) > 1e-2 * Math.abs(best.scalar));
   const confidence = oddsConfidence(best.score, distinct?.score);
   const fit = fits(best, problem);
-  const status =
-    fit && confidence >= SURE ? 'recovered' : fit || isPlausible(best, problem) ? 'ambiguous' : 'not-identifiable';
+  if (!fit && !isPlausible(best, problem)) {
+    return notFound(factors, best);
+  }
+  const status = fit && confidence >= SURE ? 'recovered' : 'ambiguous';
   return finish(factors, best, {
     method: 'scalar-scan',
     status,
@@ -318,16 +320,16 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   });
 }
 
+const NOT_FOUND =
+  'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
+
 function scanReason(status: SampleStatus, fit: boolean): string {
   if (status === 'recovered') {
     return 'One scalar, and no other, makes the label flat but for the classes that stand out, down to the noise of the dump.';
   }
-  if (fit) {
-    return 'Several scalars give a label that fits within the noise; the one shown fits best.';
-  }
-  return status === 'ambiguous'
-    ? 'The label shown is the nearest to flat, but it misses by more than the noise explains: a soft label of another kind, or a gradient from a slightly different checkpoint.'
-    : 'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
+  return fit
+    ? 'Several scalars give a label that fits within the noise; the one shown fits best.'
+    : 'The label shown is the nearest to flat, but it misses by more than the noise explains: a soft label of another kind, or a gradient from a slightly different checkpoint.';
 }
 
 function scaledByScan(factors: HeadFactors): RecoveredSample | undefined {
@@ -355,19 +357,22 @@ function scaledByScan(factors: HeadFactors): RecoveredSample | undefined {
   });
 }
 
-function notFound(factors: HeadFactors): RecoveredSample {
-  const scalar = factors.problem.signs[0] ?? 1;
-  const minimum = minimumAt(factors.problem, { m: 1, smoothed: false }, scalar * (norm(factors.problem.u) || 1));
+/** No label is made up: it is uniform, no class stands out, and the feature is known only up to its length. */
+function notFound(factors: HeadFactors, best?: ScanMinimum): RecoveredSample {
+  const { problem, v } = factors;
+  const sign = problem.signs[0] ?? 1;
+  const minimum = best ?? minimumAt(problem, { m: 1, smoothed: false }, sign * norm(problem.u));
   const sample = finish(factors, minimum, {
     method: 'scalar-scan',
     status: 'not-identifiable',
     confidence: 0,
-    reason: scanReason('not-identifiable', false),
+    reason: NOT_FOUND,
   });
-  return {
-    ...sample,
-    label: denseLabel(new Float64Array(factors.problem.u.length).fill(1 / factors.problem.u.length)),
-  };
+  return { ...sample, label: unknownLabel(problem.u.length), feature: scaled(v, sign) };
+}
+
+function unknownLabel(classes: number): FittedLabel {
+  return { ...denseLabel(new Float64Array(classes).fill(1 / classes)), classes: [] };
 }
 
 function recoverSigmoid(factors: HeadFactors): RecoveredSample {
@@ -393,6 +398,9 @@ function recoverSigmoid(factors: HeadFactors): RecoveredSample {
     (best.residual <= HARMLESS_RESIDUAL && perClass < HARMLESS_MISFIT);
   const plausible = best.residual <= PLAUSIBLE_RESIDUAL && perClass < PLAUSIBLE_MISFIT;
   const status = fit && confidence >= SURE ? 'recovered' : fit || plausible ? 'ambiguous' : 'not-identifiable';
+  if (status === 'not-identifiable') {
+    return { ...notFound(factors), method, activation: 'sigmoid', reason: SIGMOID_FAILED };
+  }
   return {
     status,
     method,
@@ -407,10 +415,7 @@ function recoverSigmoid(factors: HeadFactors): RecoveredSample {
     scale: 1,
     problem,
     family: { m: 1, smoothed: false },
-    reason:
-      status === 'not-identifiable'
-        ? SIGMOID_FAILED
-        : `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
+    reason: `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
   };
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrowserContext } from 'playwright-core';
@@ -26,6 +26,32 @@ function runnerPids(): number[] {
     });
 }
 
+let packaged: string | undefined;
+
+/** The VSIX, made once for both suites. */
+function packageExtension(): string {
+  if (packaged === undefined) {
+    mkdirSync(join(ROOT, 'out'), { recursive: true });
+    packaged = join(ROOT, 'out', 'gradleak.vsix');
+    execFileSync('npx', ['vsce', 'package', '--no-dependencies', '--out', packaged], { cwd: ROOT, stdio: 'pipe' });
+  }
+  return packaged;
+}
+
+describe('the package', () => {
+  it('holds what it needs, nothing else, in less than 3 MB', () => {
+    expect(statSync(packageExtension()).size).toBeLessThan(3 * 2 ** 20);
+    const listed = execFileSync('npx', ['vsce', 'ls', '--no-dependencies'], { cwd: ROOT, encoding: 'utf8' });
+    const files = listed.split('\n').filter((line) => line !== '');
+    expect(files).toContain('dist/extension.js');
+    expect(files).toContain('dist/runner.js');
+    expect(
+      files.filter((file) => !/^(dist|media)\/|^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(file)),
+    ).toEqual([]);
+    expect(files.filter((file) => file.endsWith('.map'))).toEqual([]);
+  });
+});
+
 describe('the packaged extension in VS Code', () => {
   let folder: string;
   let server: VsCodeServer;
@@ -43,10 +69,7 @@ describe('the packaged extension in VS Code', () => {
     const big = syntheticBatch({ classes: 1000, features: 1024, batch: 300, random: generator(1) });
     writeSafetensors(join(workspace, 'big', 'checkpoint.safetensors'), { 'fc.weight': big.weight });
     writeSafetensors(join(workspace, 'big', 'gradient.safetensors'), { 'fc.weight': big.gradient });
-    mkdirSync(join(ROOT, 'out'), { recursive: true });
-    const vsix = join(ROOT, 'out', 'gradleak.vsix');
-    execFileSync('npx', ['vsce', 'package', '--no-dependencies', '--out', vsix], { cwd: ROOT, stdio: 'pipe' });
-    server = await startVsCode({ workspace, vsix, trust: true });
+    server = await startVsCode({ workspace, vsix: packageExtension(), trust: true });
     browser = await openBrowser(join(folder, 'profile'));
     const page = browser.pages()[0] ?? (await browser.newPage());
     await page.goto(server.url);
@@ -169,5 +192,49 @@ describe('the packaged extension in VS Code', () => {
     expect(runnerPids().length).toBeGreaterThan(0);
     await server.stop();
     await expect.poll(runnerPids, { timeout: 15_000 }).toEqual([]);
+  });
+});
+
+describe('an untrusted workspace', () => {
+  let folder: string;
+  let server: VsCodeServer;
+  let browser: BrowserContext;
+  let workbench: Workbench;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'gradleak-e2e-untrusted-'));
+    cpSync(join(ROOT, 'media', 'example'), join(folder, 'workspace', 'example'), { recursive: true });
+    server = await startVsCode({ workspace: join(folder, 'workspace'), vsix: packageExtension(), trust: false });
+    browser = await openBrowser(join(folder, 'profile'));
+    const page = browser.pages()[0] ?? (await browser.newPage());
+    await page.goto(server.url);
+    workbench = new Workbench(page);
+    await workbench.waitForCommand(AUDIT);
+  });
+
+  afterAll(async () => {
+    await workbench.screenshot('untrusted').catch(() => undefined);
+    await browser.close();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('runs no audit and no process, and says so', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.notification('trusted workspaces only').waitFor({ timeout: 20_000 });
+    expect(runnerPids()).toEqual([]);
+    await workbench.runCommand('Notifications: Clear All Notifications');
+  });
+
+  it('lists the tensors of a file from the Explorer’s menu', async () => {
+    const { page } = workbench;
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'example' }).click();
+    await page
+      .locator('.explorer-folders-view .monaco-list-row', { hasText: 'checkpoint.pt' })
+      .click({ button: 'right' });
+    await page.locator('.monaco-menu .action-item', { hasText: 'List Tensors in File' }).click();
+    await expect
+      .poll(() => page.locator('.view-lines').first().textContent(), { timeout: 20_000 })
+      .toMatch(/fc\.weight.*10,.768/);
   });
 });

@@ -49,7 +49,7 @@ async function openPanel(theme: keyof typeof THEMES, width = 1000): Promise<Page
   await page.route('http://panel.test/', async (route) => {
     await route.fulfill({
       contentType: 'text/html',
-      body: `<!doctype html><html lang="en" style="${root}"><head><title>GradLeak</title>
+      body: `<!doctype html><html lang="en" style="${root}"><head><meta charset="utf-8"><title>GradLeak</title>
         <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-test'; style-src http://panel.test 'unsafe-inline'; img-src data: blob:">
         <link rel="stylesheet" href="http://panel.test/panel.css"></head>
         <body class="${bodyClass}"><main id="root"><p role="status">Loading the report...</p></main>

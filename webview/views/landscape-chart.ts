@@ -22,6 +22,8 @@ const LOWEST = 1e-18;
 
 export function landscapeChart(
   landscape: LandscapeReport,
+  /** What the marked point is: the solution, or merely the lowest. */
+  label: string,
   view: ChartView,
   onView: (view: ChartView) => void,
 ): TemplateResult {
@@ -118,17 +120,19 @@ export function landscapeChart(
         },
       })}
     </div>
-    <svg
-      class="chart"
-      viewBox="0 0 ${WIDTH} ${HEIGHT}"
-      role="img"
-      tabindex="0"
-      aria-label=${`${view.curve === 'residual' ? 'Residual' : 'L_label'} over lambda; the solution is at ${short(landscape.solution)}. Plus and minus zoom, arrows move, 0 shows all.`}
-      @keydown=${onKey}
-      @wheel=${onWheel}
-    >
-      ${chartBody(landscape, view.curve, range)}
-    </svg>
+    <div class="chart-scroll">
+      <svg
+        class="chart"
+        viewBox="0 0 ${WIDTH} ${HEIGHT}"
+        role="img"
+        tabindex="0"
+        aria-label=${`${view.curve === 'residual' ? 'Residual' : 'L_label'} over lambda; the ${label} is at ${short(landscape.solution)}. Plus and minus zoom, arrows move, 0 shows all.`}
+        @keydown=${onKey}
+        @wheel=${onWheel}
+      >
+        ${chartBody(landscape, view.curve, range, label)}
+      </svg>
+    </div>
   `;
 }
 
@@ -141,7 +145,7 @@ function nearSolution({ solution }: LandscapeReport): [number, number] {
   return [solution - reach, solution + reach];
 }
 
-function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, number]): TemplateResult {
+function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, number], label: string): TemplateResult {
   const values = landscape[curve].map((value) => Math.max(value, LOWEST));
   const points = landscape.lambda.map((lambda, index): [number, number] => [lambda, values[index] ?? LOWEST]);
   const visible = points.filter(([lambda]) => lambda >= range[0] && lambda <= range[1]).map(([, value]) => value);
@@ -187,7 +191,7 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
     </g>
     ${
       inside
-        ? svg`<text class="solution-label" x=${Math.min(Math.max(solutionX, MARGIN.left + 60), WIDTH - MARGIN.right - 60)} y=${MARGIN.top - 5} text-anchor="middle">solution λ = ${short(landscape.solution)}</text>`
+        ? svg`<text class="solution-label" x=${Math.min(Math.max(solutionX, MARGIN.left + 60), WIDTH - MARGIN.right - 60)} y=${MARGIN.top - 5} text-anchor="middle">${label} λ = ${short(landscape.solution)}</text>`
         : ''
     }
   `;

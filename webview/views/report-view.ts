@@ -101,8 +101,13 @@ function sampleSection(
       <p>${sample.reason}</p>
       <div class="columns">
         <div>
-          <h3>Label: ${kindInWords(sample)}</h3>
-          ${labelBars(report, sample)}
+          ${
+            sample.status === 'not-identifiable'
+              ? html`<h3>No label</h3>
+                  <p>None can be told, so none is shown.</p>`
+              : html`<h3>Label: ${kindInWords(sample)}</h3>
+                  ${labelBars(report, sample)}`
+          }
           ${
             truth?.labelMaxError === undefined || truth.labelMaxError === null
               ? ''
@@ -110,7 +115,7 @@ function sampleSection(
           }
         </div>
         <div>
-          <h3>Last-layer feature</h3>
+          <h3>Last-layer feature${sample.status === 'not-identifiable' ? ', up to its length' : ''}</h3>
           ${featureStrip(sample.featureStatistics)}
           ${
             truth?.featureRelativeError === undefined || truth.featureRelativeError === null
@@ -132,7 +137,7 @@ function sampleSection(
       ${
         sample.landscape
           ? html`<h3>Loss landscape</h3>
-              ${landscapeChart(sample.landscape, chart, actions.setChart)}
+              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest' : 'solution', chart, actions.setChart)}
               <p class="muted">
                 How badly each λ explains the gradient. The deep notch is the solution; a second one as deep would make
                 it ambiguous.

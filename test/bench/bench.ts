@@ -1,0 +1,180 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { shapeOfGradient } from '../../src/recovery/head-gradient.js';
+import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js';
+import { factorsOf, recoverSingle } from '../../src/recovery/single-sample.js';
+import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
+import { writeSparseTorchZip } from '../write-torch-zip.js';
+
+/** Run by "npm run bench" from the repository's root, after a build. */
+
+const CLI = join('dist', 'cli.js');
+const folder = mkdtempSync(join(tmpdir(), 'gradleak-bench-'));
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((one, other) => one - other);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
+function row(...cells: (string | number)[]): void {
+  console.log(`| ${cells.join(' | ')} |`);
+}
+
+function head(title: string, ...cells: string[]): void {
+  console.log(`\n${title}\n`);
+  row(...cells);
+  row(...cells.map(() => '---'));
+}
+
+const KINDS: SyntheticLabel[] = ['hard', 'smoothed', 'mixup', 'mixup-smoothed'];
+const PAPER_RUNS: Record<number, number> = { 10: 6, 100: 1 };
+const BUDGET_MS: Record<number, number> = { 10: 5, 100: 10, 1000: 50 };
+
+async function solver(): Promise<void> {
+  head(
+    'Solver time per dump (ms, median of 24 to 48 dumps, half of them trained-like), and the published method on the same dumps',
+    'K',
+    'd',
+    'bias',
+    'ours',
+    'budget',
+    'right',
+    'published',
+    'right',
+    'published / ours',
+  );
+  const pause = (): Promise<void> => Promise.resolve();
+  for (const [classes, features] of [
+    [10, 768],
+    [10, 2048],
+    [100, 768],
+    [100, 2048],
+    [1000, 512],
+    [1000, 2048],
+  ] as const) {
+    for (const bias of [true, false]) {
+      const random = generator(classes + features);
+      const perKind = classes === 1000 ? 3 : 6;
+      const ours: number[] = [];
+      const paper: number[] = [];
+      let right = 0;
+      let paperRight = 0;
+      let total = 0;
+      for (const spread of [1, 6]) {
+        for (const kind of KINDS) {
+          for (let run = 0; run < perKind; run++) {
+            const sample = syntheticSample({ classes, features, kind, bias, random, spread });
+            const started = performance.now();
+            const shape = shapeOfGradient(sample.head);
+            const found = recoverSingle(sample.head, shape);
+            ours.push(performance.now() - started);
+            total++;
+            right += largestDifference(found.label.probabilities, sample.label) < 1e-4 ? 1 : 0;
+            // The published swarms take up to a minute at K = 1000; a few dumps show the ratio.
+            const isSample =
+              classes < 1000 ? run < PAPER_RUNS[classes]! : features === 512 && run === 0 && kind === 'smoothed';
+            if (isSample) {
+              const paperStarted = performance.now();
+              const theirs = await recoverLikePaper(
+                sample.head,
+                factorsOf(sample.head, shapeOfGradient(sample.head)),
+                false,
+                pause,
+              );
+              paper.push(performance.now() - paperStarted);
+              paperRight += largestDifference(theirs.label.probabilities, sample.label) < 1e-2 ? 1 : 0;
+            }
+          }
+        }
+      }
+      const [own, published] = [median(ours), median(paper)];
+      const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+      row(
+        classes,
+        features,
+        bias ? 'yes' : 'no',
+        own.toFixed(2),
+        `${BUDGET_MS[classes] ?? NaN} ${own <= (BUDGET_MS[classes] ?? 0) ? 'kept' : 'EXCEEDED'}`,
+        `${right}/${total}`,
+        paper.length > 0 ? `${published.toFixed(1)} (mean ${mean(paper).toFixed(0)})` : 'not run',
+        `${paperRight}/${paper.length}`,
+        paper.length > 0 ? (published / own).toFixed(1) : '',
+      );
+    }
+  }
+}
+
+/** Runs Node with arguments; wall time and the child's own peak memory. */
+function timed(args: readonly string[]): { ms: number; megabytes: number } {
+  const started = performance.now();
+  const result = spawnSync(process.execPath, ['-r', join(folder, 'memory.cjs'), ...args], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  const ms = performance.now() - started;
+  if (result.status !== 0) {
+    throw new Error(`${args.join(' ')} failed: ${result.stderr}`);
+  }
+  return { ms, megabytes: Number(/peak (\d+)/.exec(result.stderr)?.[1]) / 1024 };
+}
+
+function compare(args: readonly string[], runs: number): { ms: number; base: number; megabytes: number } {
+  const own: number[] = [];
+  const base: number[] = [];
+  let megabytes = 0;
+  for (let run = 0; run < runs; run++) {
+    base.push(timed(['-e', '0']).ms);
+    const result = timed(args);
+    own.push(result.ms);
+    megabytes = Math.max(megabytes, result.megabytes);
+  }
+  return { ms: median(own), base: median(base), megabytes };
+}
+
+function command(): void {
+  head('Whole command, wall time', 'what', 'ms', 'node -e 0', 'above it', 'budget', 'peak MB');
+  const line = (what: string, args: readonly string[], budget: number, megabytes?: number): void => {
+    const result = compare(args, 7);
+    const above = result.ms - result.base;
+    const memory =
+      megabytes === undefined ? '' : ` and ${megabytes} MB ${result.megabytes <= megabytes ? 'kept' : 'EXCEEDED'}`;
+    row(
+      what,
+      result.ms.toFixed(0),
+      result.base.toFixed(0),
+      above.toFixed(0),
+      `${budget} ${above <= budget ? 'kept' : 'EXCEEDED'}${memory}`,
+      result.megabytes.toFixed(0),
+    );
+  };
+  line('audit of the bundled LeNet dump', [CLI, 'audit', join('media', 'example')], 500);
+  const large = join(folder, 'large.pt');
+  writeSparseTorchZip(
+    large,
+    Array.from({ length: 400 }, (_, index) => ({ name: `layers.${index}.weight`, shape: [1024, 2560] })),
+  );
+  line('listing a 4 GB checkpoint of 400 tensors', [CLI, 'inspect', large], 1000, 150);
+  const many = join(folder, 'many.pt');
+  writeSparseTorchZip(
+    many,
+    Array.from({ length: 100_000 }, (_, index) => ({ name: `layers.${index}.weight`, shape: [16, 16] })),
+  );
+  line('listing a checkpoint of 100,000 tensors', [CLI, 'inspect', many], 3000);
+}
+
+async function main(): Promise<void> {
+  writeFileSync(
+    join(folder, 'memory.cjs'),
+    "process.on('exit', () => process.stderr.write('peak ' + process.resourceUsage().maxRSS + '\\n'));",
+  );
+  console.log(`Node ${process.version}, ${process.platform} ${process.arch}`);
+  await solver();
+  command();
+}
+
+void main().finally(() => {
+  rmSync(folder, { recursive: true, force: true });
+});

@@ -1,4 +1,12 @@
-import { type Matrix, type RankOne, deflate, norm, rankOne, residualNorm } from './linear-algebra.js';
+import {
+  type Matrix,
+  type RankOne,
+  deflate,
+  multiplyTransposed,
+  norm,
+  rankOne,
+  residualNorm,
+} from './linear-algebra.js';
 
 /**
  * The head's part of a captured gradient: z = W x + b, G = dL/dW, g_b = dL/db (science/README.md).
@@ -118,13 +126,7 @@ export function reweighted(g: Matrix, start: RankOne, underflow: number): RankOn
 
 /** ||1^T G||: length d vector of sums over the classes. */
 export function columnSumNorm(g: Matrix): number {
-  const sums = new Float64Array(g.cols);
-  for (let row = 0; row < g.rows; row++) {
-    for (let col = 0; col < g.cols; col++) {
-      sums[col]! += g.data[row * g.cols + col]!;
-    }
-  }
-  return norm(sums);
+  return norm(multiplyTransposed(g, new Float64Array(g.rows).fill(1)));
 }
 
 /**

@@ -47,14 +47,28 @@ export function multiply(a: Matrix, x: Float64Array): Float64Array {
 
 /** A^T y, with y of length `rows`; the result has length `cols`. */
 export function multiplyTransposed(a: Matrix, y: Float64Array): Float64Array {
-  const out = new Float64Array(a.cols);
-  for (let row = 0; row < a.rows; row++) {
+  const { rows, cols, data } = a;
+  const out = new Float64Array(cols);
+  const whole = rows - (rows % 4);
+  // Four rows at a time: the result is then read and written a quarter as often.
+  for (let row = 0; row < whole; row += 4) {
+    const y0 = y[row]!;
+    const y1 = y[row + 1]!;
+    const y2 = y[row + 2]!;
+    const y3 = y[row + 3]!;
+    const r0 = row * cols;
+    const r1 = r0 + cols;
+    const r2 = r1 + cols;
+    const r3 = r2 + cols;
+    for (let col = 0; col < cols; col++) {
+      out[col]! += y0 * data[r0 + col]! + y1 * data[r1 + col]! + (y2 * data[r2 + col]! + y3 * data[r3 + col]!);
+    }
+  }
+  for (let row = whole; row < rows; row++) {
     const weight = y[row]!;
-    if (weight !== 0) {
-      const start = row * a.cols;
-      for (let col = 0; col < a.cols; col++) {
-        out[col]! += weight * a.data[start + col]!;
-      }
+    const start = row * cols;
+    for (let col = 0; col < cols; col++) {
+      out[col]! += weight * data[start + col]!;
     }
   }
   return out;
@@ -114,34 +128,90 @@ export function rankOne(a: Matrix): RankOne {
     throw new RangeError('A zero matrix has no direction.');
   }
   const longest = norms.indexOf(norms.reduce((most, value) => Math.max(most, value), 0));
-  let v = scaled(a.data.subarray(longest * a.cols, (longest + 1) * a.cols), 1 / norms[longest]!);
-  let u = multiply(a, v);
+  const v = scaled(a.data.subarray(longest * a.cols, (longest + 1) * a.cols), 1 / norms[longest]!);
+  const { u, v: direction } = iterate(
+    v,
+    (x) => multiply(a, x),
+    (y) => multiplyTransposed(a, y),
+  );
+  return { u, v: direction, residual: residualNorm(a, u, direction), total };
+}
+
+/**
+ * The best rank-one approximation of [A | column], from that of A: two samples' worth of passes less than
+ * starting afresh. Its `v` has length `cols + 1`.
+ */
+export function rankOneWithColumn(a: Matrix, column: Float64Array, start: RankOne): RankOne {
+  const size = norm(start.u);
+  const last = dot(column, start.u) / (size * size);
+  const length = Math.hypot(1, last);
+  const v = new Float64Array(a.cols + 1);
+  v.set(start.v);
+  v[a.cols] = last;
+  const found = iterate(
+    scaled(v, 1 / length),
+    (x) => {
+      const product = multiply(a, x.subarray(0, a.cols));
+      return product.map((value, row) => value + column[row]! * x[a.cols]!);
+    },
+    (y) => {
+      const out = new Float64Array(a.cols + 1);
+      out.set(multiplyTransposed(a, y));
+      out[a.cols] = dot(column, y);
+      return out;
+    },
+  );
+  const weight = found.v[a.cols]!;
+  const rest = column.map((value, row) => value - found.u[row]! * weight);
+  return {
+    ...found,
+    residual: Math.hypot(residualNorm(a, found.u, found.v.subarray(0, a.cols)), norm(rest)),
+    total: Math.hypot(start.total, norm(column)),
+  };
+}
+
+function iterate(
+  start: Float64Array,
+  forward: (x: Float64Array) => Float64Array,
+  back: (y: Float64Array) => Float64Array,
+): Pick<RankOne, 'u' | 'v'> {
+  let v = start;
+  let u = forward(v);
   for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
-    const w = multiplyTransposed(a, u);
-    const length = norm(w);
-    const next = scaled(w, 1 / length);
+    const w = back(u);
+    const next = scaled(w, 1 / norm(w));
     const change = 1 - Math.abs(dot(v, next));
     v = next;
-    u = multiply(a, v);
-    if (change < 1e-15) {
+    u = forward(v);
+    // One more step would gain a further factor (second / first singular value) squared, so this is converged.
+    if (change < 1e-14) {
       break;
     }
   }
-  return { u, v, residual: residualNorm(a, u, v), total };
+  return { u, v };
 }
 
 /** ||A - u v^T||_F by its entries: subtracting squared norms would lose everything below 1e-8. */
 export function residualNorm(a: Matrix, u: Float64Array, v: Float64Array): number {
-  let sum = 0;
-  for (let row = 0; row < a.rows; row++) {
-    const start = row * a.cols;
+  const { rows, cols, data } = a;
+  let even = 0;
+  let odd = 0;
+  const whole = cols - (cols % 2);
+  for (let row = 0; row < rows; row++) {
+    const start = row * cols;
     const weight = u[row]!;
-    for (let col = 0; col < a.cols; col++) {
-      const rest = a.data[start + col]! - weight * v[col]!;
-      sum += rest * rest;
+    for (let col = 0; col < whole; col += 2) {
+      const first = data[start + col]! - weight * v[col]!;
+      const second = data[start + col + 1]! - weight * v[col + 1]!;
+      even += first * first;
+      odd += second * second;
+    }
+    if (whole < cols) {
+      const last = data[start + whole]! - weight * v[whole]!;
+      even += last * last;
     }
   }
-  return Math.sqrt(sum);
+  return Math.sqrt(even + odd);
 }
 
 /** A - u v^T as a new matrix. */

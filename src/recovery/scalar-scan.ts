@@ -1,6 +1,6 @@
 import { goldenSection } from './golden-section.js';
-import { type LabelFamily, MAX_STANDING_OUT, familyScore, labelFamilies } from './label-family.js';
-import { dot } from './linear-algebra.js';
+import { type LabelFamily, MAX_STANDING_OUT, familyScore, labelFamilies, largest } from './label-family.js';
+import { dot, norm } from './linear-algebra.js';
 
 /**
  * The one-dimensional search of a head without bias gradient (science/head.md, section 2; the equation is
@@ -45,6 +45,8 @@ const SMALLEST_RANGE = 1e-3;
 const LINEAR_UNTIL = 120;
 const LARGEST_RANGE = 1e4;
 const LABEL_TOLERANCE = 1e-2;
+/** A residual this small is a solution's, give or take noise. */
+const SOLVED = 1e-4;
 /** Labels are float32 tensors even in float64 training, so no family is told from another below this. */
 const LABEL_ROUNDING = 2 ** -24;
 
@@ -69,11 +71,12 @@ export function scanScalars(problem: ScanProblem): ScanMinimum[] {
       });
     });
     families.forEach((family, index) => {
-      for (const at of lowestLocalMinima(curves[index]!)) {
+      lowestLocalMinima(curves[index]!).forEach((at, rank) => {
         const low = scalars[Math.max(at - 1, 0)]!;
         const high = scalars[Math.min(at + 1, scalars.length - 1)]!;
-        minima.push(minimumOf(problem, trial, family, refine(trial, family, low, high)));
-      }
+        // Only the lowest can be the solution of its family; the others are there to be compared with.
+        minima.push(minimumOf(problem, trial, family, refine(trial, family, low, high, rank === 0)));
+      });
     });
   }
   return minima.filter(({ y }) => isLabel(y, problem)).sort((one, other) => one.score - other.score);
@@ -109,7 +112,8 @@ function scanGrid(problem: ScanProblem, sign: number): number[] {
   const range = spread(a);
   // A head that gives every class the same logit tells nothing; the bound below still gives a grid.
   const unit = range > 0 ? range : 1 / smallestScalar(u);
-  const step = a.length > 200 ? 0.1 : 0.05;
+  // Many classes smooth the residual, so a coarser grid still finds every basin.
+  const fineness = a.length > 200 ? 2 : 1;
   const least = smallestScalar(u) * 0.999;
   const grid: number[] = [];
   const add = (t: number): void => {
@@ -121,10 +125,11 @@ function scanGrid(problem: ScanProblem, sign: number): number[] {
   for (let t = Math.max(SMALLEST_RANGE, least * unit); t < 1; t *= 1.023) {
     add(t);
   }
-  for (let t = 1; t < LINEAR_UNTIL; t += step) {
+  // Basins widen with t once softmax saturates, so the step grows with it.
+  for (let t = 1; t < LINEAR_UNTIL; t += fineness * Math.max(0.05, 0.005 * t)) {
     add(t);
   }
-  for (let t = LINEAR_UNTIL; t < LARGEST_RANGE; t *= 1.02) {
+  for (let t = LINEAR_UNTIL; t < LARGEST_RANGE; t *= 1.04) {
     add(t);
   }
   return grid;
@@ -151,66 +156,113 @@ function lowestLocalMinima(curve: Float64Array): number[] {
   return found.sort((one, other) => curve[one]! - curve[other]!).slice(0, 4);
 }
 
-function refine(trial: Trial, family: LabelFamily, from: number, to: number): number {
+function refine(trial: Trial, family: LabelFamily, from: number, to: number, thorough = true): number {
+  const reach = Math.abs(to - from);
+  const fast = polish(trial, family, (from + to) / 2, reach);
+  if (fast.settled || !thorough) {
+    return fast.scalar;
+  }
   const residual = (scalar: number): number => {
     trial.evaluate(scalar);
     return trial.residual(family);
   };
-  return polish(trial, family, goldenSection(residual, from, to, 24));
+  return polish(trial, family, goldenSection(residual, from, to, 24), reach).scalar;
 }
 
-/** Gauss-Newton on the flat entries, which near a true label is exact to rounding in a few steps. */
-function polish(trial: Trial, family: LabelFamily, start: number): number {
-  let best = start;
-  trial.evaluate(start);
-  let bestValue = trial.residual(family);
-  for (let iteration = 0; iteration < 6; iteration++) {
-    trial.evaluate(best);
-    const next = best + trial.gaussNewtonStep(family, best);
+/**
+ * Gauss-Newton on the flat entries, which near a true label converges quadratically: the misfit there is
+ * zero. Not settled when it leaves the neighbourhood or stops improving, as around a minimum that is no solution.
+ */
+function polish(trial: Trial, family: LabelFamily, start: number, reach: number): { scalar: number; settled: boolean } {
+  let scalar = start;
+  trial.evaluate(scalar);
+  let residual = trial.residual(family);
+  for (let iteration = 0; iteration < 10; iteration++) {
+    const next = scalar + trial.gaussNewtonStep(family, scalar);
+    if (!(Math.abs(next - start) <= reach)) {
+      return { scalar, settled: false };
+    }
     trial.evaluate(next);
     const value = trial.residual(family);
-    if (!(value < bestValue)) {
-      break;
+    if (!(value < residual)) {
+      return { scalar, settled: residual < SOLVED && iteration > 0 };
     }
-    best = next;
-    bestValue = value;
+    const settled = Math.abs(next - scalar) < 1e-9 * Math.abs(next);
+    scalar = next;
+    residual = value;
+    if (settled) {
+      return { scalar, settled: true };
+    }
   }
-  return best;
+  return { scalar, settled: true };
 }
 
 function minimumOf(problem: ScanProblem, trial: Trial, family: LabelFamily, scalar: number): ScanMinimum {
   trial.evaluate(scalar);
+  const { u } = problem;
   const residual = trial.residual(family, true);
-  const floor = residualFloor(problem, trial.p, scalar);
-  const freedom = Math.max(problem.u.length - family.m - (family.smoothed ? 1 : 0), 1);
+  const errors = errorsOf(problem, trial.p, scalar);
+  const toRho = (scalar * scalar) / dot(u, u);
+  const mean = errors.common + errors.own.reduce((sum, value) => sum + value, 0) / u.length;
+  const freedom = Math.max(u.length - family.m - (family.smoothed ? 1 : 0), 1);
+  const misfit = weightedMisfit(trial.y, family, errors);
   return {
     scalar,
     family,
     residual,
-    floor: floor * freedom,
-    score: familyScore(residual, floor, family, problem.u.length),
+    floor: mean * toRho * freedom,
+    score: familyScore(misfit * toRho, errors.common * toRho, family, u.length),
     y: trial.y.slice(),
   };
 }
 
+/** Expected squared errors of y: one that all classes share, and what each adds. */
+interface LabelErrors {
+  readonly common: number;
+  /** K */
+  readonly own: Float64Array;
+}
+
 /**
- * Expected rho per free entry from three errors: noise in u, noise in v that reaches p through the
- * logits, and the forward pass's own rounding.
+ * Noise in u and the label's own rounding reach every class alike; noise in v and the forward pass's rounding
+ * reach y through p, so they blur the classes that the network believes in.
  */
-function residualFloor(problem: ScanProblem, p: Float64Array, scalar: number): number {
+function errorsOf(problem: ScanProblem, p: Float64Array, scalar: number): LabelErrors {
   const { u, noise, rowNorms, forwardError, a, b } = problem;
-  const size = dot(u, u);
   // v carries the same noise as u, divided by ||u||.
-  const logitNoise = (Math.abs(scalar) * noise) / Math.sqrt(size);
-  let variance = 0;
-  for (let i = 0; i < u.length; i++) {
+  const logitNoise = (Math.abs(scalar) * noise) / norm(u);
+  const own = p.map((probability, i) => {
     const logit = Math.abs(scalar * a[i]! + b[i]!);
-    const fromFeature = p[i]! * (1 - p[i]!) * rowNorms[i]! * logitNoise;
-    const fromForward = p[i]! * forwardError * (1 + logit);
-    variance += fromFeature * fromFeature + fromForward * fromForward;
+    const fromFeature = probability * (1 - probability) * rowNorms[i]! * logitNoise;
+    const fromForward = probability * forwardError * (1 + logit);
+    return fromFeature * fromFeature + fromForward * fromForward;
+  });
+  return { common: (noise / scalar) ** 2 + LABEL_ROUNDING * LABEL_ROUNDING, own };
+}
+
+/**
+ * Squared deviations of the flat entries, each weighed by how well it is known. Without the weights, the
+ * error of one probable class would pass for a class that stands out.
+ */
+function weightedMisfit(y: Float64Array, family: LabelFamily, { common, own }: LabelErrors): number {
+  const out = new Set(largest(y, family.m));
+  let weights = 0;
+  let sum = 0;
+  for (let i = 0; i < y.length; i++) {
+    if (!out.has(i)) {
+      const weight = common / (common + own[i]!);
+      weights += weight;
+      sum += weight * y[i]!;
+    }
   }
-  const perEntry = variance / u.length + LABEL_ROUNDING * LABEL_ROUNDING;
-  return (noise * noise + scalar * scalar * perEntry) / size;
+  const mean = family.smoothed ? sum / weights : 0;
+  let deviations = 0;
+  for (let i = 0; i < y.length; i++) {
+    if (!out.has(i)) {
+      deviations += (common / (common + own[i]!)) * (y[i]! - mean) ** 2;
+    }
+  }
+  return deviations;
 }
 
 function isLabel(y: Float64Array, problem: ScanProblem): boolean {

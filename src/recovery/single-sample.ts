@@ -8,7 +8,16 @@ import {
   reweighted,
 } from './head-gradient.js';
 import { type FittedLabel, type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
-import { type Matrix, type RankOne, dot, multiply, norm, rankOne, rowNorms, scaled } from './linear-algebra.js';
+import {
+  type Matrix,
+  type RankOne,
+  dot,
+  multiply,
+  norm,
+  rankOneWithColumn,
+  rowNorms,
+  scaled,
+} from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
 import { scanSigmoid } from './sigmoid-head.js';
 
@@ -107,7 +116,7 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
   let scalar: number | undefined;
   let biasMisfit = 0;
   if (biasGradient && norm(biasGradient) > 0) {
-    const joint = factor(head, withColumn(head.weightGradient, biasGradient));
+    const joint = factorJointly(head, biasGradient, shape.rankOne);
     const expected = Math.max(shape.noise, shape.rounding) * Math.sqrt((classes - 1) * weight.cols || 1);
     biasMisfit = joint.residual / Math.max(expected, 1e-300);
     const last = joint.v[weight.cols]!;
@@ -138,9 +147,12 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
   };
 }
 
-function factor(head: HeadGradient, matrix: Matrix): RankOne {
-  const plain = rankOne(matrix);
-  return head.roundoff > HALF_PRECISION ? reweighted(matrix, plain, head.underflow) : plain;
+/** [G | g_b] as one column more; half precision wants its entries reweighted, which needs them side by side. */
+function factorJointly(head: HeadGradient, biasGradient: Float64Array, start: RankOne): RankOne {
+  const joint = rankOneWithColumn(head.weightGradient, biasGradient, start);
+  return head.roundoff > HALF_PRECISION
+    ? reweighted(withColumn(head.weightGradient, biasGradient), joint, head.underflow)
+    : joint;
 }
 
 function withColumn(matrix: Matrix, column: Float64Array): Matrix {
@@ -214,17 +226,19 @@ function oddsConfidence(best: number, second: number | undefined): number {
 function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample {
   const { problem } = factors;
   const byFamily = labelFamilies(problem.u.length)
-    .map((family) => minimumAt(problem, family, scalar))
+    .map((family) => closedFormMinimum(factors, family, scalar))
     .sort((one, other) => one.score - other.score);
   const [best] = byFamily;
   if (best && fits(best, problem)) {
-    const refined = refineScalar(factors, best, scalar);
-    return finish(factors, refined, {
+    const confidence = confidenceOf(best, byFamily);
+    return finish(factors, best, {
       method: 'closed-form-bias',
-      status: 'recovered',
-      confidence: 1,
+      status: confidence >= SURE ? 'recovered' : 'ambiguous',
+      confidence,
       reason:
-        'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.',
+        confidence >= SURE
+          ? 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.'
+          : 'The bias gradient gives p - y and the feature, but the noise leaves room for another label; the one shown fits best.',
     });
   }
   const rescaled = scaledInClosedForm(factors, scalar);
@@ -235,13 +249,31 @@ function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSam
 }
 
 /** With noise, the scalar that makes the label flattest within the bias gradient's error is the better one. */
-function refineScalar(factors: HeadFactors, best: ScanMinimum, scalar: number): ScanMinimum {
-  const margin = 3 * factors.scalarError;
+function closedFormMinimum({ problem, scalarError }: HeadFactors, family: LabelFamily, scalar: number): ScanMinimum {
+  const exact = minimumAt(problem, family, scalar);
+  const margin = 3 * scalarError;
   if (margin < 1e-6 || margin > 0.5) {
-    return best;
+    return exact;
   }
-  const near = minimumNear(factors.problem, best.family, scalar * (1 - margin), scalar * (1 + margin));
-  return near.residual < best.residual ? near : best;
+  const near = minimumNear(problem, family, scalar * (1 - margin), scalar * (1 + margin));
+  const isNear = Math.abs(near.scalar - scalar) <= 2 * margin * Math.abs(scalar);
+  return isNear && near.residual < exact.residual ? near : exact;
+}
+
+/** Labels this far apart are two answers, not one. */
+const DISTINCT_LABEL = 0.02;
+
+/** Odds of the best minimum against the best one that says something else: another scalar or another label. */
+function confidenceOf(best: ScanMinimum, all: readonly ScanMinimum[]): number {
+  const label = fitLabel(best.y, best.family).probabilities;
+  const rival = all.find((other) => {
+    if (Math.abs(other.scalar - best.scalar) > 1e-2 * Math.abs(best.scalar)) {
+      return true;
+    }
+    const theirs = fitLabel(other.y, other.family).probabilities;
+    return theirs.some((value, i) => Math.abs(value - label[i]!) > DISTINCT_LABEL);
+  });
+  return oddsConfidence(best.score, rival?.score);
 }
 
 function scaledInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample | undefined {
@@ -305,8 +337,7 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   if (!best) {
     return notFound(factors);
   }
-  const distinct = minima.find(({ scalar }) => Math.abs(scalar - best.scalar) > 1e-2 * Math.abs(best.scalar));
-  const confidence = oddsConfidence(best.score, distinct?.score);
+  const confidence = confidenceOf(best, minima);
   const fit = fits(best, problem);
   if (!fit && !isPlausible(best, problem)) {
     return notFound(factors, best);

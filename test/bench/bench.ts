@@ -168,7 +168,8 @@ function command(): void {
 async function main(): Promise<void> {
   writeFileSync(
     join(folder, 'memory.cjs'),
-    "process.on('exit', () => process.stderr.write('peak ' + process.resourceUsage().maxRSS + '\\n'));",
+    // Not resourceUsage().maxRSS: that starts from the parent's size on Linux.
+    "process.on('exit', () => process.stderr.write('peak ' + /VmHWM:\\s+(\\d+)/.exec(require('node:fs').readFileSync('/proc/self/status', 'utf8'))[1] + '\\n'));",
   );
   console.log(`Node ${process.version}, ${process.platform} ${process.arch}`);
   await solver();

@@ -31,6 +31,7 @@ describe('clean float32 gradients, no hint given', () => {
 describe('noise', () => {
   it.each([true, false])('bias %s: noise of 1e-3 blurs, and is called noise', (bias) => {
     const random = generator(5);
+    let certain = 0;
     for (let run = 0; run < 10; run++) {
       const { head, label } = syntheticSample({
         classes: 10,
@@ -46,10 +47,12 @@ describe('noise', () => {
       expect(shape.noise).toBeGreaterThan(0.8e-3);
       expect(shape.noise).toBeLessThan(1.2e-3);
       const sample = recoverSingle(head, shape);
-      expect(sample.status).toBe('recovered');
+      expect(sample.status).not.toBe('not-identifiable');
+      certain += sample.status === 'recovered' ? 1 : 0;
       // 1e-3 on every entry is up to a tenth of p - y here, so a few hundredths are what the data allow.
       expect(largestDifference(sample.label.probabilities, label)).toBeLessThan(3e-2);
     }
+    expect(certain).toBeGreaterThanOrEqual(8);
   });
 
   it('overwhelming noise is never called recovered with a wrong label', () => {

@@ -1,4 +1,4 @@
-import type { PickleGlobal } from './pickle.js';
+import type { PickleGlobal } from './pickle-values.js';
 import type { ForeignGlobal } from './tensor-file.js';
 
 /**

@@ -1,66 +1,21 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, malformed, truncated } from './byte-source.js';
+import {
+  PickleDict,
+  PickleGlobal,
+  PickleList,
+  PickleObject,
+  PicklePersistent,
+  PickleSet,
+  PickleTuple,
+  type PickleValue,
+} from './pickle-values.js';
 
 /**
  * Parses a pickle (protocols 0 to 5) into inert values. Nothing is imported and nothing is called: a
  * global becomes a {@link PickleGlobal} and a call of it a {@link PickleObject} that only records what
  * Python would have done. The opcode set is that of CPython's `pickletools`.
  */
-export type PickleValue =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | Uint8Array
-  | PickleList
-  | PickleTuple
-  | PickleDict
-  | PickleSet
-  | PickleGlobal
-  | PickleObject
-  | PicklePersistent;
-
-export class PickleList {
-  readonly items: PickleValue[] = [];
-}
-
-export class PickleTuple {
-  constructor(readonly items: readonly PickleValue[]) {}
-}
-
-export class PickleDict {
-  /** Insertion order, duplicates included: later ones win, as in Python. */
-  readonly pairs: [PickleValue, PickleValue][] = [];
-}
-
-export class PickleSet {
-  readonly items: PickleValue[] = [];
-}
-
-export class PickleGlobal {
-  called = false;
-  constructor(
-    readonly module: string,
-    readonly name: string,
-  ) {}
-}
-
-/** What calling `callee(*args)` would have made, with everything later put into it. */
-export class PickleObject {
-  state: PickleValue | undefined;
-  readonly items: PickleValue[] = [];
-  readonly pairs: [PickleValue, PickleValue][] = [];
-  constructor(
-    readonly callee: PickleValue,
-    readonly args: PickleValue,
-  ) {}
-}
-
-/** A reference to data outside the pickle; PyTorch keeps its storages there. */
-export class PicklePersistent {
-  constructor(readonly id: PickleValue) {}
-}
 
 export interface ParsedPickle {
   readonly value: PickleValue;

@@ -10,7 +10,7 @@ import {
   type PickleValue,
   PickleSet,
   PickleTuple,
-} from './pickle.js';
+} from './pickle-values.js';
 import type { LocatedTensor } from './located-file.js';
 import { parseNumpyDtype } from './npy.js';
 import { type Dtype, type TensorEntry, type TensorRole, dtypeBytes, elementCount } from './tensor-file.js';

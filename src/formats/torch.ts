@@ -1,14 +1,7 @@
 import { type ByteSource, malformed, truncated, windowSource } from './byte-source.js';
 import { locatedFile } from './located-file.js';
-import {
-  PickleDict,
-  PickleGlobal,
-  PickleList,
-  PickleObject,
-  PickleTuple,
-  type PickleValue,
-  parsePickle,
-} from './pickle.js';
+import { parsePickle } from './pickle.js';
+import { PickleDict, PickleGlobal, PickleList, PickleObject, PickleTuple, type PickleValue } from './pickle-values.js';
 import { foreignGlobals } from './pickle-globals.js';
 import { type Storage, type StorageResolver, collectTensors, storageDtype } from './pickled-tensors.js';
 import { type TensorFile, dtypeBytes } from './tensor-file.js';

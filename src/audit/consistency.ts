@@ -207,6 +207,9 @@ export function checkRank(shape: GradientShape): ConsistencyCheck {
   if (shape.nature === 'single') {
     return check('rank', 'pass', `The head's gradient has rank one (all but ${share}): it is of a single sample.`);
   }
+  if (shape.nature === 'hidden') {
+    return check('rank', 'warn', 'The head gradient looks like noise alone; how many samples it is of cannot be told.');
+  }
   return shape.nature === 'single-noisy'
     ? check(
         'rank',

@@ -12,6 +12,8 @@ export interface FindingFacts {
   readonly batchSize: number | null;
   readonly className: (index: number) => string;
   readonly sweep: NoiseSweep | undefined;
+  /** Noise hides even the feature's direction. */
+  readonly hidden: boolean;
 }
 
 /** Findings, worst first. */
@@ -69,6 +71,9 @@ function pickleFindings(files: readonly TensorFile[]): Finding[] {
 }
 
 function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
+  if (facts.hidden) {
+    return [];
+  }
   if (sample.status === 'not-identifiable') {
     return [
       {
@@ -134,9 +139,9 @@ function stopAdvice(sweep: NoiseSweep | undefined): string {
     return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
   }
   if (sweep.stopsAt === null || sweep.standardDeviation === null) {
-    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square left the label readable.`;
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square left the main class readable.`;
   }
-  return `${always} Tried on this gradient: Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) hid the label; less did not. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+  return `${always} Tried on this gradient: Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) hid the main class; less did not. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
 }
 
 function countFindings({ labelCounts, batchSize, className }: FindingFacts): Finding[] {

@@ -128,7 +128,7 @@ async function auditFiles(
   const report: Report = {
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
-    verdict: verdictOf(recovered, samples, tensors, className),
+    verdict: verdictOf(recovered, samples, tensors, className, shape),
     ...(cancelled ? { cancelled } : {}),
     inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
     head: {
@@ -152,6 +152,7 @@ async function auditFiles(
       batchSize: recovered.batch.size,
       className,
       sweep,
+      hidden: shape.nature === 'hidden',
     }),
     timings: { readMs, recoverMs, totalMs: performance.now() - started },
     ...(request.truth === undefined
@@ -245,26 +246,33 @@ async function recover(
   const factors = factorsOf(head, shape);
   const sample =
     request.method === 'paper'
-      ? await recoverLikePaper(head, factors, shape.nature === 'single-noisy', () => hooks.pause())
+      ? await recoverLikePaper(head, factors, shape.nature !== 'single', () => hooks.pause())
       : recoverFromFactors(factors, shape);
   return {
     samples: [sample],
     factors,
-    batch: {
-      size: 1,
-      lowerBound: 1,
-      evidence:
-        shape.nature === 'single'
-          ? 'The head gradient is of rank one down to the rounding of its numbers.'
-          : 'The head gradient is of rank one plus noise that is independent from entry to entry.',
-    },
+    batch: describeSingle(shape),
     labelCounts: null,
-    checks: [fitCheck(sample), ...scaleCheck(sample)],
+    checks: [fitCheck(sample, shape.nature !== 'single'), ...scaleCheck(sample)],
   };
 }
 
-function fitCheck(sample: RecoveredSample): ConsistencyCheck {
-  const status = sample.status === 'recovered' ? 'pass' : sample.status === 'ambiguous' ? 'warn' : 'fail';
+/** Above this share of noise, other samples could hide behind it. */
+const CLEAR_OF_NOISE = 0.5;
+
+function describeSingle(shape: GradientShape): BatchDescription {
+  const evidence = {
+    single: 'The head gradient is of rank one down to the rounding of its numbers.',
+    'single-noisy': 'The head gradient is of rank one plus noise that is independent from entry to entry.',
+    hidden: 'The noise hides how many samples there are.',
+    batch: '',
+  }[shape.nature];
+  const clear = shape.rankOne.residual < CLEAR_OF_NOISE * shape.rankOne.total;
+  return { size: clear ? 1 : null, lowerBound: 1, evidence };
+}
+
+function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
+  const status = sample.status === 'recovered' ? 'pass' : sample.status === 'ambiguous' || noisy ? 'warn' : 'fail';
   return { id: 'label-fits', status, detail: sample.reason };
 }
 
@@ -378,6 +386,7 @@ function verdictOf(
   samples: readonly SampleReport[],
   tensors: HeadTensors,
   className: (index: number) => string,
+  shape: GradientShape,
 ): Verdict {
   const [sample] = samples;
   if (recovered === CANCELLED) {
@@ -396,7 +405,8 @@ function verdictOf(
     };
   }
   if (sample.status === 'not-identifiable') {
-    return { outcome: 'mismatch', sentence: sample.reason };
+    // Noise that hides a label is a defence that worked, not a pair of files that do not fit.
+    return { outcome: shape.nature === 'single' ? 'mismatch' : 'none', sentence: sample.reason };
   }
   const names = sample.label.classes
     .slice(0, 3)

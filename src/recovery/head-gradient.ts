@@ -33,7 +33,8 @@ export const FLOAT32_ROUNDOFF = 2 ** -24;
 export const HALF_PRECISION = 2 ** -16;
 const OWN_ROUNDOFF = 2 ** -49;
 
-export type GradientNature = 'single' | 'single-noisy' | 'batch';
+/** `hidden`: not even the largest singular value stands out of the noise, so nothing can be told. */
+export type GradientNature = 'single' | 'single-noisy' | 'hidden' | 'batch';
 
 export interface GradientShape {
   readonly nature: GradientNature;
@@ -78,8 +79,9 @@ export function shapeOfGradient(head: HeadGradient): GradientShape {
   }
   const flat = left * (Math.sqrt(g.rows) + Math.sqrt(g.cols));
   const second = norm(rankOne(deflate(g, one)).u);
-  const isNoise = second <= 1.6 * flat && columnNoise >= 0.5 * left && one.residual < 0.7 * one.total;
-  return { ...common, nature: isNoise ? 'single-noisy' : 'batch' };
+  const isNoise = second <= 1.6 * flat && columnNoise >= 0.5 * left;
+  const isHidden = isNoise && norm(one.u) <= 1.3 * flat;
+  return { ...common, nature: isHidden ? 'hidden' : isNoise ? 'single-noisy' : 'batch' };
 }
 
 /**

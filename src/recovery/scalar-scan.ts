@@ -36,6 +36,8 @@ export interface ScanMinimum {
   /** rho that noise and rounding alone would leave. */
   readonly floor: number;
   readonly score: number;
+  /** Standard error of the least certain entry of the label. */
+  readonly labelError: number;
   /** K, y(s). */
   readonly y: Float64Array;
 }
@@ -211,6 +213,7 @@ function minimumOf(problem: ScanProblem, trial: Trial, family: LabelFamily, scal
     family,
     residual,
     floor: mean * toRho * freedom,
+    labelError: Math.sqrt(errors.common + errors.own.reduce((most, value) => Math.max(most, value), 0)),
     score: familyScore(misfit * toRho, errors.common * toRho, family, u.length),
     y: trial.y.slice(),
   };

@@ -84,8 +84,25 @@ export function recoverSingle(head: HeadGradient, shape: GradientShape): Recover
 
 /** The same for a head that is already factored. */
 export function recoverFromFactors(factors: HeadFactors, shape: GradientShape): RecoveredSample {
-  const activation = activationOf(factors, shape);
-  if (activation === 'sigmoid') {
+  if (shape.nature === 'hidden') {
+    return { ...notFound(factors), reason: HIDDEN };
+  }
+  const sample = recoverVisible(factors, shape);
+  const share = shape.rankOne.residual / shape.rankOne.total;
+  return sample.status === 'recovered' && share > MOST_NOISE
+    ? {
+        ...sample,
+        status: 'ambiguous',
+        reason: `${(100 * share).toFixed(0)} % of the gradient is noise; the label shown is the best guess.`,
+      }
+    : sample;
+}
+
+/** With more noise than this in the gradient, the kind of label cannot be told reliably. */
+const MOST_NOISE = 0.4;
+
+function recoverVisible(factors: HeadFactors, shape: GradientShape): RecoveredSample {
+  if (activationOf(factors, shape) === 'sigmoid') {
     return recoverSigmoid(factors);
   }
   return factors.scalar === undefined ? recoverByScan(factors) : recoverInClosedForm(factors, factors.scalar);
@@ -233,12 +250,12 @@ function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSam
     const confidence = confidenceOf(best, byFamily);
     return finish(factors, best, {
       method: 'closed-form-bias',
-      status: confidence >= SURE ? 'recovered' : 'ambiguous',
+      status: statusOf(best, confidence),
       confidence,
       reason:
-        confidence >= SURE
+        statusOf(best, confidence) === 'recovered'
           ? 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.'
-          : 'The bias gradient gives p - y and the feature, but the noise leaves room for another label; the one shown fits best.',
+          : `The bias gradient gives p - y and the feature, but ${blurred(best)}`,
     });
   }
   const rescaled = scaledInClosedForm(factors, scalar);
@@ -342,24 +359,40 @@ function recoverByScan(factors: HeadFactors): RecoveredSample {
   if (!fit && !isPlausible(best, problem)) {
     return notFound(factors, best);
   }
-  const status = fit && confidence >= SURE ? 'recovered' : 'ambiguous';
+  const status = fit ? statusOf(best, confidence) : 'ambiguous';
   return finish(factors, best, {
     method: 'scalar-scan',
     status,
     confidence: fit ? confidence : 0,
-    reason: scanReason(status, fit),
+    reason: scanReason(status, fit, best),
   });
 }
 
 const NOT_FOUND =
   'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
 
-function scanReason(status: SampleStatus, fit: boolean): string {
+/** A label known worse than this is not called recovered, however well it beats its rivals. */
+const MOST_LABEL_ERROR = 0.03;
+
+function statusOf(minimum: ScanMinimum, confidence: number): SampleStatus {
+  return confidence >= SURE && minimum.labelError <= MOST_LABEL_ERROR ? 'recovered' : 'ambiguous';
+}
+
+function blurred({ labelError }: ScanMinimum): string {
+  return labelError > MOST_LABEL_ERROR
+    ? `the noise blurs the label by about ${labelError.toPrecision(1)}; the one shown fits best.`
+    : 'the noise leaves room for another label; the one shown fits best.';
+}
+
+const HIDDEN =
+  'Noise hides everything: not even the largest singular value of the gradient stands out of what noise alone gives.';
+
+function scanReason(status: SampleStatus, fit: boolean, minimum: ScanMinimum): string {
   if (status === 'recovered') {
     return 'One scalar, and no other, makes the label flat but for the classes that stand out, down to the noise of the dump.';
   }
   return fit
-    ? 'Several scalars give a label that fits within the noise; the one shown fits best.'
+    ? `A label fits within the noise, but ${blurred(minimum)}`
     : 'The label shown is the nearest to flat, but it misses by more than the noise explains: a soft label of another kind, or a gradient from a slightly different checkpoint.';
 }
 

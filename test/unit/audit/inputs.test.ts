@@ -8,7 +8,7 @@ import type { Report } from '../../../src/protocol/report.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { generator } from '../../../src/recovery/paper-method.js';
 import { type FixtureTensor, writeSafetensors } from '../../write-fixtures.js';
-import { syntheticSample } from '../../synthetic-head.js';
+import { gaussian, syntheticSample } from '../../synthetic-head.js';
 
 const FIXTURES = join(import.meta.dirname, '..', '..', 'fixtures');
 const folder = mkdtempSync(join(tmpdir(), 'gradleak-inputs-'));
@@ -141,6 +141,27 @@ describe('bad inputs are refused with a reason', () => {
     writeFileSync(join(out, 'report.json'), '{"mine": true}');
     await expectCode(audit(net, { out }), 'would-overwrite');
     await audit(net, { out, force: true });
+  });
+});
+
+describe('a gradient under differential privacy', () => {
+  it('is told as noise: no label, no counts, and not as a pair of files that do not fit', async () => {
+    const net = makeNet();
+    const { shape } = net.gradients['fc.weight']!;
+    net.gradients['fc.weight'] = tensor(
+      shape as number[],
+      Float64Array.from({ length: 240 }, () => 50 * gaussian(random)),
+    );
+    net.gradients['fc.bias'] = tensor(
+      [10],
+      Float64Array.from({ length: 10 }, () => 50 * gaussian(random)),
+    );
+    const report = await audit(net);
+    expect(report.labelCounts).toBeNull();
+    expect(report.samples[0]?.status).not.toBe('recovered');
+    expect(report.verdict.outcome).toBe('none');
+    expect(report.findings).toEqual([]);
+    expect(report.batch.size).toBeNull();
   });
 });
 

@@ -55,6 +55,16 @@ describe('noise', () => {
     expect(certain).toBeGreaterThanOrEqual(8);
   });
 
+  it.each([true, false])('bias %s: noise as large as the gradient is neither a batch nor a recovered label', (bias) => {
+    const random = generator(12);
+    for (let run = 0; run < 10; run++) {
+      const { head } = syntheticSample({ classes: 10, features: 400, kind: 'hard', bias, random, noise: 1 });
+      const shape = shapeOfGradient(head);
+      expect(['single-noisy', 'hidden']).toContain(shape.nature);
+      expect(recoverSingle(head, shape).status).not.toBe('recovered');
+    }
+  });
+
   it('overwhelming noise is never called recovered with a wrong label', () => {
     const random = generator(6);
     for (let run = 0; run < 30; run++) {

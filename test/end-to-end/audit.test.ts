@@ -164,6 +164,10 @@ describe('the packaged extension in VS Code', () => {
     await workbench.page.locator('.statusbar', { hasText: 'audit cancelled' }).waitFor({ timeout: 10_000 });
     expect(Date.now() - started).toBeLessThan(2500);
     expect(await toast.count()).toBe(0);
+    // What was found until then is shown.
+    const panel = await workbench.webview('h1', 'The audit was stopped');
+    expect(await panel.locator('.check').count()).toBeGreaterThan(3);
+    await workbench.closeEditors();
   });
 
   it('tells when the child process was killed, and a retry works', async () => {

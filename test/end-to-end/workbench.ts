@@ -64,10 +64,17 @@ export class Workbench {
     // The workbench takes keys only once it has started, and a webview may hold the focus before.
     for (let attempt = 0; ; attempt++) {
       await this.page.keyboard.press('F1');
-      const open = await this.input.waitFor({ state: 'visible', timeout: 3000 }).then(
+      const visible = await this.input.waitFor({ state: 'visible', timeout: 3000 }).then(
         () => true,
         () => false,
       );
+      // A panel that opens meanwhile takes the focus and closes the palette: then it is opened again.
+      const open =
+        visible &&
+        (await this.input.fill(`>${title}`, { timeout: 3000 }).then(
+          () => true,
+          () => false,
+        ));
       if (open) {
         break;
       }
@@ -76,7 +83,6 @@ export class Workbench {
       }
       await this.page.locator('.monaco-workbench').waitFor({ timeout: 30_000 });
     }
-    await this.input.fill(`>${title}`);
   }
 
   async runCommand(title: string): Promise<void> {

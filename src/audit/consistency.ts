@@ -1,6 +1,7 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { CheckStatus, ConsistencyCheck } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
+import { MAX_BIAS_MISFIT } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
 import { norm } from '../recovery/linear-algebra.js';
 import type { Matching } from './matching.js';
@@ -172,7 +173,7 @@ export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: 
     );
     if (shape.nature !== 'batch') {
       checks.push(
-        biasMisfit <= 8
+        biasMisfit <= MAX_BIAS_MISFIT
           ? check('bias-agrees', 'pass', 'Bias and weight gradient are of the same sample.')
           : check(
               'bias-agrees',

@@ -23,7 +23,8 @@ import {
 import { countLabels } from '../recovery/label-counts.js';
 import { landscapeOf } from '../recovery/landscape.js';
 import { recoverLikePaper } from '../recovery/paper-method.js';
-import { type HeadFactors, type RecoveredSample, factorsOf, recoverFromFactors } from '../recovery/single-sample.js';
+import { type HeadFactors, factorsOf } from '../recovery/head-factors.js';
+import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
 import * as consistency from './consistency.js';
 import { findingsOf } from './findings.js';
 import { type HeadTensors, findHead, toMatrix } from './head.js';

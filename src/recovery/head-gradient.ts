@@ -66,13 +66,16 @@ export function shapeOfGradient(head: HeadGradient): GradientShape {
   const rounding = (roundoff * one.total) / Math.sqrt(3 * g.rows * g.cols) + head.underflow / Math.sqrt(12);
   const freedom = Math.max((g.rows - 1) * (g.cols - 1), 1);
   const left = one.residual / Math.sqrt(freedom);
-  const columnNoise = columnSumNorm(g) / Math.sqrt(g.rows * g.cols);
+  const noise = Math.max(left, rounding);
+  const entries = Math.sqrt(g.rows * g.cols);
+  const columnSum = columnSumNorm(g);
+  const columnNoise = columnSum / entries;
   const common = {
     rankOne: one,
-    noise: Math.max(left, rounding),
+    noise,
     rounding,
-    columnSum: (columnNoise * Math.sqrt(g.rows * g.cols)) / one.total,
-    columnSumFloor: (Math.max(left, rounding) * Math.sqrt(g.rows * g.cols)) / one.total,
+    columnSum: columnSum / one.total,
+    columnSumFloor: (noise * entries) / one.total,
   };
   if (left <= 6 * rounding) {
     return { ...common, nature: 'single' };

@@ -1,13 +1,8 @@
+import type { HeadFactors } from './head-factors.js';
 import { type HeadGradient } from './head-gradient.js';
 import { type LabelFamily } from './label-family.js';
 import { dot, norm } from './linear-algebra.js';
-import {
-  type HeadFactors,
-  type RecoveredSample,
-  type RecoveryMethod,
-  type SampleStatus,
-  finish,
-} from './single-sample.js';
+import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './single-sample.js';
 import { type ScanMinimum, minimumAt } from './scalar-scan.js';
 
 /**

@@ -1,23 +1,9 @@
 import { type HeadActivation, softmax } from './activation.js';
 import { fitScale, isScaled, scanScaled } from './gradient-scale.js';
-import {
-  FLOAT32_ROUNDOFF,
-  type GradientShape,
-  HALF_PRECISION,
-  type HeadGradient,
-  reweighted,
-} from './head-gradient.js';
+import { type HeadFactors, activationOf, factorsOf } from './head-factors.js';
+import type { GradientShape, HeadGradient } from './head-gradient.js';
 import { type FittedLabel, type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
-import {
-  type Matrix,
-  type RankOne,
-  dot,
-  multiply,
-  norm,
-  rankOneWithColumn,
-  rowNorms,
-  scaled,
-} from './linear-algebra.js';
+import { dot, norm, scaled } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
 import { scanSigmoid } from './sigmoid-head.js';
 
@@ -106,108 +92,6 @@ function recoverVisible(factors: HeadFactors, shape: GradientShape): RecoveredSa
     return recoverSigmoid(factors);
   }
   return factors.scalar === undefined ? recoverByScan(factors) : recoverInClosedForm(factors, factors.scalar);
-}
-
-/** How the gradient factors, G = u v^T, and what is known of the scalar. */
-export interface HeadFactors {
-  readonly problem: ScanProblem;
-  readonly v: Float64Array;
-  /** Known from the bias gradient, undefined without one. */
-  readonly scalar: number | undefined;
-  /** Relative standard error of the scalar. */
-  readonly scalarError: number;
-  /** Row of the largest |row sum|, the paper's choice. */
-  readonly row: number;
-  /** Relative distance of [G | g_b] from rank one; large when the bias gradient does not belong to G. */
-  readonly biasMisfit: number;
-}
-
-/** Above this the bias gradient contradicts the weight gradient and is not used. */
-const MAX_BIAS_MISFIT = 8;
-
-/** Factors G, with g_b as one more column when it agrees, so that noise averages over all of them. */
-export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors {
-  const { weight, biasGradient } = head;
-  const classes = weight.rows;
-  let { u, v } = shape.rankOne;
-  let scalar: number | undefined;
-  let biasMisfit = 0;
-  if (biasGradient && norm(biasGradient) > 0) {
-    const joint = factorJointly(head, biasGradient, shape.rankOne);
-    const expected = Math.max(shape.noise, shape.rounding) * Math.sqrt((classes - 1) * weight.cols || 1);
-    biasMisfit = joint.residual / Math.max(expected, 1e-300);
-    const last = joint.v[weight.cols]!;
-    const length = norm(joint.v.subarray(0, weight.cols));
-    if (biasMisfit <= MAX_BIAS_MISFIT && last !== 0 && length > 0) {
-      u = scaled(joint.u, length);
-      v = scaled(joint.v.subarray(0, weight.cols), 1 / length);
-      scalar = length / last;
-    }
-  }
-  const size = norm(u);
-  const problem: ScanProblem = {
-    u,
-    a: multiply(weight, v),
-    b: head.bias ?? new Float64Array(classes),
-    signs: signsOf(v),
-    noise: shape.noise,
-    rowNorms: rowNorms(weight),
-    forwardError: Math.max(2 * Math.min(FLOAT32_ROUNDOFF, head.roundoff), head.roundoff / 64),
-  };
-  return {
-    problem,
-    v,
-    scalar,
-    scalarError: scalar === undefined ? 0 : (shape.noise / size) * Math.abs(scalar),
-    row: indexOfLargest(u),
-    biasMisfit,
-  };
-}
-
-/** [G | g_b] as one column more; half precision wants its entries reweighted, which needs them side by side. */
-function factorJointly(head: HeadGradient, biasGradient: Float64Array, start: RankOne): RankOne {
-  const joint = rankOneWithColumn(head.weightGradient, biasGradient, start);
-  return head.roundoff > HALF_PRECISION
-    ? reweighted(withColumn(head.weightGradient, biasGradient), joint, head.underflow)
-    : joint;
-}
-
-function withColumn(matrix: Matrix, column: Float64Array): Matrix {
-  const cols = matrix.cols + 1;
-  const data = new Float64Array(matrix.rows * cols);
-  for (let row = 0; row < matrix.rows; row++) {
-    data.set(matrix.data.subarray(row * matrix.cols, (row + 1) * matrix.cols), row * cols);
-    data[row * cols + cols - 1] = column[row]!;
-  }
-  return { rows: matrix.rows, cols, data };
-}
-
-/** Features after ReLU or a sigmoid are non-negative, and then x = s v leaves one sign for s. */
-function signsOf(v: Float64Array): (1 | -1)[] {
-  let positive = 0;
-  let negative = 0;
-  for (const value of v) {
-    if (value > 0) {
-      positive += value * value;
-    } else {
-      negative += value * value;
-    }
-  }
-  if (v.length >= 8 && Math.min(positive, negative) < 1e-6) {
-    return positive > negative ? [1] : [-1];
-  }
-  return positive >= negative ? [1, -1] : [-1, 1];
-}
-
-function indexOfLargest(u: Float64Array): number {
-  return u.reduce((best, value, index) => (Math.abs(value) > Math.abs(u[best]!) ? index : best), 0);
-}
-
-/** Softmax's share of every sample sums to zero over the classes; what does not is a sigmoid's. */
-export function activationOf({ problem }: HeadFactors, shape: GradientShape): HeadActivation {
-  const sum = problem.u.reduce((total, value) => total + value, 0);
-  const floor = Math.max(shape.noise, shape.rounding) * Math.sqrt(problem.u.length);
-  return Math.abs(sum) > 12 * floor && Math.abs(sum) > 2e-3 * norm(problem.u) ? 'sigmoid' : 'softmax';
 }
 
 /** ||p - y||, from u = s (p - y). */

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { shapeOfGradient } from '../../src/recovery/head-gradient.js';
 import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js';
-import { factorsOf, recoverSingle } from '../../src/recovery/single-sample.js';
+import { factorsOf } from '../../src/recovery/head-factors.js';
+import { recoverSingle } from '../../src/recovery/single-sample.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
 import { writeSparseTorchZip } from '../write-torch-zip.js';
 

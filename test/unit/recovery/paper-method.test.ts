@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { generator, paperCurve, recoverLikePaper } from '../../../src/recovery/paper-method.js';
-import { factorsOf } from '../../../src/recovery/single-sample.js';
+import { factorsOf } from '../../../src/recovery/head-factors.js';
 import { largestDifference, syntheticSample } from '../../synthetic-head.js';
 
 const pause = (): Promise<void> => Promise.resolve();

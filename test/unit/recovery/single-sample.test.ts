@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { effectiveRoundoff, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { landscapeOf } from '../../../src/recovery/landscape.js';
 import { generator } from '../../../src/recovery/paper-method.js';
-import { factorsOf, recoverSingle } from '../../../src/recovery/single-sample.js';
+import { factorsOf } from '../../../src/recovery/head-factors.js';
+import { recoverSingle } from '../../../src/recovery/single-sample.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../../synthetic-head.js';
 
 const KINDS: SyntheticLabel[] = ['hard', 'smoothed', 'mixup', 'mixup-smoothed'];

@@ -1,0 +1,292 @@
+import { convolve, convolveFilter, convolveInput } from './convolution.js';
+import { erf } from './erf.js';
+import {
+  type ConstantFolder,
+  type Operation,
+  type TensorData,
+  type TensorNode,
+  needed,
+  sizeOf,
+} from './tensor-graph.js';
+
+/**
+ * The graph's meaning, in float64 and plain loops. It folds constants, is the reference that engines are tested
+ * against, and computes certificates where float32 would set the floor.
+ */
+
+/**
+ * Values of nodes.
+ *
+ * @param feeds data of every variable, by name
+ * @throws RangeError when a variable is not fed or has another size
+ */
+export function evaluate(
+  outputs: readonly TensorNode[],
+  feeds: Readonly<Record<string, TensorData>>,
+): Float64Array[] {
+  const nodes = needed(outputs);
+  const lastUse = new Map<TensorNode, TensorNode>();
+  for (const node of nodes) {
+    for (const input of node.inputs) {
+      lastUse.set(input, node);
+    }
+  }
+  const kept = new Set(outputs);
+  const values = new Map<TensorNode, TensorData>();
+  for (const node of nodes) {
+    values.set(
+      node,
+      compute(
+        node.operation,
+        node.inputs,
+        node.inputs.map((input) => values.get(input)!),
+        node.shape,
+        feeds,
+      ),
+    );
+    for (const input of node.inputs) {
+      if (lastUse.get(input) === node && !kept.has(input)) {
+        values.delete(input);
+      }
+    }
+  }
+  return outputs.map((node) => Float64Array.from(values.get(node)!));
+}
+
+/** Folds what the graph's builder finds constant. */
+export const foldConstant: ConstantFolder = (operation, inputs, shape) =>
+  compute(
+    operation,
+    inputs,
+    inputs.map(({ operation: own }) => {
+      if (own.kind !== 'constant') {
+        throw new RangeError('Only constants can be folded.');
+      }
+      return own.data;
+    }),
+    shape,
+    {},
+  );
+
+function compute(
+  operation: Operation,
+  inputs: readonly TensorNode[],
+  data: readonly TensorData[],
+  shape: readonly number[],
+  feeds: Readonly<Record<string, TensorData>>,
+): TensorData {
+  const [a, b] = data as [TensorData, TensorData];
+  const [aShape, bShape] = inputs.map((input) => input.shape) as [readonly number[], readonly number[]];
+  switch (operation.kind) {
+    case 'variable': {
+      const fed = feeds[operation.name];
+      if (fed?.length !== sizeOf(shape)) {
+        throw new RangeError(
+          `"${operation.name}" is of shape [${shape.join(', ')}], and was given ${fed?.length ?? 'no'} numbers.`,
+        );
+      }
+      return fed;
+    }
+    case 'parameter':
+    case 'constant':
+      return operation.data;
+    case 'unary':
+      return Float64Array.from(a, UNARY[operation.fn]);
+    case 'binary':
+      return binary(BINARY[operation.fn], a, aShape, b, bShape, shape);
+    case 'reshape':
+      return a;
+    case 'transpose':
+      return gather(a, strided(aShape, operation.perm), shape);
+    case 'expand':
+      return gather(a, broadcastStrides(aShape, shape), shape);
+    case 'reduce':
+      return reduce(operation.fn, a, aShape, shape);
+    case 'slice': {
+      const strides = stridesOf(aShape);
+      const offset = operation.starts.reduce((sum, start, axis) => sum + start * strides[axis]!, 0);
+      return gather(
+        a,
+        strides.map((stride, axis) => stride * operation.steps[axis]!),
+        shape,
+        offset,
+      );
+    }
+    case 'embed': {
+      const strides = stridesOf(shape);
+      const out = new Float64Array(sizeOf(shape));
+      const offset = operation.starts.reduce((sum, start, axis) => sum + start * strides[axis]!, 0);
+      const steps = strides.map((stride, axis) => stride * operation.steps[axis]!);
+      visit(aShape, steps, offset, (at, index) => {
+        out[at] = a[index]!;
+      });
+      return out;
+    }
+    case 'concat':
+      return concat(data, inputs, operation.axis, shape);
+    case 'matmul':
+      return matmul(a, aShape, operation.transposeA, b, bShape, operation.transposeB);
+    case 'conv':
+      return convolve(a, aShape, b, bShape, operation.geometry, shape);
+    case 'conv-input':
+      return convolveInput(a, aShape, b, bShape, operation.geometry, shape);
+    case 'conv-filter':
+      return convolveFilter(a, aShape, b, bShape, operation.geometry, shape);
+  }
+}
+
+const UNARY = {
+  neg: (x: number) => -x,
+  exp: Math.exp,
+  log: Math.log,
+  sqrt: Math.sqrt,
+  reciprocal: (x: number) => 1 / x,
+  sigmoid: (x: number) => 1 / (1 + Math.exp(-x)),
+  tanh: Math.tanh,
+  erf,
+  relu: (x: number) => (x > 0 ? x : 0),
+  step: (x: number) => (x > 0 ? 1 : 0),
+  abs: Math.abs,
+  sign: Math.sign,
+};
+
+const BINARY = {
+  add: (x: number, y: number) => x + y,
+  sub: (x: number, y: number) => x - y,
+  mul: (x: number, y: number) => x * y,
+  div: (x: number, y: number) => x / y,
+  max: Math.max,
+};
+
+function stridesOf(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length).fill(1);
+  for (let axis = shape.length - 2; axis >= 0; axis--) {
+    strides[axis] = strides[axis + 1]! * shape[axis + 1]!;
+  }
+  return strides;
+}
+
+function strided(shape: readonly number[], perm: readonly number[]): number[] {
+  const strides = stridesOf(shape);
+  return perm.map((axis) => strides[axis]!);
+}
+
+function broadcastStrides(shape: readonly number[], target: readonly number[]): number[] {
+  const own = stridesOf(shape);
+  const extra = target.length - shape.length;
+  return target.map((_, axis) => (axis < extra || shape[axis - extra] === 1 ? 0 : own[axis - extra]!));
+}
+
+/** Calls back with the offset under `strides` of every index of `shape`, in row-major order. */
+function visit(
+  shape: readonly number[],
+  strides: readonly number[],
+  offset: number,
+  each: (at: number, index: number) => void,
+): void {
+  const rank = shape.length;
+  const index = new Array<number>(rank).fill(0);
+  const total = sizeOf(shape);
+  let at = offset;
+  for (let count = 0; count < total; count++) {
+    each(at, count);
+    for (let axis = rank - 1; axis >= 0; axis--) {
+      at += strides[axis]!;
+      if (++index[axis]! < shape[axis]!) {
+        break;
+      }
+      at -= strides[axis]! * shape[axis]!;
+      index[axis] = 0;
+    }
+  }
+}
+
+function gather(data: TensorData, strides: readonly number[], shape: readonly number[], offset = 0): Float64Array {
+  const out = new Float64Array(sizeOf(shape));
+  visit(shape, strides, offset, (at, index) => {
+    out[index] = data[at]!;
+  });
+  return out;
+}
+
+function binary(
+  fn: (x: number, y: number) => number,
+  a: TensorData,
+  aShape: readonly number[],
+  b: TensorData,
+  bShape: readonly number[],
+  shape: readonly number[],
+): Float64Array {
+  const size = sizeOf(shape);
+  const left = a.length === size || a.length === 1 ? a : gather(a, broadcastStrides(aShape, shape), shape);
+  const right = b.length === size || b.length === 1 ? b : gather(b, broadcastStrides(bShape, shape), shape);
+  const out = new Float64Array(size);
+  const leftStep = left.length === 1 ? 0 : 1;
+  const rightStep = right.length === 1 ? 0 : 1;
+  for (let i = 0; i < size; i++) {
+    out[i] = fn(left[i * leftStep]!, right[i * rightStep]!);
+  }
+  return out;
+}
+
+function reduce(fn: 'sum' | 'max', a: TensorData, from: readonly number[], to: readonly number[]): Float64Array {
+  const out = new Float64Array(sizeOf(to)).fill(fn === 'sum' ? 0 : -Infinity);
+  visit(from, broadcastStrides(to, from), 0, (at, index) => {
+    out[at] = fn === 'sum' ? out[at]! + a[index]! : Math.max(out[at]!, a[index]!);
+  });
+  return out;
+}
+
+function concat(
+  data: readonly TensorData[],
+  inputs: readonly TensorNode[],
+  axis: number,
+  shape: readonly number[],
+): Float64Array {
+  const out = new Float64Array(sizeOf(shape));
+  const blocks = sizeOf(shape.slice(0, axis));
+  const whole = sizeOf(shape.slice(axis));
+  let offset = 0;
+  data.forEach((part, index) => {
+    const own = sizeOf(inputs[index]!.shape.slice(axis));
+    for (let block = 0; block < blocks; block++) {
+      out.set(part.subarray(block * own, (block + 1) * own), block * whole + offset);
+    }
+    offset += own;
+  });
+  return out;
+}
+
+function matmul(
+  a: TensorData,
+  aShape: readonly number[],
+  transposeA: boolean,
+  b: TensorData,
+  bShape: readonly number[],
+  transposeB: boolean,
+): Float64Array {
+  const [rows, inner] = transposeA ? [aShape[1]!, aShape[0]!] : [aShape[0]!, aShape[1]!];
+  const cols = transposeB ? bShape[0]! : bShape[1]!;
+  const out = new Float64Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    if (transposeB) {
+      for (let col = 0; col < cols; col++) {
+        let sum = 0;
+        for (let k = 0; k < inner; k++) {
+          sum += (transposeA ? a[k * rows + row]! : a[row * inner + k]!) * b[col * inner + k]!;
+        }
+        out[row * cols + col] = sum;
+      }
+    } else {
+      for (let k = 0; k < inner; k++) {
+        const weight = transposeA ? a[k * rows + row]! : a[row * inner + k]!;
+        if (weight !== 0) {
+          for (let col = 0; col < cols; col++) {
+            out[row * cols + col]! += weight * b[k * cols + col]!;
+          }
+        }
+      }
+    }
+  }
+  return out;
+}

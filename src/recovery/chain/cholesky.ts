@@ -1,0 +1,193 @@
+/** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
+
+/**
+ * a b^T for row-major a (rows x inner) and b (cols x inner), in float64; asynchronous, so that native code can do it
+ * and a cancel can be heard.
+ */
+export type ProductKernel = (
+  a: Float64Array,
+  b: Float64Array,
+  rows: number,
+  cols: number,
+  inner: number,
+) => Promise<Float64Array>;
+
+/** The product in plain loops, four by four: what is left where no native library loads. */
+export const plainProduct: ProductKernel = (a, b, rows, cols, inner) => {
+  const out = new Float64Array(rows * cols);
+  for (let row = 0; row < rows; row += 4) {
+    const r1 = Math.min(row + 1, rows - 1);
+    const r2 = Math.min(row + 2, rows - 1);
+    const r3 = Math.min(row + 3, rows - 1);
+    for (let col = 0; col < cols; col += 2) {
+      const c1 = Math.min(col + 1, cols - 1);
+      let s00 = 0;
+      let s01 = 0;
+      let s10 = 0;
+      let s11 = 0;
+      let s20 = 0;
+      let s21 = 0;
+      let s30 = 0;
+      let s31 = 0;
+      for (let k = 0; k < inner; k++) {
+        const b0 = b[col * inner + k]!;
+        const b1 = b[c1 * inner + k]!;
+        const a0 = a[row * inner + k]!;
+        const a1 = a[r1 * inner + k]!;
+        const a2 = a[r2 * inner + k]!;
+        const a3 = a[r3 * inner + k]!;
+        s00 += a0 * b0;
+        s01 += a0 * b1;
+        s10 += a1 * b0;
+        s11 += a1 * b1;
+        s20 += a2 * b0;
+        s21 += a2 * b1;
+        s30 += a3 * b0;
+        s31 += a3 * b1;
+      }
+      // Rows and columns beyond the edge were computed again, with the same values.
+      out[r3 * cols + c1] = s31;
+      out[r3 * cols + col] = s30;
+      out[r2 * cols + c1] = s21;
+      out[r2 * cols + col] = s20;
+      out[r1 * cols + c1] = s11;
+      out[r1 * cols + col] = s10;
+      out[row * cols + c1] = s01;
+      out[row * cols + col] = s00;
+    }
+  }
+  return Promise.resolve(out);
+};
+
+export interface Cholesky {
+  readonly size: number;
+  /** Row-major; the lower triangle holds L. */
+  readonly lower: Float64Array;
+  /** Pivots so small that their direction is undetermined down to rounding. */
+  readonly deficiency: number;
+}
+
+const BLOCK = 192;
+/** Pivots below this share of their diagonal entry are rounding. */
+const RANK_TOLERANCE = 1e-13;
+
+/**
+ * Factorises a symmetric positive semi-definite matrix in place, L L^T. Directions of rank deficiency get a pivot of
+ * the size of rounding, and are counted.
+ *
+ * @param matrix size x size, row-major; only the lower triangle is read
+ */
+export async function factorise(matrix: Float64Array, size: number, product: ProductKernel): Promise<Cholesky> {
+  const diagonal = Float64Array.from({ length: size }, (_, at) => matrix[at * size + at]!);
+  let deficiency = 0;
+  for (let start = 0; start < size; start += BLOCK) {
+    const end = Math.min(start + BLOCK, size);
+    const width = end - start;
+    deficiency += factoriseBlock(matrix, size, start, end, diagonal);
+    const below = size - end;
+    if (below === 0) {
+      break;
+    }
+    const panel = solvePanel(matrix, size, start, end);
+    for (let from = end; from < size; from += 4 * BLOCK) {
+      const to = Math.min(from + 4 * BLOCK, size);
+      const rows = panel.subarray((from - end) * width);
+      const cols = panel.subarray((from - end) * width, (to - end) * width);
+      const update = await product(rows, cols, size - from, to - from, width);
+      for (let row = from; row < size; row++) {
+        const own = row * size;
+        const other = (row - from) * (to - from) - from;
+        const last = Math.min(to, row + 1);
+        for (let col = from; col < last; col++) {
+          matrix[own + col]! -= update[other + col]!;
+        }
+      }
+    }
+  }
+  return { size, lower: matrix, deficiency };
+}
+
+function factoriseBlock(
+  matrix: Float64Array,
+  size: number,
+  start: number,
+  end: number,
+  diagonal: Float64Array,
+): number {
+  let deficiency = 0;
+  for (let row = start; row < end; row++) {
+    for (let col = start; col <= row; col++) {
+      let sum = matrix[row * size + col]!;
+      for (let k = start; k < col; k++) {
+        sum -= matrix[row * size + k]! * matrix[col * size + k]!;
+      }
+      if (col < row) {
+        matrix[row * size + col] = sum / matrix[col * size + col]!;
+      } else {
+        const floor = RANK_TOLERANCE * diagonal[row]!;
+        if (!(sum > floor)) {
+          deficiency++;
+          sum = Math.max(floor, Number.MIN_VALUE);
+        }
+        matrix[row * size + row] = Math.sqrt(sum);
+      }
+    }
+  }
+  return deficiency;
+}
+
+/** Rows below a factorised block, solved against it; returned as a contiguous copy. */
+function solvePanel(matrix: Float64Array, size: number, start: number, end: number): Float64Array {
+  const width = end - start;
+  const panel = new Float64Array((size - end) * width);
+  const block = new Float64Array(width * width);
+  for (let row = 0; row < width; row++) {
+    block.set(matrix.subarray((start + row) * size + start, (start + row) * size + end), row * width);
+  }
+  for (let row = end; row < size; row++) {
+    const own = panel.subarray((row - end) * width, (row - end + 1) * width);
+    own.set(matrix.subarray(row * size + start, row * size + end));
+    for (let col = 0; col < width; col++) {
+      let sum = own[col]!;
+      const line = col * width;
+      for (let k = 0; k < col; k++) {
+        sum -= own[k]! * block[line + k]!;
+      }
+      own[col] = sum / block[line + col]!;
+    }
+    matrix.set(own, row * size + start);
+  }
+  return panel;
+}
+
+/** Solves L x = b in place. */
+export function solveLower({ size, lower }: Cholesky, b: Float64Array): Float64Array {
+  for (let row = 0; row < size; row++) {
+    const line = row * size;
+    let even = b[row]!;
+    let odd = 0;
+    const whole = row - (row % 2);
+    for (let k = 0; k < whole; k += 2) {
+      even -= lower[line + k]! * b[k]!;
+      odd -= lower[line + k + 1]! * b[k + 1]!;
+    }
+    if (whole < row) {
+      even -= lower[line + whole]! * b[whole]!;
+    }
+    b[row] = (even + odd) / lower[line + row]!;
+  }
+  return b;
+}
+
+/** Solves L^T x = b in place. */
+export function solveUpper({ size, lower }: Cholesky, b: Float64Array): Float64Array {
+  for (let row = size - 1; row >= 0; row--) {
+    const value = b[row]! / lower[row * size + row]!;
+    b[row] = value;
+    const line = row * size;
+    for (let k = 0; k < row; k++) {
+      b[k]! -= value * lower[line + k]!;
+    }
+  }
+  return b;
+}

@@ -17,10 +17,20 @@ const common = {
 /** @type {import('esbuild').BuildOptions} */
 const node = { ...common, platform: 'node', format: 'cjs', target: 'node20' };
 
+/** HDF5 carries megabytes of WebAssembly that only a Keras file needs: a bundle of its own, loaded on demand. */
+const hdf5Apart = {
+  name: 'hdf5-apart',
+  setup(build) {
+    build.onResolve({ filter: /^h5wasm\/node$/ }, () => ({ path: './h5wasm.js', external: true }));
+  },
+};
+
 const builds = [
   { ...node, entryPoints: ['src/extension/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
-  { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js' },
-  { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js' },
+  { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js', plugins: [hdf5Apart] },
+  { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js', plugins: [hdf5Apart] },
+  { ...node, entryPoints: ['h5wasm/node'], outfile: 'dist/h5wasm.js' },
+  { ...node, entryPoints: ['src/engine/engine-probe.ts'], outfile: 'dist/engine-probe.js' },
   {
     ...common,
     platform: 'browser',
@@ -34,6 +44,11 @@ const builds = [
 rmSync('dist', { recursive: true, force: true });
 mkdirSync('dist/webview', { recursive: true });
 cpSync('webview/page-theme.css', 'dist/webview/page-theme.css');
+// TensorFlow.js loads its WebAssembly from a folder; onnxruntime is found in node_modules or, packaged, in dist/native.
+for (const name of ['', '-simd', '-threaded-simd']) {
+  const file = `tfjs-backend-wasm${name}.wasm`;
+  cpSync(`node_modules/@tensorflow/tfjs-backend-wasm/dist/${file}`, `dist/wasm/${file}`);
+}
 if (watch) {
   const contexts = await Promise.all(builds.map((options) => context(options)));
   // .vscode/tasks.json waits for these two lines.

@@ -74,6 +74,27 @@ function sampleFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
   if (facts.hidden) {
     return [];
   }
+  return [...inputFindings(sample), ...labelFindings(sample, facts)];
+}
+
+function inputFindings({ reconstruction }: SampleReport): Finding[] {
+  if (!reconstruction || (reconstruction.verdict !== 'exact' && reconstruction.verdict !== 'close')) {
+    return [];
+  }
+  const exact = reconstruction.verdict === 'exact';
+  return [
+    {
+      id: 'input-reconstructed',
+      severity: exact ? 'critical' : 'high',
+      title: exact ? 'The training input itself can be computed from this gradient' : 'Much of the training input can be computed from this gradient',
+      evidence: `${reconstruction.shape.join(' x ')} numbers by ${reconstruction.method === 'chain' ? 'a closed form, without any search' : 'gradient matching'}. ${reconstruction.reason}`,
+      mitigation:
+        'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',
+    },
+  ];
+}
+
+function labelFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
   if (sample.status === 'not-identifiable') {
     return [
       {

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { Report } from '../protocol/report.js';
-import { encodeNpy } from '../formats/write-npy.js';
+import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
+import type { Reconstruction } from './reconstruction/reconstruct.js';
+import { encodePicture, isImage } from './reconstruction/picture.js';
 
 /** The report's folder. Files that GradLeak did not write are never replaced without `--force`. */
 
@@ -29,7 +31,7 @@ export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'
   if (force === true || isOurs(out)) {
     return;
   }
-  const taken = [REPORT_FILE, FEATURES_FILE].find((name) => existsSync(join(out, name)));
+  const taken = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'].find((name) => existsSync(join(out, name)));
   if (taken !== undefined) {
     throw new UnusableInputError({
       code: 'would-overwrite',
@@ -52,11 +54,42 @@ function isOurs(out: string): boolean {
 }
 
 /** Writes the features first: a report on disk always finds what it refers to. */
-export function writeResults(out: string, report: Report, features: readonly Float64Array[]): void {
+export function writeResults(
+  out: string,
+  report: Report,
+  features: readonly Float64Array[],
+  images: ImageResults | undefined,
+): void {
   if (features.length > 0) {
     replace(join(out, FEATURES_FILE), encodeNpy(features));
   }
+  if (images) {
+    writeImages(out, images);
+  }
   replace(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
+}
+
+export interface ImageResults {
+  readonly reconstruction: Reconstruction;
+  readonly truth: Float64Array | undefined;
+  readonly normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
+}
+
+function writeImages(out: string, { reconstruction, truth, normalisation }: ImageResults): void {
+  const { report, input } = reconstruction;
+  if (!input) {
+    return;
+  }
+  report.file = 'reconstruction-0.npy';
+  replace(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
+  if (isImage(report.shape)) {
+    report.preview = 'reconstruction-0.png';
+    replace(join(out, report.preview), encodePicture(input, report.shape, normalisation));
+  }
+  if (truth?.length === input.length) {
+    report.truthFile = 'truth-0.npy';
+    replace(join(out, report.truthFile), encodeNpyArray(truth, [1, ...report.shape]));
+  }
 }
 
 /** A crash in the middle must not leave half a file under the real name. */

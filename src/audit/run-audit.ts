@@ -32,7 +32,8 @@ import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
 import { matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
 import { FEATURES_FILE, prepareFolder, writeResults } from './output.js';
-import { compareWithTruth } from './truth.js';
+import { nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
+import { addImageTruth, compareWithTruth, readTruth } from './truth.js';
 import { TOOL_VERSION } from './version.js';
 
 /** The pipeline: files in, report out. Formats know nothing of attacks, recovery nothing of files; both meet here. */
@@ -47,6 +48,8 @@ export interface AuditResult {
   readonly report: Report;
   /** One row per sample, d numbers each. */
   readonly features: readonly Float64Array[];
+  /** Reconstructed inputs, flat. */
+  readonly inputs?: readonly Float64Array[];
 }
 
 /**
@@ -121,16 +124,31 @@ async function auditFiles(
     describeSample(sample, row, head.gradient, recovered.factors, request.out !== undefined),
   );
   const features = recovered.samples.map(({ feature }) => feature);
+  const truth = request.truth === undefined ? undefined : readTruth(request.truth);
   const classNames = findClassNames(request, tensors.classes);
   const className = (index: number): string => classNames?.[index] ?? `class ${index}`;
   const [first] = recovered.samples;
   const sweep: NoiseSweep | undefined =
     first?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, first) : undefined;
+  const reconstructStarted = performance.now();
+  const rebuilt = cancelled
+    ? undefined
+    : await rebuildInput(request.reconstruction, (progress) => {
+        hooks.progress(progress);
+      }, () => hooks.pause(), { checkpoint, gradients, matching, headWeight: tensors.weight.parameter.name, head: head.gradient, shape, factors: recovered.factors, sample: first, truth });
+  const reconstructMs = performance.now() - reconstructStarted;
+  if (rebuilt?.reconstruction && samples[0]) {
+    samples[0].reconstruction = rebuilt.reconstruction.report;
+    addImageTruth(rebuilt.reconstruction, truth);
+  } else if (rebuilt?.problem !== undefined && samples[0]) {
+    samples[0].reconstruction = nothingRebuilt(rebuilt.problem);
+  }
+  const stoppedEarly = cancelled || rebuilt?.reconstruction?.stopped === true || rebuilt?.cancelled === true;
   const report: Report = {
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOf(recovered, samples, tensors, className, shape),
-    ...(cancelled ? { cancelled } : {}),
+    ...(stoppedEarly ? { cancelled: true as const } : {}),
     inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
     head: {
       weight: tensors.weight.parameter.name,
@@ -155,16 +173,31 @@ async function auditFiles(
       sweep,
       hidden: shape.nature === 'hidden',
     }),
-    timings: { readMs, recoverMs, totalMs: performance.now() - started },
-    ...(request.truth === undefined
-      ? {}
-      : { truth: compareWithTruth(request.truth, samples, features, recovered.labelCounts) }),
+    ...(rebuilt === undefined ? {} : { network: rebuilt.reconstruction?.network ?? null }),
+    ...(rebuilt?.reconstruction?.engine ? { engine: rebuilt.reconstruction.engine } : {}),
+    timings: {
+      readMs,
+      recoverMs,
+      ...(rebuilt === undefined ? {} : { reconstructMs }),
+      totalMs: performance.now() - started,
+    },
+    ...(truth === undefined ? {} : { truth: compareWithTruth(truth, samples, features, recovered.labelCounts) }),
   };
   if (request.out !== undefined) {
     report.timings.totalMs = performance.now() - started;
-    writeResults(request.out, report, features);
+    writeResults(
+      request.out,
+      report,
+      features,
+      rebuilt?.reconstruction && {
+        reconstruction: rebuilt.reconstruction,
+        truth: truth?.image,
+        normalisation: request.reconstruction?.normalisation ?? rebuilt.normalisation,
+      },
+    );
   }
-  return { report, features };
+  const input = rebuilt?.reconstruction?.input;
+  return { report, features, ...(input ? { inputs: [input] } : {}) };
 }
 
 interface ReadHead {
@@ -423,7 +456,7 @@ function verdictOf(
     outcome: 'leaks',
     sentence:
       sample.status === 'recovered'
-        ? `This gradient gives away its one sample: the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.`
+        ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.`
         : `This gradient narrows its one sample down: most likely the label is ${what}${smoothing}, but this is not certain.`,
   };
 }

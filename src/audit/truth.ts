@@ -1,26 +1,32 @@
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { LabelCountReport, SampleReport, TruthComparison } from '../protocol/report.js';
+import { openTensorFile } from '../formats/open.js';
+import { compareImages } from '../recovery/metrics.js';
+import type { Reconstruction } from './reconstruction/reconstruct.js';
 
 /** Comparing with known labels and features, for researchers; runs after the audit, so it cannot influence it. */
 
-interface Truth {
+export interface Truth {
+  readonly path: string;
   readonly labels: number[][] | undefined;
   readonly feature: number[][] | undefined;
+  /** The true inputs, from "image" in the file or image.npy beside it. */
+  readonly image: Float64Array | undefined;
 }
 
 const MAX_TRUTH_BYTES = 256 * 2 ** 20;
 
-/** @throws UnusableInputError when the file is not such a JSON */
+/** Labels, features and counts against the truth. */
 export function compareWithTruth(
-  path: string,
+  truth: Truth,
   samples: readonly SampleReport[],
   features: readonly Float64Array[],
   counts: LabelCountReport | null,
 ): TruthComparison {
-  const truth = readTruth(path);
   return {
-    path,
+    path: truth.path,
     samples: samples.map((sample, index) => ({
       labelMaxError: largestDifference(sample.label.probabilities, truth.labels?.[index]),
       featureRelativeError: relativeError(features[index], truth.feature?.[index]),
@@ -29,7 +35,8 @@ export function compareWithTruth(
   };
 }
 
-function readTruth(path: string): Truth {
+/** @throws UnusableInputError when the file is not such a JSON */
+export function readTruth(path: string): Truth {
   let value: unknown;
   try {
     if (statSync(path).size > MAX_TRUTH_BYTES) {
@@ -42,8 +49,34 @@ function readTruth(path: string): Truth {
   if (typeof value !== 'object' || value === null) {
     throw unusable(path, 'no JSON object');
   }
-  const { labels, feature } = value as Record<string, unknown>;
-  return { labels: rowsOf(path, labels), feature: rowsOf(path, feature) };
+  const { labels, feature, image } = value as Record<string, unknown>;
+  return {
+    path,
+    labels: rowsOf(path, labels),
+    feature: rowsOf(path, feature),
+    image: readImage(join(dirname(path), typeof image === 'string' ? basename(image) : 'image.npy')),
+  };
+}
+
+function readImage(path: string): Float64Array | undefined {
+  if (!existsSync(path)) {
+    return undefined;
+  }
+  const file = openTensorFile(path);
+  try {
+    const [entry] = file.entries;
+    return entry && file.read(entry.name).data;
+  } finally {
+    file.close();
+  }
+}
+
+/** Adds how close a reconstruction is to the true input; it was chosen without. */
+export function addImageTruth({ report, input }: Reconstruction, truth: Truth | undefined): void {
+  if (input && truth?.image?.length === input.length) {
+    const { mse, psnr, psnr8bit, ssim } = compareImages(input, truth.image, report.shape);
+    Object.assign(report, { mse, psnr, psnr8bit, ...(ssim === null ? {} : { ssim }) });
+  }
 }
 
 function rowsOf(path: string, value: unknown): number[][] | undefined {

@@ -9,6 +9,9 @@ import { pathsInFolder } from '../audit/inputs.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
+import { badArguments, oneOf } from './arguments.js';
+import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
+import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from './render-html.js';
 import { renderListing, renderReport } from './render-text.js';
 
@@ -18,12 +21,25 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
   gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
   gradleak audit --checkpoint C --gradients G [options]
+  gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
 
 Options of audit
   --head NAME          the classifier head's weight or layer, when it is not found by itself
   --layout kxd|dxk     classes x features as in PyTorch, or features x classes as in Keras and Flax
   --method auto|paper  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
+  --attack auto|chain|matching|none
+                       reconstruct the input: exactly where the network allows it, else by gradient matching (default auto)
+  --model FILE         the network: ONNX, Keras (.keras, .h5, model.json) or a recipe; else recognised where possible
+  --input-shape CxHxW  shape of one input, when nothing else tells it
+  --preset NAME        gradient matching as published: dlg, idlg, inverting-gradients, soft-label (default)
+  --engine NAME        auto (default), onnxruntime-cpu, onnxruntime-webgpu, onnxruntime-cuda, tfjs-node-gpu, tfjs-wasm, ...
+  --time-limit SECONDS gradient matching is shortened to fit (default 600)
+  --distance l2|cosine, --terms g|f|gf, --feature-weight X, --labels recovered|hard|free|true, --total-variation X,
+  --norm-prior X, --optimiser adam|lbfgs, --learning-rate X, --iterations N, --restarts N, --seed N
+                       settings that differ from the preset's
+  --normalisation NAME cifar10, imagenet, none: how inputs were normalised, for pictures
+  --lpips FILE         ONNX model of LPIPS, to measure with --truth
   --truth FILE         JSON with "labels" and "feature": adds errors to the report, never influences it
   --out DIR            write report.json and features.npy (never replaces files of others without --force)
   --html               with --out: also write report.html, the results panel as one file
@@ -44,6 +60,8 @@ export interface CliSurroundings {
   readonly printError: (text: string) => void;
   /** True once the user has asked to stop. */
   readonly cancelled: () => boolean;
+  /** A line that the next one replaces; nothing when nobody watches. */
+  readonly progress: (message: string) => void;
   /** Columns of the terminal, undefined when the output is not one. */
   readonly columns: number | undefined;
 }
@@ -88,8 +106,10 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
       return audit(rest, surroundings);
     case 'inspect':
       return inspect(rest, surroundings);
+    case 'doctor':
+      return doctor(rest, surroundings);
     default:
-      throw badArguments(`the command "${command}"`, 'audit or inspect');
+      throw badArguments(`the command "${command}"`, 'audit, doctor or inspect');
   }
 }
 
@@ -106,6 +126,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     format: { type: 'string', default: 'text' },
     'fail-on': { type: 'string' },
     force: { type: 'boolean', default: false },
+    ...RECONSTRUCTION_OPTIONS,
   });
   const text = (name: string): string | undefined => {
     const value = values[name];
@@ -124,13 +145,16 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     ...auditPaths(text('checkpoint'), text('gradients'), positionals),
     method: oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto',
     force: values.force === true,
+    reconstruction: reconstructionRequest(text),
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
     ...(truth === undefined ? {} : { truth }),
     ...(out === undefined ? {} : { out }),
   };
   const { report } = await runAudit(request, {
-    progress: () => undefined,
+    progress: ({ message }) => {
+      surroundings.progress(message);
+    },
     async pause() {
       await new Promise<void>((resolve) => {
         setImmediate(resolve);
@@ -174,6 +198,12 @@ function auditPaths(
   );
 }
 
+async function doctor(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  parse(args, {});
+  surroundings.print(await renderDoctor());
+  return EXIT.done;
+}
+
 function inspect(args: readonly string[], surroundings: CliSurroundings): number {
   const { values, positionals } = parse(args, { format: { type: 'string', default: 'text' } });
   const [path] = positionals;
@@ -203,22 +233,4 @@ function parse(args: readonly string[], options: Options): { values: Record<stri
   } catch (error) {
     throw badArguments(messageOf(error).split('\n')[0] ?? '', 'the options that "gradleak --help" lists');
   }
-}
-
-function oneOf<T extends string>(option: string, value: string | undefined, allowed: readonly T[]): T | undefined {
-  const match = allowed.find((candidate) => candidate === value);
-  if (value !== undefined && match === undefined) {
-    throw badArguments(`${option} ${value}`, allowed.join(', '));
-  }
-  return match;
-}
-
-function badArguments(found: string, expected: string): UnusableInputError {
-  return new UnusableInputError({
-    code: 'bad-arguments',
-    file: 'command line',
-    found,
-    expected,
-    advice: 'See "gradleak --help".',
-  });
 }

@@ -1,4 +1,4 @@
-import type { CheckStatus, LabelCountReport, Report, SampleReport } from '../protocol/report.js';
+import type { CheckStatus, LabelCountReport, ReconstructionReport, Report, SampleReport } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 
 /** The report and the listing for a terminal. */
@@ -57,6 +57,43 @@ function sampleLines(sample: SampleReport, index: number, report: Report, width:
     ...(others > 0 ? [barLine(`${others} others`.padEnd(nameWidth), rest)] : []),
     `  feature   ${told ? '' : 'up to its length: '}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
     `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)}), confidence ${sample.confidence.toFixed(3)}`,
+    ...(sample.reconstruction ? reconstructionLines(sample.reconstruction, report, width) : []),
+  ];
+}
+
+function reconstructionLines(own: ReconstructionReport, report: Report, width: number): string[] {
+  const { network, engine } = report;
+  const measured = [
+    own.psnr === undefined ? '' : `PSNR ${own.psnr.toFixed(1)} dB`,
+    own.psnr8bit === undefined ? '' : `in 8 bits ${own.psnr8bit.toFixed(1)} dB`,
+    own.ssim === undefined ? '' : `SSIM ${own.ssim.toFixed(4)}`,
+    own.mse === undefined ? '' : `MSE ${own.mse.toExponential(2)}`,
+    own.lpips === undefined ? '' : `LPIPS ${own.lpips.toFixed(4)}`,
+  ].filter(Boolean);
+  return [
+    '',
+    ...indent(
+      'Input       ',
+      own.method === 'none'
+        ? `not reconstructed. ${own.reason}`
+        : `${own.verdict}, ${own.shape.join(' x ')}, by ${own.method === 'chain' ? 'the closed form' : 'gradient matching'} in ${own.seconds.toFixed(1)} s. ${own.reason}`,
+      width,
+    ),
+    ...(measured.length > 0 ? indent('  truth     ', measured.join(', '), width) : []),
+    ...(network ? indent('  network   ', `${network.name} (${network.source}). ${network.reasons.join('; ')}.`, width) : []),
+    ...own.chain.map(
+      (layer) =>
+        `  ${layer.op.padEnd(8)}  ${layer.layer}: ${layer.unknowns} unknowns, ${layer.equations} equations, rank ${layer.rank}, condition ${layer.condition.toExponential(1)}, unexplained ${layer.residual.toExponential(1)}, expected error ${layer.inputError.toExponential(1)}${layer.converged ? '' : ', not converged'}`,
+    ),
+    ...(own.matching
+      ? indent(
+          '  matching  ',
+          `${own.matching.preset}: ${own.matching.distance}, terms ${own.matching.terms}, labels ${own.matching.labels}, ${own.matching.optimiser}, ${own.matching.done} iterations of ${own.matching.millisecondsPerIteration.toPrecision(3)} ms${own.matchingLoss === null ? '' : `, loss ${own.matchingLoss.toExponential(2)}`}`,
+          width,
+        )
+      : []),
+    ...(engine ? indent('  engine    ', `${engine.description}. ${engine.reasons.join('; ')}.`, width) : []),
+    ...(own.file === null ? [] : [`  files     ${[own.file, own.preview].filter(Boolean).join(', ')}`]),
   ];
 }
 

@@ -385,3 +385,21 @@ export function needed(outputs: readonly TensorNode[]): TensorNode[] {
   }
   return [...seen].sort((one, other) => one.id - other.id);
 }
+
+/** Multiplications that computing the outputs takes, in convolutions and matrix products. */
+export function workOf(outputs: readonly TensorNode[]): number {
+  return needed(outputs).reduce((sum, { operation, inputs, shape }) => {
+    switch (operation.kind) {
+      case 'matmul':
+        return sum + sizeOf(shape) * inputs[0]!.shape[operation.transposeA ? 0 : 1]!;
+      case 'conv':
+        return sum + sizeOf(shape) * sizeOf(inputs[1]!.shape.slice(1));
+      case 'conv-input':
+        return sum + sizeOf(inputs[0]!.shape) * sizeOf(inputs[1]!.shape.slice(1));
+      case 'conv-filter':
+        return sum + sizeOf(inputs[1]!.shape) * sizeOf(shape.slice(1));
+      default:
+        return sum;
+    }
+  }, 0);
+}

@@ -120,6 +120,7 @@ class Builder {
       case 'relu':
       case 'sigmoid':
       case 'tanh':
+      case 'erf':
         return g.unary(layer.op, x);
       case 'silu':
         return g.mul(x, g.unary('sigmoid', x));

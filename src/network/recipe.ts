@@ -70,7 +70,7 @@ export interface LayerNormLayer extends Common {
 }
 
 export interface ActivationLayer extends Common {
-  op: 'relu' | 'sigmoid' | 'tanh' | 'silu' | 'identity' | 'dropout' | 'flatten' | 'global-average-pool' | 'add' | 'mul';
+  op: 'relu' | 'sigmoid' | 'tanh' | 'silu' | 'erf' | 'identity' | 'dropout' | 'flatten' | 'global-average-pool' | 'add' | 'mul';
 }
 
 export interface LeakyReluLayer extends Common {
@@ -178,15 +178,13 @@ export function tensorsOf(layer: Layer): string[] {
   return names.filter((name) => name !== undefined);
 }
 
-/** True when every layer takes just the one before it. */
-export function isSequential({ layers }: Recipe): boolean {
-  return layers.every(({ inputs, op }, index) => {
-    const before = index === 0 ? 'input' : layers[index - 1]?.id;
-    return (
-      op !== 'parameter' && op !== 'constant' && op !== 'add' && op !== 'mul' && op !== 'concat' &&
-      (inputs === undefined || (inputs.length === 1 && inputs[0] === before))
-    );
-  });
+/** True when a layer takes nothing but the output of the one before it. */
+export function followsPrevious({ layers }: Recipe, index: number): boolean {
+  const { inputs, op } = layers[index]!;
+  const before = index === 0 ? 'input' : layers[index - 1]!.id;
+  return (
+    op !== 'parameter' && op !== 'constant' && (inputs === undefined || (inputs.length === 1 && inputs[0] === before))
+  );
 }
 
 /** rows, columns */

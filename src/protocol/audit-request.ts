@@ -13,9 +13,63 @@ export interface AuditRequest {
   out?: string;
   /** Replace files in `out` that GradLeak did not write. */
   force?: boolean;
+  /** Reconstruction of the input; none when absent. */
+  reconstruction?: ReconstructionRequest;
 }
 
-export const AUDIT_STAGES = ['open', 'match', 'read', 'check', 'recover', 'describe', 'write'] as const;
+export const ATTACKS = ['auto', 'chain', 'matching', 'none'] as const;
+export const PRESET_NAMES = ['dlg', 'idlg', 'inverting-gradients', 'soft-label'] as const;
+export const ENGINE_CHOICES = [
+  'auto',
+  'onnxruntime-cpu',
+  'onnxruntime-webgpu',
+  'onnxruntime-cuda',
+  'onnxruntime-directml',
+  'onnxruntime-coreml',
+  'tfjs-node-gpu',
+  'tfjs-node',
+  'tfjs-wasm',
+  'tfjs-cpu',
+] as const;
+
+export type EngineChoice = (typeof ENGINE_CHOICES)[number];
+
+export interface ReconstructionRequest {
+  /** `auto`: the closed form where it applies, else gradient matching. */
+  attack: (typeof ATTACKS)[number];
+  /** ONNX, Keras or recipe file that describes the network; found or recognised when absent. */
+  model?: string;
+  /** Shape of one input, when neither a file nor the layers tell it. */
+  inputShape?: number[];
+  preset: (typeof PRESET_NAMES)[number];
+  /** Settings that differ from the preset's. */
+  settings?: MatchingOverrides;
+  engine: EngineChoice;
+  /** Folder of the user's or our own `@tensorflow/tfjs-node-gpu`. */
+  tfjsFolder?: string;
+  /** Gradient matching is shortened to fit into this. */
+  timeLimitSeconds: number;
+  /** Per-channel mean and standard deviation by which inputs were normalised; pictures are drawn with them. */
+  normalisation?: { mean: number[]; std: number[] };
+  /** ONNX model of LPIPS: two images in, one number out. */
+  lpips?: string;
+}
+
+export interface MatchingOverrides {
+  distance?: 'l2' | 'cosine';
+  terms?: 'g' | 'f' | 'gf';
+  featureWeight?: number;
+  labels?: 'recovered' | 'hard' | 'free' | 'true';
+  totalVariation?: number;
+  normPrior?: number;
+  optimiser?: 'adam' | 'lbfgs';
+  learningRate?: number;
+  iterations?: number;
+  restarts?: number;
+  seed?: number;
+}
+
+export const AUDIT_STAGES = ['open', 'match', 'read', 'check', 'recover', 'describe', 'reconstruct', 'write'] as const;
 
 export type AuditStage = (typeof AUDIT_STAGES)[number];
 
@@ -25,4 +79,18 @@ export interface AuditProgress {
   message: string;
   /** 0 to 1 over the whole audit, never falling. */
   fraction: number;
+  /** Where a reconstruction stands, a few times a second. */
+  reconstruction?: ReconstructionProgress;
+}
+
+export interface ReconstructionProgress {
+  sample: number;
+  method: 'chain' | 'matching';
+  restart: number;
+  iteration: number;
+  of: number;
+  loss: number | null;
+  secondsLeft: number | null;
+  /** The image so far as a PNG in base64, at most some 200 kB; null between previews. */
+  preview: string | null;
 }

@@ -27,6 +27,9 @@ export type UnusableInputCode =
   | 'not-finite'
   | 'all-zero'
   | 'other-checkpoint'
+  | 'bad-network'
+  | 'unsupported-operation'
+  | 'no-engine'
   | 'bad-arguments'
   | 'would-overwrite';
 

@@ -19,6 +19,10 @@ export interface Report {
   labelCounts: LabelCountReport | null;
   /** Names of the classes, when the user has a list of them. */
   classNames?: string[];
+  /** Which network the reconstruction used, null when none was known or asked for. */
+  network?: NetworkReport | null;
+  /** What computed gradient matching, absent when nothing was matched. */
+  engine?: EngineReport;
   findings: Finding[];
   timings: Timings;
   /** True when the user stopped the audit: what was found until then is here, the rest is missing. */
@@ -104,6 +108,96 @@ export interface SampleReport {
   /** The captured gradient is this many times the one the loss gives; 1 unless scaled. */
   gradientScale: number;
   landscape: LandscapeReport | null;
+  /** The input, as far as it was recovered; absent when no reconstruction was tried. */
+  reconstruction?: ReconstructionReport;
+}
+
+export interface NetworkReport {
+  /** Where the network's layers are known from. */
+  source: 'onnx' | 'keras' | 'recipe' | 'built-in';
+  /** The file, null for a built-in recipe. */
+  file: string | null;
+  name: string;
+  /** Shape of one input: channels, height, width for images. */
+  inputShape: number[];
+  layers: number;
+  /** How batch normalisation ran when the gradient was captured; null without any. */
+  normMode: 'eval' | 'train' | null;
+  /** One sentence each: what was tried, and why this one was taken. */
+  reasons: string[];
+}
+
+export interface EngineReport {
+  id: string;
+  description: string;
+  /** One sentence per engine that was considered, taken or not. */
+  reasons: string[];
+}
+
+export interface ReconstructionReport {
+  /** float32, NCHW, the network's own normalised input; in the report's folder, null when nothing was written. */
+  file: string | null;
+  /** An 8-bit picture of it, null for inputs that are not images. */
+  preview: string | null;
+  shape: number[];
+  method: 'chain' | 'matching' | 'none';
+  /**
+   * `exact`: the gradient simulated from it is the captured one down to numerical error; `close`: it explains most of it;
+   * `uncertain`: it may look plausible, but the gradient does not confirm it; `failed`: nothing was found.
+   */
+  verdict: 'exact' | 'close' | 'uncertain' | 'failed';
+  /** One sentence on the verdict, on what stopped the exact method, or on what is missing. */
+  reason: string;
+  /** ||simulated - captured|| / ||captured|| over all parameters; null when it could not be simulated. */
+  gradientError: number | null;
+  /** Lowest loss that matching reached, null for the closed form. */
+  matchingLoss: number | null;
+  /** Root mean square error that the closed form expects of itself, in units of the input. */
+  expectedError: number | null;
+  /** The closed form's evidence, layer by layer from the head down. */
+  chain: ChainLayerReport[];
+  /** Settings and course of gradient matching, null when it did not run. */
+  matching: MatchingReport | null;
+  seconds: number;
+  /** Against the true input, when it was given: mean squared error, PSNR in dB (range of the true image), 8-bit PSNR, SSIM, LPIPS. */
+  mse?: number;
+  psnr?: number;
+  psnr8bit?: number;
+  ssim?: number;
+  lpips?: number;
+  /** The true input, float32 in the report's folder. */
+  truthFile?: string;
+}
+
+export interface ChainLayerReport {
+  layer: string;
+  op: 'linear' | 'conv';
+  unknowns: number;
+  equations: number;
+  rank: number;
+  /** Largest over smallest singular value of the weighted equations. */
+  condition: number;
+  /** Share of the layer's weight gradient that the recovered input does not explain. */
+  residual: number;
+  /** Relative distance of the bias gradient from what the layers above say; null without a bias. */
+  biasMisfit: number | null;
+  /** Expected root mean square error of the recovered input of the layer. */
+  inputError: number;
+  converged: boolean;
+}
+
+export interface MatchingReport {
+  preset: string;
+  distance: 'l2' | 'cosine';
+  terms: 'g' | 'f' | 'gf';
+  labels: 'recovered' | 'hard' | 'free' | 'true';
+  optimiser: 'adam' | 'lbfgs';
+  iterations: number;
+  /** Iterations that were done, all restarts together. */
+  done: number;
+  millisecondsPerIteration: number;
+  /** Lowest loss over the iterations, one curve per restart. */
+  curves: { iteration: number[]; loss: number[] }[];
 }
 
 export interface FeatureStatistics {
@@ -156,6 +250,7 @@ export interface Finding {
 export interface Timings {
   readMs: number;
   recoverMs: number;
+  reconstructMs?: number;
   totalMs: number;
 }
 

@@ -1,5 +1,5 @@
 import type { Layer, Recipe } from '../../network/recipe.js';
-import { layerName, padsOf, pairOf } from '../../network/recipe.js';
+import { followsPrevious, layerName, padsOf, pairOf } from '../../network/recipe.js';
 import type { StoredTensor } from '../../network/network-graph.js';
 import { goldenSection } from '../golden-section.js';
 import { convolveFilter, convolveInput } from '../../graph/convolution.js';
@@ -107,6 +107,9 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
   for (let index = head - 1; index >= 0; index--) {
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);
+    if (!followsPrevious(recipe, index)) {
+      return { layers, input: undefined, inputError: undefined, stopped: `${name}: several paths meet here` };
+    }
     if (layer.op === 'conv' || layer.op === 'linear') {
       await hooks.layer(name, layers.length, toSolve);
       const reason = obstacle(problem, layer, index);

@@ -88,23 +88,29 @@ export async function factorise(matrix: Float64Array, size: number, product: Pro
     if (below === 0) {
       break;
     }
-    const panel = solvePanel(matrix, size, start, end);
+    const panel = await solvePanel(matrix, size, start, end, product);
     for (let from = end; from < size; from += 4 * BLOCK) {
       const to = Math.min(from + 4 * BLOCK, size);
       const rows = panel.subarray((from - end) * width);
       const cols = panel.subarray((from - end) * width, (to - end) * width);
       const update = await product(rows, cols, size - from, to - from, width);
-      for (let row = from; row < size; row++) {
-        const own = row * size;
-        const other = (row - from) * (to - from) - from;
-        const last = Math.min(to, row + 1);
-        for (let col = from; col < last; col++) {
-          matrix[own + col]! -= update[other + col]!;
-        }
-      }
+      subtract(matrix, size, update, from, to);
     }
   }
   return { size, lower: matrix, deficiency };
+}
+
+/** Below the diagonal only: columns `from` to `to` of the rows from `from` on. */
+function subtract(matrix: Float64Array, size: number, update: Float64Array, from: number, to: number): void {
+  const width = to - from;
+  for (let row = from; row < size; row++) {
+    const count = Math.min(width, row + 1 - from);
+    const target = row * size + from;
+    const source = (row - from) * width;
+    for (let at = 0; at < count; at++) {
+      matrix[target + at] = matrix[target + at]! - update[source + at]!;
+    }
+  }
 }
 
 function factoriseBlock(
@@ -137,27 +143,45 @@ function factoriseBlock(
 }
 
 /** Rows below a factorised block, solved against it; returned as a contiguous copy. */
-function solvePanel(matrix: Float64Array, size: number, start: number, end: number): Float64Array {
+async function solvePanel(
+  matrix: Float64Array,
+  size: number,
+  start: number,
+  end: number,
+  product: ProductKernel,
+): Promise<Float64Array> {
   const width = end - start;
-  const panel = new Float64Array((size - end) * width);
-  const block = new Float64Array(width * width);
+  const rows = size - end;
+  const panel = new Float64Array(rows * width);
+  for (let row = 0; row < rows; row++) {
+    panel.set(matrix.subarray((end + row) * size + start, (end + row) * size + end), row * width);
+  }
+  // A product with the block's inverse takes the place of one substitution per row.
+  const solved = await product(panel, inverseOfBlock(matrix, size, start, width), rows, width, width);
+  for (let row = 0; row < rows; row++) {
+    matrix.set(solved.subarray(row * width, (row + 1) * width), (end + row) * size + start);
+  }
+  return solved;
+}
+
+/** The inverse of a lower triangular block, width x width. */
+function inverseOfBlock(matrix: Float64Array, size: number, start: number, width: number): Float64Array {
+  const inverse = new Float64Array(width * width);
   for (let row = 0; row < width; row++) {
-    block.set(matrix.subarray((start + row) * size + start, (start + row) * size + end), row * width);
-  }
-  for (let row = end; row < size; row++) {
-    const own = panel.subarray((row - end) * width, (row - end + 1) * width);
-    own.set(matrix.subarray(row * size + start, row * size + end));
-    for (let col = 0; col < width; col++) {
-      let sum = own[col]!;
-      const line = col * width;
-      for (let k = 0; k < col; k++) {
-        sum -= own[k]! * block[line + k]!;
+    const line = (start + row) * size + start;
+    const pivot = matrix[line + row]!;
+    for (let k = 0; k < row; k++) {
+      const weight = matrix[line + k]!;
+      for (let col = 0; col <= k; col++) {
+        inverse[row * width + col]! -= weight * inverse[k * width + col]!;
       }
-      own[col] = sum / block[line + col]!;
     }
-    matrix.set(own, row * size + start);
+    for (let col = 0; col < row; col++) {
+      inverse[row * width + col]! /= pivot;
+    }
+    inverse[row * width + row] = 1 / pivot;
   }
-  return panel;
+  return inverse;
 }
 
 /** Solves L x = b in place. */

@@ -48,7 +48,9 @@ export interface SolvedSystem {
 /** More unknowns than this make a factorisation too large; 6000^2 numbers are 288 MB. */
 export const MOST_UNKNOWNS = 6000;
 const MOST_REFINEMENTS = 60;
-const ERROR_PROBES = 12;
+const ERROR_PROBES = 8;
+/** Enough for the leading digit of a condition number. */
+const POWER_ITERATIONS = 5;
 
 /**
  * Weighted least squares: Cholesky of the normal equations, then conjugate gradients on the equations themselves with
@@ -201,7 +203,7 @@ function conditionOf(factor: Cholesky): number {
   const { size, lower } = factor;
   let largest = 0;
   let v: Float64Array = Float64Array.from({ length: size }, (_, at) => Math.cos(at));
-  for (let iteration = 0; iteration < 12; iteration++) {
+  for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
     const length = norm(v);
     v = v.map((value) => value / length);
     const inner = new Float64Array(size);
@@ -223,7 +225,7 @@ function conditionOf(factor: Cholesky): number {
   }
   let smallest = 0;
   v = Float64Array.from({ length: size }, (_, at) => Math.cos(3 * at));
-  for (let iteration = 0; iteration < 12; iteration++) {
+  for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
     const length = norm(v);
     const next = solveUpper(factor, solveLower(factor, v.map((value) => value / length)));
     smallest = norm(next);

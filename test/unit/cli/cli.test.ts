@@ -22,6 +22,7 @@ async function cli(...args: string[]): Promise<{ code: number; out: string; err:
   const code = await runCli(args, {
     print: (text) => (out += text),
     printError: (text) => (err += text),
+    progress: () => undefined,
     cancelled: () => false,
     columns: undefined,
   });
@@ -123,7 +124,7 @@ describe('gradleak audit', () => {
     const code = await runCli(['audit', dump('k10_hard_bias_default')], {
       print: () => undefined,
       printError: (text) => (err += text),
-      cancelled: () => true,
+      progress: () => undefined, cancelled: () => true,
       columns: undefined,
     });
     expect({ code, err }).toEqual({ code: 130, err: 'Cancelled.\n' });

@@ -1,0 +1,137 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
+import { UnusableInputError, messageOf } from '../../protocol/errors.js';
+import type { NetworkReport } from '../../protocol/report.js';
+import type { TensorFile } from '../../formats/tensor-file.js';
+import { type Candidate, type NetworkHints, recogniseNetwork } from '../../network/built-in.js';
+import { importKeras } from '../../network/keras.js';
+import type { StoredTensor } from '../../network/network-graph.js';
+import { importOnnx } from '../../network/onnx.js';
+import { parseRecipe } from '../../network/parse-recipe.js';
+import { readKerasModel } from '../../formats/keras-file.js';
+import { readOnnx } from '../../formats/onnx.js';
+
+/** Where the network's layers are known from: a state dict has no graph. */
+export interface NetworkSource {
+  readonly source: NetworkReport['source'];
+  readonly file: string | null;
+  readonly candidates: readonly Candidate[];
+  /** Tensors that the file brings along and the checkpoint does not hold. */
+  readonly own: ReadonlyMap<string, StoredTensor>;
+  readonly reasons: readonly string[];
+}
+
+const MAX_TEXT_BYTES = 64 * 2 ** 20;
+/** Files that say what a network is, best first, as captures and users name them. */
+const BESIDE = ['model.onnx', 'recipe.json', 'model.json', 'model.keras'];
+
+/**
+ * A given file first, then one beside the gradient or the checkpoint, then names and shapes.
+ *
+ * @returns undefined when nothing is known of the network
+ * @throws UnusableInputError when a file cannot be used
+ */
+export async function findNetwork(
+  given: string | undefined,
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  hints: NetworkHints,
+): Promise<NetworkSource | undefined> {
+  if (given !== undefined) {
+    return readNetwork(given, checkpoint, [`${given}: taken, as asked`]);
+  }
+  const reasons: string[] = [];
+  const folders = [...new Set([dirname(gradients.path), dirname(checkpoint.path)])];
+  for (const path of folders.flatMap((folder) => BESIDE.map((name) => join(folder, name)))) {
+    if (existsSync(path)) {
+      try {
+        return await readNetwork(path, checkpoint, [...reasons, `${path}: taken, found beside the dump`]);
+      } catch (error) {
+        if (!(error instanceof UnusableInputError)) {
+          throw error;
+        }
+        // Nobody asked for this file, so it must not stop the audit; the report says why it was passed over.
+        reasons.push(error.message);
+      }
+    }
+  }
+  const candidates = recogniseNetwork(checkpoint.entries, hints);
+  return candidates.length === 0
+    ? undefined
+    : {
+        source: 'built-in',
+        file: null,
+        candidates,
+        own: new Map(),
+        reasons: [...reasons, 'no ONNX, Keras or recipe file was given: recognised by names and shapes of the checkpoint'],
+      };
+}
+
+async function readNetwork(path: string, checkpoint: TensorFile, reasons: readonly string[]): Promise<NetworkSource> {
+  if (!existsSync(path) || !statSync(path).isFile()) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: path,
+      found: 'no such file',
+      expected: 'an ONNX, Keras or recipe file that describes the network',
+      advice: 'Correct --model, or leave it out.',
+    });
+  }
+  switch (extname(path).toLowerCase()) {
+    case '.onnx': {
+      const { recipe, own, notes } = importOnnx(readOnnx(path), path, checkpointView(checkpoint));
+      return { source: 'onnx', file: path, candidates: [{ name: recipe.name ?? 'ONNX model', recipe }], own, reasons: [...reasons, ...notes] };
+    }
+    case '.keras':
+    case '.h5':
+    case '.hdf5': {
+      const recipe = importKeras(await readKerasModel(path), path);
+      return { source: 'keras', file: path, candidates: [{ name: recipe.name ?? 'Keras model', recipe }], own: new Map(), reasons };
+    }
+    case '.json': {
+      const value = readJson(path);
+      if (isKerasJson(value)) {
+        const recipe = importKeras(value, path);
+        return { source: 'keras', file: path, candidates: [{ name: recipe.name ?? 'Keras model', recipe }], own: new Map(), reasons };
+      }
+      const recipe = parseRecipe(value, path);
+      return { source: 'recipe', file: path, candidates: [{ name: recipe.name ?? 'recipe', recipe }], own: new Map(), reasons };
+    }
+    default:
+      throw new UnusableInputError({
+        code: 'bad-network',
+        file: path,
+        found: `a file ending in "${extname(path)}"`,
+        expected: '.onnx, .keras, .h5 or .json (a recipe, or model.json of TensorFlow.js)',
+        advice: 'Export the network with torch.onnx.export, or write a recipe.',
+      });
+  }
+}
+
+function checkpointView(checkpoint: TensorFile) {
+  return {
+    entries: checkpoint.entries,
+    read: (name: string): Float64Array => checkpoint.read(name).data,
+  };
+}
+
+function readJson(path: string): unknown {
+  try {
+    if (statSync(path).size > MAX_TEXT_BYTES) {
+      throw new Error('the file is too large');
+    }
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new UnusableInputError({
+      code: 'malformed-file',
+      file: path,
+      found: messageOf(error),
+      expected: 'a JSON file with a recipe or a Keras model',
+      advice: 'See the recipe schema in media/recipe.schema.json.',
+    });
+  }
+}
+
+function isKerasJson(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && ('modelTopology' in value || 'class_name' in value);
+}

@@ -1,0 +1,57 @@
+import { encode } from 'fast-png';
+
+/** Pictures of reconstructions, for previews and files. */
+
+export interface Normalisation {
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+}
+
+/** True for what can be drawn: one or three channels, or many, of which the first is drawn. */
+export function isImage(shape: readonly number[]): boolean {
+  return shape.length === 3 && shape[1]! > 1 && shape[2]! > 1;
+}
+
+/**
+ * An 8-bit PNG.
+ *
+ * @param values channels x height x width
+ * @param normalisation undone when known; otherwise the picture's own range is stretched over the grey levels
+ */
+export function encodePicture(
+  values: ArrayLike<number>,
+  shape: readonly number[],
+  normalisation: Normalisation | undefined,
+): Uint8Array {
+  const [channels, height, width] = shape as [number, number, number];
+  const drawn = channels === 3 ? 3 : 1;
+  const plane = height * width;
+  const level = levelOf(values, drawn * plane, channels, normalisation);
+  const data = new Uint8Array(plane * drawn);
+  for (let channel = 0; channel < drawn; channel++) {
+    for (let at = 0; at < plane; at++) {
+      data[at * drawn + channel] = level(values[channel * plane + at]!, channel);
+    }
+  }
+  return encode({ width, height, data, channels: drawn, depth: 8 });
+}
+
+function levelOf(
+  values: ArrayLike<number>,
+  count: number,
+  channels: number,
+  normalisation: Normalisation | undefined,
+): (value: number, channel: number) => number {
+  const clamp = (value: number): number => Math.round(255 * Math.min(Math.max(value, 0), 1));
+  if (normalisation?.mean.length === channels) {
+    return (value, channel) => clamp(value * normalisation.std[channel]! + normalisation.mean[channel]!);
+  }
+  let low = Infinity;
+  let high = -Infinity;
+  for (let at = 0; at < count; at++) {
+    low = Math.min(low, values[at]!);
+    high = Math.max(high, values[at]!);
+  }
+  const range = high > low ? high - low : 1;
+  return (value) => clamp((value - low) / range);
+}

@@ -1,0 +1,593 @@
+import { performance } from 'node:perf_hooks';
+import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
+import type { ReconstructionProgress, ReconstructionRequest } from '../../protocol/audit-request.js';
+import type {
+  ChainLayerReport,
+  EngineReport,
+  MatchingReport,
+  NetworkReport,
+  ReconstructionReport,
+} from '../../protocol/report.js';
+import { chooseEngine } from '../../engine/choose.js';
+import { doubleProduct } from '../../engine/double-product.js';
+import { type Engine, EngineError } from '../../engine/engine.js';
+import type { TensorFile } from '../../formats/tensor-file.js';
+import { evaluate, foldConstant } from '../../graph/evaluate.js';
+import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
+import type { Candidate } from '../../network/built-in.js';
+import { type NetworkGraph, type NormMode, RecipeError, buildNetwork } from '../../network/network-graph.js';
+import { detectNormMode } from '../../network/norm-mode.js';
+import type { Recipe } from '../../network/recipe.js';
+import { type ChainResult, type Precision, walkChain } from '../../recovery/chain/chain.js';
+import { type ProductKernel, plainProduct } from '../../recovery/chain/cholesky.js';
+import type { HeadFactors } from '../../recovery/head-factors.js';
+import { FLOAT32_ROUNDOFF, type GradientShape, type HeadGradient } from '../../recovery/head-gradient.js';
+import { norm } from '../../recovery/linear-algebra.js';
+import { type MatchingResult, type RestartRecord, matchGradients } from '../../recovery/matching/match.js';
+import { type CapturedGradient, type Known, matchingGraph, relativeGradientError } from '../../recovery/matching/objective.js';
+import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
+import type { RecoveredSample } from '../../recovery/single-sample.js';
+import type { Matching } from '../matching.js';
+import { type NetworkTensors, networkTensors } from './network-tensors.js';
+import type { NetworkSource } from './network-source.js';
+import { encodePicture, isImage } from './picture.js';
+
+/** From a recovered label and feature to the input: the closed form where it applies, gradient matching elsewhere. */
+
+export interface ReconstructionTask {
+  readonly request: ReconstructionRequest;
+  readonly network: NetworkSource;
+  readonly checkpoint: TensorFile;
+  readonly gradients: TensorFile;
+  readonly matching: Matching;
+  readonly headWeight: string;
+  readonly head: HeadGradient;
+  readonly shape: GradientShape;
+  readonly factors: HeadFactors;
+  readonly sample: RecoveredSample;
+  /** Only for `labels: 'true'`, which is research. */
+  readonly trueLabel: readonly number[] | undefined;
+  readonly normMode: NormMode | undefined;
+}
+
+export interface ReconstructionHooks {
+  progress(message: string, share: number, reconstruction?: ReconstructionProgress): void;
+  /** Throws CancelledError once the user has asked to stop. */
+  pause(): Promise<void>;
+}
+
+export interface Reconstruction {
+  readonly report: ReconstructionReport;
+  /** Undefined when nothing was found. */
+  readonly input: Float64Array | undefined;
+  readonly network: NetworkReport;
+  readonly engine: EngineReport | undefined;
+  /** True when the user stopped it; the best so far is here. */
+  readonly stopped: boolean;
+}
+
+/** A candidate network that fits its checkpoint, ready to be computed. */
+interface Prepared {
+  readonly candidate: Candidate;
+  readonly graph: TensorGraph;
+  readonly net: NetworkGraph;
+  readonly tensors: NetworkTensors;
+  readonly head: number;
+  readonly mode: NormMode | null;
+}
+
+interface Found {
+  readonly input: Float64Array;
+  readonly method: 'chain' | 'matching';
+  readonly gradientError: number;
+  readonly expectedError: number | null;
+}
+
+/** Float64 loops are taken for certificates up to this many multiplications. */
+const LOOPS_UP_TO = 3e8;
+/** A certificate below this is as good as rounding lets it be. */
+const CERTAIN = 1e-4;
+
+/**
+ * @throws UnusableInputError when no candidate fits the checkpoint, or the asked engine does not work;
+ * CancelledError when stopped before anything was found
+ */
+export async function reconstruct(task: ReconstructionTask, hooks: ReconstructionHooks): Promise<Reconstruction> {
+  const started = performance.now();
+  const { request } = task;
+  const prepared = prepareAll(task);
+  const known = knownOf(task);
+  let chain: ChainResult | undefined;
+  let best: Found | undefined;
+  let chosen = prepared[0]!;
+  let stopped = false;
+  let chainNote: string | undefined;
+  try {
+    if (request.attack !== 'matching') {
+      const walked = await tryChain(task, prepared, known, hooks);
+      chain = walked.chain;
+      best = walked.found;
+      chosen = walked.prepared;
+      chainNote = chain?.stopped;
+    }
+  } catch (error) {
+    if (!(error instanceof CancelledError)) {
+      throw error;
+    }
+    stopped = true;
+  }
+  const floor = certificateFloor(task, chosen);
+  const exact = best !== undefined && verdictOf(best, floor) === 'exact';
+  let matching: MatchingReport | null = null;
+  let matchingLoss: number | null = null;
+  let engine: EngineReport | undefined;
+  if (!stopped && !exact && (request.attack === 'matching' || request.attack === 'auto')) {
+    const run = await runMatching(task, chosen, known, best?.input, hooks);
+    ({ matching, engine, stopped } = run);
+    if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
+      best = run.found;
+      matchingLoss = run.loss;
+    }
+  }
+  const verdict = best ? verdictOf(best, floor) : 'failed';
+  return {
+    input: best?.input,
+    stopped,
+    engine,
+    network: describeNetwork(task, chosen),
+    report: {
+      file: null,
+      preview: null,
+      shape: [...chosen.candidate.recipe.input],
+      method: best?.method ?? 'none',
+      verdict,
+      reason: reasonOf(verdict, best, floor, chainNote, stopped),
+      gradientError: best?.gradientError ?? null,
+      matchingLoss,
+      expectedError: best?.expectedError ?? null,
+      chain: (chain?.layers ?? []).map((layer): ChainLayerReport => ({ ...layer })),
+      matching,
+      seconds: (performance.now() - started) / 1000,
+    },
+  };
+}
+
+/** @throws UnusableInputError when no candidate fits; its message is the first one's */
+function prepareAll(task: ReconstructionTask): Prepared[] {
+  const failures: string[] = [];
+  const prepared: Prepared[] = [];
+  for (const candidate of task.network.candidates) {
+    try {
+      prepared.push(prepare(task, candidate));
+    } catch (error) {
+      if (!(error instanceof RecipeError)) {
+        throw error;
+      }
+      failures.push(error.message);
+    }
+  }
+  if (prepared.length === 0) {
+    throw new UnusableInputError({
+      code: 'bad-network',
+      file: task.network.file ?? task.checkpoint.path,
+      found: failures[0] ?? 'no network',
+      expected: `layers that fit the tensors of ${task.checkpoint.path}`,
+      advice:
+        task.network.file === null
+          ? 'Give the network with --model (ONNX, Keras or a recipe), or the input size with --input-shape.'
+          : 'Correct the file, or give another with --model.',
+    });
+  }
+  return prepared;
+}
+
+function prepare(task: ReconstructionTask, candidate: Candidate): Prepared {
+  const tensors = networkTensors(candidate.recipe, task.checkpoint, task.gradients, task.matching, task.network.own);
+  const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
+  const graph = new TensorGraph(foldConstant);
+  const net = buildNetwork(graph, candidate.recipe, tensors.parameter, 1, mode ?? 'eval');
+  const head = headIndex(candidate.recipe, task.headWeight);
+  if (head === undefined) {
+    throw new RecipeError(`no layer of the network uses the head "${task.headWeight}"`);
+  }
+  if (net.logits.shape[1] !== task.head.weight.rows) {
+    throw new RecipeError(`the network gives out ${net.logits.shape[1] ?? 0} numbers for ${task.head.weight.rows} classes`);
+  }
+  return { candidate, graph, net, tensors, head, mode };
+}
+
+function headIndex({ layers }: Recipe, weight: string): number | undefined {
+  const same = (name: string): boolean => name === weight || weight.endsWith(`.${name}`) || name.endsWith(`.${weight}`);
+  const index = layers.findLastIndex((layer) => layer.op === 'linear' && same(layer.weight.replaceAll('/', '.').replace(/:0$/, '')));
+  const slashed = layers.findLastIndex((layer) => layer.op === 'linear' && weight.replace(/:0$/, '').endsWith(layer.weight));
+  const found = Math.max(index, slashed);
+  return found < 0 ? undefined : found;
+}
+
+function knownOf({ sample, head, request, trueLabel }: ReconstructionTask): Known {
+  const labels = request.settings?.labels ?? PRESETS[request.preset].labels;
+  let probabilities = sample.label.probabilities;
+  if (labels === 'true') {
+    if (!trueLabel) {
+      throw new UnusableInputError({
+        code: 'bad-arguments',
+        file: 'command line',
+        found: 'true labels asked for, and none given',
+        expected: 'a truth file with "labels"',
+        advice: 'Give it with --truth, or take --labels recovered.',
+      });
+    }
+    probabilities = Float64Array.from(trueLabel);
+  }
+  if (labels === 'hard') {
+    const top = probabilities.indexOf(probabilities.reduce((most, own) => Math.max(most, own), -Infinity));
+    probabilities = probabilities.map((_, index) => (index === top ? 1 : 0));
+  }
+  return { labels: probabilities, classes: head.weight.rows, features: sample.feature, scale: sample.scale };
+}
+
+function precisionOf({ head, shape }: ReconstructionTask): Precision {
+  return {
+    // Networks compute in float32 unless the gradient shows more digits; half types round only what is stored.
+    forward: Math.min(FLOAT32_ROUNDOFF, Math.max(head.roundoff, 2 ** -53)),
+    stored: head.roundoff,
+    noise: shape.nature === 'single-noisy' ? shape.noise : 0,
+  };
+}
+
+/** Every candidate's closed form until one explains the gradient; names alone do not tell an activation. */
+async function tryChain(
+  task: ReconstructionTask,
+  prepared: readonly Prepared[],
+  known: Known,
+  hooks: ReconstructionHooks,
+): Promise<{ chain: ChainResult | undefined; found: Found | undefined; prepared: Prepared }> {
+  const product: ProductKernel = await doubleProduct().catch(() => plainProduct);
+  let best: { chain: ChainResult; found: Found | undefined; prepared: Prepared } | undefined;
+  for (const [index, own] of prepared.entries()) {
+    const share = index / prepared.length;
+    const chain = await walkChain(chainProblem(task, own), {
+      product,
+      async layer(name, done, of) {
+        hooks.progress(`Solving ${name}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
+          sample: 0,
+          method: 'chain',
+          restart: 0,
+          iteration: done,
+          of,
+          loss: null,
+          secondsLeft: null,
+          preview: null,
+        });
+        await hooks.pause();
+      },
+    });
+    const found = chain.input && {
+      input: chain.input,
+      method: 'chain' as const,
+      gradientError: await certify(own, chain.input, known),
+      expectedError: chain.inputError ?? null,
+    };
+    if (best === undefined || isBetter({ chain, found }, best)) {
+      best = { chain, found, prepared: own };
+    }
+    if (found && found.gradientError < 0.05) {
+      break;
+    }
+  }
+  return best!;
+}
+
+type Walked = { readonly chain: ChainResult; readonly found: Found | undefined };
+
+function isBetter(one: Walked, other: Walked): boolean {
+  if (one.found && other.found) {
+    return one.found.gradientError < other.found.gradientError;
+  }
+  // Without an image: the network whose first layers explain more of their gradients.
+  return one.found !== undefined || (!other.found && unexplained(one.chain) < unexplained(other.chain));
+}
+
+function unexplained({ layers }: ChainResult): number {
+  const [first] = layers;
+  return first ? first.residual + (first.biasMisfit ?? 0) : 1;
+}
+
+function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head }: Prepared) {
+  const { sample, shape, factors } = task;
+  const precision = precisionOf(task);
+  const { u } = sample.problem;
+  const size = norm(u);
+  return {
+    recipe: candidate.recipe,
+    head,
+    inputShapes: candidate.recipe.layers.map((_, index) => (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1)),
+    parameter: tensors.parameter,
+    gradient: tensors.gradient,
+    solution: {
+      feature: sample.feature,
+      featureError: sample.feature.map((value) => Math.hypot((shape.noise * Math.abs(sample.scalar)) / size, precision.forward * value)),
+      delta: u.map((value) => value / sample.scalar),
+      deltaError: u.map(() => shape.noise / Math.abs(sample.scalar)),
+      scaleError: factors.scalar === undefined ? SCAN_ERROR : 0,
+    },
+    precision,
+  };
+}
+
+/** How far the scan's scalar may be off, relatively: the rounding of labels, larger for confident samples. */
+const SCAN_ERROR = 1e-4;
+
+/** ||simulated - captured|| / ||captured|| of an input, under its label. */
+async function certify({ graph, net, tensors }: Prepared, x: Float64Array, known: Known, engine?: Engine): Promise<number> {
+  const error = relativeGradientError(graph, net, capturedGradients(tensors), known);
+  if (!engine || workOf([error]) < LOOPS_UP_TO) {
+    return Math.sqrt(evaluate([error], { x })[0]![0]!);
+  }
+  const program = await engine.compile([error]);
+  try {
+    const [value] = await program.run({ x });
+    return Math.sqrt(value![0]!);
+  } finally {
+    await program.dispose();
+  }
+}
+
+function capturedGradients({ captured, gradient }: NetworkTensors): CapturedGradient[] {
+  return captured.flatMap((parameter) => {
+    const stored = gradient(parameter);
+    return stored ? [{ parameter, data: stored.data }] : [];
+  });
+}
+
+/** What rounding and noise alone leave of the certificate. */
+function certificateFloor(task: ReconstructionTask, { tensors }: Prepared): number {
+  const { stored, noise } = precisionOf(task);
+  if (noise === 0) {
+    return Math.max(CERTAIN, stored);
+  }
+  let squares = 0;
+  let count = 0;
+  for (const { data } of capturedGradients(tensors)) {
+    data.forEach((value) => {
+      squares += value * value;
+      count++;
+    });
+  }
+  return Math.max(CERTAIN, (1.5 * noise * Math.sqrt(count)) / Math.sqrt(squares));
+}
+
+/** Gradients of this much error can still belong to a recognisable image. */
+const CLOSE = 0.03;
+/** In units of normalised inputs, whose deviation is one. */
+const PRECISE = 0.1;
+
+function verdictOf({ gradientError, expectedError, method }: Found, floor: number): ReconstructionReport['verdict'] {
+  if (gradientError <= floor && (method === 'matching' ? gradientError <= CERTAIN : expectedError !== null && expectedError <= PRECISE)) {
+    return 'exact';
+  }
+  return gradientError <= Math.max(CLOSE, floor) ? 'close' : 'uncertain';
+}
+
+function reasonOf(
+  verdict: ReconstructionReport['verdict'],
+  best: Found | undefined,
+  floor: number,
+  chainNote: string | undefined,
+  stopped: boolean,
+): string {
+  const parts: string[] = [];
+  if (best) {
+    const error = best.gradientError.toExponential(1);
+    parts.push(
+      {
+        exact: `Its simulated gradient is the captured one up to ${error}, so this is the input.`,
+        close: `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
+        uncertain: `Its simulated gradient differs from the captured one by ${error}: the gradient does not confirm this picture.`,
+        failed: '',
+      }[verdict],
+    );
+  }
+  if (chainNote !== undefined) {
+    parts.push(`The closed form ended at ${chainNote}.`);
+  }
+  if (stopped) {
+    parts.push('It was stopped early; this is the best until then.');
+  }
+  return parts.join(' ') || 'Nothing was found.';
+}
+
+interface MatchingRun {
+  readonly found: Found | undefined;
+  readonly loss: number | null;
+  readonly matching: MatchingReport | null;
+  readonly engine: EngineReport;
+  readonly stopped: boolean;
+}
+
+/** Steps that are timed before the rest is planned. */
+const TRIAL_STEPS = 3;
+const PREVIEW_EVERY_MS = 350;
+const LBFGS_EVALUATIONS = 20;
+
+async function runMatching(
+  task: ReconstructionTask,
+  prepared: Prepared,
+  known: Known,
+  start: Float64Array | undefined,
+  hooks: ReconstructionHooks,
+): Promise<MatchingRun> {
+  const { request } = task;
+  const { graph, net, tensors, candidate, head } = prepared;
+  const wanted: MatchingSettings = { ...PRESETS[request.preset], ...request.settings };
+  const feature = head === 0 ? undefined : flatFeature(graph, net, head);
+  hooks.progress('Building the gradient-matching graph', 0.5);
+  await hooks.pause();
+  const step = matchingGraph(graph, net, feature, capturedGradients(tensors), known, wanted, tensors.parameter);
+  const outputs = [step.loss, step.misfit, ...step.slopes];
+  const work = workOf(outputs);
+  hooks.progress('Choosing an engine', 0.5);
+  const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
+    (error: unknown) => {
+      throw error instanceof EngineError ? noEngine(error) : error;
+    },
+  );
+  hooks.progress(`Compiling for ${engine.description}`, 0.5);
+  await hooks.pause();
+  const program = await engine.compile(outputs);
+  try {
+    const inputSize = sizeOf(candidate.recipe.input);
+    const labelSize = wanted.labels === 'free' ? known.classes : 0;
+    const trial = { x: new Float64Array(inputSize), y: new Float64Array(labelSize) };
+    let startedAt = performance.now();
+    for (let at = 0; at <= TRIAL_STEPS; at++) {
+      if (at === 1) {
+        // The first run prepares and is not typical.
+        startedAt = performance.now();
+      }
+      await program.run(trial);
+      await hooks.pause();
+    }
+    const evaluations = wanted.optimiser === 'lbfgs' ? LBFGS_EVALUATIONS : 1;
+    const milliseconds = ((performance.now() - startedAt) / TRIAL_STEPS) * evaluations;
+    const affordable = Math.floor((1000 * request.timeLimitSeconds) / milliseconds / wanted.restarts);
+    const settings = { ...wanted, iterations: Math.max(1, Math.min(wanted.iterations, affordable)) };
+    const total = settings.iterations * settings.restarts;
+    hooks.progress(`Gradient matching: ${total} iterations, about ${inWords((total * milliseconds) / 1000)}`, 0.5);
+    const began = performance.now();
+    let lastPreview = 0;
+    let done = 0;
+    const result = await matchGradients(
+      { program, inputSize, labelSize, settings, ...(start ? { start } : {}) },
+      {
+        async step(state) {
+          done++;
+          const now = performance.now();
+          if (now - lastPreview > PREVIEW_EVERY_MS || done === 1) {
+            lastPreview = now;
+            const secondsLeft = (((now - began) / done) * (total - done)) / 1000;
+            hooks.progress(
+              `Gradient matching: iteration ${state.iteration} of ${state.of}, loss ${state.misfit.toExponential(2)}, ${inWords(secondsLeft)} left`,
+              0.5 + (0.5 * done) / total,
+              {
+                sample: 0,
+                method: 'matching',
+                restart: state.restart,
+                iteration: state.iteration,
+                of: state.of,
+                loss: state.misfit,
+                secondsLeft,
+                preview: preview(state.x, candidate.recipe.input, request),
+              },
+            );
+          }
+          return hooks.pause().then(
+            () => true,
+            (error: unknown) => {
+              if (error instanceof CancelledError) {
+                return false;
+              }
+              throw error;
+            },
+          );
+        },
+      },
+    );
+    const labels = finalLabels(result, known);
+    const found = Number.isFinite(result.misfit)
+      ? {
+          input: result.x,
+          method: 'matching' as const,
+          gradientError: await certify(prepared, result.x, { ...known, labels }, engine),
+          expectedError: null,
+        }
+      : undefined;
+    return {
+      found,
+      loss: Number.isFinite(result.misfit) ? result.misfit : null,
+      stopped: result.stopped,
+      engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
+      matching: {
+        preset: request.preset,
+        distance: settings.distance,
+        terms: settings.terms,
+        labels: settings.labels,
+        optimiser: settings.optimiser,
+        iterations: settings.iterations,
+        done,
+        millisecondsPerIteration: (performance.now() - began) / Math.max(done, 1),
+        curves: result.restarts.map(describeCurve),
+      },
+    };
+  } finally {
+    await program.dispose();
+    await engine.dispose();
+  }
+}
+
+function noEngine(error: EngineError): UnusableInputError {
+  return new UnusableInputError({
+    code: 'no-engine',
+    file: 'engine',
+    found: error.message,
+    expected: 'an engine that computes',
+    advice: 'Run "gradleak doctor" to see which engines work here and what the others need.',
+  });
+}
+
+/** Input of the head as one row per sample. */
+function flatFeature(graph: TensorGraph, net: NetworkGraph, head: number) {
+  const output = net.outputs[head - 1]!;
+  return graph.reshape(output, [output.shape[0]!, sizeOf(output.shape.slice(1))]);
+}
+
+function finalLabels({ labelLogits }: MatchingResult, known: Known): Float64Array {
+  if (!labelLogits) {
+    return known.labels;
+  }
+  const top = labelLogits.reduce((most, own) => Math.max(most, own), -Infinity);
+  const weights = labelLogits.map((own) => Math.exp(own - top));
+  const sum = weights.reduce((all, own) => all + own, 0);
+  return weights.map((own) => own / sum);
+}
+
+function describeCurve({ curve }: RestartRecord): { iteration: number[]; loss: number[] } {
+  return { iteration: curve.map(({ iteration }) => iteration), loss: curve.map(({ misfit }) => misfit) };
+}
+
+/** Previews larger than this would slow the panel down. */
+const MAX_PREVIEW_BYTES = 200_000;
+
+function preview(x: Float64Array, shape: readonly number[], { normalisation }: ReconstructionRequest): string | null {
+  if (!isImage(shape)) {
+    return null;
+  }
+  const png = encodePicture(x, shape, normalisation);
+  return png.length <= MAX_PREVIEW_BYTES ? Buffer.from(png).toString('base64') : null;
+}
+
+function inWords(seconds: number): string {
+  return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function describeNetwork({ network }: ReconstructionTask, { candidate, mode }: Prepared): NetworkReport {
+  const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
+  const reasons = [...network.reasons];
+  if (network.candidates.length > 1) {
+    reasons.push(`${network.candidates.length} networks fit these names and shapes; "${candidate.name}" explains the gradient best`);
+  }
+  if (normed && mode !== null) {
+    reasons.push(
+      `batch normalisation ran in ${mode} mode: filters and their gradients are ${mode === 'train' ? '' : 'not '}orthogonal`,
+    );
+  }
+  return {
+    source: network.source,
+    file: network.file,
+    name: candidate.name,
+    inputShape: [...candidate.recipe.input],
+    layers: candidate.recipe.layers.length,
+    normMode: normed ? (mode ?? 'eval') : null,
+    reasons,
+  };
+}

@@ -1,0 +1,166 @@
+import { UnusableInputError } from '../protocol/errors.js';
+import type { LayerOp, Recipe } from './recipe.js';
+
+/** A recipe that somebody wrote, checked layer by layer with a sentence for what is wrong. */
+
+type Kind = 'string' | 'number' | 'boolean' | 'extent' | 'padding' | 'numbers' | 'strings';
+
+const COMMON: Record<string, Kind> = { id: 'string', inputs: 'strings' };
+const POOL: Record<string, Kind> = { kernel: 'extent', stride: 'extent', padding: 'padding', countPadding: 'boolean' };
+
+/** Fields of each operation; those that must be there come first in REQUIRED. */
+const FIELDS: Record<LayerOp, Record<string, Kind>> = {
+  conv: {
+    weight: 'string',
+    bias: 'string',
+    stride: 'extent',
+    padding: 'padding',
+    dilation: 'extent',
+    groups: 'number',
+    layout: 'string',
+  },
+  linear: { weight: 'string', bias: 'string', layout: 'string' },
+  'batch-norm': { weight: 'string', bias: 'string', mean: 'string', variance: 'string', epsilon: 'number' },
+  'layer-norm': { weight: 'string', bias: 'string', epsilon: 'number', axes: 'number' },
+  relu: {},
+  sigmoid: {},
+  tanh: {},
+  silu: {},
+  erf: {},
+  identity: {},
+  dropout: {},
+  flatten: {},
+  'global-average-pool': {},
+  add: {},
+  mul: {},
+  'leaky-relu': { slope: 'number' },
+  elu: { alpha: 'number' },
+  gelu: { approximate: 'boolean' },
+  softmax: { axis: 'number' },
+  concat: { axis: 'number' },
+  'max-pool': POOL,
+  'average-pool': POOL,
+  'adaptive-average-pool': { size: 'extent' },
+  reshape: { shape: 'numbers' },
+  transpose: { order: 'numbers' },
+  pad: { padding: 'padding' },
+  parameter: { name: 'string' },
+  constant: { values: 'numbers', shape: 'numbers' },
+};
+
+const REQUIRED: Partial<Record<LayerOp, readonly string[]>> = {
+  conv: ['weight'],
+  linear: ['weight'],
+  'max-pool': ['kernel'],
+  'average-pool': ['kernel'],
+  'adaptive-average-pool': ['size'],
+  reshape: ['shape'],
+  transpose: ['order'],
+  pad: ['padding'],
+  parameter: ['name'],
+  constant: ['values', 'shape'],
+};
+
+/** Fields that take one of a few words. */
+const WORDS: Record<string, readonly string[]> = { 'conv.layout': ['oihw', 'hwio'], 'linear.layout': ['kxd', 'dxk'] };
+
+/**
+ * @param file named in messages
+ * @throws UnusableInputError that names the layer and the field
+ */
+export function parseRecipe(value: unknown, file: string): Recipe {
+  const bad = (found: string, expected: string): UnusableInputError =>
+    new UnusableInputError({
+      code: 'bad-network',
+      file,
+      found,
+      expected,
+      advice: 'Correct the recipe; its schema is media/recipe.schema.json.',
+    });
+  if (!isRecord(value) || value.schemaVersion !== 1 || !Array.isArray(value.layers)) {
+    throw bad('no recipe', 'a JSON object with "schemaVersion": 1, "input" and "layers"');
+  }
+  if (!isNumbers(value.input) || value.input.length === 0 || !value.input.every((size) => Number.isInteger(size) && size > 0)) {
+    throw bad(`"input": ${JSON.stringify(value.input) ?? 'nothing'}`, 'the shape of one input, such as [3, 32, 32]');
+  }
+  if (value.layers.length === 0) {
+    throw bad('no layers', 'at least one layer');
+  }
+  value.layers.forEach((layer: unknown, index) => {
+    checkLayer(layer, index, bad);
+  });
+  return value as unknown as Recipe;
+}
+
+function checkLayer(layer: unknown, index: number, bad: (found: string, expected: string) => UnusableInputError): void {
+  const op = isRecord(layer) ? layer.op : undefined;
+  if (!isRecord(layer) || typeof op !== 'string' || !(op in FIELDS)) {
+    throw bad(`layer ${index} with the operation ${JSON.stringify(op) ?? 'missing'}`, `one of ${Object.keys(FIELDS).join(', ')}`);
+  }
+  const fields: Record<string, Kind> = { ...COMMON, ...FIELDS[op as LayerOp] };
+  for (const name of REQUIRED[op as LayerOp] ?? []) {
+    if (!(name in layer)) {
+      throw bad(`layer ${index} (${op}) without "${name}"`, `"${name}": ${describe(fields[name])}`);
+    }
+  }
+  for (const [name, own] of Object.entries(layer)) {
+    if (name === 'op') {
+      continue;
+    }
+    const kind = fields[name];
+    const words = WORDS[`${op}.${name}`];
+    if (kind === undefined) {
+      throw bad(`layer ${index} (${op}) with the unknown field "${name}"`, Object.keys(fields).join(', '));
+    }
+    if (!fits(own, kind) || (words && !words.includes(own as string))) {
+      throw bad(`layer ${index} (${op}) with "${name}": ${JSON.stringify(own)}`, words?.join(' or ') ?? describe(kind));
+    }
+  }
+}
+
+function fits(value: unknown, kind: Kind): boolean {
+  const whole = (own: unknown): boolean => typeof own === 'number' && Number.isInteger(own) && own >= 0;
+  switch (kind) {
+    case 'string':
+      return typeof value === 'string' && value !== '';
+    case 'number':
+      return typeof value === 'number' && Number.isFinite(value);
+    case 'boolean':
+      return typeof value === 'boolean';
+    case 'extent':
+      return (whole(value) && value !== 0) || (Array.isArray(value) && value.length === 2 && value.every((own) => whole(own) && own !== 0));
+    case 'padding':
+      return value === 'same' || whole(value) || (Array.isArray(value) && [2, 4].includes(value.length) && value.every(whole));
+    case 'numbers':
+      return isNumbers(value);
+    case 'strings':
+      return Array.isArray(value) && value.length > 0 && value.every((own) => typeof own === 'string');
+  }
+}
+
+function describe(kind: Kind | undefined): string {
+  switch (kind) {
+    case 'string':
+      return 'a name';
+    case 'number':
+      return 'a number';
+    case 'boolean':
+      return 'true or false';
+    case 'extent':
+      return 'a whole number, or [rows, columns]';
+    case 'padding':
+      return 'a whole number, [rows, columns], [top, left, bottom, right] or "same"';
+    case 'numbers':
+      return 'a list of numbers';
+    default:
+      return 'a list of names';
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isNumbers(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((own) => typeof own === 'number' && Number.isFinite(own));
+}

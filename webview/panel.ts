@@ -1,8 +1,11 @@
 import { html, render } from 'lit';
+import type { PanelImage } from '../src/protocol/panel-messages.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
 import { chartAsPng } from './views/landscape-chart.js';
+import { decodeFloats } from './views/picture.js';
+import { type RunState, advance, runView } from './views/run-view.js';
 import { summaryOf } from './words.js';
 
 /** Entry of the results panel, in VS Code and on a saved page. */
@@ -10,6 +13,7 @@ import { summaryOf } from './words.js';
 const root = document.getElementById('root');
 const host = connectHost();
 let state: ReportState | undefined;
+let run: RunState | undefined;
 
 function actionsFor(report: Report): PanelActions {
   return {
@@ -38,9 +42,23 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'log' });
       }),
+    saveInput:
+      host &&
+      (() => {
+        host.post({ t: 'save', what: 'input-npy' });
+      }),
+    savePicture,
+    setPicture: (picture) => {
+      if (state) {
+        state = { ...state, picture };
+        draw();
+      }
+    },
     setChart: (chart) => {
-      state = { report, chart };
-      draw();
+      if (state) {
+        state = { ...state, chart };
+        draw();
+      }
     },
   };
 }
@@ -55,6 +73,20 @@ async function savePng(): Promise<void> {
     host.post({ t: 'save', what: 'png', png });
   } else {
     download('landscape.png', `data:image/png;base64,${png}`);
+  }
+}
+
+/** As it is drawn: one pixel per entry. */
+function savePicture(id: string): void {
+  const canvas = document.getElementById(id);
+  if (!(canvas instanceof HTMLCanvasElement)) {
+    return;
+  }
+  const url = canvas.toDataURL('image/png');
+  if (host) {
+    host.post({ t: 'save', what: 'png', png: url.slice(url.indexOf(',') + 1), name: 'reconstruction.png' });
+  } else {
+    download('reconstruction.png', url);
   }
 }
 
@@ -74,23 +106,55 @@ function draw(): void {
   if (root && state) {
     clearPlaceholder(root);
     render(reportView(state, actionsFor(state.report)), root);
+  } else if (root && run) {
+    clearPlaceholder(root);
+    render(
+      runView(run, () => {
+        host?.post({ t: 'stop' });
+      }),
+      root,
+    );
   }
 }
 
-function show(report: Report): void {
-  state = { report, chart: { curve: 'residual', range: undefined } };
+function show(report: Report, images: readonly PanelImage[]): void {
+  const pictures = images.map((image) => ({
+    sample: image.sample,
+    shape: image.shape,
+    values: decodeFloats(image.values),
+    truth: image.truth === null ? undefined : decodeFloats(image.truth),
+    normalisation: image.normalisation ?? undefined,
+  }));
+  const [first] = pictures;
+  const widest = Math.max(1, ...pictures.map(({ shape }) => shape[2] ?? Math.sqrt(shape[0] ?? 1)));
+  // Small pictures are enlarged to about 256 pixels.
+  const zoom = [8, 4, 2].find((own) => own * widest <= 300) ?? 1;
+  run = undefined;
+  state = {
+    report,
+    pictures,
+    chart: { curve: 'residual', range: undefined },
+    picture: { normalisation: first?.normalisation ? 'capture' : 'auto', channel: -1, zoom, amplify: 1e3 },
+  };
   draw();
 }
 
 const embedded = document.getElementById('gradleak-report')?.textContent;
 if (embedded) {
-  show(JSON.parse(embedded) as Report);
+  const { report, images } = JSON.parse(embedded) as { report: Report; images: PanelImage[] };
+  show(report, images);
 } else if (host) {
   host.onMessage((message) => {
     switch (message.t) {
       case 'show':
         host.remember({ auditId: message.auditId });
-        show(message.report);
+        show(message.report, message.images);
+        break;
+      case 'run':
+        host.remember({ auditId: message.auditId });
+        state = undefined;
+        run = advance(run, message.progress);
+        draw();
         break;
       case 'problem':
         if (root) {

@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
+import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
 import type { Reconstruction } from './reconstruction/reconstruct.js';
@@ -72,10 +73,9 @@ export function writeResults(
 export interface ImageResults {
   readonly reconstruction: Reconstruction;
   readonly truth: Float64Array | undefined;
-  readonly normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
 }
 
-function writeImages(out: string, { reconstruction, truth, normalisation }: ImageResults): void {
+function writeImages(out: string, { reconstruction, truth }: ImageResults): void {
   const { report, input } = reconstruction;
   if (!input) {
     return;
@@ -84,7 +84,7 @@ function writeImages(out: string, { reconstruction, truth, normalisation }: Imag
   replace(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
   if (isImage(report.shape)) {
     report.preview = 'reconstruction-0.png';
-    replace(join(out, report.preview), encodePicture(input, report.shape, normalisation));
+    replace(join(out, report.preview), encodePicture(input, report.shape, report.normalisation));
   }
   if (truth?.length === input.length) {
     report.truthFile = 'truth-0.npy';
@@ -97,4 +97,35 @@ function replace(path: string, content: string | Uint8Array): void {
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, content);
   renameSync(temporary, path);
+}
+
+/** Reconstructed inputs of a written report, as the panel takes them; those whose files are gone are left out. */
+export function readImages(out: string, report: Report): PanelImage[] {
+  return report.samples.flatMap(({ reconstruction }, sample): PanelImage[] => {
+    const values = reconstruction?.file && readFloats(out, reconstruction.file, reconstruction.shape);
+    if (!reconstruction || !values) {
+      return [];
+    }
+    const truth = reconstruction.truthFile === undefined ? undefined : readFloats(out, reconstruction.truthFile, reconstruction.shape);
+    return [
+      {
+        sample,
+        shape: [...reconstruction.shape],
+        values,
+        truth: truth ?? null,
+        normalisation: reconstruction.normalisation ?? null,
+      },
+    ];
+  });
+}
+
+/** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */
+function readFloats(out: string, name: string, shape: readonly number[]): string | undefined {
+  const path = join(out, basename(name));
+  if (!existsSync(path)) {
+    return undefined;
+  }
+  const bytes = readFileSync(path);
+  const length = 4 * shape.reduce((product, size) => product * size, 1);
+  return bytes.length >= length ? bytes.subarray(bytes.length - length).toString('base64') : undefined;
 }

@@ -192,7 +192,6 @@ async function auditFiles(
       rebuilt?.reconstruction && {
         reconstruction: rebuilt.reconstruction,
         truth: truth?.image,
-        normalisation: request.reconstruction?.normalisation ?? rebuilt.normalisation,
       },
     );
   }

@@ -6,6 +6,7 @@ import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { reaches } from '../audit/findings.js';
 import { pathsInFolder } from '../audit/inputs.js';
+import { readImages } from '../audit/output.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
@@ -165,7 +166,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     },
   });
   if (values.html === true && out !== undefined) {
-    writeFileSync(join(out, 'report.html'), renderHtml(report));
+    writeFileSync(join(out, 'report.html'), renderHtml(report, readImages(out, report)));
   }
   surroundings.print(
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),

@@ -1,16 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 
 /**
  * The results panel as one self-contained page: the webview's own bundle with the report inside. No network,
  * and a content security policy that says so.
  */
-export function renderHtml(report: Report): string {
+export function renderHtml(report: Report, images: readonly PanelImage[]): string {
   const bundle = (name: string): string => readFileSync(join(__dirname, 'webview', name), 'utf8');
   // "</script" and "<!--" inside a script element would end it or change how it is parsed.
   const embed = (text: string): string => text.replace(/<\/(script|style)/gi, '<\\/$1').replace(/<!--/g, '<\\!--');
-  const data = JSON.stringify(report).replace(/</g, '\\u003c');
+  const data = JSON.stringify({ report, images }).replace(/</g, '\\u003c');
   return `<!doctype html>
 <html lang="en">
 <head>

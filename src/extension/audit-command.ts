@@ -6,6 +6,7 @@ import type { AuditOutcome, RankedCheckpoint } from '../protocol/runner-messages
 import { type CancelSignal, RunnerCrashedError } from '../runner/client.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS, SETTINGS } from './ids.js';
+import { reconstructionSettings } from './reconstruction-settings.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -130,18 +131,24 @@ async function rankCandidates(services: AuditServices, gradients: string): Promi
 
 async function runAndShow(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
   const { id, folder } = services.store.create();
+  const source = new vscode.CancellationTokenSource();
+  services.panels.begin(id, () => {
+    source.cancel();
+  });
   try {
-    const outcome = await runWithProgress(services, id, { ...requestOf(checkpoint, gradients), out: folder });
+    const outcome = await runWithProgress(services, id, { ...requestOf(checkpoint, gradients), out: folder }, source);
     services.log.info(`Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`);
     if (outcome.cancelled) {
       sayCancelled(services);
     }
+    services.panels.end(id);
     services.panels.show(id);
     if (outcome.mismatch !== null) {
       void vscode.window.showWarningMessage(outcome.mismatch);
     }
   } catch (error) {
     services.store.remove(id);
+    services.panels.end(id);
     await reportFailure(services, error, () => runAndShow(services, checkpoint, gradients));
   }
 }
@@ -156,6 +163,7 @@ function requestOf(checkpoint: string, gradients: string): AuditRequest {
     method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
     ...(head === '' ? {} : { head }),
     ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),
+    reconstruction: reconstructionSettings(settings),
   };
 }
 
@@ -163,6 +171,7 @@ function runWithProgress(
   services: AuditServices,
   id: string,
   request: AuditRequest & { out: string },
+  source: vscode.CancellationTokenSource,
 ): Thenable<AuditOutcome> {
   return vscode.window.withProgress(
     {
@@ -171,16 +180,22 @@ function runWithProgress(
       cancellable: true,
     },
     async (progress, token) => {
+      // The notification and the panel's button stop the same audit.
+      token.onCancellationRequested(() => {
+        source.cancel();
+      });
       const runner = await services.runner.get();
       let shown = 0;
       return runner.audit(
         { id, request },
-        ({ message, fraction }) => {
+        (own) => {
+          const { message, fraction } = own;
+          services.panels.advance(id, own);
           // VS Code wants what was added, not where it stands.
           progress.report({ message, increment: Math.max(0, fraction - shown) * 100 });
           shown = Math.max(shown, fraction);
         },
-        cancelSignal(token),
+        cancelSignal(source.token),
       );
     },
   );

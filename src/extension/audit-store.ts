@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
-import { FEATURES_FILE, REPORT_FILE } from '../audit/output.js';
+import { REPORT_FILE, readImages } from '../audit/output.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
 
@@ -54,12 +55,14 @@ export class AuditStore {
     }
   }
 
-  reportPath(id: string): string {
-    return join(this.folder, id, REPORT_FILE);
+  /** A file of an audit's folder. */
+  filePath(id: string, name: string): string {
+    return join(this.folder, id, name);
   }
 
-  featuresPath(id: string): string {
-    return join(this.folder, id, FEATURES_FILE);
+  /** Reconstructed inputs with all their numbers. */
+  images(id: string, report: Report): PanelImage[] {
+    return ID.test(id) ? readImages(join(this.folder, id), report) : [];
   }
 
   remove(id: string): void {

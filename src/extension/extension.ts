@@ -2,6 +2,9 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { auditFile } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
+import { copyCaptureScript } from './capture-command.js';
+import { installCudaEngine, showEngines } from './engine-commands.js';
+import { openAudit } from './history-command.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import { inspectFile, registerInspect } from './inspect-command.js';
 import { ResultsPanels } from './results-panel.js';
@@ -30,6 +33,10 @@ export function activate(context: vscode.ExtensionContext): void {
         panels.show(latest);
       }
     }),
+    vscode.commands.registerCommand(COMMANDS.openAudit, () => openAudit(store, panels)),
+    vscode.commands.registerCommand(COMMANDS.showEngines, () => showEngines(runner, log)),
+    vscode.commands.registerCommand(COMMANDS.installCudaEngine, () => installCudaEngine(context.globalStorageUri, log)),
+    vscode.commands.registerCommand(COMMANDS.copyCaptureScript, () => copyCaptureScript(context.extensionUri)),
     vscode.commands.registerCommand(COMMANDS.showLog, () => {
       log.show();
     }),

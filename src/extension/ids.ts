@@ -3,6 +3,10 @@ export const COMMANDS = {
   auditFile: 'gradleak.auditFile',
   inspectFile: 'gradleak.inspectFile',
   openLastAudit: 'gradleak.openLastAudit',
+  openAudit: 'gradleak.openAudit',
+  showEngines: 'gradleak.showEngines',
+  installCudaEngine: 'gradleak.installCudaEngine',
+  copyCaptureScript: 'gradleak.copyCaptureScript',
   showLog: 'gradleak.showLog',
 } as const;
 
@@ -11,6 +15,16 @@ export const SETTINGS = {
   method: 'gradleak.audit.method',
   head: 'gradleak.audit.head',
   layout: 'gradleak.audit.layout',
+  attack: 'gradleak.reconstruction.attack',
+  model: 'gradleak.reconstruction.model',
+  inputShape: 'gradleak.reconstruction.inputShape',
+  normalisation: 'gradleak.reconstruction.normalisation',
+  timeLimit: 'gradleak.reconstruction.timeLimit',
+  engine: 'gradleak.reconstruction.engine',
+  tfjsFolder: 'gradleak.reconstruction.tfjsFolder',
+  lpips: 'gradleak.reconstruction.lpips',
+  preset: 'gradleak.matching.preset',
+  matching: 'gradleak.matching.settings',
 } as const;
 
 export const RESULTS_VIEW = 'gradleak.results';

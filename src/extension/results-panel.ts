@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
+import type { AuditProgress } from '../protocol/audit-request.js';
 import type { FromPanel, PanelState, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
@@ -8,12 +9,49 @@ import { COMMANDS, RESULTS_VIEW } from './ids.js';
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
 export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> {
   private readonly open = new Map<string, vscode.WebviewPanel>();
+  /** Audits that run, with the way to stop them and where they stand. */
+  private readonly running = new Map<string, { stop: () => void; progress: AuditProgress | undefined }>();
 
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly store: AuditStore,
     private readonly log: vscode.LogOutputChannel,
   ) {}
+
+  /** An audit starts; its panel opens once there is something to look at. */
+  begin(auditId: string, stop: () => void): void {
+    this.running.set(auditId, { stop, progress: undefined });
+  }
+
+  /** Progress of a running audit; a panel that the user closed stays closed. */
+  advance(auditId: string, progress: AuditProgress): void {
+    const run = this.running.get(auditId);
+    if (!run) {
+      return;
+    }
+    const first = run.progress === undefined;
+    if (progress.reconstruction) {
+      run.progress = progress;
+      if (first) {
+        this.show(auditId);
+      }
+    }
+    if (run.progress) {
+      void this.open.get(auditId)?.webview.postMessage({ t: 'run', auditId, progress } satisfies ToPanel);
+    }
+  }
+
+  /** The audit has ended, with a report or without. */
+  end(auditId: string): void {
+    this.running.delete(auditId);
+    const panel = this.open.get(auditId);
+    if (panel && !this.store.read(auditId)) {
+      panel.dispose();
+    } else if (panel) {
+      void panel.webview.postMessage(this.contentOf(auditId));
+      panel.title = this.titleOf(auditId);
+    }
+  }
 
   /** Shows an audit, in its panel when it is already open. */
   show(auditId: string): void {
@@ -32,9 +70,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
   }
 
   private attach(panel: vscode.WebviewPanel, auditId: string): void {
-    const report = this.store.read(auditId);
-    const gradient = report?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
-    panel.title = gradient === undefined ? 'GradLeak' : `GradLeak: ${gradient}`;
+    panel.title = this.titleOf(auditId);
     panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'media', 'icon.svg');
     const dist = vscode.Uri.joinPath(this.extensionUri, 'dist', 'webview');
     // A restored panel comes without its options.
@@ -45,14 +81,10 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
     panel.webview.onDidReceiveMessage((message: FromPanel) => {
       switch (message.t) {
         case 'ready':
-          post(
-            report
-              ? { t: 'show', auditId, report }
-              : {
-                  t: 'problem',
-                  sentence: 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".',
-                },
-          );
+          post(this.contentOf(auditId));
+          break;
+        case 'stop':
+          this.running.get(auditId)?.stop();
           break;
         case 'save':
           void this.save(auditId, message);
@@ -72,12 +104,37 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
     panel.webview.html = panelHtml(panel.webview, dist);
   }
 
-  private async save(auditId: string, { what, png }: SaveRequest): Promise<void> {
-    const names = { json: 'report.json', npy: 'features.npy', png: 'landscape.png' };
+  private contentOf(auditId: string): ToPanel {
+    const progress = this.running.get(auditId)?.progress;
+    if (progress) {
+      return { t: 'run', auditId, progress };
+    }
+    const report = this.store.read(auditId);
+    return report
+      ? { t: 'show', auditId, report, images: this.store.images(auditId, report) }
+      : {
+          t: 'problem',
+          sentence: 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".',
+        };
+  }
+
+  private titleOf(auditId: string): string {
+    const gradient = this.store.read(auditId)?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
+    return gradient === undefined ? 'GradLeak' : `GradLeak: ${gradient}`;
+  }
+
+  private async save(auditId: string, { what, png, name }: SaveRequest): Promise<void> {
+    const names = {
+      json: 'report.json',
+      npy: 'features.npy',
+      png: name ?? 'landscape.png',
+      'input-npy': 'reconstruction-0.npy',
+    };
+    const ending = what === 'input-npy' ? 'npy' : what;
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
     const target = await vscode.window.showSaveDialog({
       ...(folder ? { defaultUri: vscode.Uri.joinPath(folder, names[what]) } : {}),
-      filters: { [what.toUpperCase()]: [what] },
+      filters: { [ending.toUpperCase()]: [ending] },
     });
     if (!target) {
       return;
@@ -86,7 +143,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
       if (what === 'png') {
         await vscode.workspace.fs.writeFile(target, Buffer.from(png ?? '', 'base64'));
       } else {
-        const source = what === 'json' ? this.store.reportPath(auditId) : this.store.featuresPath(auditId);
+        const source = this.store.filePath(auditId, names[what]);
         if (!existsSync(source)) {
           throw new Error(`${source} is no longer there`);
         }

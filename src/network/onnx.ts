@@ -47,6 +47,8 @@ class OnnxImporter {
   private readonly own = new Map<string, StoredTensor>();
   private readonly names = new Map<string, { name: string; transposed: boolean }>();
   private readonly notes: string[] = [];
+  /** Values that could not be imported, with the reason. */
+  private readonly failures = new Map<string, UnusableInputError>();
   private counter = 0;
 
   constructor(
@@ -78,7 +80,17 @@ class OnnxImporter {
     }
     this.aliases.set(input.name, 'input');
     graph.node.forEach((node, index) => {
-      this.node(node, index);
+      try {
+        this.node(node, index);
+      } catch (error) {
+        if (!(error instanceof UnusableInputError)) {
+          throw error;
+        }
+        // Exporters leave dead nodes behind: what is not supported matters once something depends on it.
+        for (const output of node.output) {
+          this.failures.set(output, error);
+        }
+      }
     });
     const output = this.resolve(graph.output[0]?.name ?? '');
     const last = this.layers.findIndex(({ id }) => id === output);
@@ -109,13 +121,17 @@ class OnnxImporter {
     }
   }
 
+  /** @throws UnusableInputError when the exporter has folded batch normalisation into the convolutions */
   private noteFolding(): void {
     const hasNorm = this.layers.some(({ op }) => op === 'batch-norm');
     if (!hasNorm && this.checkpoint.entries.some(({ name }) => name.endsWith('running_mean'))) {
-      this.notes.push(
-        'the exporter folded batch normalisation into the convolutions, so their gradients do not fit; export with do_constant_folding=False and training=torch.onnx.TrainingMode.PRESERVE, or dynamo=True, optimize=False',
+      throw this.bad(
+        'convolutions into which the exporter has folded batch normalisation, so that their gradients do not fit',
+        'batch normalisation as layers of its own, as in the checkpoint',
+        'Export with do_constant_folding=False and training=torch.onnx.TrainingMode.PRESERVE (dynamo=True: optimize=False), as gradleak_capture.py does.',
       );
-    } else if (this.own.size > 0) {
+    }
+    if (this.own.size > 0) {
       this.notes.push(
         `${this.own.size} tensors of the ONNX file are not in the checkpoint (${[...this.own.keys()].slice(0, 3).join(', ')}) and were taken as they are`,
       );
@@ -302,7 +318,8 @@ class OnnxImporter {
       }
       case 'Dropout':
       case 'Identity':
-      case 'Cast': {
+      case 'Cast':
+      case 'CastLike': {
         const known = this.numbers.get(at(0));
         if (known) {
           this.numbers.set(out, known);
@@ -386,6 +403,10 @@ class OnnxImporter {
   }
 
   private resolve(name: string): string {
+    const failure = this.failures.get(name);
+    if (failure) {
+      throw failure;
+    }
     return this.aliases.get(name) ?? name;
   }
 
@@ -407,6 +428,10 @@ class OnnxImporter {
   /** The checkpoint's name of an initializer, or its own when the checkpoint does not hold it. */
   private weight(node: OnnxNode, name: string, rank?: number): { name: string; transposed: boolean; rank: number } {
     const weight = this.weights.get(name);
+    const failure = this.failures.get(name);
+    if (failure) {
+      throw failure;
+    }
     if (!weight || (rank !== undefined && weight.tensor.dims.length !== rank)) {
       throw this.unsupported(node, weight ? `"${name}" of ${weight.tensor.dims.length} axes` : `"${name}", which is computed`);
     }

@@ -1,9 +1,10 @@
+import type { AuditProgress } from './audit-request.js';
 import type { Report } from './report.js';
 
 /** What host and results panel say to each other. */
 
 /** Host to panel. */
-export type ToPanel = ShowReport | ShowProblem;
+export type ToPanel = ShowReport | ShowProblem | ShowRun;
 
 /** The panel shows this audit from now on. */
 export interface ShowReport {
@@ -11,6 +12,27 @@ export interface ShowReport {
   /** The panel keeps only this; after a reload the host finds the audit again by it. */
   auditId: string;
   report: Report;
+  /** Reconstructed inputs, by sample; empty where there are none. */
+  images: PanelImage[];
+}
+
+/** A reconstructed input with all its numbers, so that the panel can draw it in any way. */
+export interface PanelImage {
+  sample: number;
+  /** Without the batch: channels, height, width for images. */
+  shape: number[];
+  /** Little-endian float32 in base64. */
+  values: string;
+  truth: string | null;
+  /** How inputs were normalised, when it is known. */
+  normalisation: { mean: number[]; std: number[] } | null;
+}
+
+/** An audit that runs: sent a few times a second. */
+export interface ShowRun {
+  t: 'run';
+  auditId: string;
+  progress: AuditProgress;
 }
 
 /** The audit cannot be shown (any more). */
@@ -20,7 +42,7 @@ export interface ShowProblem {
 }
 
 /** Panel to host. */
-export type FromPanel = PanelReady | SaveRequest | CopyRequest | LogRequest;
+export type FromPanel = PanelReady | SaveRequest | CopyRequest | LogRequest | StopRequest;
 
 /** Sent once the panel can receive messages. */
 export interface PanelReady {
@@ -30,15 +52,22 @@ export interface PanelReady {
 /** Save something where the user says. */
 export interface SaveRequest {
   t: 'save';
-  what: 'json' | 'npy' | 'png';
+  what: 'json' | 'npy' | 'png' | 'input-npy';
   /** The picture as base64, for `png` only. */
   png?: string;
+  /** Name to suggest for it. */
+  name?: string;
 }
 
 /** Put text on the clipboard. */
 export interface CopyRequest {
   t: 'copy';
   text: string;
+}
+
+/** Stop the running audit and keep what it has. */
+export interface StopRequest {
+  t: 'stop';
 }
 
 /** Show the log channel. */

@@ -167,6 +167,8 @@ export interface ReconstructionReport {
   lpips?: number;
   /** The true input, float32 in the report's folder. */
   truthFile?: string;
+  /** Per-channel mean and deviation by which inputs were normalised, when known. */
+  normalisation?: { mean: number[]; std: number[] };
 }
 
 export interface ChainLayerReport {

@@ -8,7 +8,7 @@ import type { UnusableInputParts } from './errors.js';
  */
 
 /** Raised whenever a message changes its meaning; both sides refuse to talk across versions. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export interface HelloParams {
   protocolVersion: number;
@@ -55,9 +55,22 @@ export interface RankedCheckpoint {
   problem: string | null;
 }
 
+export interface EnginesParams {
+  /** Folder of `@tensorflow/tfjs-node-gpu`, null for none. */
+  tfjsFolder: string | null;
+}
+
+export interface EngineStatus {
+  id: string;
+  works: boolean;
+  /** What it is, or what it needs. */
+  detail: string;
+}
+
 export const HelloRequest = new RequestType<HelloParams, HelloResult, void>('gradleak/hello');
 export const AuditRun = new RequestType<AuditParams, AuditOutcome, UnusableInputParts>('gradleak/audit');
 export const RankCheckpoints = new RequestType<RankParams, RankedCheckpoint[], UnusableInputParts>('gradleak/rank');
+export const ProbeEngines = new RequestType<EnginesParams, EngineStatus[], void>('gradleak/engines');
 export const ProgressNotification = new NotificationType<ProgressParams>('gradleak/progress');
 
 /** JSON-RPC error codes of our own (the range from -32000 down is reserved for servers). */

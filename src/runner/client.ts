@@ -12,9 +12,12 @@ import {
   type AuditOutcome,
   type AuditParams,
   AuditRun,
+  type EngineStatus,
+  type EnginesParams,
   HelloRequest,
   type HelloResult,
   PROTOCOL_VERSION,
+  ProbeEngines,
   ProgressNotification,
   RUNNER_ERRORS,
   RankCheckpoints,
@@ -171,6 +174,11 @@ export class RunnerClient {
   /** How well each candidate checkpoint fits a gradient file, best first. */
   async rank(params: RankParams): Promise<RankedCheckpoint[]> {
     return this.untilEnd(this.connection.sendRequest(RankCheckpoints, params));
+  }
+
+  /** Which engines work on this machine. */
+  async engines(params: EnginesParams): Promise<EngineStatus[]> {
+    return this.untilEnd(this.connection.sendRequest(ProbeEngines, params));
   }
 
   /** Ends the child: politely by closing its input, then by signal. */

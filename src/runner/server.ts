@@ -4,6 +4,7 @@ import {
   AuditRun,
   HelloRequest,
   PROTOCOL_VERSION,
+  ProbeEngines,
   ProgressNotification,
   RUNNER_ERRORS,
   RankCheckpoints,
@@ -12,6 +13,7 @@ import {
 import { fitOf } from '../audit/matching.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
 
 /** The child process's side of the protocol. */
@@ -46,6 +48,10 @@ export function serve(connection: MessageConnection): void {
     } catch (error) {
       return toResponseError(error);
     }
+  });
+  connection.onRequest(ProbeEngines, async ({ tfjsFolder }) => {
+    const options = tfjsFolder === null ? {} : { tfjsFolder };
+    return Promise.all([...GPU_ENGINES, ...CPU_ENGINES].map((id) => probeEngine(id, options)));
   });
   connection.onRequest(RankCheckpoints, ({ gradients, candidates }) => {
     try {

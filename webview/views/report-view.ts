@@ -12,10 +12,18 @@ import { baseName, className, confidenceInWords, kindInWords, methodInWords, sho
 import { fact, featureStrip } from './feature-strip.js';
 import { labelBars } from './label-bars.js';
 import { type ChartView, landscapeChart } from './landscape-chart.js';
+import {
+  type PanelPicture,
+  type PictureChoice,
+  type ReconstructionActions,
+  reconstructionView,
+} from './reconstruction-view.js';
 
 /** The whole results panel as a function of its state. */
 
-export interface PanelActions {
+export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'> {
+  /** Undefined where there is no file to save. */
+  saveInput: (() => void) | undefined;
   saveJson: () => void;
   /** Undefined where there is no file to save, as on a saved page. */
   saveFeatures: (() => void) | undefined;
@@ -28,12 +36,14 @@ export interface PanelActions {
 export interface ReportState {
   report: Report;
   chart: ChartView;
+  pictures: readonly PanelPicture[];
+  picture: PictureChoice;
 }
 
-export function reportView({ report, chart }: ReportState, actions: PanelActions): TemplateResult {
+export function reportView(state: ReportState, actions: PanelActions): TemplateResult {
+  const { report } = state;
   return html`
-    ${verdict(report, actions)}
-    ${report.samples.map((sample, index) => sampleSection(report, sample, index, chart, actions))}
+    ${verdict(report, actions)} ${report.samples.map((sample, index) => sampleSection(state, sample, index, actions))}
     ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${findingsSection(report.findings)}
     ${consistencySection(report.consistency)} ${filesSection(report)}
   `;
@@ -88,10 +98,9 @@ const STATUS_WORDS: Record<SampleReport['status'], string> = {
 };
 
 function sampleSection(
-  report: Report,
+  { report, chart, pictures, picture }: ReportState,
   sample: SampleReport,
   index: number,
-  chart: ChartView,
   actions: PanelActions,
 ): TemplateResult {
   const truth = report.truth?.samples[index];
@@ -99,6 +108,17 @@ function sampleSection(
     <section aria-labelledby="sample-${index}">
       <h2 id="sample-${index}">Sample ${index + 1} ${tag(STATUS_WORDS[sample.status])}</h2>
       <p>${sample.reason}</p>
+      ${
+        sample.reconstruction
+          ? reconstructionView(
+              report,
+              sample.reconstruction,
+              pictures.find((own) => own.sample === index),
+              picture,
+              actions,
+            )
+          : ''
+      }
       <div class="columns">
         <div>
           ${

@@ -148,6 +148,7 @@ export async function reconstruct(task: ReconstructionTask, hooks: Reconstructio
       chain: (chain?.layers ?? []).map((layer): ChainLayerReport => ({ ...layer })),
       matching,
       seconds: (performance.now() - started) / 1000,
+      ...(request.normalisation ? { normalisation: request.normalisation } : {}),
     },
   };
 }

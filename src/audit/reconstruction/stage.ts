@@ -30,7 +30,6 @@ export interface Rebuilt {
   /** Why nothing was tried. */
   readonly problem?: string;
   readonly cancelled?: boolean;
-  readonly normalisation?: { mean: number[]; std: number[] };
 }
 
 /** Undefined when no reconstruction was asked for, or there is no single recovered sample to start from. */
@@ -94,7 +93,7 @@ export async function rebuildInput(
         pause,
       },
     );
-    return { reconstruction, ...(normalisation ? { normalisation } : {}) };
+    return { reconstruction };
   } catch (error) {
     if (error instanceof CancelledError) {
       return { cancelled: true, problem: 'The audit was stopped before the input was found.' };

@@ -107,35 +107,64 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
   for (let index = head - 1; index >= 0; index--) {
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);
-    if (!followsPrevious(recipe, index)) {
-      return { layers, input: undefined, inputError: undefined, stopped: `${name}: several paths meet here` };
-    }
-    if (layer.op === 'conv' || layer.op === 'linear') {
+    let reason = followsPrevious(recipe, index) ? undefined : 'several paths meet here';
+    if (reason === undefined && (layer.op === 'conv' || layer.op === 'linear')) {
       await hooks.layer(name, layers.length, toSolve);
-      const reason = obstacle(problem, layer, index);
-      if (reason !== undefined) {
-        return { layers, input: undefined, inputError: undefined, stopped: `${name}: ${reason}` };
+      reason = obstacle(problem, layer, index);
+      if (reason === undefined) {
+        const solved = await solveLayer(problem, layer, index, state, hooks.product);
+        layers.push(solved.evidence);
+        state = solved.state;
+        if (solved.evidence.residual > MOST_UNEXPLAINED) {
+          reason = `${(100 * solved.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`;
+        }
       }
-      const solved = await solveLayer(problem, layer, index, state, hooks.product);
-      layers.push(solved.evidence);
-      if (solved.evidence.residual > MOST_UNEXPLAINED) {
-        return {
-          layers,
-          input: undefined,
-          inputError: undefined,
-          stopped: `${name}: ${(100 * solved.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`,
-        };
-      }
-      state = solved.state;
-    } else {
+    } else if (reason === undefined) {
       const next = passThrough(problem, layer, index, state);
       if (typeof next === 'string') {
-        return { layers, input: undefined, inputError: undefined, stopped: `${name}: ${next}` };
+        reason = next;
+      } else {
+        state = next;
       }
-      state = next;
+    }
+    if (reason !== undefined) {
+      const below = selfSufficient(problem, index);
+      if (below === undefined) {
+        return { layers, input: undefined, inputError: undefined, stopped: `${name}: ${reason}` };
+      }
+      await hooks.layer(layerName(recipe.layers[below.index]!, below.index), layers.length, toSolve);
+      const solved = solveLinear(problem, below.layer, below.index, below.state);
+      layers.push(solved.evidence);
+      state = solved.state;
+      index = below.index;
     }
   }
   return { layers, input: state.values, inputError: rootMeanSquare(state.error), stopped: undefined };
+}
+
+/**
+ * A linear layer's bias gradient is its delta, so its input follows from its own gradients, whatever lies above it.
+ * The next such layer below an obstacle, if its way to the input is a plain one.
+ */
+function selfSufficient(
+  problem: ChainProblem,
+  obstacleIndex: number,
+): { index: number; layer: Extract<Layer, { op: 'linear' }>; state: State } | undefined {
+  const { recipe } = problem;
+  for (let index = obstacleIndex - 1; index >= 0; index--) {
+    const layer = recipe.layers[index]!;
+    if (layer.op !== 'linear' || layer.bias === undefined || problem.inputShapes[index]!.length !== 1) {
+      continue;
+    }
+    const bias = problem.gradient(layer.bias);
+    if (bias && problem.gradient(layer.weight)) {
+      const delta = Float64Array.from(bias.data);
+      const zeros = new Float64Array(delta.length);
+      const known = new Uint8Array(delta.length);
+      return { index, layer, state: { values: zeros, error: zeros, delta, deltaError: zeros, known } };
+    }
+  }
+  return undefined;
 }
 
 function startOf({ recipe, head, parameter, solution, precision }: ChainProblem, scale: number): State {

@@ -15,12 +15,12 @@ describe('stored audits', () => {
     expect(store.latest()).toBeUndefined();
     const { id } = store.create();
     expect(store.read(id)).toBeUndefined();
-    writeFileSync(store.reportPath(id), '{"schemaVersion": 1}');
+    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 1}');
     expect(store.read(id)).toEqual({ schemaVersion: 1 });
     expect(store.latest()).toBe(id);
-    writeFileSync(store.reportPath(id), '{"schemaVersion": 7}');
+    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 7}');
     expect(store.read(id)).toBeUndefined();
-    writeFileSync(store.reportPath(id), 'not json');
+    writeFileSync(store.filePath(id, 'report.json'), 'not json');
     expect(store.read(id)).toBeUndefined();
   });
 

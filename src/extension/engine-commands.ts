@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import { messageOf } from '../protocol/errors.js';
+import { COMMANDS, SETTINGS } from './ids.js';
+import type { RunnerHost } from './runner-host.js';
+
+/** Which engines work, and the one that has to be installed on purpose. */
+
+const PACKAGE = '@tensorflow/tfjs-node-gpu@4.22.0';
+/** Its install step downloads from a server that may never answer. */
+const INSTALL_TIMEOUT_MS = 15 * 60_000;
+
+/** "GradLeak: Show Engines": every engine, tried in a process of its own, with what a broken one needs. */
+export async function showEngines(runner: RunnerHost, log: vscode.LogOutputChannel): Promise<void> {
+  const tfjsFolder = vscode.workspace.getConfiguration().get<string>(SETTINGS.tfjsFolder, '').trim();
+  const results = await vscode.window.withProgress(
+    { location: vscode.ProgressLocation.Notification, title: 'GradLeak: trying the engines' },
+    async () => (await runner.get()).engines({ tfjsFolder: tfjsFolder === '' ? null : tfjsFolder }),
+  );
+  for (const { id, works, detail } of results) {
+    log.info(`Engine ${id}: ${works ? 'works' : 'does not work'}, ${detail}`);
+  }
+  await vscode.window.showQuickPick(
+    results.map(({ id, works, detail }) => ({ label: `$(${works ? 'pass' : 'circle-slash'}) ${id}`, detail })),
+    { title: 'Engines on this machine', placeHolder: '"auto" takes the first that works', matchOnDetail: true },
+  );
+}
+
+/** "GradLeak: Install CUDA Engine": asks, installs into the extension's storage, and points the setting there. */
+export async function installCudaEngine(storage: vscode.Uri, log: vscode.LogOutputChannel): Promise<void> {
+  if (!vscode.workspace.isTrusted) {
+    void vscode.window.showWarningMessage('GradLeak installs engines in trusted workspaces only.');
+    return;
+  }
+  const folder = join(storage.fsPath, 'tfjs-node-gpu');
+  const install = 'Download and Install';
+  const answer = await vscode.window.showWarningMessage(
+    'Install the CUDA engine of TensorFlow.js?',
+    {
+      modal: true,
+      detail: `npm will download ${PACKAGE} from the npm registry and libtensorflow 2.9.1 from storage.googleapis.com (about 400 MB) into ${folder}, and run their install scripts. It needs an NVIDIA GPU with CUDA 11.2 and cuDNN 8.1. Other GPU engines need no download.`,
+    },
+    install,
+  );
+  if (answer !== install) {
+    return;
+  }
+  try {
+    await vscode.window.withProgress(
+      { location: vscode.ProgressLocation.Notification, title: 'GradLeak: installing the CUDA engine', cancellable: true },
+      (_, token) => npmInstall(folder, token, log),
+    );
+    await vscode.workspace
+      .getConfiguration()
+      .update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
+    void vscode.window.showInformationMessage('The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.');
+  } catch (error) {
+    log.error(messageOf(error));
+    const showLog = 'Show Log';
+    if ((await vscode.window.showErrorMessage(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) === showLog) {
+      await vscode.commands.executeCommand(COMMANDS.showLog);
+    }
+  }
+}
+
+function npmInstall(folder: string, token: vscode.CancellationToken, log: vscode.LogOutputChannel): Promise<void> {
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
+  return new Promise((resolve, reject) => {
+    const windows = process.platform === 'win32';
+    const child = spawn(windows ? 'npm.cmd' : 'npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts=false', PACKAGE], {
+      cwd: folder,
+      shell: windows,
+      detached: !windows,
+    });
+    // npm starts children of its own, which have to end with it.
+    const stop = (): void => {
+      if (windows || child.pid === undefined) {
+        child.kill();
+      } else {
+        process.kill(-child.pid, 'SIGKILL');
+      }
+    };
+    const timer = setTimeout(stop, INSTALL_TIMEOUT_MS);
+    token.onCancellationRequested(stop);
+    const say = (text: Buffer): void => {
+      log.info(text.toString().trimEnd());
+    };
+    child.stdout.on('data', say);
+    child.stderr.on('data', say);
+    child.on('error', reject);
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      if (code === 0) {
+        resolve();
+      } else {
+        reject(new Error(token.isCancellationRequested ? 'cancelled' : `npm ended with ${code ?? 'a signal'}`));
+      }
+    });
+  });
+}

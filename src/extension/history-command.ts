@@ -1,0 +1,41 @@
+import * as vscode from 'vscode';
+import type { AuditStore } from './audit-store.js';
+import type { ResultsPanels } from './results-panel.js';
+
+/** "GradLeak: Open Audit...": the audits of this workspace, newest first, with everything in them. */
+export async function openAudit(store: AuditStore, panels: ResultsPanels): Promise<void> {
+  const items = store.ids().flatMap((id) => {
+    const report = store.read(id);
+    if (!report) {
+      return [];
+    }
+    const rebuilt = report.samples[0]?.reconstruction?.verdict;
+    return [
+      {
+        label: `$(${report.verdict.outcome === 'leaks' ? 'warning' : 'info'}) ${report.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/')}`,
+        description: `${whenOf(id)}${rebuilt === undefined ? '' : `, input: ${rebuilt}`}`,
+        detail: report.verdict.sentence,
+        id,
+      },
+    ];
+  });
+  if (items.length === 0) {
+    void vscode.window.showInformationMessage('No audit is stored for this workspace yet.');
+    return;
+  }
+  const picked = await vscode.window.showQuickPick(items, {
+    title: 'Open Audit',
+    placeHolder: 'Newest first',
+    matchOnDescription: true,
+    matchOnDetail: true,
+  });
+  if (picked) {
+    panels.show(picked.id);
+  }
+}
+
+/** Ids start with the time of the audit, in UTC. */
+function whenOf(id: string): string {
+  const [, year, month, day, hour, minute, second] = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)/.exec(id) ?? [];
+  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`).toLocaleString();
+}

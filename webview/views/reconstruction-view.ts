@@ -1,0 +1,253 @@
+import { type TemplateResult, html } from 'lit';
+import type { ReconstructionReport, Report } from '../../src/protocol/report.js';
+import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
+import { button, tag } from '../ui/toolkit.js';
+import { short } from '../words.js';
+import { fact } from './feature-strip.js';
+import { lossCurve } from './loss-curve.js';
+import { type Picture, type PictureView, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';
+
+/** The reconstructed input of a sample: the picture, what it rests on, and the truth beside it when it is known. */
+
+export interface PanelPicture {
+  readonly sample: number;
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+  readonly truth: Float32Array | undefined;
+  readonly normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
+}
+
+/** How pictures are shown; the user's choice. */
+export interface PictureChoice {
+  readonly normalisation: 'auto' | 'capture' | 'cifar10' | 'imagenet';
+  readonly channel: number;
+  readonly zoom: number;
+  readonly amplify: number;
+}
+
+export interface ReconstructionActions {
+  savePicture: (id: string) => void;
+  saveInput: (() => void) | undefined;
+  setPicture: (choice: PictureChoice) => void;
+}
+
+const VERDICTS: Record<ReconstructionReport['verdict'], string> = {
+  exact: 'Exact',
+  close: 'Close',
+  uncertain: 'Not confirmed',
+  failed: 'Not found',
+};
+
+const LOSSES: Record<ReconstructionReport['method'], string> = {
+  chain: 'closed form, no search',
+  matching: 'gradient matching',
+  none: 'none',
+};
+
+export function reconstructionView(
+  report: Report,
+  own: ReconstructionReport,
+  picture: PanelPicture | undefined,
+  choice: PictureChoice,
+  actions: ReconstructionActions,
+): TemplateResult {
+  return html`
+    <h3 class="with-tag">The input ${tag(VERDICTS[own.verdict])}</h3>
+    <p>${own.reason}</p>
+    ${picture ? pictures(picture, choice, actions) : ''}
+    ${
+      own.method === 'none'
+        ? ''
+        : html`<dl class="facts">
+            ${fact('method', LOSSES[own.method])} ${fact('time', `${own.seconds.toFixed(1)} s`)}
+            ${own.gradientError === null ? '' : fact('gradient error', own.gradientError.toExponential(1))}
+            ${own.expectedError === null ? '' : fact('expected error', own.expectedError.toExponential(1))}
+            ${own.matchingLoss === null ? '' : fact('matching loss', own.matchingLoss.toExponential(2))}
+            ${own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`)}
+            ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`)}
+            ${own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4))}
+            ${own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2))}
+            ${own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4))}
+          </dl>`
+    }
+    ${own.chain.length > 0 ? chainTable(own) : ''} ${matchingPart(report, own)} ${networkPart(report)}
+  `;
+}
+
+function pictures(picture: PanelPicture, choice: PictureChoice, actions: ReconstructionActions): TemplateResult {
+  const found = asPicture(picture.shape, picture.values);
+  const truth = picture.truth && asPicture(picture.shape, picture.truth);
+  const view: PictureView = {
+    normalisation: normalisationOf(picture, choice),
+    channel: choice.channel,
+    zoom: choice.zoom,
+    range: rangeOf((truth ?? found).values),
+  };
+  const id = `picture-${picture.sample}`;
+  return html`
+    <div class="pictures">
+      ${pictureFigure(found, view, isPicture(picture.shape) ? 'Reconstructed from the gradient' : 'Reconstructed numbers', id)}
+      ${truth ? pictureFigure(truth, view, 'True input', `${id}-truth`) : ''}
+      ${
+        truth
+          ? pictureFigure(
+              difference(found, truth, choice.amplify),
+              { ...view, normalisation: undefined, range: [-0.5, 0.5] },
+              `Difference x ${choice.amplify.toExponential(0)}`,
+              `${id}-difference`,
+            )
+          : ''
+      }
+    </div>
+    <div class="picture-controls">
+      ${select('Normalisation', choice.normalisation, normalisationChoices(picture), (value) => {
+        actions.setPicture({ ...choice, normalisation: value });
+      })}
+      ${select(
+        'Channel',
+        String(choice.channel),
+        [['-1', picture.shape[0] === 3 ? 'colour' : 'first'], ...channels(found)],
+        (value) => {
+          actions.setPicture({ ...choice, channel: Number(value) });
+        },
+      )}
+      ${select(
+        'Zoom',
+        String(choice.zoom),
+        [1, 2, 4, 8, 16].map((zoom) => [String(zoom), `${zoom} x`]),
+        (value) => {
+          actions.setPicture({ ...choice, zoom: Number(value) });
+        },
+      )}
+      ${
+        truth
+          ? select(
+              'Amplify difference',
+              String(choice.amplify),
+              [1, 10, 1e3, 1e5, 1e7].map((own) => [String(own), `${own.toExponential(0)} x`]),
+              (value) => {
+                actions.setPicture({ ...choice, amplify: Number(value) });
+              },
+            )
+          : ''
+      }
+      ${button({ label: 'Save PNG...', title: 'Save PNG... of the reconstruction', onClick: () => {
+        actions.savePicture(id);
+      } })}
+      ${actions.saveInput ? button({ label: 'Save .npy...', title: 'Save .npy... of the reconstruction', onClick: actions.saveInput }) : ''}
+    </div>
+  `;
+}
+
+function channels({ shape }: Picture): [string, string][] {
+  const count = shape[0] ?? 1;
+  return count > 1 ? Array.from({ length: count }, (_, at): [string, string] => [String(at), `channel ${at}`]) : [];
+}
+
+function normalisationChoices({ normalisation, shape }: PanelPicture): [PictureChoice['normalisation'], string][] {
+  return [
+    ['auto', "picture's own range"],
+    ...(normalisation ? ([['capture', 'as captured']] as const) : []),
+    ...(shape[0] === 3
+      ? ([
+          ['cifar10', 'CIFAR-10'],
+          ['imagenet', 'ImageNet'],
+        ] as const)
+      : []),
+  ].map(([value, label]) => [value, label] as [PictureChoice['normalisation'], string]);
+}
+
+function normalisationOf(picture: PanelPicture, choice: PictureChoice): PictureView['normalisation'] {
+  switch (choice.normalisation) {
+    case 'auto':
+      return undefined;
+    case 'capture':
+      return picture.normalisation;
+    default:
+      return NORMALISATIONS[choice.normalisation];
+  }
+}
+
+function difference(found: Picture, truth: Picture, amplify: number): Picture {
+  return { shape: found.shape, values: found.values.map((value, at) => (value - (truth.values[at] ?? NaN)) * amplify) };
+}
+
+function select<T extends string>(
+  label: string,
+  value: T,
+  options: readonly (readonly [T, string])[],
+  onChange: (value: T) => void,
+): TemplateResult {
+  return html`<label class="select"
+    >${label}
+    <select
+      @change=${(event: Event) => {
+        const picked = options.find(([own]) => own === (event.target as HTMLSelectElement).value);
+        if (picked) {
+          onChange(picked[0]);
+        }
+      }}
+    >
+      ${options.map(([own, name]) => html`<option value=${own} ?selected=${own === value}>${name}</option>`)}
+    </select></label
+  >`;
+}
+
+function chainTable({ chain }: ReconstructionReport): TemplateResult {
+  return html`
+    <h3>Layer by layer, from the head down</h3>
+    <div class="scroll" tabindex="0" role="region" aria-label="Evidence of each layer">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Layer</th>
+            <th scope="col">Unknowns</th>
+            <th scope="col">Equations</th>
+            <th scope="col">Rank</th>
+            <th scope="col" title="Largest over smallest singular value">Condition</th>
+            <th scope="col" title="Share of the layer's gradient that is left unexplained">Unexplained</th>
+            <th scope="col" title="Expected root mean square error of the layer's input">Expected error</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${chain.map(
+            (layer) =>
+              html`<tr>
+                <th scope="row">${layer.layer} (${layer.op})</th>
+                <td class="number">${layer.unknowns}</td>
+                <td class="number">${layer.equations}</td>
+                <td class="number ${layer.rank < layer.unknowns ? 'differs' : ''}">${layer.rank}</td>
+                <td class="number">${short(layer.condition)}</td>
+                <td class="number">${layer.residual.toExponential(1)}</td>
+                <td class="number">${layer.inputError.toExponential(1)}${layer.converged ? '' : ', not converged'}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  `;
+}
+
+function matchingPart({ engine }: Report, { matching }: ReconstructionReport): TemplateResult | string {
+  if (!matching) {
+    return '';
+  }
+  return html`
+    <h3>Gradient matching</h3>
+    ${lossCurve(matching.curves)}
+    <dl class="facts wide">
+      ${fact('settings', `${matching.preset}: ${matching.distance}, terms ${matching.terms}, labels ${matching.labels}, ${matching.optimiser}`)}
+      ${fact('iterations', `${matching.done}, ${matching.millisecondsPerIteration.toPrecision(3)} ms each`)}
+      ${engine ? fact('engine', `${engine.description}. ${engine.reasons.join('; ')}.`) : ''}
+    </dl>
+  `;
+}
+
+function networkPart({ network }: Report): TemplateResult | string {
+  return network
+    ? html`<dl class="facts wide">
+        ${fact('network', `${network.name}, ${network.inputShape.join(' x ')}, ${network.layers} layers`)}
+        ${fact('known from', `${network.reasons.join('; ')}.`)}
+      </dl>`
+    : '';
+}

@@ -21,7 +21,7 @@ const node = { ...common, platform: 'node', format: 'cjs', target: 'node20' };
 const hdf5Apart = {
   name: 'hdf5-apart',
   setup(build) {
-    build.onResolve({ filter: /^h5wasm\/node$/ }, () => ({ path: './h5wasm.js', external: true }));
+    build.onResolve({ filter: /^h5wasm\/node$/ }, () => ({ path: './h5wasm.mjs', external: true }));
   },
 };
 
@@ -29,7 +29,7 @@ const builds = [
   { ...node, entryPoints: ['src/extension/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
   { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js', plugins: [hdf5Apart] },
   { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js', plugins: [hdf5Apart] },
-  { ...node, entryPoints: ['h5wasm/node'], outfile: 'dist/h5wasm.js' },
+  { ...node, format: 'esm', entryPoints: ['h5wasm/node'], outfile: 'dist/h5wasm.mjs' },
   { ...node, entryPoints: ['src/engine/engine-probe.ts'], outfile: 'dist/engine-probe.js' },
   {
     ...common,

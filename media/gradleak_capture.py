@@ -84,7 +84,7 @@ def _export(model, example, path):
                 (example.detach(),),
                 path,
                 opset_version=17,
-                do_constant_folding=False,
+                do_constant_folding=True,
                 training=torch.onnx.TrainingMode.PRESERVE,
                 dynamo=False,
             )

@@ -5,6 +5,7 @@ import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
 import { chartAsPng } from './views/landscape-chart.js';
 import { decodeFloats } from './views/picture.js';
+import { AMPLIFICATIONS, type PanelPicture } from './views/reconstruction-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
 import { summaryOf } from './words.js';
 
@@ -117,6 +118,16 @@ function draw(): void {
   }
 }
 
+/** The largest factor that keeps a difference to the truth within the picture's contrast. */
+function visibleAmplification({ values, truth }: PanelPicture): number {
+  if (!truth) {
+    return 1;
+  }
+  const squares = values.reduce((sum, value, at) => sum + (value - (truth[at] ?? NaN)) ** 2, 0);
+  const deviation = Math.sqrt(squares / values.length);
+  return AMPLIFICATIONS.findLast((factor) => factor * deviation < 0.3) ?? 1;
+}
+
 function show(report: Report, images: readonly PanelImage[]): void {
   const pictures = images.map((image) => ({
     sample: image.sample,
@@ -134,7 +145,7 @@ function show(report: Report, images: readonly PanelImage[]): void {
     report,
     pictures,
     chart: { curve: 'residual', range: undefined },
-    picture: { normalisation: first?.normalisation ? 'capture' : 'auto', channel: -1, zoom, amplify: 1e3 },
+    picture: { normalisation: first?.normalisation ? 'capture' : 'auto', channel: -1, zoom, amplify: first ? visibleAmplification(first) : 1 },
   };
   draw();
 }

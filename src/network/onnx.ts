@@ -35,12 +35,17 @@ interface Weight {
   readonly transposed: boolean;
 }
 
-/** Whole numbers that are known while importing; undefined entries depend on the batch. */
-type Numbers = readonly (number | undefined)[];
+/** Small tensors of shapes and paddings that are known while importing; undefined entries depend on the batch. */
+interface Known {
+  readonly values: readonly (number | undefined)[];
+  readonly shape: readonly number[];
+}
+
+type Numbers = Known['values'];
 
 class OnnxImporter {
   private readonly weights = new Map<string, Weight>();
-  private readonly numbers = new Map<string, Numbers>();
+  private readonly known = new Map<string, Known>();
   private readonly layers: Layer[] = [];
   /** Values that are the same as another: dropout, identity, casts. */
   private readonly aliases = new Map<string, string>();
@@ -49,6 +54,7 @@ class OnnxImporter {
   private readonly notes: string[] = [];
   /** Values that could not be imported, with the reason. */
   private readonly failures = new Map<string, UnusableInputError>();
+  private readonly zeros = new Set<string>();
   private counter = 0;
 
   constructor(
@@ -128,7 +134,7 @@ class OnnxImporter {
       throw this.bad(
         'convolutions into which the exporter has folded batch normalisation, so that their gradients do not fit',
         'batch normalisation as layers of its own, as in the checkpoint',
-        'Export with do_constant_folding=False and training=torch.onnx.TrainingMode.PRESERVE (dynamo=True: optimize=False), as gradleak_capture.py does.',
+        'Export with training=torch.onnx.TrainingMode.PRESERVE (dynamo=True: optimize=False), as gradleak_capture.py does.',
       );
     }
     if (this.own.size > 0) {
@@ -148,7 +154,8 @@ class OnnxImporter {
     switch (node.opType) {
       case 'Conv': {
         const weight = this.weight(node, at(1), 4);
-        const bias = at(2);
+        // Exporters give convolutions without bias one of zeros.
+        const bias = this.zeros.has(at(2)) ? '' : at(2);
         push({
           op: 'conv',
           weight: weight.name,
@@ -258,6 +265,16 @@ class OnnxImporter {
         push({ op: 'flatten' });
         return;
       case 'Reshape': {
+        const listed = this.knownOf(at(0));
+        if (listed) {
+          const wanted = this.numbersOf(at(1))?.map((size) => size ?? -1) ?? [-1];
+          const fixed = wanted.filter((size) => size > 0).reduce((product, size) => product * size, 1);
+          this.known.set(out, {
+            values: listed.values,
+            shape: wanted.map((size) => (size > 0 ? size : listed.values.length / fixed)),
+          });
+          return;
+        }
         const shape = this.numbersOf(at(1));
         if (!shape || shape.slice(1).some((size) => size === undefined || size === 0)) {
           throw this.unsupported(node, 'a shape that is not known');
@@ -269,6 +286,15 @@ class OnnxImporter {
       case 'Transpose': {
         const weight = this.weights.get(at(0));
         const perm = attr.ints('perm') ?? [];
+        const small = this.known.get(at(0));
+        if (small?.shape.length === 2) {
+          const [rows = 1, cols = 1] = small.shape;
+          this.known.set(out, {
+            values: small.values.map((_, index) => small.values[(index % rows) * cols + Math.floor(index / rows)]),
+            shape: [cols, rows],
+          });
+          return;
+        }
         if (weight && weight.tensor.dims.length === 2) {
           this.weights.set(out, { tensor: weight.tensor, transposed: !weight.transposed });
           return;
@@ -278,8 +304,7 @@ class OnnxImporter {
       }
       case 'Squeeze':
       case 'Unsqueeze':
-        if (this.numbers.has(at(0))) {
-          this.numbers.set(out, this.numbers.get(at(0)) ?? []);
+        if (this.pass(at(0), out)) {
           return;
         }
         if (node.opType === 'Squeeze') {
@@ -297,7 +322,7 @@ class OnnxImporter {
       case 'Concat': {
         const parts = node.input.map((name) => this.numbersOf(name));
         if (parts.every((part) => part !== undefined)) {
-          this.numbers.set(out, parts.flat());
+          this.list(out, parts.flat());
           return;
         }
         push(
@@ -320,12 +345,7 @@ class OnnxImporter {
       case 'Identity':
       case 'Cast':
       case 'CastLike': {
-        const known = this.numbers.get(at(0));
-        if (known) {
-          this.numbers.set(out, known);
-        } else if (this.weights.has(at(0))) {
-          this.weights.set(out, this.weights.get(at(0))!);
-        } else {
+        if (!this.pass(at(0), out)) {
           this.aliases.set(out, this.resolve(at(0)));
         }
         return;
@@ -337,22 +357,49 @@ class OnnxImporter {
         if (tensor) {
           this.weights.set(out, { tensor: { ...tensor, name: out }, transposed: false });
         } else if (list) {
-          this.numbers.set(out, list);
+          this.list(out, list);
         } else {
           throw this.unsupported(node, 'a value that is not a number');
         }
         return;
       }
-      case 'Shape':
-        this.numbers.set(out, new Array<undefined>(8).fill(undefined));
-        return;
-      case 'Gather':
-      case 'Slice':
-        if (this.numbersOf(at(0))) {
-          this.numbers.set(out, [undefined]);
+      case 'Expand': {
+        const values = this.numbersOf(at(0));
+        if (values?.length === 1 && values[0] === 0) {
+          this.zeros.add(out);
           return;
         }
-        throw this.unsupported(node, 'a computed value');
+        throw this.unsupported(node, 'a value other than zero', index);
+      }
+      case 'Shape':
+        this.list(out, new Array<undefined>(8).fill(undefined));
+        return;
+      case 'ConstantOfShape': {
+        const size = this.numbersOf(at(0))?.[0];
+        const fill = attr.tensor('value');
+        if (size === undefined || size > 64) {
+          throw this.unsupported(node, 'a size that is not known');
+        }
+        this.list(out, new Array<number>(size).fill(fill ? (this.onnx.values(fill)[0] ?? 0) : 0));
+        return;
+      }
+      case 'Gather': {
+        const source = this.numbersOf(at(0));
+        const position = this.numbersOf(at(1))?.[0];
+        if (!source || position === undefined) {
+          throw this.unsupported(node, 'a computed value');
+        }
+        this.list(out, [source.at(position)]);
+        return;
+      }
+      case 'Slice': {
+        const source = this.knownOf(at(0));
+        if (!source) {
+          throw this.unsupported(node, 'a computed value');
+        }
+        this.known.set(out, sliceRows(source, this.numbersOf(at(1))?.[0], this.numbersOf(at(2))?.[0], this.numbersOf(at(4))?.[0]));
+        return;
+      }
       default:
         throw this.unsupported(node, undefined, index);
     }
@@ -374,16 +421,16 @@ class OnnxImporter {
   private arithmetic(node: OnnxNode, out: string): void {
     const [left = '', right = ''] = node.input;
     if (this.numbersOf(left) && this.numbersOf(right) && !this.weights.has(left)) {
-      this.numbers.set(out, [undefined]);
+      this.list(out, [undefined]);
       return;
     }
     const inverse = node.opType === 'Sub' || node.opType === 'Div';
     const op = node.opType === 'Add' || node.opType === 'Sub' ? 'add' : 'mul';
-    if (inverse && !this.weights.has(right) && !this.numbers.has(right)) {
+    if (inverse && !this.weights.has(right) && !this.known.has(right)) {
       throw this.unsupported(node, 'a second computed value');
     }
     const operand = (name: string, inverted: boolean): string => {
-      if (!this.weights.has(name) && !this.numbers.has(name)) {
+      if (!this.weights.has(name) && !this.known.has(name)) {
         return this.resolve(name);
       }
       const id = `${out}.${this.counter++}`;
@@ -411,14 +458,35 @@ class OnnxImporter {
   }
 
   private numbersOf(name: string): Numbers | undefined {
-    const known = this.numbers.get(name);
+    return this.knownOf(name)?.values;
+  }
+
+  private knownOf(name: string): Known | undefined {
+    const known = this.known.get(name);
     if (known) {
       return known;
     }
     const weight = this.weights.get(name);
-    return weight && weight.tensor.dims.length <= 1 && this.onnx.values(weight.tensor).length <= 16
-      ? [...this.onnx.values(weight.tensor)]
-      : undefined;
+    if (!weight || weight.tensor.dims.length > 1 || (weight.tensor.dims[0] ?? 1) > 16) {
+      return undefined;
+    }
+    return { values: [...this.onnx.values(weight.tensor)], shape: weight.tensor.dims };
+  }
+
+  private list(name: string, values: Numbers): void {
+    this.known.set(name, { values, shape: [values.length] });
+  }
+
+  /** The output is the input, if that is a known number or an initializer. */
+  private pass(from: string, to: string): boolean {
+    const known = this.known.get(from);
+    const weight = this.weights.get(from);
+    if (known) {
+      this.known.set(to, known);
+    } else if (weight) {
+      this.weights.set(to, weight);
+    }
+    return known !== undefined || weight !== undefined;
   }
 
   private onnxNumber(name: string): number | undefined {
@@ -533,4 +601,26 @@ class Attributes {
 
 function pair(list: number[] | undefined): Extent | undefined {
   return list?.length === 2 ? (list as [number, number]) : undefined;
+}
+
+/** Rows of a small tensor from `start` to `end`, as ONNX's Slice counts them along the first axis. */
+function sliceRows({ values, shape }: Known, start = 0, end = Infinity, step = 1): Known {
+  const [rows = 0, ...rest] = shape;
+  const width = rest.reduce((product, size) => product * size, 1);
+  const bound = (at: number, least: number, most: number): number =>
+    Math.min(Math.max(at < 0 ? at + rows : at, least), most);
+  const picked: number[] = [];
+  if (step > 0) {
+    for (let row = bound(start, 0, rows); row < bound(end, 0, rows); row += step) {
+      picked.push(row);
+    }
+  } else {
+    for (let row = bound(start, 0, rows - 1); row > (end < -rows ? -1 : bound(end, -1, rows - 1)); row += step) {
+      picked.push(row);
+    }
+  }
+  return {
+    values: picked.flatMap((row) => values.slice(row * width, (row + 1) * width)),
+    shape: [picked.length, ...rest],
+  };
 }

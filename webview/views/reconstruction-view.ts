@@ -31,6 +31,9 @@ export interface ReconstructionActions {
   setPicture: (choice: PictureChoice) => void;
 }
 
+/** Factors by which a difference to the truth can be amplified. */
+export const AMPLIFICATIONS: readonly number[] = [1, 10, 100, 1e3, 1e4, 1e5, 1e6];
+
 const VERDICTS: Record<ReconstructionReport['verdict'], string> = {
   exact: 'Exact',
   close: 'Close',
@@ -124,7 +127,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
           ? select(
               'Amplify difference',
               String(choice.amplify),
-              [1, 10, 1e3, 1e5, 1e7].map((own) => [String(own), `${own.toExponential(0)} x`]),
+              AMPLIFICATIONS.map((own) => [String(own), `${own.toExponential(0)} x`]),
               (value) => {
                 actions.setPicture({ ...choice, amplify: Number(value) });
               },

@@ -28,15 +28,15 @@ const BESIDE = ['model.onnx', 'recipe.json', 'model.json', 'model.keras'];
 /**
  * A given file first, then one beside the gradient or the checkpoint, then names and shapes.
  *
- * @returns undefined when nothing is known of the network
- * @throws UnusableInputError when a file cannot be used
+ * @returns a source without candidates when nothing is known of the network
+ * @throws UnusableInputError when the given file cannot be used
  */
 export async function findNetwork(
   given: string | undefined,
   checkpoint: TensorFile,
   gradients: TensorFile,
   hints: NetworkHints,
-): Promise<NetworkSource | undefined> {
+): Promise<NetworkSource> {
   if (given !== undefined) {
     return readNetwork(given, checkpoint, [`${given}: taken, as asked`]);
   }
@@ -56,15 +56,13 @@ export async function findNetwork(
     }
   }
   const candidates = recogniseNetwork(checkpoint.entries, hints);
-  return candidates.length === 0
-    ? undefined
-    : {
-        source: 'built-in',
-        file: null,
-        candidates,
-        own: new Map(),
-        reasons: [...reasons, 'no ONNX, Keras or recipe file was given: recognised by names and shapes of the checkpoint'],
-      };
+  return {
+    source: 'built-in',
+    file: null,
+    candidates,
+    own: new Map(),
+    reasons: [...reasons, 'recognised by names and shapes of the checkpoint'],
+  };
 }
 
 async function readNetwork(path: string, checkpoint: TensorFile, reasons: readonly string[]): Promise<NetworkSource> {

@@ -272,26 +272,54 @@ async function tryChain(
     if (best === undefined || isBetter({ chain, found }, best)) {
       best = { chain, found, prepared: own };
     }
-    if (found && found.gradientError < 0.05) {
+    if (isCertified({ chain, found })) {
       break;
     }
   }
-  return best!;
+  refuseWrongNetwork(task, prepared, best!);
+  // An image of what is probably another network is no start for anything.
+  return best!.found && unexplained(best!) > MOST_UNCERTIFIED ? { ...best!, found: undefined } : best!;
 }
+
+/** Names and shapes were a guess; without noise, a network that leaves gradients unexplained is another one. */
+function refuseWrongNetwork(task: ReconstructionTask, prepared: readonly Prepared[], best: Walked): void {
+  const tested = best.chain.layers.length > 0;
+  if (task.network.file === null && tested && precisionOf(task).noise === 0 && unexplained(best) > RIGHT_NETWORK) {
+    throw new UnusableInputError({
+      code: 'bad-network',
+      file: task.checkpoint.path,
+      found: `names and shapes of ${prepared.length} known networks, none of which explains the gradient (the best leaves ${(100 * unexplained(best)).toPrecision(2)} % of a layer's)`,
+      expected: 'the network that the gradient was computed with',
+      advice: 'Give it with --model as ONNX, Keras model or recipe.',
+    });
+  }
+}
+
+/** Above this, noise or a wrong network has taken over. */
+const MOST_UNCERTIFIED = 0.5;
 
 type Walked = { readonly chain: ChainResult; readonly found: Found | undefined };
 
+/** A certified image first; then the network whose layers explain their gradients. */
 function isBetter(one: Walked, other: Walked): boolean {
-  if (one.found && other.found) {
-    return one.found.gradientError < other.found.gradientError;
+  if (isCertified(one) !== isCertified(other)) {
+    return isCertified(one);
   }
-  // Without an image: the network whose first layers explain more of their gradients.
-  return one.found !== undefined || (!other.found && unexplained(one.chain) < unexplained(other.chain));
+  return unexplained(one) < unexplained(other);
 }
 
-function unexplained({ layers }: ChainResult): number {
-  const [first] = layers;
-  return first ? first.residual + (first.biasMisfit ?? 0) : 1;
+/** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
+const RIGHT_NETWORK = 0.05;
+
+function isCertified(walked: Walked): boolean {
+  return walked.found !== undefined && unexplained(walked) < RIGHT_NETWORK;
+}
+
+/** The worst of all layers: a head's large gradient would hide a layer that does not fit. */
+function unexplained({ chain, found }: Walked): number {
+  const [first] = chain.layers;
+  const layers = chain.layers.map(({ residual }) => residual);
+  return Math.max(first ? (first.biasMisfit ?? 0) : 1, found?.gradientError ?? 0, ...layers);
 }
 
 function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head }: Prepared) {
@@ -571,11 +599,15 @@ function inWords(seconds: number): string {
   return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function describeNetwork({ network }: ReconstructionTask, { candidate, mode }: Prepared): NetworkReport {
+function describeNetwork({ network, request }: ReconstructionTask, { candidate, mode }: Prepared): NetworkReport {
   const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const reasons = [...network.reasons];
   if (network.candidates.length > 1) {
-    reasons.push(`${network.candidates.length} networks fit these names and shapes; "${candidate.name}" explains the gradient best`);
+    reasons.push(
+      request.attack === 'matching'
+        ? `${network.candidates.length} networks fit these names and shapes; "${candidate.name}", the most usual one, was taken`
+        : `${network.candidates.length} networks fit these names and shapes; "${candidate.name}" explains the gradient best`,
+    );
   }
   if (normed && mode !== null) {
     reasons.push(

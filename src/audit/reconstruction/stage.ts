@@ -57,10 +57,12 @@ export async function rebuildInput(
   const capture = readCapture(gradients.path);
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const network = await findNetwork(wanted.model, checkpoint, gradients, inputShape ? { inputShape } : {});
-  if (!network) {
+  if (network.candidates.length === 0) {
     return {
-      problem:
+      problem: [
         'The network is not known: a checkpoint holds no graph, and this one is not recognised. Give it as ONNX, Keras model or recipe (--model).',
+        ...network.reasons.slice(0, -1),
+      ].join(' '),
     };
   }
   const normalisation = wanted.normalisation ?? capture?.normalisation;

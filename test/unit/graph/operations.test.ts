@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { checkEngine } from '../../../src/engine/check.js';
+import { type EngineId } from '../../../src/engine/engine.js';
+import { makeEngine } from '../../../src/engine/make-engine.js';
+import { gradients } from '../../../src/graph/derivative.js';
+import { erf } from '../../../src/graph/erf.js';
+import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
+import { TensorGraph, type TensorNode, needed, workOf } from '../../../src/graph/tensor-graph.js';
+import { hashed, relativeError } from '../../networks.js';
+
+/** Every operation: first and second derivatives against finite differences, and each engine against float64. */
+
+type Build = (g: TensorGraph, a: TensorNode, b: TensorNode) => TensorNode;
+
+const GEOMETRY = { strides: [2, 1], pads: [1, 0, 0, 2], dilations: [1, 2], groups: 2 } as const;
+const PLAIN = { strides: [2, 2], pads: [2, 2, 2, 2], dilations: [1, 1], groups: 1 } as const;
+
+/** a is 2 x 4 x 5 x 6, b 4 x 2 x 3 x 2. */
+const OPERATIONS: Record<string, Build> = {
+  neg: (g, a) => g.neg(a),
+  exp: (g, a) => g.unary('exp', a),
+  log: (g, a) => g.unary('log', g.add(a, g.scalar(2))),
+  sqrt: (g, a) => g.unary('sqrt', g.add(a, g.scalar(2))),
+  reciprocal: (g, a) => g.unary('reciprocal', g.add(a, g.scalar(2))),
+  sigmoid: (g, a) => g.unary('sigmoid', a),
+  tanh: (g, a) => g.unary('tanh', a),
+  erf: (g, a) => g.unary('erf', a),
+  relu: (g, a) => g.mul(g.unary('relu', a), a),
+  abs: (g, a) => g.mul(g.unary('abs', a), a),
+  'add with broadcasting': (g, a, b) => g.add(a, g.reshape(g.slice(b, [0, 0, 0, 0], [4, 1, 1, 1]), [4, 1, 1])),
+  'sub with broadcasting': (g, a, b) => g.sub(g.slice(b, [0, 0, 0, 0], [1, 1, 1, 1]), a),
+  mul: (g, a) => g.mul(a, g.unary('sigmoid', a)),
+  'div with broadcasting': (g, a, b) => g.div(a, g.add(g.reshape(g.slice(b, [0, 0, 0, 0], [4, 1, 1, 1]), [1, 4, 1, 1]), g.scalar(2))),
+  max: (g, a) => g.max(g.mul(a, a), g.scale(a, 0.3)),
+  reshape: (g, a) => g.reshape(a, [8, 30]),
+  transpose: (g, a) => g.transpose(a, [2, 0, 3, 1]),
+  expand: (g, a) => g.expand(g.sum(a, [1, 3]), [2, 4, 5, 6]),
+  'sum over some axes': (g, a) => g.sum(a, [0, 2]),
+  'softmax by its maximum': (g, a) => {
+    const shifted = g.unary('exp', g.sub(a, g.maxOver(a, [3])));
+    return g.div(shifted, g.sum(shifted, [3]));
+  },
+  'slice with steps': (g, a) => g.slice(a, [0, 1, 0, 1], [2, 2, 3, 2], [1, 2, 2, 3]),
+  'embed with steps': (g, a) => g.embed(a, [0, 0, 1, 2], [2, 4, 11, 20], [1, 1, 2, 3]),
+  concat: (g, a) => g.concat([a, g.mul(a, a), a], 1),
+  matmul: (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(g.square(a), [8, 30]), false, true),
+  'matmul, first transposed': (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(a, [8, 30]), true, false),
+  'matmul, both transposed': (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(a, [30, 8]), true, true),
+  'conv with groups, stride, dilation': (g, a, b) => g.conv(a, b, GEOMETRY),
+  'conv with padding': (g, a, b) => g.conv(a, g.reshape(b, [3, 4, 2, 2]), PLAIN),
+  'conv-input': (g, a, b) => {
+    const filter = g.reshape(b, [3, 4, 2, 2]);
+    const y = g.conv(a, filter, PLAIN);
+    return g.convInput(g.square(y), filter, PLAIN, a.shape);
+  },
+  'conv-filter with groups': (g, a, b) => {
+    const y = g.conv(a, b, GEOMETRY);
+    return g.convFilter(a, g.square(y), GEOMETRY, b.shape);
+  },
+};
+
+function setUp(build: Build) {
+  const g = new TensorGraph(foldConstant);
+  const a = g.variable('a', [2, 4, 5, 6]);
+  const b = g.variable('b', [4, 2, 3, 2]);
+  const y = build(g, a, b);
+  const weights = g.constant(hashed(y.shape.reduce((p, s) => p * s, 1), 5), y.shape);
+  // A bent function of the output, so that second derivatives of linear operations are not zero.
+  const value = g.total(g.mul(weights, g.add(y, g.scale(g.mul(y, g.square(y)), 0.5))));
+  const first = gradients(g, value, [a, b]);
+  const mixed = first.map((slope, index) => g.total(g.mul(slope, g.constant(hashed(slope.shape.reduce((p, s) => p * s, 1), 6 + index), slope.shape))));
+  const second = gradients(g, g.add(mixed[0]!, mixed[1]!), [a, b]);
+  return { value, mixed: g.add(mixed[0]!, mixed[1]!), first, second };
+}
+
+const FEEDS = { a: hashed(240, 1).map((v) => 2 * v), b: hashed(48, 2).map((v) => 2 * v) };
+
+function difference(node: TensorNode, name: 'a' | 'b', at: number): number {
+  const step = 1e-5;
+  const moved = (by: number): number => {
+    const data = FEEDS[name].slice();
+    data[at]! += by;
+    return evaluate([node], { ...FEEDS, [name]: data })[0]![0]!;
+  };
+  return (moved(step) - moved(-step)) / (2 * step);
+}
+
+describe.each(Object.entries(OPERATIONS))('%s', (_, build) => {
+  it('has the derivatives that finite differences give, twice', () => {
+    const { value, mixed, first, second } = setUp(build);
+    const slopes = evaluate([...first, ...second], FEEDS);
+    (['a', 'b'] as const).forEach((name, index) => {
+      for (const at of [0, 7, 19, 40]) {
+        expect(slopes[index]![at]).toBeCloseTo(difference(value, name, at), 6);
+        expect(slopes[2 + index]![at]).toBeCloseTo(difference(mixed, name, at), 5);
+      }
+    });
+  });
+
+  it.each<EngineId>(['onnxruntime-cpu', 'tfjs-wasm', 'tfjs-cpu'])('is the same on %s', async (id) => {
+    const { value, first, second } = setUp(build);
+    const outputs = [value, ...first, ...second];
+    const expected = evaluate(outputs, FEEDS);
+    const engine = await makeEngine(id);
+    const program = await engine.compile(outputs);
+    const found = await program.run(FEEDS);
+    expected.forEach((values, index) => {
+      const size = Math.sqrt(values.reduce((sum, own) => sum + own * own, 0));
+      if (size > 1e-9) {
+        expect(relativeError(found[index]!, values)).toBeLessThan(2e-4);
+      }
+    });
+    await program.dispose();
+  });
+});
+
+describe('the graph', () => {
+  it('knows one node for one expression, and folds constants', () => {
+    const g = new TensorGraph(foldConstant);
+    const x = g.variable('x', [3]);
+    expect(g.add(x, g.scalar(1))).toBe(g.add(x, g.scalar(1)));
+    expect(g.mul(x, g.scalar(1))).toBe(x);
+    expect(g.neg(g.neg(x))).toBe(x);
+    const folded = g.mul(g.scalar(3), g.add(g.scalar(1), g.scalar(1)));
+    expect(folded.operation).toEqual({ kind: 'constant', data: Float64Array.of(6) });
+    expect(g.reshape(g.reshape(x, [3, 1]), [3])).toBe(x);
+    expect(needed([g.mul(x, g.scalar(0))]).some(({ operation }) => operation.kind === 'variable')).toBe(false);
+  });
+
+  it('never folds a parameter, which has to stay differentiable', () => {
+    const g = new TensorGraph(foldConstant);
+    const w = g.parameter('w', Float64Array.of(1, 2), [2]);
+    const [slope] = gradients(g, g.total(g.square(w)), [w]);
+    expect(evaluate([slope!], {})[0]).toEqual(Float64Array.of(2, 4));
+  });
+
+  it('counts multiplications', () => {
+    const g = new TensorGraph(foldConstant);
+    const x = g.variable('x', [1, 2, 8, 8]);
+    const w = g.variable('w', [4, 2, 3, 3]);
+    const y = g.conv(x, w, { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 });
+    expect(workOf([y])).toBe(4 * 64 * 18);
+  });
+
+  it('refuses what does not fit, with the shapes in the message', () => {
+    const g = new TensorGraph(foldConstant);
+    const x = g.variable('x', [2, 3]);
+    expect(() => g.matmul(x, x)).toThrow(/\[2, 3\].*cannot be multiplied/);
+    expect(() => g.reshape(x, [5])).toThrow(/\[2, 3\] cannot be reshaped to \[5\]/);
+    expect(() => g.add(x, g.variable('z', [4]))).toThrow(/do not fit/);
+    expect(() => g.constant(Float64Array.of(1), [2])).toThrow(/do not fill/);
+    expect(() => gradients(g, x, [x])).toThrow(/scalar/);
+    expect(() => evaluate([x], {})).toThrow(/"x" is of shape \[2, 3\]/);
+  });
+
+  it('has an error function of full precision', () => {
+    // Abramowitz and Stegun, table 7.1
+    const table: [number, number][] = [
+      [0.5, 0.5204998778130465],
+      [1, 0.8427007929497149],
+      [2, 0.9953222650189527],
+      [2.6, 0.9997639655834707],
+      [4, 0.9999999845827421],
+    ];
+    for (const [x, expected] of table) {
+      expect(erf(x)).toBeCloseTo(expected, 14);
+      expect(erf(-x)).toBeCloseTo(-expected, 14);
+    }
+    expect(erf(7)).toBe(1);
+  });
+});
+
+describe('the check of an engine', () => {
+  it('passes those that compute', async () => {
+    await expect(checkEngine(await makeEngine('onnxruntime-cpu'))).resolves.toBeUndefined();
+  });
+
+  it('refuses one whose numbers are wrong', async () => {
+    const engine = await makeEngine('onnxruntime-cpu');
+    const wrong = {
+      ...engine,
+      async compile(outputs: readonly TensorNode[]) {
+        const program = await engine.compile(outputs);
+        return {
+          ...program,
+          run: async (feeds: Readonly<Record<string, Float64Array>>) =>
+            (await program.run(feeds)).map((data, index) => (index === 1 ? data.map((own) => 1.01 * own) : data)),
+        };
+      },
+    };
+    await expect(checkEngine(wrong as typeof engine)).rejects.toThrow(/wrong numbers/);
+  });
+});

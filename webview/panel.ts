@@ -100,7 +100,7 @@ function download(name: string, href: string): void {
 
 /** lit renders beside what it did not put there itself. */
 function clearPlaceholder(element: HTMLElement): void {
-  element.querySelector('[role="status"]')?.remove();
+  element.querySelector(':scope > [role="status"]')?.remove();
 }
 
 function draw(): void {

@@ -40,24 +40,30 @@ function configInArchive(path: string): string {
   }
 }
 
+/** The first bytes of every HDF5 file. */
+const HDF5_SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
+
 async function configInHdf5(path: string): Promise<string> {
+  const source = openFile(path);
+  const start = source.read(0, Math.min(8, source.size));
+  source.close();
+  if (!HDF5_SIGNATURE.every((byte, index) => start[index] === byte)) {
+    throw bad(path, 'no HDF5 file');
+  }
   const { File, ready } = await import('h5wasm/node');
   await ready;
-  let file: InstanceType<typeof File>;
+  let text: unknown;
   try {
-    file = new File(path, 'r');
+    const file = new File(path, 'r');
+    text = 'model_config' in file.attrs ? file.get_attribute('model_config', true) : undefined;
+    file.close();
   } catch (error) {
     throw bad(path, messageOf(error));
   }
-  try {
-    const value: unknown = file.get_attribute('model_config', true);
-    if (typeof value !== 'string') {
-      throw bad(path, 'no model_config, as files of weights alone have none');
-    }
-    return value;
-  } finally {
-    file.close();
+  if (typeof text !== 'string') {
+    throw bad(path, 'no model_config, as files of weights alone have none');
   }
+  return text;
 }
 
 function bad(file: string, found: string): UnusableInputError {

@@ -1,11 +1,14 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, type Page, chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pathsInFolder } from '../../src/audit/inputs.js';
+import { readImages } from '../../src/audit/output.js';
 import { runAudit } from '../../src/audit/run-audit.js';
-import type { FromPanel } from '../../src/protocol/panel-messages.js';
+import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
+import { NETWORKS } from '../networks.js';
 import { THEMES } from './themes.js';
 
 /** The built panel in a real browser, with VS Code's side of the door played by the test. */
@@ -18,6 +21,8 @@ const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
 
 let browser: Browser;
 const reports: Record<string, Report> = {};
+const images: Record<string, PanelImage[]> = {};
+const scratch = mkdtempSync(join(tmpdir(), 'gradleak-panel-'));
 
 beforeAll(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
@@ -34,9 +39,30 @@ beforeAll(async () => {
   reports.batch = await audit(join(dumps, 'batch6_bias'));
   reports.multilabel = await audit(join(dumps, 'multilabel_bias'));
   reports.mismatch = await audit(join(dumps, 'dense_nobias'));
-});
+  for (const [name, folder, settings] of [
+    ['rebuilt', 'lenet', {}],
+    ['matched', 'pooled', { settings: { iterations: 150, restarts: 2 } }],
+    ['vector', 'mlp', {}],
+  ] as const) {
+    const capture = join(NETWORKS, folder);
+    const out = join(scratch, name);
+    const { report } = await runAudit(
+      {
+        ...pathsInFolder(capture),
+        method: 'auto',
+        truth: join(capture, 'truth.json'),
+        out,
+        reconstruction: { attack: 'auto', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 30, ...settings },
+      },
+      hooks,
+    );
+    reports[name] = report;
+    images[name] = readImages(out, report);
+  }
+}, 60_000);
 
 afterAll(async () => {
+  rmSync(scratch, { recursive: true, force: true });
   await browser.close();
 });
 
@@ -81,14 +107,53 @@ async function sent(page: Page): Promise<FromPanel[]> {
   return page.evaluate(() => (globalThis as unknown as { sent: FromPanel[] }).sent);
 }
 
-async function show(page: Page, report: Report | undefined): Promise<void> {
-  await page.evaluate(
-    (message) => {
-      (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(message, '*');
-    },
-    { t: 'show', auditId: '20260101000000-00000000', report },
-  );
+async function post(page: Page, message: unknown): Promise<void> {
+  await page.evaluate((own) => {
+    (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(own, '*');
+  }, message);
   await page.locator('h1').waitFor();
+}
+
+async function show(page: Page, report: Report | undefined, pictures: PanelImage[] = []): Promise<void> {
+  await post(page, { t: 'show', auditId: '20260101000000-00000000', report, images: pictures });
+}
+
+/** RGBA of a canvas. */
+async function pixelsOf(page: Page, id: string): Promise<number[]> {
+  return page.locator(`canvas#${id}`).evaluate((canvas) => {
+    const element = canvas as unknown as {
+      width: number;
+      height: number;
+      getContext(kind: string): { getImageData(x: number, y: number, w: number, h: number): { data: number[] } };
+    };
+    return [...element.getContext('2d').getImageData(0, 0, element.width, element.height).data];
+  });
+}
+
+/** A running audit after some steps of gradient matching. */
+async function showRun(page: Page): Promise<void> {
+  const preview = readFileSync(join(scratch, 'rebuilt', 'reconstruction-0.png')).toString('base64');
+  for (let step = 0; step < 12; step++) {
+    await post(page, {
+      t: 'run',
+      auditId: '20260101000000-00000000',
+      progress: {
+        stage: 'reconstruct',
+        message: `Gradient matching: iteration ${40 * step} of 4800, 20 s left`,
+        fraction: 0.6 + step / 100,
+        reconstruction: {
+          sample: 0,
+          method: 'matching',
+          restart: Math.floor(step / 8),
+          iteration: 40 * (step % 8),
+          of: 4800,
+          loss: 0.5 / (1 + (step % 8)),
+          secondsLeft: 20,
+          preview: step % 2 === 0 ? preview : null,
+        },
+      },
+    });
+  }
 }
 
 interface AxeResult {
@@ -213,11 +278,73 @@ describe('the results panel', () => {
   });
 });
 
+describe('the reconstructed input', () => {
+  it('is drawn pixel by pixel like the true one, with its numbers and evidence', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.rebuilt, images.rebuilt);
+    const found = await pixelsOf(page, 'picture-0');
+    const truth = await pixelsOf(page, 'picture-0-truth');
+    expect(found).toHaveLength(4 * 32 * 32);
+    expect(found.filter((level, at) => Math.abs(level - truth[at]!) > 1)).toEqual([]);
+    expect(new Set(found).size).toBeGreaterThan(50);
+    expect(await page.locator('h3.with-tag vscode-tag').textContent()).toBe('Exact');
+    expect(await page.getByText(/PSNR/).first().isVisible()).toBe(true);
+    expect(await page.locator('[aria-label="Evidence of each layer"] tbody tr').count()).toBe(3);
+    await page.close();
+  });
+
+  it('follows normalisation, channel, zoom and amplification by keyboard, and is saved', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.rebuilt, images.rebuilt);
+    const before = await pixelsOf(page, 'picture-0');
+    await page.getByRole('combobox', { name: 'Normalisation' }).selectOption('imagenet');
+    await expect.poll(async () => (await pixelsOf(page, 'picture-0')).join()).not.toBe(before.join());
+    await page.getByRole('combobox', { name: 'Channel' }).selectOption('1');
+    await expect.poll(async () => (await pixelsOf(page, 'picture-0')).slice(0, 3)).toSatisfy((own: number[]) => own[0] === own[1]);
+    await page.getByRole('combobox', { name: 'Zoom' }).selectOption('2');
+    await expect.poll(() => page.locator('canvas#picture-0').evaluate((own) => (own as unknown as { clientWidth: number }).clientWidth)).toBe(64);
+    const quiet = await pixelsOf(page, 'picture-0-difference');
+    await page.getByRole('combobox', { name: 'Amplify difference' }).selectOption('1');
+    await expect.poll(async () => (await pixelsOf(page, 'picture-0-difference')).join()).not.toBe(quiet.join());
+    for (const name of ['Save PNG... of the reconstruction', 'Save .npy... of the reconstruction']) {
+      await page.getByRole('button', { name }).focus();
+      await page.keyboard.press('Enter');
+    }
+    await expect.poll(async () => (await sent(page)).length).toBe(3);
+    const [, png, npy] = await sent(page);
+    expect(png).toMatchObject({ t: 'save', what: 'png', name: 'reconstruction.png' });
+    expect(npy).toEqual({ t: 'save', what: 'input-npy' });
+    await page.close();
+  });
+
+  it('shows the curve of every restart when it was matched', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.matched, images.matched);
+    expect(await page.locator('.loss-curve path').count()).toBe(2);
+    expect(await page.getByText(/a maximum tells one entry of each window/).first().isVisible()).toBe(true);
+    await page.close();
+  });
+
+  it('grows while it runs, and stops on demand', async () => {
+    const page = await openPanel('dark');
+    await showRun(page);
+    expect(await page.locator('[role="status"]').textContent()).toContain('iteration 440 of 4800');
+    expect(await page.locator('img.preview').getAttribute('src')).toContain('data:image/png;base64,iVBOR');
+    expect(await page.locator('.loss-curve path').count()).toBe(2);
+    await page.getByRole('button', { name: 'Stop and keep' }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => sent(page)).toContainEqual({ t: 'stop' });
+    await show(page, reports.rebuilt, images.rebuilt);
+    expect(await page.locator('progress').count()).toBe(0);
+    await page.close();
+  });
+});
+
 describe('looks and accessibility', () => {
   for (const theme of ['light', 'dark', 'high-contrast'] as const) {
-    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch'])(`${theme}: %s`, async (name) => {
+    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(`${theme}: %s`, async (name) => {
       const page = await openPanel(theme);
-      await show(page, reports[name]);
+      await (name === 'run' ? showRun(page) : show(page, reports[name], images[name]));
       await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
       expect(await seriousFindings(page)).toEqual([]);
       await page.close();

@@ -49,6 +49,7 @@ export interface SolvedSystem {
 export const MOST_UNKNOWNS = 6000;
 const MOST_REFINEMENTS = 60;
 const ERROR_PROBES = 8;
+const PIVOT_ROUNDING = 1e-12;
 /** Enough for the leading digit of a condition number. */
 const POWER_ITERATIONS = 5;
 
@@ -78,7 +79,7 @@ export async function solveConv(system: ConvSystem, product: ProductKernel): Pro
     error: errorOf(factor),
     unknowns: size,
     equations: used,
-    rank: size - undetermined(factor, priorWeight),
+    rank: size - undetermined(factor, priorWeight, bare),
     condition: conditionOf(factor),
     residual: Math.sqrt(dot(weighted, weighted) / Math.max(used, 1)),
     iterations,
@@ -91,11 +92,11 @@ function countUsed({ forwardWeight, gradientWeight }: ConvSystem): number {
   return forwardWeight.reduce(positive, 0) + gradientWeight.reduce(positive, 0);
 }
 
-/** Pivots that are no larger than the prior alone would make them. */
-function undetermined({ size, lower, deficiency }: Cholesky, priorWeight: number): number {
+/** Pivots that are no larger than the prior alone, or the rounding of their diagonal entry, would make them. */
+function undetermined({ size, lower, deficiency }: Cholesky, priorWeight: number, diagonal: Float64Array): number {
   let count = 0;
   for (let at = 0; at < size; at++) {
-    if (lower[at * size + at]! ** 2 <= 2 * priorWeight) {
+    if (lower[at * size + at]! ** 2 <= 2 * priorWeight + PIVOT_ROUNDING * diagonal[at]!) {
       count++;
     }
   }

@@ -6,6 +6,7 @@ import { Ajv } from 'ajv';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openTensorFile } from '../../../src/formats/open.js';
 import type { Report } from '../../../src/protocol/report.js';
+import { NETWORKS } from '../../networks.js';
 import { runCli } from '../../../src/cli/main.js';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
@@ -85,8 +86,11 @@ describe('gradleak audit', () => {
   });
 
   it('exits 1 on a finding as severe as asked', async () => {
-    expect((await cli('audit', dump('k10_hard_bias_default'), '--fail-on', 'high')).code).toBe(1);
-    expect((await cli('audit', dump('k10_hard_bias_default'), '--fail-on', 'critical')).code).toBe(0);
+    const audit = ['audit', dump('k10_hard_bias_default'), '--attack', 'none'];
+    expect((await cli(...audit, '--fail-on', 'high')).code).toBe(1);
+    expect((await cli(...audit, '--fail-on', 'critical')).code).toBe(0);
+    // Its input can be computed exactly, which is worse.
+    expect((await cli('audit', dump('k10_hard_bias_default'), '--fail-on', 'critical')).code).toBe(1);
   });
 
   it('exits 2 on unusable input, naming the file', async () => {
@@ -111,6 +115,11 @@ describe('gradleak audit', () => {
     ['audit', 'a', '--layout', 'sideways'],
     ['audit', 'a', '--fail-on', 'terrible'],
     ['audit', 'a', '--colour'],
+    ['audit', 'a', '--attack', 'brute-force'],
+    ['audit', 'a', '--iterations', '1.5'],
+    ['audit', 'a', '--learning-rate', 'fast'],
+    ['audit', 'a', '--input-shape', '3xx32'],
+    ['audit', 'a', '--engine', 'abacus'],
     ['audit', 'a', '--html'],
     ['levitate'],
   ])('exits 2 on bad arguments: %s %s %s', async (...args) => {
@@ -119,12 +128,31 @@ describe('gradleak audit', () => {
     expect(err).toContain('command line');
   });
 
+  it('passes settings of gradient matching on, and prints what came of it', async () => {
+    const folder = join(NETWORKS, 'pooled');
+    const { code, out } = await cli('audit', folder, '--iterations', '30', '--restarts', '2', '--terms', 'g', '--engine', 'tfjs-wasm', '--truth', join(folder, 'truth.json'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/soft-label: cosine, terms g, labels recovered, adam, 60 iterations/);
+    expect(out).toMatch(/tfjs-wasm: taken, as asked/);
+    expect(out).toMatch(/truth {5}PSNR/);
+    expect(out).toMatch(/small network with one pool \(recipe\)/);
+  });
+
+  it('doctor tells what works and what the others need', async () => {
+    const { code, out } = await cli('doctor');
+    expect(code).toBe(0);
+    expect(out).toMatch(/works {2}onnxruntime-cpu/);
+    expect(out).toMatch(/works {2}tfjs-wasm/);
+    expect(out).toMatch(/tfjs-node-gpu +not installed; "GradLeak: Install CUDA Engine" does it/);
+  });
+
   it('exits 130 when cancelled', async () => {
     let err = '';
     const code = await runCli(['audit', dump('k10_hard_bias_default')], {
       print: () => undefined,
       printError: (text) => (err += text),
-      progress: () => undefined, cancelled: () => true,
+      progress: () => undefined,
+      cancelled: () => true,
       columns: undefined,
     });
     expect({ code, err }).toEqual({ code: 130, err: 'Cancelled.\n' });

@@ -37,7 +37,13 @@ describe('package.json and the code', () => {
   });
 
   it('restrict the executable in untrusted workspaces', () => {
-    expect(manifest.capabilities.untrustedWorkspaces.restrictedConfigurations).toEqual([SETTINGS.nodePath]);
+    expect(manifest.capabilities.untrustedWorkspaces.restrictedConfigurations).toEqual([
+      SETTINGS.nodePath,
+      SETTINGS.engine,
+      SETTINGS.tfjsFolder,
+      SETTINGS.model,
+      SETTINGS.lpips,
+    ]);
   });
 
   it('offer the audit on the file types that the readers know', () => {

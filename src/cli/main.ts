@@ -142,11 +142,13 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   if (values.html === true && out === undefined) {
     throw badArguments('--html without --out', 'a folder to write report.html to');
   }
+  const reconstruction = reconstructionRequest(text);
+  const method = oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto';
   const request: AuditRequest = {
     ...auditPaths(text('checkpoint'), text('gradients'), positionals),
-    method: oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto',
+    method,
     force: values.force === true,
-    reconstruction: reconstructionRequest(text),
+    reconstruction,
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
     ...(truth === undefined ? {} : { truth }),

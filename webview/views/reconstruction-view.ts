@@ -96,7 +96,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
           ? pictureFigure(
               difference(found, truth, choice.amplify),
               { ...view, normalisation: undefined, range: [-0.5, 0.5] },
-              `Difference x ${choice.amplify.toExponential(0)}`,
+              `Difference x ${choice.amplify}`,
               `${id}-difference`,
             )
           : ''
@@ -127,7 +127,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
           ? select(
               'Amplify difference',
               String(choice.amplify),
-              AMPLIFICATIONS.map((own) => [String(own), `${own.toExponential(0)} x`]),
+              AMPLIFICATIONS.map((own) => [String(own), `${own} x`]),
               (value) => {
                 actions.setPicture({ ...choice, amplify: Number(value) });
               },

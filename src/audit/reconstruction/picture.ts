@@ -36,6 +36,26 @@ export function encodePicture(
   return encode({ width, height, data, channels: drawn, depth: 8 });
 }
 
+const MOST_TILES = 64;
+
+/** All channels of a hidden layer side by side, each stretched over its own range, as an 8-bit PNG. */
+export function encodeMosaic(values: Float64Array, shape: readonly number[]): Uint8Array {
+  const [channels, height, width] = shape as [number, number, number];
+  const tiles = Math.min(channels, MOST_TILES);
+  const across = Math.ceil(Math.sqrt(tiles));
+  const down = Math.ceil(tiles / across);
+  const data = new Uint8Array(across * width * down * height);
+  for (let tile = 0; tile < tiles; tile++) {
+    const own = values.subarray(tile * height * width, (tile + 1) * height * width);
+    const level = levelOf(own, own.length, 1, undefined);
+    own.forEach((value, at) => {
+      const row = Math.floor(tile / across) * height + Math.floor(at / width);
+      data[row * across * width + (tile % across) * width + (at % width)] = level(value, 0);
+    });
+  }
+  return encode({ width: across * width, height: down * height, data, channels: 1, depth: 8 });
+}
+
 function levelOf(
   values: ArrayLike<number>,
   count: number,

@@ -30,7 +30,7 @@ import type { RecoveredSample } from '../../recovery/single-sample.js';
 import type { Matching } from '../matching.js';
 import { type NetworkTensors, networkTensors } from './network-tensors.js';
 import type { NetworkSource } from './network-source.js';
-import { encodePicture, isImage } from './picture.js';
+import { encodeMosaic, encodePicture, isImage } from './picture.js';
 
 /** From a recovered label and feature to the input: the closed form where it applies, gradient matching elsewhere. */
 
@@ -249,7 +249,7 @@ async function tryChain(
     const share = index / prepared.length;
     const chain = await walkChain(chainProblem(task, own), {
       product,
-      async layer(name, done, of) {
+      async layer(name, done, of, values) {
         hooks.progress(`Solving ${name}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
           sample: 0,
           method: 'chain',
@@ -258,7 +258,7 @@ async function tryChain(
           of,
           loss: null,
           secondsLeft: null,
-          preview: null,
+          preview: values && isImage(values.shape) ? toBase64(encodeMosaic(values.values, values.shape)) : null,
         });
         await hooks.pause();
       },
@@ -387,7 +387,7 @@ function certificateFloor(task: ReconstructionTask, { tensors }: Prepared): numb
 }
 
 /** Gradients of this much error can still belong to a recognisable image. */
-const CLOSE = 0.03;
+const CLOSE = 0.01;
 /** In units of normalised inputs, whose deviation is one. */
 const PRECISE = 0.1;
 
@@ -591,7 +591,10 @@ function preview(x: Float64Array, shape: readonly number[], { normalisation }: R
   if (!isImage(shape)) {
     return null;
   }
-  const png = encodePicture(x, shape, normalisation);
+  return toBase64(encodePicture(x, shape, normalisation));
+}
+
+function toBase64(png: Uint8Array): string | null {
   return png.length <= MAX_PREVIEW_BYTES ? Buffer.from(png).toString('base64') : null;
 }
 

@@ -81,8 +81,17 @@ const INPUT_PRIOR = { mean: 0, deviation: 2 };
 
 export interface ChainHooks {
   readonly product: ProductKernel;
-  /** Called before each layer's work with what comes next; throws when cancelled. */
-  layer(name: string, done: number, of: number): Promise<void>;
+  /**
+   * Called before each layer's work with what comes next, and with what the layer above gave; throws when cancelled.
+   *
+   * @param values recovered input of the layer solved last, channels x height x width or flat; undefined at first
+   */
+  layer(name: string, done: number, of: number, values: Recovered | undefined): Promise<void>;
+}
+
+export interface Recovered {
+  readonly values: Float64Array;
+  readonly shape: readonly number[];
 }
 
 /** Values of a place in the network, and what they are worth. */
@@ -103,18 +112,20 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
   const { recipe, head } = problem;
   let state = startOf(problem, refineScale(problem));
   const layers: LayerEvidence[] = [];
+  let latest: Recovered | undefined;
   const toSolve = recipe.layers.slice(0, head).filter(({ op }) => op === 'conv' || op === 'linear').length;
   for (let index = head - 1; index >= 0; index--) {
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);
     let reason = followsPrevious(recipe, index) ? undefined : 'several paths meet here';
     if (reason === undefined && (layer.op === 'conv' || layer.op === 'linear')) {
-      await hooks.layer(name, layers.length, toSolve);
+      await hooks.layer(name, layers.length, toSolve, latest);
       reason = obstacle(problem, layer, index);
       if (reason === undefined) {
         const solved = await solveLayer(problem, layer, index, state, hooks.product);
         layers.push(solved.evidence);
         state = solved.state;
+        latest = { values: state.values, shape: problem.inputShapes[index]! };
         if (solved.evidence.residual > MOST_UNEXPLAINED) {
           reason = `${(100 * solved.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`;
         }
@@ -132,7 +143,7 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
       if (below === undefined) {
         return { layers, input: undefined, inputError: undefined, stopped: `${name}: ${reason}` };
       }
-      await hooks.layer(layerName(recipe.layers[below.index]!, below.index), layers.length, toSolve);
+      await hooks.layer(layerName(recipe.layers[below.index]!, below.index), layers.length, toSolve, latest);
       const solved = solveLinear(problem, below.layer, below.index, below.state);
       layers.push(solved.evidence);
       state = solved.state;

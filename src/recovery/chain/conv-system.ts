@@ -79,7 +79,7 @@ export async function solveConv(system: ConvSystem, product: ProductKernel): Pro
     error: errorOf(factor),
     unknowns: size,
     equations: used,
-    rank: size - undetermined(factor, priorWeight, bare),
+    rank: Math.min(size - undetermined(factor, priorWeight, bare), used),
     condition: conditionOf(factor),
     residual: Math.sqrt(dot(weighted, weighted) / Math.max(used, 1)),
     iterations,

@@ -10,7 +10,7 @@ const vscode = { group: ['vscode'], message: 'Only src/extension/ imports vscode
 const rooms = (names, message) => ({ group: names.flatMap((name) => [`**/${name}/**`, `../${name}/*`]), message });
 const nodeFiles = {
   regex: '^(node:)?(fs|fs/promises|path|child_process|os|net|http|https|worker_threads|process)$',
-  message: 'Recovery is pure numerics: no files, no processes.',
+  message: 'Pure numerics: no files, no processes.',
 };
 
 export default tseslint.config(
@@ -36,7 +36,7 @@ export default tseslint.config(
   },
   {
     // In numerics the loop's bounds say what the index type cannot.
-    files: ['src/recovery/**'],
+    files: ['src/recovery/**', 'src/graph/**', 'src/network/**', 'src/engine/**', 'src/audit/reconstruction/**'],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
   {
@@ -49,13 +49,54 @@ export default tseslint.config(
   },
   door(
     ['src/protocol/**'],
-    [vscode, rooms(['formats', 'recovery', 'audit', 'runner', 'cli', 'extension'], 'The protocol depends on nothing.')],
+    [
+      vscode,
+      rooms(
+        ['formats', 'graph', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        'The protocol depends on nothing.',
+      ),
+    ],
   ),
   door(
     ['src/formats/**'],
     [
       vscode,
-      rooms(['recovery', 'audit', 'runner', 'cli', 'extension'], 'A reader of a file format knows nothing of attacks.'),
+      rooms(
+        ['graph', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        'A reader of a file format knows nothing of attacks.',
+      ),
+    ],
+  ),
+  door(
+    ['src/graph/**'],
+    [
+      vscode,
+      nodeFiles,
+      rooms(
+        ['protocol', 'formats', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        'The graph is arithmetic and knows nothing else.',
+      ),
+    ],
+  ),
+  door(
+    ['src/network/**'],
+    [
+      vscode,
+      nodeFiles,
+      rooms(
+        ['engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        'A network knows neither attacks nor engines.',
+      ),
+    ],
+  ),
+  door(
+    ['src/engine/**'],
+    [
+      vscode,
+      rooms(
+        ['network', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        'An engine runs graphs, whatever they mean.',
+      ),
     ],
   ),
   door(
@@ -64,6 +105,10 @@ export default tseslint.config(
       vscode,
       nodeFiles,
       rooms(['formats', 'audit', 'runner', 'cli', 'extension'], 'Recovery knows neither files nor editors.'),
+      {
+        regex: '/engine/(?!engine\\.js$)',
+        message: 'Recovery is handed an engine; which one is not its business.',
+      },
     ],
   ),
   door(['src/audit/**'], [vscode, rooms(['runner', 'cli', 'extension'], 'The pipeline does not know who runs it.')]),

@@ -6,8 +6,20 @@ import { createGenerator } from 'ts-json-schema-generator';
 import { ROOT } from './setup.mjs';
 
 const schemas = [
-  { file: 'report.schema.json', source: 'src/protocol/report.ts', type: 'Report', title: 'GradLeak report', open: true },
-  { file: 'recipe.schema.json', source: 'src/network/recipe.ts', type: 'Recipe', title: 'GradLeak network recipe', open: false },
+  {
+    file: 'report.schema.json',
+    source: 'src/protocol/report.ts',
+    type: 'Report',
+    title: 'GradLeak report',
+    open: true,
+  },
+  {
+    file: 'recipe.schema.json',
+    source: 'src/network/recipe.ts',
+    type: 'Recipe',
+    title: 'GradLeak network recipe',
+    open: false,
+  },
 ];
 for (const { file, source, type, title, open } of schemas) {
   const path = join(ROOT, 'media', file);

@@ -100,15 +100,21 @@ export function matchingStep(own: SecondOrderCase): MatchingStep {
   const slopes = gradients(graph, crossEntropy(graph, net.logits, label), [...net.parameters.values()]);
   const norm = slopes.map((slope) => graph.total(graph.square(slope))).reduce((total, one) => graph.add(total, one));
   const [dx] = gradients(graph, norm, [net.input]);
-  return { graph, recipe, outputs: [norm, dx!, ...slopes], names, x: hashed(net.input.shape.reduce((p, s) => p * s, 1), 777).map((v) => 3 * v) };
+  return {
+    graph,
+    recipe,
+    outputs: [norm, dx!, ...slopes],
+    names,
+    x: hashed(
+      net.input.shape.reduce((p, s) => p * s, 1),
+      777,
+    ).map((v) => 3 * v),
+  };
 }
 
 /** Largest deviation of a tensor from what PyTorch said of it, relative to its norm. */
 export function deviation(values: ArrayLike<number>, described: Described, seed: number): number {
-  let squares = 0;
-  for (let at = 0; at < values.length; at++) {
-    squares += values[at]! ** 2;
-  }
+  const squares = Array.from(values).reduce((sum, value) => sum + value ** 2, 0);
   const projected = described.projections.map((expected, k) => {
     const direction = hashed(values.length, seed + k);
     let sum = 0;

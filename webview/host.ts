@@ -43,5 +43,10 @@ export function connectHost(): Host | undefined {
 }
 
 function isToPanel(data: unknown): data is ToPanel {
-  return typeof data === 'object' && data !== null && 't' in data && (data.t === 'show' || data.t === 'problem' || data.t === 'run');
+  return (
+    typeof data === 'object' &&
+    data !== null &&
+    't' in data &&
+    (data.t === 'show' || data.t === 'problem' || data.t === 'run')
+  );
 }

@@ -145,7 +145,12 @@ function show(report: Report, images: readonly PanelImage[]): void {
     report,
     pictures,
     chart: { curve: 'residual', range: undefined },
-    picture: { normalisation: first?.normalisation ? 'capture' : 'auto', channel: -1, zoom, amplify: first ? visibleAmplification(first) : 1 },
+    picture: {
+      normalisation: first?.normalisation ? 'capture' : 'auto',
+      channel: -1,
+      zoom,
+      amplify: first ? visibleAmplification(first) : 1,
+    },
   };
   draw();
 }

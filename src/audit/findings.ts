@@ -86,7 +86,9 @@ function inputFindings({ reconstruction }: SampleReport): Finding[] {
     {
       id: 'input-reconstructed',
       severity: exact ? 'critical' : 'high',
-      title: exact ? 'The training input itself can be computed from this gradient' : 'Much of the training input can be computed from this gradient',
+      title: exact
+        ? 'The training input itself can be computed from this gradient'
+        : 'Much of the training input can be computed from this gradient',
       evidence: `${reconstruction.shape.join(' x ')} numbers by ${reconstruction.method === 'chain' ? 'a closed form, without any search' : 'gradient matching'}. ${reconstruction.reason}`,
       mitigation:
         'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',

@@ -32,7 +32,9 @@ export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'
   if (force === true || isOurs(out)) {
     return;
   }
-  const taken = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'].find((name) => existsSync(join(out, name)));
+  const taken = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'].find(
+    (name) => existsSync(join(out, name)),
+  );
   if (taken !== undefined) {
     throw new UnusableInputError({
       code: 'would-overwrite',
@@ -106,7 +108,10 @@ export function readImages(out: string, report: Report): PanelImage[] {
     if (!reconstruction || !values) {
       return [];
     }
-    const truth = reconstruction.truthFile === undefined ? undefined : readFloats(out, reconstruction.truthFile, reconstruction.shape);
+    const truth =
+      reconstruction.truthFile === undefined
+        ? undefined
+        : readFloats(out, reconstruction.truthFile, reconstruction.shape);
     return [
       {
         sample,

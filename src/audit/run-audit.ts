@@ -133,13 +133,28 @@ async function auditFiles(
   const reconstructStarted = performance.now();
   const rebuilt = cancelled
     ? undefined
-    : await rebuildInput(request.reconstruction, (progress) => {
-        hooks.progress(progress);
-      }, () => hooks.pause(), { checkpoint, gradients, matching, headWeight: tensors.weight.parameter.name, head: head.gradient, shape, factors: recovered.factors, sample: first, truth });
+    : await rebuildInput(
+        request.reconstruction,
+        (progress) => {
+          hooks.progress(progress);
+        },
+        () => hooks.pause(),
+        {
+          checkpoint,
+          gradients,
+          matching,
+          headWeight: tensors.weight.parameter.name,
+          head: head.gradient,
+          shape,
+          factors: recovered.factors,
+          sample: first,
+          truth,
+        },
+      );
   const reconstructMs = performance.now() - reconstructStarted;
   if (rebuilt?.reconstruction && samples[0]) {
     samples[0].reconstruction = rebuilt.reconstruction.report;
-    addImageTruth(rebuilt.reconstruction, truth);
+    await addImageTruth(rebuilt.reconstruction, truth, request.reconstruction?.lpips);
   } else if (rebuilt?.problem !== undefined && samples[0]) {
     samples[0].reconstruction = nothingRebuilt(rebuilt.problem);
   }

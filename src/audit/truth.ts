@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { LabelCountReport, SampleReport, TruthComparison } from '../protocol/report.js';
 import { openTensorFile } from '../formats/open.js';
+import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
 import type { Reconstruction } from './reconstruction/reconstruct.js';
 
@@ -72,10 +73,30 @@ function readImage(path: string): Float64Array | undefined {
 }
 
 /** Adds how close a reconstruction is to the true input; it was chosen without. */
-export function addImageTruth({ report, input }: Reconstruction, truth: Truth | undefined): void {
+export async function addImageTruth(
+  { report, input }: Reconstruction,
+  truth: Truth | undefined,
+  lpipsModel: string | undefined,
+): Promise<void> {
   if (input && truth?.image?.length === input.length) {
     const { mse, psnr, psnr8bit, ssim } = compareImages(input, truth.image, report.shape);
     Object.assign(report, { mse, psnr, psnr8bit, ...(ssim === null ? {} : { ssim }) });
+    if (lpipsModel !== undefined) {
+      const [low, high] = [Math.min(...truth.image), Math.max(...truth.image)];
+      const scaled = (values: Float64Array): Float32Array =>
+        Float32Array.from(values, (value) => Math.min(Math.max((2 * (value - low)) / (high - low || 1) - 1, -1), 1));
+      report.lpips = await lpips(lpipsModel, scaled(input), scaled(truth.image), report.shape).catch(
+        (error: unknown) => {
+          throw new UnusableInputError({
+            code: 'bad-arguments',
+            file: lpipsModel,
+            found: messageOf(error),
+            expected: 'an ONNX model that takes two images and gives one number',
+            advice: 'Export LPIPS with torch.onnx.export, or leave it out.',
+          });
+        },
+      );
+    }
   }
 }
 

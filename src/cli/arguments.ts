@@ -3,7 +3,11 @@ import { UnusableInputError } from '../protocol/errors.js';
 /** Checks of single arguments. */
 
 /** @throws UnusableInputError when the value is none of the allowed ones */
-export function oneOf<T extends string>(option: string, value: string | undefined, allowed: readonly T[]): T | undefined {
+export function oneOf<T extends string>(
+  option: string,
+  value: string | undefined,
+  allowed: readonly T[],
+): T | undefined {
   const match = allowed.find((candidate) => candidate === value);
   if (value !== undefined && match === undefined) {
     throw badArguments(`${option} ${value}`, allowed.join(', '));

@@ -55,7 +55,9 @@ export function reconstructionRequest(value: (name: string) => string | undefine
     ...(lpips === undefined ? {} : { lpips }),
     ...(shape === undefined ? {} : { inputShape: inputShape(shape) }),
     ...(settings ? { settings } : {}),
-    ...(normalisation === undefined || normalisation === 'none' ? {} : { normalisation: NORMALISATIONS[normalisation] }),
+    ...(normalisation === undefined || normalisation === 'none'
+      ? {}
+      : { normalisation: NORMALISATIONS[normalisation] }),
   };
 }
 
@@ -74,7 +76,7 @@ function overrides(value: (name: string) => string | undefined): MatchingOverrid
     seed: whole(value, 'seed', 0),
   };
   const given = Object.entries(found).filter(([, own]) => own !== undefined);
-  return given.length === 0 ? undefined : (Object.fromEntries(given) as MatchingOverrides);
+  return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
 function number(value: (name: string) => string | undefined, name: string, least: number): number | undefined {

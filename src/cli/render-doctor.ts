@@ -5,7 +5,9 @@ export async function renderDoctor(): Promise<string> {
   const ids = [...GPU_ENGINES, ...CPU_ENGINES];
   const results = await Promise.all(ids.map((id) => probeEngine(id)));
   const width = Math.max(...ids.map((id) => id.length));
-  const lines = results.map(({ id, works, detail }) => `  ${works ? 'works' : '  -  '}  ${id.padEnd(width)}  ${detail}`);
+  const lines = results.map(
+    ({ id, works, detail }) => `  ${works ? 'works' : '  -  '}  ${id.padEnd(width)}  ${detail}`,
+  );
   return [
     `Node ${process.version} on ${process.platform} ${process.arch}. Each engine computed a small second-order gradient, checked against float64:`,
     ...lines,

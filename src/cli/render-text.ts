@@ -80,7 +80,9 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
       width,
     ),
     ...(measured.length > 0 ? indent('  truth     ', measured.join(', '), width) : []),
-    ...(network ? indent('  network   ', `${network.name} (${network.source}). ${network.reasons.join('; ')}.`, width) : []),
+    ...(network
+      ? indent('  network   ', `${network.name} (${network.source}). ${network.reasons.join('; ')}.`, width)
+      : []),
     ...own.chain.map(
       (layer) =>
         `  ${layer.op.padEnd(8)}  ${layer.layer}: ${layer.unknowns} unknowns, ${layer.equations} equations, rank ${layer.rank}, condition ${layer.condition.toExponential(1)}, unexplained ${layer.residual.toExponential(1)}, expected error ${layer.inputError.toExponential(1)}${layer.converged ? '' : ', not converged'}`,

@@ -39,7 +39,8 @@ export async function checkEngine(engine: Engine): Promise<void> {
 
 function smallMatchingStep(): { outputs: TensorNode[]; feeds: { x: Float64Array } } {
   const g = new TensorGraph(foldConstant);
-  const wave = (size: number, pace: number): Float64Array => Float64Array.from({ length: size }, (_, at) => Math.sin(pace * at + pace) / 2);
+  const wave = (size: number, pace: number): Float64Array =>
+    Float64Array.from({ length: size }, (_, at) => Math.sin(pace * at + pace) / 2);
   const x = g.variable('x', [1, 2, 8, 8]);
   const filter = g.parameter('filter', wave(3 * 2 * 9, 0.7), [3, 2, 3, 3]);
   const weight = g.parameter('weight', wave(4 * 48, 1.3), [4, 48]);
@@ -48,7 +49,10 @@ function smallMatchingStep(): { outputs: TensorNode[]; feeds: { x: Float64Array 
   const relu = g.unary('relu', g.sub(hidden, g.scalar(0.4)));
   const logits = g.matmul(g.reshape(relu, [1, 48]), weight, false, true);
   const shifted = g.sub(logits, g.maxOver(logits, [1]));
-  const loss = g.sub(g.total(g.unary('log', g.sum(g.unary('exp', shifted), [1]))), g.total(g.slice(shifted, [0, 1], [1, 1])));
+  const loss = g.sub(
+    g.total(g.unary('log', g.sum(g.unary('exp', shifted), [1]))),
+    g.total(g.slice(shifted, [0, 1], [1, 1])),
+  );
   const slopes = gradients(g, loss, [filter, weight]);
   const norm = slopes.map((slope) => g.total(g.square(slope))).reduce((sum, one) => g.add(sum, one));
   const [dx] = gradients(g, norm, [x]);

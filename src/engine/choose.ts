@@ -52,7 +52,9 @@ export async function chooseEngine(
   const reasons: string[] = [];
   const candidates = work >= GPU_WORTHWHILE ? [...GPU_ENGINES, ...CPU_ENGINES] : CPU_ENGINES;
   if (work < GPU_WORTHWHILE) {
-    reasons.push(`GPU engines: not tried, ${(work / 1e6).toPrecision(3)} million multiplications a step gain nothing there`);
+    reasons.push(
+      `GPU engines: not tried, ${(work / 1e6).toPrecision(3)} million multiplications a step gain nothing there`,
+    );
   }
   for (const id of candidates) {
     const result = await probeEngine(id, options);
@@ -125,7 +127,7 @@ function explain(id: EngineId, detail: string): string {
         : tidy(detail);
     case 'tfjs-node-gpu':
       return library === undefined
-        ? /not installed/.test(detail)
+        ? detail.includes('not installed')
           ? 'not installed; "GradLeak: Install CUDA Engine" does it'
           : tidy(detail)
         : `${library} not found: CUDA 11.2 and cuDNN 8.1 are needed`;

@@ -15,7 +15,9 @@ export async function doubleProduct(): Promise<DoubleProduct> {
   const ort = loadOnnxruntime();
   const value = (name: string): OnnxValue => ({
     name,
-    type: { tensorType: { elemType: ONNX_TYPE.double, shape: { dim: [{ dimParam: `${name}0` }, { dimParam: `${name}1` }] } } },
+    type: {
+      tensorType: { elemType: ONNX_TYPE.double, shape: { dim: [{ dimParam: `${name}0` }, { dimParam: `${name}1` }] } },
+    },
   });
   const model = encodeOnnx({
     irVersion: 8,

@@ -25,7 +25,15 @@ export interface Program {
 }
 
 export type EngineId =
-  'onnxruntime-cpu' | 'onnxruntime-webgpu' | 'onnxruntime-cuda' | 'onnxruntime-directml' | 'onnxruntime-coreml' | 'tfjs-node-gpu' | 'tfjs-node' | 'tfjs-wasm' | 'tfjs-cpu';
+  | 'onnxruntime-cpu'
+  | 'onnxruntime-webgpu'
+  | 'onnxruntime-cuda'
+  | 'onnxruntime-directml'
+  | 'onnxruntime-coreml'
+  | 'tfjs-node-gpu'
+  | 'tfjs-node'
+  | 'tfjs-wasm'
+  | 'tfjs-cpu';
 
 /** An engine that cannot be had or does not compute; the message says what is missing. */
 export class EngineError extends Error {

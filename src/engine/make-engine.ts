@@ -11,9 +11,7 @@ export interface EngineOptions {
 
 /** @throws EngineError when its library does not load */
 export async function makeEngine(id: EngineId, options: EngineOptions = {}): Promise<Engine> {
-  return isOnnxruntime(id)
-    ? onnxruntimeEngine(id, options.threads)
-    : tfjsEngine(id, options.tfjsFolder);
+  return isOnnxruntime(id) ? onnxruntimeEngine(id, options.threads) : tfjsEngine(id, options.tfjsFolder);
 }
 
 function isOnnxruntime(id: EngineId): id is OnnxruntimeId {

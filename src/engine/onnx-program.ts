@@ -1,5 +1,19 @@
-import { ONNX_ATTRIBUTE, ONNX_TYPE, type OnnxAttribute, type OnnxNode, type OnnxTensor, type OnnxValue, encodeOnnx } from '../formats/onnx-protobuf.js';
-import { type BinaryFunction, type TensorData, type TensorNode, type UnaryFunction, needed } from '../graph/tensor-graph.js';
+import {
+  ONNX_ATTRIBUTE,
+  ONNX_TYPE,
+  type OnnxAttribute,
+  type OnnxNode,
+  type OnnxTensor,
+  type OnnxValue,
+  encodeOnnx,
+} from '../formats/onnx-protobuf.js';
+import {
+  type BinaryFunction,
+  type TensorData,
+  type TensorNode,
+  type UnaryFunction,
+  needed,
+} from '../graph/tensor-graph.js';
 
 /** A tensor graph as an ONNX model, which onnxruntime then runs as one static program. */
 
@@ -224,7 +238,11 @@ class Writer {
       const split = size.flatMap((own) => [own, 1]);
       const filled = size.flatMap((own, axis) => [own, steps[axis]!]);
       this.node('Reshape', [current, this.list(split)], `${output}.split`);
-      this.node('Pad', [`${output}.split`, this.list([...split.map(() => 0), ...filled.map((own, at) => own - split[at]!)])], `${output}.filled`);
+      this.node(
+        'Pad',
+        [`${output}.split`, this.list([...split.map(() => 0), ...filled.map((own, at) => own - split[at]!)])],
+        `${output}.filled`,
+      );
       size = size.map((own, axis) => own * steps[axis]!);
       this.node('Reshape', [`${output}.filled`, this.list(size)], `${output}.joined`);
       current = `${output}.joined`;

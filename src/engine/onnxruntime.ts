@@ -87,7 +87,9 @@ export function loadOnnxruntime(): typeof Ort {
     try {
       loaded = load(existsSync(packaged) ? packaged : 'onnxruntime-node') as typeof Ort;
     } catch (error) {
-      throw new EngineError(`onnxruntime-node does not load: ${error instanceof Error ? error.message : String(error)}`);
+      throw new EngineError(
+        `onnxruntime-node does not load: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
   return loaded;

@@ -94,7 +94,7 @@ function loadNative(name: string, folder: string | undefined): TfModule {
   } catch (error) {
     const detail = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
     throw new EngineError(
-      /Cannot find module/.test(detail) && detail.includes(name)
+      detail.includes('Cannot find module') && detail.includes(name)
         ? `${name} is not installed${folder === undefined ? '' : ` in ${folder}`}`
         : `${name} does not load: ${detail}`,
     );
@@ -178,10 +178,7 @@ const UNARY: Record<UnaryFunction, (tf: TfModule, x: Tf.Tensor) => Tf.Tensor> = 
   abs: (tf, x) => tf.abs(x),
   // tf.sign has no kernel in WebAssembly.
   sign: (tf, x) =>
-    tf.sub(
-      tf.cast(tf.greater(x, tf.scalar(0)), 'float32'),
-      tf.cast(tf.less(x, tf.scalar(0)), 'float32'),
-    ),
+    tf.sub(tf.cast(tf.greater(x, tf.scalar(0)), 'float32'), tf.cast(tf.less(x, tf.scalar(0)), 'float32')),
 };
 
 const BINARY: Record<BinaryFunction, (tf: TfModule, a: Tf.Tensor, b: Tf.Tensor) => Tf.Tensor> = {
@@ -232,7 +229,7 @@ function compute(
     case 'concat':
       return tf.concat([...inputs], operation.axis);
     case 'matmul':
-      return tf.matMul(a as Tf.Tensor2D, b as Tf.Tensor2D, operation.transposeA, operation.transposeB);
+      return tf.matMul(a, b, operation.transposeA, operation.transposeB);
     case 'conv':
       return conv(tf, a, b, operation.geometry, shape);
     case 'conv-input':
@@ -325,7 +322,7 @@ function toPadded(tf: TfModule, x: Tf.Tensor, pads: ConvGeometry['pads']): Tf.Te
 
 /** One matrix per group. */
 function groupsOf(tf: TfModule, x: Tf.Tensor2D, groups: number): Tf.Tensor2D[] {
-  return groups === 1 ? [x] : (tf.split(x, groups, 1) as Tf.Tensor2D[]);
+  return groups === 1 ? [x] : tf.split<Tf.Tensor2D>(x, groups, 1);
 }
 
 function conv(tf: TfModule, x: Tf.Tensor, filter: Tf.Tensor, geometry: ConvGeometry, shape: number[]): Tf.Tensor {
@@ -336,13 +333,21 @@ function conv(tf: TfModule, x: Tf.Tensor, filter: Tf.Tensor, geometry: ConvGeome
   const channels = padded.shape[3];
   let total: Tf.Tensor | undefined;
   for (const [row, col] of taps(kernelH, kernelW)) {
-    const met = tf.reshape(
-      slice(tf, padded, [0, row * dilations[0], col * dilations[1], 0], [batch, rows, cols, channels], [1, strides[0], strides[1], 1]),
+    const met = tf.reshape<Tf.Rank.R2>(
+      slice(
+        tf,
+        padded,
+        [0, row * dilations[0], col * dilations[1], 0],
+        [batch, rows, cols, channels],
+        [1, strides[0], strides[1], 1],
+      ),
       [batch * rows * cols, channels],
-    ) as Tf.Tensor2D;
+    );
     const tap = tf.reshape(tf.slice(filter, [0, 0, row, col], [out, perGroup, 1, 1]), [groups, out / groups, perGroup]);
     const weights = tf.unstack(tap) as Tf.Tensor2D[];
-    const parts = groupsOf(tf, met, groups).map((part, group) => tf.matMul<Tf.Tensor>(part, weights[group]!, false, true));
+    const parts = groupsOf(tf, met, groups).map((part, group) =>
+      tf.matMul<Tf.Tensor>(part, weights[group]!, false, true),
+    );
     const product: Tf.Tensor = parts.length === 1 ? parts[0]! : tf.concat<Tf.Tensor>(parts, 1);
     total = total ? tf.add<Tf.Tensor>(total, product) : product;
   }
@@ -354,15 +359,25 @@ function convInput(tf: TfModule, dy: Tf.Tensor, filter: Tf.Tensor, geometry: Con
   const [batch, channels, height, width] = shape as [number, number, number, number];
   const [, out, rows, cols] = dy.shape as [number, number, number, number];
   const [, perGroup, kernelH, kernelW] = filter.shape as [number, number, number, number];
-  const flat = tf.reshape(tf.transpose(dy, [0, 2, 3, 1]), [batch * rows * cols, out]) as Tf.Tensor2D;
+  const flat = tf.reshape<Tf.Rank.R2>(tf.transpose(dy, [0, 2, 3, 1]), [batch * rows * cols, out]);
   const paddedShape = [batch, height + pads[0] + pads[2], width + pads[1] + pads[3], channels];
   let total: Tf.Tensor | undefined;
   for (const [row, col] of taps(kernelH, kernelW)) {
     const tap = tf.reshape(tf.slice(filter, [0, 0, row, col], [out, perGroup, 1, 1]), [groups, out / groups, perGroup]);
     const weights = tf.unstack(tap) as Tf.Tensor2D[];
     const parts = groupsOf(tf, flat, groups).map((part, group) => tf.matMul<Tf.Tensor>(part, weights[group]!));
-    const product = tf.reshape(parts.length === 1 ? parts[0]! : tf.concat<Tf.Tensor>(parts, 1), [batch, rows, cols, channels]);
-    const placed = embed(tf, product, [0, row * dilations[0], col * dilations[1], 0], paddedShape, [1, strides[0], strides[1], 1]);
+    const product = tf.reshape(parts.length === 1 ? parts[0]! : tf.concat<Tf.Tensor>(parts, 1), [
+      batch,
+      rows,
+      cols,
+      channels,
+    ]);
+    const placed = embed(tf, product, [0, row * dilations[0], col * dilations[1], 0], paddedShape, [
+      1,
+      strides[0],
+      strides[1],
+      1,
+    ]);
     total = total ? tf.add<Tf.Tensor>(total, placed) : placed;
   }
   const inner = tf.slice(total!, [0, pads[0], pads[1], 0], [batch, height, width, channels]);
@@ -375,15 +390,23 @@ function convFilter(tf: TfModule, x: Tf.Tensor, dy: Tf.Tensor, geometry: ConvGeo
   const [batch, , rows, cols] = dy.shape as [number, number, number, number];
   const padded = toPadded(tf, x, geometry.pads);
   const channels = padded.shape[3];
-  const flat = tf.reshape(tf.transpose(dy, [0, 2, 3, 1]), [batch * rows * cols, out]) as Tf.Tensor2D;
+  const flat = tf.reshape<Tf.Rank.R2>(tf.transpose(dy, [0, 2, 3, 1]), [batch * rows * cols, out]);
   const slopes = groupsOf(tf, flat, groups);
   const products: Tf.Tensor[] = [];
   for (const [row, col] of taps(kernelH, kernelW)) {
-    const met = tf.reshape(
-      slice(tf, padded, [0, row * dilations[0], col * dilations[1], 0], [batch, rows, cols, channels], [1, strides[0], strides[1], 1]),
+    const met = tf.reshape<Tf.Rank.R2>(
+      slice(
+        tf,
+        padded,
+        [0, row * dilations[0], col * dilations[1], 0],
+        [batch, rows, cols, channels],
+        [1, strides[0], strides[1], 1],
+      ),
       [batch * rows * cols, channels],
-    ) as Tf.Tensor2D;
-    const parts = groupsOf(tf, met, groups).map((part, group) => tf.matMul<Tf.Tensor>(slopes[group]!, part, true, false));
+    );
+    const parts = groupsOf(tf, met, groups).map((part, group) =>
+      tf.matMul<Tf.Tensor>(slopes[group]!, part, true, false),
+    );
     products.push(parts.length === 1 ? parts[0]! : tf.concat<Tf.Tensor>(parts, 0));
   }
   return tf.transpose(tf.reshape(tf.stack(products), [kernelH, kernelW, out, perGroup]), [2, 3, 0, 1]);

@@ -49,17 +49,24 @@ export async function installCudaEngine(storage: vscode.Uri, log: vscode.LogOutp
   }
   try {
     await vscode.window.withProgress(
-      { location: vscode.ProgressLocation.Notification, title: 'GradLeak: installing the CUDA engine', cancellable: true },
+      {
+        location: vscode.ProgressLocation.Notification,
+        title: 'GradLeak: installing the CUDA engine',
+        cancellable: true,
+      },
       (_, token) => npmInstall(folder, token, log),
     );
-    await vscode.workspace
-      .getConfiguration()
-      .update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
-    void vscode.window.showInformationMessage('The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.');
+    await vscode.workspace.getConfiguration().update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
+    void vscode.window.showInformationMessage(
+      'The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.',
+    );
   } catch (error) {
     log.error(messageOf(error));
     const showLog = 'Show Log';
-    if ((await vscode.window.showErrorMessage(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) === showLog) {
+    if (
+      (await vscode.window.showErrorMessage(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) ===
+      showLog
+    ) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     }
   }
@@ -70,11 +77,15 @@ function npmInstall(folder: string, token: vscode.CancellationToken, log: vscode
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
   return new Promise((resolve, reject) => {
     const windows = process.platform === 'win32';
-    const child = spawn(windows ? 'npm.cmd' : 'npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts=false', PACKAGE], {
-      cwd: folder,
-      shell: windows,
-      detached: !windows,
-    });
+    const child = spawn(
+      windows ? 'npm.cmd' : 'npm',
+      ['install', '--no-audit', '--no-fund', '--ignore-scripts=false', PACKAGE],
+      {
+        cwd: folder,
+        shell: windows,
+        detached: !windows,
+      },
+    );
     // npm starts children of its own, which have to end with it.
     const stop = (): void => {
       if (windows || child.pid === undefined) {

@@ -62,7 +62,8 @@ function valuesOf(tensor: OnnxTensor, path: string, bad: (found: string) => Unus
   if (width === undefined) {
     throw bad(`${name} of the unsupported type ${tensor.dataType}`);
   }
-  const raw = tensor.dataLocation === 1 ? externalBytes(tensor, path, size * width, bad) : (tensor.rawData ?? new Uint8Array());
+  const raw =
+    tensor.dataLocation === 1 ? externalBytes(tensor, path, size * width, bad) : (tensor.rawData ?? new Uint8Array());
   if (raw.byteLength !== size * width) {
     throw bad(`${name} with ${raw.byteLength} bytes for shape [${tensor.dims.join(', ')}]`);
   }

@@ -20,10 +20,7 @@ import {
  * @param feeds data of every variable, by name
  * @throws RangeError when a variable is not fed or has another size
  */
-export function evaluate(
-  outputs: readonly TensorNode[],
-  feeds: Readonly<Record<string, TensorData>>,
-): Float64Array[] {
+export function evaluate(outputs: readonly TensorNode[], feeds: Readonly<Record<string, TensorData>>): Float64Array[] {
   const nodes = needed(outputs);
   const lastUse = new Map<TensorNode, TensorNode>();
   for (const node of nodes) {

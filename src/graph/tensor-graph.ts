@@ -76,18 +76,16 @@ export function broadcastShape(one: readonly number[], other: readonly number[])
 }
 
 /** Size of one direction of a convolution's output. */
-export function convolvedSize(
-  size: number,
-  kernel: number,
-  stride: number,
-  padding: number,
-  dilation: number,
-): number {
+export function convolvedSize(size: number, kernel: number, stride: number, padding: number, dilation: number): number {
   return Math.floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1;
 }
 
 /** Evaluates an operation on constants; given by the caller so that building a graph needs no kernels. */
-export type ConstantFolder = (operation: Operation, inputs: readonly TensorNode[], shape: readonly number[]) => TensorData;
+export type ConstantFolder = (
+  operation: Operation,
+  inputs: readonly TensorNode[],
+  shape: readonly number[],
+) => TensorData;
 
 /** Larger results are left to the engine. */
 const MOST_FOLDED = 1 << 16;
@@ -339,12 +337,7 @@ export class TensorGraph {
     return this.make(operation, inputs, shape, key);
   }
 
-  private make(
-    operation: Operation,
-    inputs: readonly TensorNode[],
-    shape: readonly number[],
-    key: string,
-  ): TensorNode {
+  private make(operation: Operation, inputs: readonly TensorNode[], shape: readonly number[], key: string): TensorNode {
     const known = this.known.get(key);
     if (known) {
       return known;

@@ -44,7 +44,9 @@ class Checkpoint {
 
   constructor(tensors: readonly NamedShape[]) {
     this.shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
-    this.weights = tensors.filter(({ name, shape }) => /(^|\.)weight$/.test(name) && (shape.length === 4 || shape.length === 2));
+    this.weights = tensors.filter(
+      ({ name, shape }) => /(^|\.)weight$/.test(name) && (shape.length === 4 || shape.length === 2),
+    );
     this.norms = tensors.filter(({ name }) => name.endsWith('running_mean'));
   }
 
@@ -105,10 +107,7 @@ function fullyConnected(model: Checkpoint, hints: NetworkHints): Candidate[] {
       input: [...input],
       layers: [
         ...start,
-        ...weights.flatMap(({ name }, index): Layer[] => [
-          ...(index > 0 ? [activation(op)] : []),
-          model.linear(name),
-        ]),
+        ...weights.flatMap(({ name }, index): Layer[] => [...(index > 0 ? [activation(op)] : []), model.linear(name)]),
       ],
     },
   }));
@@ -116,7 +115,7 @@ function fullyConnected(model: Checkpoint, hints: NetworkHints): Candidate[] {
 
 /** Three-channel or one-channel squares look like images. */
 function flatInput(size: number, { inputShape }: NetworkHints): readonly number[] {
-  if (inputShape && inputShape.reduce((product, own) => product * own, 1) === size) {
+  if (inputShape?.reduce((product, own) => product * own, 1) === size) {
     return inputShape;
   }
   for (const channels of [3, 1]) {
@@ -142,7 +141,15 @@ function plainConvNet(model: Checkpoint, hints: NetworkHints): Candidate[] {
   const lastConv = convs[convs.length - 1];
   const [firstLinear] = linears;
   const linearChain = linears.every(({ shape }, at) => at === 0 || shape[1] === linears[at - 1]?.shape[0]);
-  if (!firstConv || !lastConv || !firstLinear || !chained || !linearChain || model.norms.length > 0 || convs.length > 4) {
+  if (
+    !firstConv ||
+    !lastConv ||
+    !firstLinear ||
+    !chained ||
+    !linearChain ||
+    model.norms.length > 0 ||
+    convs.length > 4
+  ) {
     return [];
   }
   const channels = firstConv.shape[1] ?? 1;
@@ -154,7 +161,9 @@ function plainConvNet(model: Checkpoint, hints: NetworkHints): Candidate[] {
     if (side === undefined) {
       continue;
     }
-    const acts: readonly LayerOp[] = plan.strided ? ['sigmoid', 'tanh', 'relu', 'leaky-relu', 'silu', 'gelu', 'elu'] : ['relu', 'sigmoid', 'tanh'];
+    const acts: readonly LayerOp[] = plan.strided
+      ? ['sigmoid', 'tanh', 'relu', 'leaky-relu', 'silu', 'gelu', 'elu']
+      : ['relu', 'sigmoid', 'tanh'];
     for (const op of acts) {
       candidates.push({
         name: `${plan.name}, ${op}`,
@@ -174,7 +183,10 @@ function plainConvNet(model: Checkpoint, hints: NetworkHints): Candidate[] {
                 : []),
             ]),
             { op: 'flatten' },
-            ...linears.flatMap(({ name }, index): Layer[] => [...(index > 0 ? [activation(op)] : []), model.linear(name)]),
+            ...linears.flatMap(({ name }, index): Layer[] => [
+              ...(index > 0 ? [activation(op)] : []),
+              model.linear(name),
+            ]),
           ],
         },
       });
@@ -240,7 +252,10 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
         // torchvision strides the 3 x 3 convolution of a bottleneck, and the first one of a basic block.
         const own = conv === (bottleneck ? 2 : 1) ? stride : 1;
         layers.push(
-          { ...model.conv(`${name}.conv${conv}`, own, Math.floor((weight[2] ?? 1) / 2)), ...(conv === 1 ? { inputs: [before] } : {}) },
+          {
+            ...model.conv(`${name}.conv${conv}`, own, Math.floor((weight[2] ?? 1) / 2)),
+            ...(conv === 1 ? { inputs: [before] } : {}),
+          },
           { ...model.norm(`${name}.bn${conv}`), ...(conv === depth ? { id: `${name}.out` } : {}) },
           ...(conv < depth ? [{ op: 'relu' } as const] : []),
         );
@@ -280,7 +295,9 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
 /** torchvision's AlexNet and VGGs: `features.N`, adaptive pooling, `classifier.N`. */
 function vggOrAlexnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
   const convs = model.weights.filter(({ name, shape }) => shape.length === 4 && /^features\.\d+\.weight$/.test(name));
-  const linears = model.weights.filter(({ name, shape }) => shape.length === 2 && /^classifier(\.\d+)?\.weight$/.test(name));
+  const linears = model.weights.filter(
+    ({ name, shape }) => shape.length === 2 && /^classifier(\.\d+)?\.weight$/.test(name),
+  );
   const [firstConv] = convs;
   const [firstLinear] = linears;
   const lastConv = convs[convs.length - 1];
@@ -321,7 +338,9 @@ function vggOrAlexnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
   const own = side > 1 ? 224 : 32;
   return [
     {
-      name: alexnet ? 'AlexNet, torchvision' : `VGG-${convs.length + 3}, torchvision${model.norms.length > 0 ? ' with batch normalisation' : ''}`,
+      name: alexnet
+        ? 'AlexNet, torchvision'
+        : `VGG-${convs.length + 3}, torchvision${model.norms.length > 0 ? ' with batch normalisation' : ''}`,
       recipe: {
         schemaVersion: 1,
         input: [...(hints.inputShape ?? [firstConv.shape[1] ?? 3, own, own])],

@@ -49,7 +49,9 @@ export function importKeras(value: unknown, file: string): Recipe {
 }
 
 function record(value: unknown): Record<string, unknown> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : undefined;
 }
 
 function modelOf(value: unknown): Record<string, unknown> | undefined {
@@ -63,7 +65,8 @@ function readLayers(listed: readonly unknown[], kind: string): KerasLayer[] {
   return listed.map((item) => {
     const layer = record(item) ?? {};
     const config = record(layer.config) ?? {};
-    const name = String(layer.name ?? config.name ?? '');
+    const named = layer.name ?? config.name;
+    const name = typeof named === 'string' ? named : '';
     const inbound = kind === 'Sequential' ? (before === '' ? [] : [before]) : inboundOf(layer.inbound_nodes);
     before = name;
     return { className: String(layer.class_name), name, config, inbound };
@@ -100,8 +103,7 @@ function inputShape(
   bad: (found: string, expected: string) => UnusableInputError,
 ): number[] {
   const [first] = layers;
-  const shape =
-    first?.config.batch_input_shape ?? first?.config.batch_shape ?? config?.build_input_shape ?? undefined;
+  const shape = first?.config.batch_input_shape ?? first?.config.batch_shape ?? config?.build_input_shape ?? undefined;
   const sizes = Array.isArray(shape) ? shape.slice(1) : [];
   if (sizes.length === 0 || !sizes.every((size) => typeof size === 'number' && size > 0)) {
     throw bad('an input whose shape is not fixed', 'one input of fixed size');
@@ -141,7 +143,10 @@ class KerasImporter {
     const [first = 'input'] = inputs;
     const image = inbound.length === 0 || this.images.has(inbound[0]!);
     const unsupported = (what?: string): UnusableInputError =>
-      this.bad(`the layer ${className} "${name}"${what === undefined ? '' : ` with ${what}`}`, 'layers of image classifiers');
+      this.bad(
+        `the layer ${className} "${name}"${what === undefined ? '' : ` with ${what}`}`,
+        'layers of image classifiers',
+      );
     if (config.data_format === 'channels_first') {
       throw unsupported('channels first');
     }
@@ -242,7 +247,9 @@ class KerasImporter {
         return;
       }
       case 'ZeroPadding2D': {
-        const [rows, cols] = Array.isArray(config.padding) ? (config.padding as unknown[]) : [config.padding, config.padding];
+        const [rows, cols] = Array.isArray(config.padding)
+          ? (config.padding as unknown[])
+          : [config.padding, config.padding];
         const [top, bottom] = pair(rows);
         const [left, right] = pair(cols);
         push({ op: 'pad', padding: [top, left, bottom, right] });
@@ -275,7 +282,7 @@ class KerasImporter {
     if (!layer) {
       throw unsupported(`the activation ${JSON.stringify(activation)}`);
     }
-    const id = `${name}.${String(activation)}`;
+    const id = `${name}.${layer.op}`;
     this.layers.push({ ...layer, id, inputs: [from] });
     this.outputs.set(name, id);
   }

@@ -1,4 +1,10 @@
-import { type ConvGeometry, type TensorData, type TensorGraph, type TensorNode, sizeOf } from '../graph/tensor-graph.js';
+import {
+  type ConvGeometry,
+  type TensorData,
+  type TensorGraph,
+  type TensorNode,
+  sizeOf,
+} from '../graph/tensor-graph.js';
 import { type Layer, type PoolLayer, type Recipe, layerName, padsOf, pairOf } from './recipe.js';
 
 /** A recipe as nodes of a tensor graph: the forward pass of a batch. */
@@ -87,7 +93,7 @@ class Builder {
 
   layer(layer: Layer, inputs: readonly TensorNode[]): TensorNode {
     const { g } = this;
-    const x = inputs[0] as TensorNode;
+    const x = inputs[0]!;
     switch (layer.op) {
       case 'conv': {
         const stored = this.parameter(layer.weight, 4);
@@ -189,7 +195,8 @@ class Builder {
 
   /** Statistics take part in no derivative. */
   private statistic(name: string | undefined, channels: number): TensorNode {
-    const stored = (name !== undefined && this.lookup(name)) || fail('eval mode needs the running statistics');
+    const stored =
+      (name === undefined ? undefined : this.lookup(name)) ?? fail('eval mode needs the running statistics');
     if (stored.data.length !== channels) {
       fail(`"${name}" holds ${stored.data.length} numbers for ${channels} channels`);
     }
@@ -267,7 +274,13 @@ class Builder {
     const border = borderOf(height, width, pads);
     const source =
       isMax && border
-        ? g.add(padded, g.constant(border.map((inside) => (inside === 1 ? 0 : -1e30)), [1, 1, ...padded.shape.slice(2)]))
+        ? g.add(
+            padded,
+            g.constant(
+              border.map((inside) => (inside === 1 ? 0 : -1e30)),
+              [1, 1, ...padded.shape.slice(2)],
+            ),
+          )
         : padded;
     const windows: TensorNode[] = [];
     for (let row = 0; row < kernel[0]; row++) {
@@ -326,7 +339,11 @@ function axisOf(axis: number, rank: number): number {
 }
 
 /** 1 inside the image, 0 in its padding; undefined without padding. */
-function borderOf(height: number, width: number, pads: readonly [number, number, number, number]): Float64Array | undefined {
+function borderOf(
+  height: number,
+  width: number,
+  pads: readonly [number, number, number, number],
+): Float64Array | undefined {
   if (pads.every((pad) => pad === 0)) {
     return undefined;
   }

@@ -244,7 +244,8 @@ class OnnxImporter {
         return;
       case 'ReduceMean': {
         const axes = attr.ints('axes') ?? this.numbersOf(at(1));
-        const spatial = axes?.length === 2 && axes.every((axis) => axis === 2 || axis === 3 || axis === -1 || axis === -2);
+        const spatial =
+          axes?.length === 2 && axes.every((axis) => axis === 2 || axis === 3 || axis === -1 || axis === -2);
         if (!spatial) {
           throw this.unsupported(node, `axes ${JSON.stringify(axes)}`);
         }
@@ -295,7 +296,7 @@ class OnnxImporter {
           });
           return;
         }
-        if (weight && weight.tensor.dims.length === 2) {
+        if (weight?.tensor.dims.length === 2) {
           this.weights.set(out, { tensor: weight.tensor, transposed: !weight.transposed });
           return;
         }
@@ -335,7 +336,12 @@ class OnnxImporter {
         const pads = attr.ints('pads') ?? this.numbersOf(at(1));
         const mode = attr.text('mode');
         const value = at(2) === '' ? 0 : this.onnxNumber(at(2));
-        if (pads?.length !== 8 || (mode !== '' && mode !== 'constant') || value !== 0 || [0, 1, 4, 5].some((axis) => pads[axis] !== 0)) {
+        if (
+          pads?.length !== 8 ||
+          (mode !== '' && mode !== 'constant') ||
+          value !== 0 ||
+          [0, 1, 4, 5].some((axis) => pads[axis] !== 0)
+        ) {
           throw this.unsupported(node, 'padding other than zeros around an image');
         }
         push({ op: 'pad', padding: [pads[2]!, pads[3]!, pads[6]!, pads[7]!] });
@@ -397,7 +403,10 @@ class OnnxImporter {
         if (!source) {
           throw this.unsupported(node, 'a computed value');
         }
-        this.known.set(out, sliceRows(source, this.numbersOf(at(1))?.[0], this.numbersOf(at(2))?.[0], this.numbersOf(at(4))?.[0]));
+        this.known.set(
+          out,
+          sliceRows(source, this.numbersOf(at(1))?.[0], this.numbersOf(at(2))?.[0], this.numbersOf(at(4))?.[0]),
+        );
         return;
       }
       default:
@@ -440,7 +449,9 @@ class OnnxImporter {
         this.layers.push({ op: 'parameter', name: trained.name, id });
         return id;
       }
-      const values = weight ? this.onnx.values(weight.tensor) : Float64Array.from(this.numbersOf(name) ?? [], (own) => own ?? NaN);
+      const values = weight
+        ? this.onnx.values(weight.tensor)
+        : Float64Array.from(this.numbersOf(name) ?? [], (own) => own ?? NaN);
       const applied = !inverted ? values : values.map((own) => (op === 'add' ? -own : 1 / own));
       this.layers.push({ op: 'constant', values: [...applied], shape: weight ? [...weight.tensor.dims] : [], id });
       return id;
@@ -501,7 +512,10 @@ class OnnxImporter {
       throw failure;
     }
     if (!weight || (rank !== undefined && weight.tensor.dims.length !== rank)) {
-      throw this.unsupported(node, weight ? `"${name}" of ${weight.tensor.dims.length} axes` : `"${name}", which is computed`);
+      throw this.unsupported(
+        node,
+        weight ? `"${name}" of ${weight.tensor.dims.length} axes` : `"${name}", which is computed`,
+      );
     }
     const own = weight.tensor.name ?? name;
     const cached = this.names.get(own);
@@ -517,13 +531,17 @@ class OnnxImporter {
     const name = tensor.name ?? '';
     const { entries } = this.checkpoint;
     const fits = (shape: readonly number[]): boolean => shape.join() === tensor.dims.join();
-    const named = entries.filter((entry) => (entry.name === name || entry.name.endsWith(`.${name}`)) && fits(entry.shape));
+    const named = entries.filter(
+      (entry) => (entry.name === name || entry.name.endsWith(`.${name}`)) && fits(entry.shape),
+    );
     if (named.length === 1) {
       return { name: named[0]!.name, transposed: false };
     }
     // Exporters rename and transpose the weights of products; their values give them away.
     const flipped = [...tensor.dims].reverse().join();
-    const candidates = entries.filter(({ shape }) => shape.join() === tensor.dims.join() || (shape.length === 2 && shape.join() === flipped));
+    const candidates = entries.filter(
+      ({ shape }) => shape.join() === tensor.dims.join() || (shape.length === 2 && shape.join() === flipped),
+    );
     if (candidates.length === 0 || tensor.dims.length === 0) {
       return undefined;
     }
@@ -534,7 +552,10 @@ class OnnxImporter {
         return { name: own, transposed: false };
       }
       const [rows = 0, cols = 0] = shape;
-      if (shape.length === 2 && stored.every((value, at) => value === values[(at % cols) * rows + Math.floor(at / cols)])) {
+      if (
+        shape.length === 2 &&
+        stored.every((value, at) => value === values[(at % cols) * rows + Math.floor(at / cols)])
+      ) {
         return { name: own, transposed: true };
       }
     }

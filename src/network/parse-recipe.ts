@@ -80,8 +80,12 @@ export function parseRecipe(value: unknown, file: string): Recipe {
   if (!isRecord(value) || value.schemaVersion !== 1 || !Array.isArray(value.layers)) {
     throw bad('no recipe', 'a JSON object with "schemaVersion": 1, "input" and "layers"');
   }
-  if (!isNumbers(value.input) || value.input.length === 0 || !value.input.every((size) => Number.isInteger(size) && size > 0)) {
-    throw bad(`"input": ${JSON.stringify(value.input) ?? 'nothing'}`, 'the shape of one input, such as [3, 32, 32]');
+  if (
+    !isNumbers(value.input) ||
+    value.input.length === 0 ||
+    !value.input.every((size) => Number.isInteger(size) && size > 0)
+  ) {
+    throw bad(`"input": ${JSON.stringify(value.input)}`, 'the shape of one input, such as [3, 32, 32]');
   }
   if (value.layers.length === 0) {
     throw bad('no layers', 'at least one layer');
@@ -95,7 +99,7 @@ export function parseRecipe(value: unknown, file: string): Recipe {
 function checkLayer(layer: unknown, index: number, bad: (found: string, expected: string) => UnusableInputError): void {
   const op = isRecord(layer) ? layer.op : undefined;
   if (!isRecord(layer) || typeof op !== 'string' || !(op in FIELDS)) {
-    throw bad(`layer ${index} with the operation ${JSON.stringify(op) ?? 'missing'}`, `one of ${Object.keys(FIELDS).join(', ')}`);
+    throw bad(`layer ${index} with the operation ${JSON.stringify(op)}`, `one of ${Object.keys(FIELDS).join(', ')}`);
   }
   const fields: Record<string, Kind> = { ...COMMON, ...FIELDS[op as LayerOp] };
   for (const name of REQUIRED[op as LayerOp] ?? []) {
@@ -128,9 +132,16 @@ function fits(value: unknown, kind: Kind): boolean {
     case 'boolean':
       return typeof value === 'boolean';
     case 'extent':
-      return (whole(value) && value !== 0) || (Array.isArray(value) && value.length === 2 && value.every((own) => whole(own) && own !== 0));
+      return (
+        (whole(value) && value !== 0) ||
+        (Array.isArray(value) && value.length === 2 && value.every((own) => whole(own) && own !== 0))
+      );
     case 'padding':
-      return value === 'same' || whole(value) || (Array.isArray(value) && [2, 4].includes(value.length) && value.every(whole));
+      return (
+        value === 'same' ||
+        whole(value) ||
+        (Array.isArray(value) && [2, 4].includes(value.length) && value.every(whole))
+      );
     case 'numbers':
       return isNumbers(value);
     case 'strings':

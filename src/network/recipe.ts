@@ -70,7 +70,18 @@ export interface LayerNormLayer extends Common {
 }
 
 export interface ActivationLayer extends Common {
-  op: 'relu' | 'sigmoid' | 'tanh' | 'silu' | 'erf' | 'identity' | 'dropout' | 'flatten' | 'global-average-pool' | 'add' | 'mul';
+  op:
+    | 'relu'
+    | 'sigmoid'
+    | 'tanh'
+    | 'silu'
+    | 'erf'
+    | 'identity'
+    | 'dropout'
+    | 'flatten'
+    | 'global-average-pool'
+    | 'add'
+    | 'mul';
 }
 
 export interface LeakyReluLayer extends Common {
@@ -162,7 +173,7 @@ export type LayerOp = Layer['op'];
 
 /** What a layer is called in messages. */
 export function layerName(layer: Layer, index: number): string {
-  const own = layer.id ?? ('weight' in layer && layer.weight !== undefined ? layer.weight : undefined);
+  const own = layer.id ?? ('weight' in layer ? layer.weight : undefined);
   return own === undefined ? `layer ${index} (${layer.op})` : `layer ${index} (${layer.op} "${own}")`;
 }
 

@@ -14,15 +14,19 @@ export interface ImageMetrics {
  * @param found,truth numbers of equal shape; channels x height x width for images
  * @throws RangeError when lengths differ
  */
-export function compareImages(found: ArrayLike<number>, truth: ArrayLike<number>, shape: readonly number[]): ImageMetrics {
+export function compareImages(
+  found: ArrayLike<number>,
+  truth: ArrayLike<number>,
+  shape: readonly number[],
+): ImageMetrics {
   if (found.length !== truth.length) {
     throw new RangeError(`${found.length} numbers cannot be compared with ${truth.length}.`);
   }
   let low = Infinity;
   let high = -Infinity;
-  for (let at = 0; at < truth.length; at++) {
-    low = Math.min(low, truth[at]!);
-    high = Math.max(high, truth[at]!);
+  for (const value of Array.from(truth)) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
   }
   const range = Math.max(high - low, Number.MIN_VALUE);
   const level = (value: number): number => Math.round(255 * Math.min(Math.max((value - low) / range, 0), 1));
@@ -89,8 +93,7 @@ function structuralSimilarity(
           }
         }
         total +=
-          ((2 * x * y + c1) * (2 * (xy - x * y) + c2)) /
-          ((x * x + y * y + c1) * (xx - x * x + (yy - y * y) + c2));
+          ((2 * x * y + c1) * (2 * (xy - x * y) + c2)) / ((x * x + y * y + c1) * (xx - x * x + (yy - y * y) + c2));
         count++;
       }
     }

@@ -189,7 +189,12 @@ describe('the packaged extension in VS Code', () => {
     await running.getByRole('button', { name: 'Stop and keep' }).click();
     const panel = await workbench.webview('h1', 'gives away its one sample');
     expect(Date.now() - started).toBeLessThan(4000);
-    expect(await panel.getByText(/It was stopped early/).first().isVisible()).toBe(true);
+    expect(
+      await panel
+        .getByText(/It was stopped early/)
+        .first()
+        .isVisible(),
+    ).toBe(true);
     expect(await panel.locator('canvas#picture-0').count()).toBe(1);
     await workbench.screenshot('matching-stopped');
     await workbench.closeEditors();

@@ -52,7 +52,13 @@ beforeAll(async () => {
         method: 'auto',
         truth: join(capture, 'truth.json'),
         out,
-        reconstruction: { attack: 'auto', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 30, ...settings },
+        reconstruction: {
+          attack: 'auto',
+          preset: 'soft-label',
+          engine: 'onnxruntime-cpu',
+          timeLimitSeconds: 30,
+          ...settings,
+        },
       },
       hooks,
     );
@@ -300,9 +306,15 @@ describe('the reconstructed input', () => {
     await page.getByRole('combobox', { name: 'Normalisation' }).selectOption('imagenet');
     await expect.poll(async () => (await pixelsOf(page, 'picture-0')).join()).not.toBe(before.join());
     await page.getByRole('combobox', { name: 'Channel' }).selectOption('1');
-    await expect.poll(async () => (await pixelsOf(page, 'picture-0')).slice(0, 3)).toSatisfy((own: number[]) => own[0] === own[1]);
+    await expect
+      .poll(async () => (await pixelsOf(page, 'picture-0')).slice(0, 3))
+      .toSatisfy((own: number[]) => own[0] === own[1]);
     await page.getByRole('combobox', { name: 'Zoom' }).selectOption('2');
-    await expect.poll(() => page.locator('canvas#picture-0').evaluate((own) => (own as unknown as { clientWidth: number }).clientWidth)).toBe(64);
+    await expect
+      .poll(() =>
+        page.locator('canvas#picture-0').evaluate((own) => (own as unknown as { clientWidth: number }).clientWidth),
+      )
+      .toBe(64);
     const quiet = await pixelsOf(page, 'picture-0-difference');
     await page.getByRole('combobox', { name: 'Amplify difference' }).selectOption('1');
     await expect.poll(async () => (await pixelsOf(page, 'picture-0-difference')).join()).not.toBe(quiet.join());
@@ -321,7 +333,12 @@ describe('the reconstructed input', () => {
     const page = await openPanel('dark');
     await show(page, reports.matched, images.matched);
     expect(await page.locator('.loss-curve path').count()).toBe(2);
-    expect(await page.getByText(/a maximum tells one entry of each window/).first().isVisible()).toBe(true);
+    expect(
+      await page
+        .getByText(/a maximum tells one entry of each window/)
+        .first()
+        .isVisible(),
+    ).toBe(true);
     await page.close();
   });
 
@@ -342,13 +359,16 @@ describe('the reconstructed input', () => {
 
 describe('looks and accessibility', () => {
   for (const theme of ['light', 'dark', 'high-contrast'] as const) {
-    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(`${theme}: %s`, async (name) => {
-      const page = await openPanel(theme);
-      await (name === 'run' ? showRun(page) : show(page, reports[name], images[name]));
-      await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
-      expect(await seriousFindings(page)).toEqual([]);
-      await page.close();
-    });
+    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(
+      `${theme}: %s`,
+      async (name) => {
+        const page = await openPanel(theme);
+        await (name === 'run' ? showRun(page) : show(page, reports[name], images[name]));
+        await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
+        expect(await seriousFindings(page)).toEqual([]);
+        await page.close();
+      },
+    );
   }
 
   it('fits a narrow editor column', async () => {

@@ -29,19 +29,23 @@ export function lossCurve(curves: readonly Curve[]): TemplateResult {
     [Math.min(...values, 1) || 1e-12, Math.max(...values, 1e-12)],
     [HEIGHT - MARGIN.bottom, MARGIN.top],
   ).nice();
-  const path = line<[number, number]>(
+  const path = line(
     ([iteration]) => x(iteration),
     ([, loss]) => y(loss),
   );
   const best = Math.min(...values);
-  const ticks = y.ticks(4).filter((value) => Number.isInteger(Math.log10(value) + 1e-9) || Math.abs(Math.log10(value) % 1) < 1e-6);
+  const ticks = y
+    .ticks(4)
+    .filter((value) => Number.isInteger(Math.log10(value) + 1e-9) || Math.abs(Math.log10(value) % 1) < 1e-6);
   return svg`<svg class="loss-curve" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img"
     aria-label=${`Matching loss over ${last + 1} iterations, ${curves.length} restarts, lowest ${short(best)}`}>
     ${ticks.map(
-      (value) => svg`<g class="tick"><line x1=${MARGIN.left} x2=${WIDTH - MARGIN.right} y1=${y(value)} y2=${y(value)}></line>
+      (
+        value,
+      ) => svg`<g class="tick"><line x1=${MARGIN.left} x2=${WIDTH - MARGIN.right} y1=${y(value)} y2=${y(value)}></line>
         <text x=${MARGIN.left - 8} y=${y(value) + 4} text-anchor="end">${value.toExponential(0)}</text></g>`,
     )}
     ${x.ticks(6).map((value) => svg`<text class="tick" x=${x(value)} y=${HEIGHT - 10} text-anchor="middle">${value}</text>`)}
     ${points.map((own, index) => svg`<path class=${`curve curve-${index % 4}`} d=${path(own) ?? ''}></path>`)}
-  </svg>` as TemplateResult;
+  </svg>`;
 }

@@ -134,9 +134,13 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
             )
           : ''
       }
-      ${button({ label: 'Save PNG...', title: 'Save PNG... of the reconstruction', onClick: () => {
-        actions.savePicture(id);
-      } })}
+      ${button({
+        label: 'Save PNG...',
+        title: 'Save PNG... of the reconstruction',
+        onClick: () => {
+          actions.savePicture(id);
+        },
+      })}
       ${actions.saveInput ? button({ label: 'Save .npy...', title: 'Save .npy... of the reconstruction', onClick: actions.saveInput }) : ''}
     </div>
   `;

@@ -28,11 +28,18 @@ export function runView({ progress, preview, curves }: RunState, onStop: () => v
         : html`<div class="pictures">
             <figure class="picture">
               <img class="preview" src=${`data:image/png;base64,${preview}`} alt="The reconstruction so far" />
-              <figcaption>${progress.reconstruction?.method === 'chain' ? 'Input of the layer solved last, channel by channel' : 'So far'}</figcaption>
+              <figcaption>
+                ${progress.reconstruction?.method === 'chain' ? 'Input of the layer solved last, channel by channel' : 'So far'}
+              </figcaption>
             </figure>
           </div>`
     }
-    ${curves.some(({ loss }) => loss.length > 1) ? html`<h2>Matching loss</h2>${lossCurve(curves)}` : ''}
+    ${
+      curves.some(({ loss }) => loss.length > 1)
+        ? html`<h2>Matching loss</h2>
+            ${lossCurve(curves)}`
+        : ''
+    }
   `;
 }
 
@@ -45,5 +52,9 @@ export function advance(state: RunState | undefined, progress: AuditProgress): R
     curve.iteration.push(own.iteration);
     curve.loss.push(own.loss);
   }
-  return { progress, preview: own?.preview ?? state?.preview, curves: [...curves].map((curve) => (curve as Curve | undefined) ?? { iteration: [], loss: [] }) };
+  return {
+    progress,
+    preview: own?.preview ?? state?.preview,
+    curves: [...curves].map((curve) => (curve as Curve | undefined) ?? { iteration: [], loss: [] }),
+  };
 }

@@ -78,22 +78,46 @@ async function readNetwork(path: string, checkpoint: TensorFile, reasons: readon
   switch (extname(path).toLowerCase()) {
     case '.onnx': {
       const { recipe, own, notes } = importOnnx(readOnnx(path), path, checkpointView(checkpoint));
-      return { source: 'onnx', file: path, candidates: [{ name: recipe.name ?? 'ONNX model', recipe }], own, reasons: [...reasons, ...notes] };
+      return {
+        source: 'onnx',
+        file: path,
+        candidates: [{ name: recipe.name ?? 'ONNX model', recipe }],
+        own,
+        reasons: [...reasons, ...notes],
+      };
     }
     case '.keras':
     case '.h5':
     case '.hdf5': {
       const recipe = importKeras(await readKerasModel(path), path);
-      return { source: 'keras', file: path, candidates: [{ name: recipe.name ?? 'Keras model', recipe }], own: new Map(), reasons };
+      return {
+        source: 'keras',
+        file: path,
+        candidates: [{ name: recipe.name ?? 'Keras model', recipe }],
+        own: new Map(),
+        reasons,
+      };
     }
     case '.json': {
       const value = readJson(path);
       if (isKerasJson(value)) {
         const recipe = importKeras(value, path);
-        return { source: 'keras', file: path, candidates: [{ name: recipe.name ?? 'Keras model', recipe }], own: new Map(), reasons };
+        return {
+          source: 'keras',
+          file: path,
+          candidates: [{ name: recipe.name ?? 'Keras model', recipe }],
+          own: new Map(),
+          reasons,
+        };
       }
       const recipe = parseRecipe(value, path);
-      return { source: 'recipe', file: path, candidates: [{ name: recipe.name ?? 'recipe', recipe }], own: new Map(), reasons };
+      return {
+        source: 'recipe',
+        file: path,
+        candidates: [{ name: recipe.name ?? 'recipe', recipe }],
+        own: new Map(),
+        reasons,
+      };
     }
     default:
       throw new UnusableInputError({

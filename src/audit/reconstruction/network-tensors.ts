@@ -64,7 +64,9 @@ function suffixIndex(entries: readonly TensorEntry[]): (name: string) => TensorE
       return found;
     }
     const wanted = dotted(name);
-    const ending = entries.filter((entry) => dotted(entry.name) === wanted || dotted(entry.name).endsWith(`.${wanted}`));
+    const ending = entries.filter(
+      (entry) => dotted(entry.name) === wanted || dotted(entry.name).endsWith(`.${wanted}`),
+    );
     return ending.length === 1 ? ending[0] : undefined;
   };
 }

@@ -24,7 +24,12 @@ import type { HeadFactors } from '../../recovery/head-factors.js';
 import { FLOAT32_ROUNDOFF, type GradientShape, type HeadGradient } from '../../recovery/head-gradient.js';
 import { norm } from '../../recovery/linear-algebra.js';
 import { type MatchingResult, type RestartRecord, matchGradients } from '../../recovery/matching/match.js';
-import { type CapturedGradient, type Known, matchingGraph, relativeGradientError } from '../../recovery/matching/objective.js';
+import {
+  type CapturedGradient,
+  type Known,
+  matchingGraph,
+  relativeGradientError,
+} from '../../recovery/matching/objective.js';
 import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
 import type { RecoveredSample } from '../../recovery/single-sample.js';
 import type { Matching } from '../matching.js';
@@ -192,15 +197,21 @@ function prepare(task: ReconstructionTask, candidate: Candidate): Prepared {
     throw new RecipeError(`no layer of the network uses the head "${task.headWeight}"`);
   }
   if (net.logits.shape[1] !== task.head.weight.rows) {
-    throw new RecipeError(`the network gives out ${net.logits.shape[1] ?? 0} numbers for ${task.head.weight.rows} classes`);
+    throw new RecipeError(
+      `the network gives out ${net.logits.shape[1] ?? 0} numbers for ${task.head.weight.rows} classes`,
+    );
   }
   return { candidate, graph, net, tensors, head, mode };
 }
 
 function headIndex({ layers }: Recipe, weight: string): number | undefined {
   const same = (name: string): boolean => name === weight || weight.endsWith(`.${name}`) || name.endsWith(`.${weight}`);
-  const index = layers.findLastIndex((layer) => layer.op === 'linear' && same(layer.weight.replaceAll('/', '.').replace(/:0$/, '')));
-  const slashed = layers.findLastIndex((layer) => layer.op === 'linear' && weight.replace(/:0$/, '').endsWith(layer.weight));
+  const index = layers.findLastIndex(
+    (layer) => layer.op === 'linear' && same(layer.weight.replaceAll('/', '.').replace(/:0$/, '')),
+  );
+  const slashed = layers.findLastIndex(
+    (layer) => layer.op === 'linear' && weight.replace(/:0$/, '').endsWith(layer.weight),
+  );
   const found = Math.max(index, slashed);
   return found < 0 ? undefined : found;
 }
@@ -298,7 +309,10 @@ function refuseWrongNetwork(task: ReconstructionTask, prepared: readonly Prepare
 /** Above this, noise or a wrong network has taken over. */
 const MOST_UNCERTIFIED = 0.5;
 
-type Walked = { readonly chain: ChainResult; readonly found: Found | undefined };
+interface Walked {
+  readonly chain: ChainResult;
+  readonly found: Found | undefined;
+}
 
 /** A certified image first; then the network whose layers explain their gradients. */
 function isBetter(one: Walked, other: Walked): boolean {
@@ -330,12 +344,16 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
   return {
     recipe: candidate.recipe,
     head,
-    inputShapes: candidate.recipe.layers.map((_, index) => (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1)),
+    inputShapes: candidate.recipe.layers.map((_, index) =>
+      (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1),
+    ),
     parameter: tensors.parameter,
     gradient: tensors.gradient,
     solution: {
       feature: sample.feature,
-      featureError: sample.feature.map((value) => Math.hypot((shape.noise * Math.abs(sample.scalar)) / size, precision.forward * value)),
+      featureError: sample.feature.map((value) =>
+        Math.hypot((shape.noise * Math.abs(sample.scalar)) / size, precision.forward * value),
+      ),
       delta: u.map((value) => value / sample.scalar),
       deltaError: u.map(() => shape.noise / Math.abs(sample.scalar)),
       scaleError: factors.scalar === undefined ? SCAN_ERROR : 0,
@@ -348,7 +366,12 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
 const SCAN_ERROR = 1e-4;
 
 /** ||simulated - captured|| / ||captured|| of an input, under its label. */
-async function certify({ graph, net, tensors }: Prepared, x: Float64Array, known: Known, engine?: Engine): Promise<number> {
+async function certify(
+  { graph, net, tensors }: Prepared,
+  x: Float64Array,
+  known: Known,
+  engine?: Engine,
+): Promise<number> {
   const error = relativeGradientError(graph, net, capturedGradients(tensors), known);
   if (!engine || workOf([error]) < LOOPS_UP_TO) {
     return Math.sqrt(evaluate([error], { x })[0]![0]!);
@@ -392,7 +415,10 @@ const CLOSE = 0.01;
 const PRECISE = 0.1;
 
 function verdictOf({ gradientError, expectedError, method }: Found, floor: number): ReconstructionReport['verdict'] {
-  if (gradientError <= floor && (method === 'matching' ? gradientError <= CERTAIN : expectedError !== null && expectedError <= PRECISE)) {
+  if (
+    gradientError <= floor &&
+    (method === 'matching' ? gradientError <= CERTAIN : expectedError !== null && expectedError <= PRECISE)
+  ) {
     return 'exact';
   }
   return gradientError <= Math.max(CLOSE, floor) ? 'close' : 'uncertain';
@@ -599,7 +625,11 @@ function toBase64(png: Uint8Array): string | null {
 }
 
 function inWords(seconds: number): string {
-  return seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  return seconds < 90
+    ? `${Math.max(1, Math.round(seconds))} s`
+    : seconds < 5400
+      ? `${Math.round(seconds / 60)} min`
+      : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function describeNetwork({ network, request }: ReconstructionTask, { candidate, mode }: Prepared): NetworkReport {

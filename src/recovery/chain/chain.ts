@@ -394,7 +394,7 @@ function solveLinear(
   const at = layer.layout === 'dxk' ? (i: number, j: number) => j * rows + i : (i: number, j: number) => i * cols + j;
   const misfit = biasGradient ? relativeDistance(state.delta, biasGradient) : null;
   // The bias gradient is delta itself, free of what the layers above have added.
-  const useBias = biasGradient !== undefined && biasGradient.length === rows;
+  const useBias = biasGradient?.length === rows;
   const delta = useBias ? Float64Array.from(biasGradient) : state.delta;
   const deltaError = useBias
     ? delta.map((own) => Math.hypot(precision.stored * own, precision.noise))
@@ -524,7 +524,11 @@ async function solveConvLayer(
     delta: state.delta,
     gradient,
     gradientWeight: gradient.map((own, at) => {
-      const error = Math.hypot(rowError[Math.floor(at / perFilter)]!, (precision.stored * own) / Math.sqrt(3), precision.noise);
+      const error = Math.hypot(
+        rowError[Math.floor(at / perFilter)]!,
+        (precision.stored * own) / Math.sqrt(3),
+        precision.noise,
+      );
       return error > 0 ? 1 / error : 0;
     }),
     prior,

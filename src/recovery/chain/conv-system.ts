@@ -135,7 +135,7 @@ function residuals(system: ConvSystem, x: Float64Array): Float64Array {
   const product = apply(system, x);
   return product.map((value, at) =>
     at < forward.length
-      ? (forwardWeight[at]! === 0 ? 0 : forward[at]! * forwardWeight[at]!) - value
+      ? (forwardWeight[at]! > 0 ? forward[at]! * forwardWeight[at]! : 0) - value
       : gradient[at - forward.length]! * gradientWeight[at - forward.length]! - value,
   );
 }
@@ -228,7 +228,13 @@ function conditionOf(factor: Cholesky): number {
   v = Float64Array.from({ length: size }, (_, at) => Math.cos(3 * at));
   for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
     const length = norm(v);
-    const next = solveUpper(factor, solveLower(factor, v.map((value) => value / length)));
+    const next = solveUpper(
+      factor,
+      solveLower(
+        factor,
+        v.map((value) => value / length),
+      ),
+    );
     smallest = norm(next);
     v = next;
   }
@@ -303,7 +309,8 @@ async function normalMatrix(system: ConvSystem, product: ProductKernel): Promise
           for (let col = 0; col < cols; col++) {
             const x = col * strides[1] - pads[1] + (tap % kernelW) * dilations[1];
             if (x >= 0 && x < width) {
-              coefficients[(y * width + x) * equations + equation]! += weight * delta[(from * rows + row) * cols + col]!;
+              coefficients[(y * width + x) * equations + equation]! +=
+                weight * delta[(from * rows + row) * cols + col]!;
             }
           }
         }

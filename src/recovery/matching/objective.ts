@@ -48,9 +48,7 @@ export function matchingGraph(
   const free = settings.labels === 'free';
   const labelShape = [batch, known.classes];
   const labelLogits = free ? g.variable('y', labelShape) : undefined;
-  const labels = labelLogits
-    ? g.unary('exp', logSoftmax(g, labelLogits, 1))
-    : g.constant(known.labels, labelShape);
+  const labels = labelLogits ? g.unary('exp', logSoftmax(g, labelLogits, 1)) : g.constant(known.labels, labelShape);
   const loss = g.scale(crossEntropy(g, network.logits, labels), known.scale);
   const used = captured.flatMap(({ parameter, data }) => {
     const node = network.parameters.get(parameter);
@@ -67,7 +65,8 @@ export function matchingGraph(
   const targets = used.map(({ node, data }) => g.constant(data, node.shape));
   let misfit = g.scalar(0);
   if (settings.terms !== 'f') {
-    misfit = settings.distance === 'l2' ? squaredDistance(g, simulated, targets) : cosineDistance(g, simulated, targets);
+    misfit =
+      settings.distance === 'l2' ? squaredDistance(g, simulated, targets) : cosineDistance(g, simulated, targets);
   }
   if (settings.terms !== 'g' && feature && known.features) {
     const target = g.constant(known.features, feature.shape);
@@ -102,7 +101,10 @@ export function relativeGradientError(
     used.map(({ parameter }) => network.parameters.get(parameter)!),
   );
   const targets = used.map(({ data }, index) => g.constant(data, simulated[index]!.shape));
-  const size = used.reduce((sum, { data }) => sum + (data as Float64Array).reduce((own, value) => own + value * value, 0), 0);
+  const size = used.reduce(
+    (sum, { data }) => sum + (data as Float64Array).reduce((own, value) => own + value * value, 0),
+    0,
+  );
   return g.scale(squaredDistance(g, simulated, targets), 1 / Math.max(size, Number.MIN_VALUE));
 }
 

@@ -13,7 +13,12 @@ import { NETWORKS, readTensors } from '../../networks.js';
 /** Whole audits up to the input, on captures of gradleak_capture.py; the truth only measures. */
 
 const quiet = { progress: () => undefined, pause: () => Promise.resolve() };
-const REQUEST: ReconstructionRequest = { attack: 'auto', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 60 };
+const REQUEST: ReconstructionRequest = {
+  attack: 'auto',
+  preset: 'soft-label',
+  engine: 'onnxruntime-cpu',
+  timeLimitSeconds: 60,
+};
 const scratch = mkdtempSync(join(tmpdir(), 'gradleak-reconstruction-'));
 
 afterAll(() => {
@@ -45,18 +50,22 @@ describe('the closed form', () => {
     ['lenet-float64', 110],
     ['lenet-leaky', 85],
     ['mlp', 110],
-  ])('recovers the input of %s to %d dB and knows that it did', async (name, decibel) => {
-    const result = await audit(name, { attack: 'chain' });
-    const own = reconstructionOf(result);
-    expect(own).toMatchObject({ method: 'chain', verdict: 'exact' });
-    expect(own.psnr).toBeGreaterThan(decibel);
-    expect(own.gradientError).toBeLessThan(1e-5);
-    expect(own.chain.every(({ rank, unknowns, converged }) => rank === unknowns && converged)).toBe(true);
-    // What it expects of itself is not far from what the truth says.
-    expect(own.expectedError! / Math.sqrt(own.mse!)).toBeLessThan(1e3);
-    expect(result.report.findings[0]?.id).toBe('input-reconstructed');
-    expect(result.report.verdict.sentence).toContain('the input itself was computed');
-  }, 60_000);
+  ])(
+    'recovers the input of %s to %d dB and knows that it did',
+    async (name, decibel) => {
+      const result = await audit(name, { attack: 'chain' });
+      const own = reconstructionOf(result);
+      expect(own).toMatchObject({ method: 'chain', verdict: 'exact' });
+      expect(own.psnr).toBeGreaterThan(decibel);
+      expect(own.gradientError).toBeLessThan(1e-5);
+      expect(own.chain.every(({ rank, unknowns, converged }) => rank === unknowns && converged)).toBe(true);
+      // What it expects of itself is not far from what the truth says.
+      expect(own.expectedError! / Math.sqrt(own.mse!)).toBeLessThan(1e3);
+      expect(result.report.findings[0]?.id).toBe('input-reconstructed');
+      expect(result.report.verdict.sentence).toContain('the input itself was computed');
+    },
+    60_000,
+  );
 
   it('says where it ends, and why', async () => {
     const own = reconstructionOf(await audit('pooled', { attack: 'chain' }));
@@ -88,7 +97,11 @@ describe('gradient matching', () => {
   });
 
   it('runs DLG as published, with free labels', async () => {
-    const result = await audit('pooled', { attack: 'matching', preset: 'dlg', settings: { iterations: 60, learningRate: 0.5 } });
+    const result = await audit('pooled', {
+      attack: 'matching',
+      preset: 'dlg',
+      settings: { iterations: 60, learningRate: 0.5 },
+    });
     const own = reconstructionOf(result);
     expect(own.matching).toMatchObject({ preset: 'dlg', optimiser: 'lbfgs', labels: 'free', distance: 'l2' });
     expect(own.gradientError!).toBeLessThan(0.05);
@@ -109,7 +122,11 @@ describe('gradient matching', () => {
 
   it('never uses the truth unless it is asked to, and then only with one', async () => {
     const folder = join(NETWORKS, 'pooled');
-    const request = { ...pathsInFolder(folder), method: 'auto', reconstruction: { ...REQUEST, settings: { labels: 'true', iterations: 3 } } } as const;
+    const request = {
+      ...pathsInFolder(folder),
+      method: 'auto',
+      reconstruction: { ...REQUEST, settings: { labels: 'true', iterations: 3 } },
+    } as const;
     await expect(runAudit(request, quiet)).rejects.toThrow(/true labels asked for, and none given/);
     const { report } = await runAudit({ ...request, truth: join(folder, 'truth.json') }, quiet);
     expect(report.samples[0]!.reconstruction!.matching!.labels).toBe('true');
@@ -143,7 +160,11 @@ describe('the files', () => {
     const out = join(scratch, 'files');
     const result = await audit('mlp', {}, out);
     const own = reconstructionOf(result);
-    expect(own).toMatchObject({ file: 'reconstruction-0.npy', preview: 'reconstruction-0.png', truthFile: 'truth-0.npy' });
+    expect(own).toMatchObject({
+      file: 'reconstruction-0.npy',
+      preview: 'reconstruction-0.png',
+      truthFile: 'truth-0.npy',
+    });
     const [stored] = [...readTensors(join(out, own.file!)).values()];
     expect(stored!.shape).toEqual([1, 3, 8, 8]);
     expect([...stored!.data]).toEqual([...Float32Array.from(result.inputs![0]!)]);
@@ -160,7 +181,10 @@ describe('the files', () => {
 describe('what cannot be used', () => {
   it('a given recipe that does not fit is an error that names the layer', async () => {
     const path = join(scratch, 'wrong.json');
-    writeFileSync(path, JSON.stringify({ schemaVersion: 1, input: [3, 32, 32], layers: [{ op: 'conv', weight: 'stem.weight' }] }));
+    writeFileSync(
+      path,
+      JSON.stringify({ schemaVersion: 1, input: [3, 32, 32], layers: [{ op: 'conv', weight: 'stem.weight' }] }),
+    );
     await expect(audit('lenet', { model: path })).rejects.toThrow(
       /wrong\.json: found layer 0 \(conv "stem\.weight"\): the checkpoint holds no tensor "stem\.weight"; expected layers that fit/,
     );

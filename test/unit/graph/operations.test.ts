@@ -30,7 +30,8 @@ const OPERATIONS: Record<string, Build> = {
   'add with broadcasting': (g, a, b) => g.add(a, g.reshape(g.slice(b, [0, 0, 0, 0], [4, 1, 1, 1]), [4, 1, 1])),
   'sub with broadcasting': (g, a, b) => g.sub(g.slice(b, [0, 0, 0, 0], [1, 1, 1, 1]), a),
   mul: (g, a) => g.mul(a, g.unary('sigmoid', a)),
-  'div with broadcasting': (g, a, b) => g.div(a, g.add(g.reshape(g.slice(b, [0, 0, 0, 0], [4, 1, 1, 1]), [1, 4, 1, 1]), g.scalar(2))),
+  'div with broadcasting': (g, a, b) =>
+    g.div(a, g.add(g.reshape(g.slice(b, [0, 0, 0, 0], [4, 1, 1, 1]), [1, 4, 1, 1]), g.scalar(2))),
   max: (g, a) => g.max(g.mul(a, a), g.scale(a, 0.3)),
   reshape: (g, a) => g.reshape(a, [8, 30]),
   transpose: (g, a) => g.transpose(a, [2, 0, 3, 1]),
@@ -64,11 +65,30 @@ function setUp(build: Build) {
   const a = g.variable('a', [2, 4, 5, 6]);
   const b = g.variable('b', [4, 2, 3, 2]);
   const y = build(g, a, b);
-  const weights = g.constant(hashed(y.shape.reduce((p, s) => p * s, 1), 5), y.shape);
+  const weights = g.constant(
+    hashed(
+      y.shape.reduce((p, s) => p * s, 1),
+      5,
+    ),
+    y.shape,
+  );
   // A bent function of the output, so that second derivatives of linear operations are not zero.
   const value = g.total(g.mul(weights, g.add(y, g.scale(g.mul(y, g.square(y)), 0.5))));
   const first = gradients(g, value, [a, b]);
-  const mixed = first.map((slope, index) => g.total(g.mul(slope, g.constant(hashed(slope.shape.reduce((p, s) => p * s, 1), 6 + index), slope.shape))));
+  const mixed = first.map((slope, index) =>
+    g.total(
+      g.mul(
+        slope,
+        g.constant(
+          hashed(
+            slope.shape.reduce((p, s) => p * s, 1),
+            6 + index,
+          ),
+          slope.shape,
+        ),
+      ),
+    ),
+  );
   const second = gradients(g, g.add(mixed[0]!, mixed[1]!), [a, b]);
   return { value, mixed: g.add(mixed[0]!, mixed[1]!), first, second };
 }
@@ -188,6 +208,6 @@ describe('the check of an engine', () => {
         };
       },
     };
-    await expect(checkEngine(wrong as typeof engine)).rejects.toThrow(/wrong numbers/);
+    await expect(checkEngine(wrong)).rejects.toThrow(/wrong numbers/);
   });
 });

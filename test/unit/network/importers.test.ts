@@ -73,12 +73,14 @@ describe('ONNX', () => {
     const model = decodeOnnx(bytes);
     model.graph.node.unshift({ opType: 'Einsum', name: 'dead', input: [], output: ['nobody'] });
     const checkpoint = view(at('mlp', 'checkpoint.pt'));
-    const file = { model, values: readOnnx(at('mlp', 'model.onnx')).values };
+    const file = { ...readOnnx(at('mlp', 'model.onnx')), model };
     expect(importOnnx(file, 'm.onnx', checkpoint).recipe.layers.length).toBeGreaterThan(5);
     const last = model.graph.node.find(({ opType }) => opType === 'Sigmoid')!;
     last.opType = 'Einsum';
     last.name = 'bad node';
-    expect(() => importOnnx(file, 'm.onnx', checkpoint)).toThrow(/m\.onnx: found the operation Einsum \(node "bad node"\)/);
+    expect(() => importOnnx(file, 'm.onnx', checkpoint)).toThrow(
+      /m\.onnx: found the operation Einsum \(node "bad node"\)/,
+    );
   });
 
   it('refuses tensors outside of the model folder, lying sizes and broken bytes', () => {
@@ -96,7 +98,9 @@ describe('ONNX', () => {
     expect(() => file.values(external('/etc/passwd'))).toThrow(/outside of the model's folder/);
     expect(() => file.values(external('model.onnx', '99999999'))).toThrow(/beyond the end/);
     expect(() => file.values({ dims: [2 ** 40, 2 ** 40], dataType: 1 })).toThrow(/of shape/);
-    expect(() => file.values({ dims: [3], dataType: 1, rawData: new Uint8Array(5) })).toThrow(/5 bytes for shape \[3\]/);
+    expect(() => file.values({ dims: [3], dataType: 1, rawData: new Uint8Array(5) })).toThrow(
+      /5 bytes for shape \[3\]/,
+    );
     expect(() => file.values({ dims: [1], dataType: 8, rawData: new Uint8Array(1) })).toThrow(/unsupported type 8/);
     expect(() => readOnnx(at('lbfgs.json'))).toThrow(/lbfgs\.json: found .*expected an ONNX model/);
     expect(() => readOnnx(at('nothing.onnx'))).toThrow(/nothing\.onnx/);
@@ -111,14 +115,22 @@ describe('ONNX', () => {
 describe('Keras', () => {
   it.each(['net.keras', 'net.h5', 'topology.json'])('%s has the gradients of TensorFlow', async (file) => {
     const path = at('keras', file);
-    const value = file.endsWith('.json') ? (JSON.parse(readFileSync(path, 'utf8')) as unknown) : await readKerasModel(path);
+    const value = file.endsWith('.json')
+      ? (JSON.parse(readFileSync(path, 'utf8')) as unknown)
+      : await readKerasModel(path);
     const recipe = importKeras(value, path);
     expect(recipe.input).toEqual([3, 12, 12]);
     expect(worstError(recipe, 'keras', ['checkpoint.npz', 'gradient.npz']).worst).toBeLessThan(1e-5);
   });
 
   it('names a layer that it does not know', () => {
-    const model = { class_name: 'Sequential', config: [{ class_name: 'Dense', config: { name: 'd', batch_input_shape: [null, 4] } }, { class_name: 'LSTM', config: { name: 'memory' } }] };
+    const model = {
+      class_name: 'Sequential',
+      config: [
+        { class_name: 'Dense', config: { name: 'd', batch_input_shape: [null, 4] } },
+        { class_name: 'LSTM', config: { name: 'memory' } },
+      ],
+    };
     expect(() => importKeras(model, 'm.json')).toThrow(/m\.json: found the layer LSTM "memory"/);
     expect(() => importKeras({}, 'm.json')).toThrow(/no Keras architecture/);
   });
@@ -135,14 +147,19 @@ describe('recipes', () => {
   it('are taken as they are when they fit the schema', () => {
     expect(parseRecipe(JSON.parse(JSON.stringify(good)), 'r.json')).toEqual(good);
     const written = JSON.parse(readFileSync(at('pooled', 'recipe.json'), 'utf8')) as unknown;
-    expect(worstError(parseRecipe(written, 'recipe.json'), 'pooled', ['checkpoint.pt', 'gradient.pt']).worst).toBeLessThan(1e-5);
+    expect(
+      worstError(parseRecipe(written, 'recipe.json'), 'pooled', ['checkpoint.pt', 'gradient.pt']).worst,
+    ).toBeLessThan(1e-5);
   });
 
   it.each([
     [{}, /no recipe/],
     [{ ...good, input: [0] }, /"input": \[0\]/],
     [{ ...good, layers: [] }, /no layers/],
-    [{ ...good, layers: [{ op: 'attention' }] }, /layer 0 with the operation "attention"; expected one of conv, linear/],
+    [
+      { ...good, layers: [{ op: 'attention' }] },
+      /layer 0 with the operation "attention"; expected one of conv, linear/,
+    ],
     [{ ...good, layers: [{ op: 'conv' }] }, /layer 0 \(conv\) without "weight"/],
     [{ ...good, layers: [{ op: 'relu', slope: 1 }] }, /unknown field "slope"/],
     [{ ...good, layers: [{ op: 'max-pool', kernel: -1 }] }, /"kernel": -1; expected a whole number/],
@@ -156,9 +173,13 @@ describe('recipes', () => {
     const build = (layers: Recipe['layers']) => () =>
       gradientNodes({ schemaVersion: 1, input: [3, 32, 32], layers }, tensors, new Array<number>(10).fill(0.1));
     expect(build([{ op: 'conv', weight: 'missing' }])).toThrow(RecipeError);
-    expect(build([{ op: 'conv', weight: 'missing' }])).toThrow(/layer 0 \(conv "missing"\): the checkpoint holds no tensor "missing"/);
+    expect(build([{ op: 'conv', weight: 'missing' }])).toThrow(
+      /layer 0 \(conv "missing"\): the checkpoint holds no tensor "missing"/,
+    );
     expect(build([{ op: 'conv', weight: '7.weight' }])).toThrow(/"7\.weight" is of shape \[10, 768\]/);
-    expect(build([{ op: 'flatten' }, { op: 'linear', weight: '7.weight' }])).toThrow(/layer 1 \(linear "7\.weight"\): \[1, 3072\]/);
+    expect(build([{ op: 'flatten' }, { op: 'linear', weight: '7.weight' }])).toThrow(
+      /layer 1 \(linear "7\.weight"\): \[1, 3072\]/,
+    );
     expect(build([{ op: 'relu' }])).toThrow(/not one row of logits/);
     expect(build([{ op: 'add', inputs: ['input', 'later'] }])).toThrow(/no earlier layer with the id "later"/);
   });
@@ -184,7 +205,10 @@ describe('built-in networks', () => {
     [3, 4, 6, 3].forEach((blocks, stage) => {
       for (let block = 0; block < blocks; block++) {
         for (const conv of [1, 2, 3]) {
-          tensors.push({ name: `layer${stage + 1}.${block}.conv${conv}.weight`, shape: [64, 64, conv === 2 ? 3 : 1, conv === 2 ? 3 : 1] });
+          tensors.push({
+            name: `layer${stage + 1}.${block}.conv${conv}.weight`,
+            shape: [64, 64, conv === 2 ? 3 : 1, conv === 2 ? 3 : 1],
+          });
         }
       }
     });
@@ -215,7 +239,19 @@ describe('the mode of batch normalisation', () => {
         { op: 'batch-norm', weight: '4.weight', bias: '4.bias', mean: '4.running_mean', variance: '4.running_var' },
       ],
     };
-    expect(detectNormMode(recipe, (name) => parameters.get(name), (name) => gradients.get(name))).toBe(mode);
-    expect(detectNormMode({ ...recipe, layers: recipe.layers.slice(0, 1) }, () => undefined, () => undefined)).toBeNull();
+    expect(
+      detectNormMode(
+        recipe,
+        (name) => parameters.get(name),
+        (name) => gradients.get(name),
+      ),
+    ).toBe(mode);
+    expect(
+      detectNormMode(
+        { ...recipe, layers: recipe.layers.slice(0, 1) },
+        () => undefined,
+        () => undefined,
+      ),
+    ).toBeNull();
   });
 });

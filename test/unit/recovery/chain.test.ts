@@ -160,7 +160,8 @@ describe('a convolution', () => {
       { ...problem, forward: noise(problem.forward, 8), gradient: noise(problem.gradient, 9) },
       plainProduct,
     );
-    const rms = (values: Float64Array): number => Math.sqrt(values.reduce((sum, own) => sum + own * own, 0) / values.length);
+    const rms = (values: Float64Array): number =>
+      Math.sqrt(values.reduce((sum, own) => sum + own * own, 0) / values.length);
     const actual = rms(solved.x.map((value, at) => value - truth[at]!));
     expect(rms(solved.error) / actual).toBeGreaterThan(0.5);
     expect(rms(solved.error) / actual).toBeLessThan(2);
@@ -170,6 +171,8 @@ describe('a convolution', () => {
 
   it('is refused when it is too large to factorise', async () => {
     const { problem } = system({ forward: 1, gradient: 1 });
-    await expect(solveConv({ ...problem, inputShape: [1, 2, 100, 100] }, plainProduct)).rejects.toThrow(/20000 unknowns/);
+    await expect(solveConv({ ...problem, inputShape: [1, 2, 100, 100] }, plainProduct)).rejects.toThrow(
+      /20000 unknowns/,
+    );
   });
 });

@@ -21,7 +21,10 @@ const valley: Objective = (x) => {
 
 describe('optimisers', () => {
   it('L-BFGS takes the course of torch.optim.LBFGS', async () => {
-    const { losses, x: end } = JSON.parse(readFileSync(join(NETWORKS, 'lbfgs.json'), 'utf8')) as { losses: number[]; x: number[] };
+    const { losses, x: end } = JSON.parse(readFileSync(join(NETWORKS, 'lbfgs.json'), 'utf8')) as {
+      losses: number[];
+      x: number[];
+    };
     const x = Float64Array.of(-1.2, 1, 0.5);
     const optimiser = lbfgs();
     for (const expected of losses) {
@@ -51,7 +54,11 @@ describe('matching', () => {
   const program: Program = {
     run: ({ x }) => {
       const loss = (x as Float64Array).reduce((sum, own) => sum + (own - 3) ** 2, 0);
-      return Promise.resolve([Float32Array.of(loss), Float32Array.of(loss), Float32Array.from(x!, (own) => 2 * (own - 3))]);
+      return Promise.resolve([
+        Float32Array.of(loss),
+        Float32Array.of(loss),
+        Float32Array.from(x!, (own) => 2 * (own - 3)),
+      ]);
     },
     dispose: () => Promise.resolve(),
   };
@@ -92,7 +99,12 @@ describe('matching', () => {
     );
     expect(exact.misfit).toBe(0);
     const wild = await matchGradients(
-      { program, inputSize: 4, labelSize: 0, settings: { ...settings, optimiser: 'lbfgs', learningRate: 1e200, restarts: 1 } },
+      {
+        program,
+        inputSize: 4,
+        labelSize: 0,
+        settings: { ...settings, optimiser: 'lbfgs', learningRate: 1e200, restarts: 1 },
+      },
       { step: () => Promise.resolve(true) },
     );
     expect(Number.isFinite(wild.misfit)).toBe(true);
@@ -113,7 +125,13 @@ describe('metrics', () => {
     const same = compareImages(truth, truth, [3, 16, 16]);
     expect(same.ssim).toBeCloseTo(1, 12);
     expect(same.psnr8bit).toBeCloseTo(10 * Math.log10(255 ** 2 * 768), 9);
-    expect(compareImages(hashed(768, 2).map((value) => value + 1), truth, [3, 16, 16]).ssim).toBeLessThan(0.2);
+    expect(
+      compareImages(
+        hashed(768, 2).map((value) => value + 1),
+        truth,
+        [3, 16, 16],
+      ).ssim,
+    ).toBeLessThan(0.2);
     expect(compareImages(truth, truth, [768]).ssim).toBeNull();
     expect(() => compareImages([1], [1, 2], [2])).toThrow(/cannot be compared/);
   });

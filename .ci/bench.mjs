@@ -10,6 +10,7 @@ await bundle({
   platform: 'node',
   format: 'cjs',
   outfile: 'out/bench.cjs',
+  external: ['onnxruntime-node'],
   logLevel: 'warning',
 });
-run(process.execPath, ['out/bench.cjs']);
+run(process.execPath, ['out/bench.cjs', ...process.argv.slice(2)]);

@@ -28,10 +28,15 @@ type TfModule = typeof Tf;
  */
 export async function tfjsEngine(id: TfjsId, folder: string | undefined): Promise<Engine> {
   const { tf, description } = await load(id, folder);
+  // Backends are global to the library: another engine of the same process may have taken over.
+  const backend = tf.getBackend();
   return {
     id,
     description,
-    compile: (outputs) => Promise.resolve(compile(tf, outputs)),
+    async compile(outputs) {
+      await activate(tf, backend);
+      return compile(tf, backend, outputs);
+    },
     dispose: () => Promise.resolve(),
   };
 }
@@ -101,7 +106,7 @@ function loadNative(name: string, folder: string | undefined): TfModule {
   }
 }
 
-function compile(tf: TfModule, outputs: readonly TensorNode[]): Program {
+function compile(tf: TfModule, backend: string, outputs: readonly TensorNode[]): Program {
   const nodes = needed(outputs);
   const uses = new Map<TensorNode, number>();
   for (const node of nodes) {
@@ -122,6 +127,9 @@ function compile(tf: TfModule, outputs: readonly TensorNode[]): Program {
   }
   return {
     async run(feeds) {
+      if (tf.getBackend() !== backend) {
+        await activate(tf, backend);
+      }
       const values = new Map(fixed);
       const left = new Map(uses);
       for (const node of nodes) {

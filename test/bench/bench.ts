@@ -7,6 +7,7 @@ import { shapeOfGradient } from '../../src/recovery/head-gradient.js';
 import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js';
 import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
+import { benchMatching } from './matching.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
 import { writeSparseTorchZip } from '../write-torch-zip.js';
 
@@ -150,7 +151,8 @@ function command(): void {
       result.megabytes.toFixed(0),
     );
   };
-  line('audit of the bundled LeNet dump', [CLI, 'audit', join('media', 'example')], 500);
+  line('audit of the bundled LeNet dump, labels', [CLI, 'audit', join('media', 'example'), '--attack', 'none'], 500);
+  line('audit of the bundled LeNet dump, with its input', [CLI, 'audit', join('media', 'example')], 5000);
   const large = join(folder, 'large.pt');
   writeSparseTorchZip(
     large,
@@ -165,6 +167,29 @@ function command(): void {
   line('listing a checkpoint of 100,000 tensors', [CLI, 'inspect', many], 3000);
 }
 
+async function matching(): Promise<void> {
+  const { version, rows } = await benchMatching();
+  head(
+    `Gradient matching, ms per step (best of interleaved rounds; ${version === undefined ? 'no Python with PyTorch here' : `beside PyTorch ${version} on the CPU`})`,
+    'network',
+    'engine',
+    'threads',
+    'compile, ms',
+    'step, ms',
+    'against PyTorch at its best',
+  );
+  for (const { network, engine, threads, compileMs, stepMs, ratio } of rows) {
+    row(
+      network,
+      engine,
+      threads,
+      compileMs === 0 ? '' : compileMs.toFixed(0),
+      stepMs.toFixed(2),
+      ratio === undefined ? '' : `${ratio.toFixed(2)} x`,
+    );
+  }
+}
+
 async function main(): Promise<void> {
   writeFileSync(
     join(folder, 'memory.cjs'),
@@ -172,8 +197,16 @@ async function main(): Promise<void> {
     "process.on('exit', () => process.stderr.write('peak ' + /VmHWM:\\s+(\\d+)/.exec(require('node:fs').readFileSync('/proc/self/status', 'utf8'))[1] + '\\n'));",
   );
   console.log(`Node ${process.version}, ${process.platform} ${process.arch}`);
-  await solver();
-  command();
+  const only = process.argv[2];
+  if (only === undefined || only === 'solver') {
+    await solver();
+  }
+  if (only === undefined || only === 'command') {
+    command();
+  }
+  if (only === undefined || only === 'matching') {
+    await matching();
+  }
 }
 
 void main().finally(() => {

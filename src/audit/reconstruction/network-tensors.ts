@@ -14,6 +14,7 @@ export interface NetworkTensors {
 /**
  * Names match up to a prefix such as `module.`; each tensor is read once.
  *
+ * @param cache of what has been read, shared by all recipes of one audit
  * @param own tensors that the network's file brings along, such as constants of an ONNX model
  */
 export function networkTensors(
@@ -22,12 +23,12 @@ export function networkTensors(
   gradients: TensorFile,
   matching: Matching,
   own: ReadonlyMap<string, StoredTensor>,
+  cache: Map<string, StoredTensor>,
 ): NetworkTensors {
   const byName = suffixIndex(checkpoint.entries);
   const gradientOf = new Map(
     matching.pairs.filter(({ certain }) => certain).map(({ parameter, gradient }) => [parameter, gradient]),
   );
-  const cache = new Map<string, StoredTensor>();
   const read = (file: TensorFile, entry: TensorEntry): StoredTensor => {
     const key = `${file.path}\n${entry.name}`;
     const known = cache.get(key) ?? { shape: entry.shape, data: file.read(entry.name).data };

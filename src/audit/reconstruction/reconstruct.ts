@@ -13,9 +13,15 @@ import { doubleProduct } from '../../engine/double-product.js';
 import { type Engine, EngineError } from '../../engine/engine.js';
 import type { TensorFile } from '../../formats/tensor-file.js';
 import { evaluate, foldConstant } from '../../graph/evaluate.js';
-import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
+import { type TensorData, TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import type { Candidate } from '../../network/built-in.js';
-import { type NetworkGraph, type NormMode, RecipeError, buildNetwork } from '../../network/network-graph.js';
+import {
+  type StoredTensor,
+  type NetworkGraph,
+  type NormMode,
+  RecipeError,
+  buildNetwork,
+} from '../../network/network-graph.js';
 import { detectNormMode } from '../../network/norm-mode.js';
 import type { Recipe } from '../../network/recipe.js';
 import { type ChainResult, type Precision, walkChain } from '../../recovery/chain/chain.js';
@@ -28,7 +34,7 @@ import {
   type CapturedGradient,
   type Known,
   matchingGraph,
-  relativeGradientError,
+  simulatedGradients,
 } from '../../recovery/matching/objective.js';
 import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
 import type { RecoveredSample } from '../../recovery/single-sample.js';
@@ -162,9 +168,10 @@ export async function reconstruct(task: ReconstructionTask, hooks: Reconstructio
 function prepareAll(task: ReconstructionTask): Prepared[] {
   const failures: string[] = [];
   const prepared: Prepared[] = [];
+  const cache = new Map<string, StoredTensor>();
   for (const candidate of task.network.candidates) {
     try {
-      prepared.push(prepare(task, candidate));
+      prepared.push(prepare(task, candidate, cache));
     } catch (error) {
       if (!(error instanceof RecipeError)) {
         throw error;
@@ -187,8 +194,15 @@ function prepareAll(task: ReconstructionTask): Prepared[] {
   return prepared;
 }
 
-function prepare(task: ReconstructionTask, candidate: Candidate): Prepared {
-  const tensors = networkTensors(candidate.recipe, task.checkpoint, task.gradients, task.matching, task.network.own);
+function prepare(task: ReconstructionTask, candidate: Candidate, cache: Map<string, StoredTensor>): Prepared {
+  const tensors = networkTensors(
+    candidate.recipe,
+    task.checkpoint,
+    task.gradients,
+    task.matching,
+    task.network.own,
+    cache,
+  );
   const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
   const graph = new TensorGraph(foldConstant);
   const net = buildNetwork(graph, candidate.recipe, tensors.parameter, 1, mode ?? 'eval');
@@ -372,17 +386,44 @@ async function certify(
   known: Known,
   engine?: Engine,
 ): Promise<number> {
-  const error = relativeGradientError(graph, net, capturedGradients(tensors), known);
-  if (!engine || workOf([error]) < LOOPS_UP_TO) {
-    return Math.sqrt(evaluate([error], { x })[0]![0]!);
+  const captured = capturedGradients(tensors);
+  const slopes = simulatedGradients(graph, net, captured, known);
+  if (!engine || workOf(slopes) < LOOPS_UP_TO) {
+    return relativeDistance(evaluate(slopes, { x }), captured);
   }
-  const program = await engine.compile([error]);
+  const program = await engine.compile(slopes);
   try {
-    const [value] = await program.run({ x });
-    return Math.sqrt(value![0]!);
+    return relativeDistance(await program.run({ x }), captured);
   } finally {
     await program.dispose();
   }
+}
+
+function relativeDistance(found: readonly TensorData[], captured: readonly CapturedGradient[]): number {
+  let difference = 0;
+  let size = 0;
+  captured.forEach(({ data }, index) => {
+    difference += squaredDistance(found[index]!, data);
+    size += squaredNorm(data);
+  });
+  return Math.sqrt(difference / Math.max(size, Number.MIN_VALUE));
+}
+
+function squaredDistance(one: TensorData, other: TensorData): number {
+  let sum = 0;
+  for (let at = 0; at < other.length; at++) {
+    const off = one[at]! - other[at]!;
+    sum += off * off;
+  }
+  return sum;
+}
+
+function squaredNorm(values: TensorData): number {
+  let sum = 0;
+  for (let at = 0; at < values.length; at++) {
+    sum += values[at]! * values[at]!;
+  }
+  return sum;
 }
 
 function capturedGradients({ captured, gradient }: NetworkTensors): CapturedGradient[] {
@@ -401,10 +442,8 @@ function certificateFloor(task: ReconstructionTask, { tensors }: Prepared): numb
   let squares = 0;
   let count = 0;
   for (const { data } of capturedGradients(tensors)) {
-    data.forEach((value) => {
-      squares += value * value;
-      count++;
-    });
+    squares += squaredNorm(data);
+    count += data.length;
   }
   return Math.max(CERTAIN, (1.5 * noise * Math.sqrt(count)) / Math.sqrt(squares));
 }

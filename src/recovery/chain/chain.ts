@@ -400,7 +400,13 @@ function solveLinear(
     ? delta.map((own) => Math.hypot(precision.stored * own, precision.noise))
     : state.deltaError;
   const size = norm(delta);
-  const scale = norm(Float64Array.from(gradient)) / Math.max(size, 1e-300) / Math.sqrt(cols);
+  const strongest = delta.reduce((best, own, i) => (Math.abs(own) > Math.abs(delta[best]!) ? i : best), 0);
+  // How large the input's entries are, from the row that tells it best.
+  let square = 0;
+  for (let j = 0; j < cols; j++) {
+    square += gradient[at(strongest, j)]! ** 2;
+  }
+  const scale = Math.sqrt(square / cols) / Math.max(Math.abs(delta[strongest]!), 1e-300);
   const importance = delta.map((own, i) =>
     own === 0
       ? 0
@@ -422,15 +428,17 @@ function solveLinear(
   let left = 0;
   let total = 0;
   for (let i = 0; i < rows; i++) {
+    const own = delta[i]!;
     for (let j = 0; j < cols; j++) {
       const value = gradient[at(i, j)]!;
-      left += (value - delta[i]! * x[j]!) ** 2;
+      const off = value - own * x[j]!;
+      left += off * off;
       total += value * value;
     }
   }
   const below = new Float64Array(cols);
   const variance = new Float64Array(cols);
-  if (index > 0) {
+  if (problem.recipe.layers.slice(0, index).some(({ op }) => op === 'conv' || op === 'linear')) {
     for (let i = 0; i < rows; i++) {
       const own = delta[i]!;
       const spread = deltaError[i]! ** 2 + (precision.forward * own) ** 2;

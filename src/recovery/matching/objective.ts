@@ -85,27 +85,20 @@ export function matchingGraph(
   return { loss: total, misfit, slopes };
 }
 
-/** ||simulated - captured||^2 / ||captured||^2 of every gradient together, a scalar: the certificate of a reconstruction. */
-export function relativeGradientError(
+/** Parameter gradients that an input has under the known labels, in the order of `captured`: what certifies it. */
+export function simulatedGradients(
   g: TensorGraph,
   network: NetworkGraph,
   captured: readonly CapturedGradient[],
   known: Known,
-): TensorNode {
+): TensorNode[] {
   const labels = g.constant(known.labels, [network.input.shape[0]!, known.classes]);
   const loss = g.scale(crossEntropy(g, network.logits, labels), known.scale);
-  const used = captured.filter(({ parameter }) => network.parameters.has(parameter));
-  const simulated = gradients(
+  return gradients(
     g,
     loss,
-    used.map(({ parameter }) => network.parameters.get(parameter)!),
+    captured.map(({ parameter }) => network.parameters.get(parameter)!),
   );
-  const targets = used.map(({ data }, index) => g.constant(data, simulated[index]!.shape));
-  const size = used.reduce(
-    (sum, { data }) => sum + (data as Float64Array).reduce((own, value) => own + value * value, 0),
-    0,
-  );
-  return g.scale(squaredDistance(g, simulated, targets), 1 / Math.max(size, Number.MIN_VALUE));
 }
 
 function squaredDistance(g: TensorGraph, found: readonly TensorNode[], wanted: readonly TensorNode[]): TensorNode {

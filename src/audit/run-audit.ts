@@ -32,7 +32,7 @@ import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
 import { matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
 import { FEATURES_FILE, prepareFolder, writeResults } from './output.js';
-import { nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
+import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
 import { addImageTruth, compareWithTruth, readTruth } from './truth.js';
 import { TOOL_VERSION } from './version.js';
 
@@ -130,36 +130,7 @@ async function auditFiles(
   const [first] = recovered.samples;
   const sweep: NoiseSweep | undefined =
     first?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, first) : undefined;
-  const reconstructStarted = performance.now();
-  const rebuilt = cancelled
-    ? undefined
-    : await rebuildInput(
-        request.reconstruction,
-        (progress) => {
-          hooks.progress(progress);
-        },
-        () => hooks.pause(),
-        {
-          checkpoint,
-          gradients,
-          matching,
-          headWeight: tensors.weight.parameter.name,
-          head: head.gradient,
-          shape,
-          factors: recovered.factors,
-          sample: first,
-          truth,
-        },
-      );
-  const reconstructMs = performance.now() - reconstructStarted;
-  if (rebuilt?.reconstruction && samples[0]) {
-    samples[0].reconstruction = rebuilt.reconstruction.report;
-    await addImageTruth(rebuilt.reconstruction, truth, request.reconstruction?.lpips);
-  } else if (rebuilt?.problem !== undefined && samples[0]) {
-    samples[0].reconstruction = nothingRebuilt(rebuilt.problem);
-  }
-  const stoppedEarly = cancelled || rebuilt?.reconstruction?.stopped === true || rebuilt?.cancelled === true;
-  const report: Report = {
+  const assemble = (stoppedEarly: boolean, rebuilt?: Rebuilt, reconstructMs = 0): Report => ({
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOf(recovered, samples, tensors, className, shape),
@@ -197,9 +168,45 @@ async function auditFiles(
       totalMs: performance.now() - started,
     },
     ...(truth === undefined ? {} : { truth: compareWithTruth(truth, samples, features, recovered.labelCounts) }),
-  };
+  });
+  const [description] = samples;
+  if (request.out !== undefined && request.reconstruction && description) {
+    // Reconstruction takes long and may take the process along; until then labels and features are safe.
+    description.reconstruction = nothingRebuilt('The audit ended before the input was found.');
+    writeResults(request.out, assemble(true), features, undefined);
+    delete description.reconstruction;
+  }
+  const reconstructStarted = performance.now();
+  const rebuilt = cancelled
+    ? undefined
+    : await rebuildInput(
+        request.reconstruction,
+        (progress) => {
+          hooks.progress(progress);
+        },
+        () => hooks.pause(),
+        {
+          checkpoint,
+          gradients,
+          matching,
+          headWeight: tensors.weight.parameter.name,
+          head: head.gradient,
+          shape,
+          factors: recovered.factors,
+          sample: first,
+          truth,
+        },
+      );
+  const reconstructMs = performance.now() - reconstructStarted;
+  if (rebuilt?.reconstruction && description) {
+    description.reconstruction = rebuilt.reconstruction.report;
+    await addImageTruth(rebuilt.reconstruction, truth, request.reconstruction?.lpips);
+  } else if (rebuilt?.problem !== undefined && description) {
+    description.reconstruction = nothingRebuilt(rebuilt.problem);
+  }
+  const stoppedEarly = cancelled || rebuilt?.reconstruction?.stopped === true || rebuilt?.cancelled === true;
+  const report = assemble(stoppedEarly, rebuilt, reconstructMs);
   if (request.out !== undefined) {
-    report.timings.totalMs = performance.now() - started;
     writeResults(
       request.out,
       report,

@@ -147,6 +147,13 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
       void vscode.window.showWarningMessage(outcome.mismatch);
     }
   } catch (error) {
+    if (error instanceof CancelledError && services.store.read(id)) {
+      // It did not listen and was killed, but had written what it knew before the reconstruction.
+      services.panels.end(id);
+      services.panels.show(id);
+      sayCancelled(services);
+      return;
+    }
     services.store.remove(id);
     services.panels.end(id);
     await reportFailure(services, error, () => runAndShow(services, checkpoint, gradients));

@@ -268,7 +268,11 @@ async function tryChain(
   known: Known,
   hooks: ReconstructionHooks,
 ): Promise<{ chain: ChainResult | undefined; found: Found | undefined; prepared: Prepared }> {
-  const product: ProductKernel = await doubleProduct().catch(() => plainProduct);
+  const native: ProductKernel = await doubleProduct().catch(() => plainProduct);
+  const product: ProductKernel = async (...args) => {
+    await hooks.pause();
+    return native(...args);
+  };
   let best: { chain: ChainResult; found: Found | undefined; prepared: Prepared } | undefined;
   for (const [index, own] of prepared.entries()) {
     const share = index / prepared.length;
@@ -420,8 +424,8 @@ function squaredDistance(one: TensorData, other: TensorData): number {
 
 function squaredNorm(values: TensorData): number {
   let sum = 0;
-  for (let at = 0; at < values.length; at++) {
-    sum += values[at]! * values[at]!;
+  for (const value of values) {
+    sum += value * value;
   }
   return sum;
 }

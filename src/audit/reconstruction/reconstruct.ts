@@ -347,12 +347,20 @@ function isCertified(walked: Walked): boolean {
   return walked.found !== undefined && unexplained(walked) < RIGHT_NETWORK;
 }
 
-/** The worst of all layers: a head's large gradient would hide a layer that does not fit. */
+/**
+ * The worst of all layers: a head's large gradient would hide a layer that does not fit. Below a layer whose input is
+ * only roughly known, a residual says nothing of the network any more.
+ */
 function unexplained({ chain, found }: Walked): number {
   const [first] = chain.layers;
-  const layers = chain.layers.map(({ residual }) => residual);
-  return Math.max(first ? (first.biasMisfit ?? 0) : 1, found?.gradientError ?? 0, ...layers);
+  const rough = chain.layers.findIndex(({ inputError }) => inputError > ROUGH);
+  const telling = rough < 0 ? chain.layers : chain.layers.slice(0, rough + 1);
+  const certificate = rough < 0 ? (found?.gradientError ?? 0) : 0;
+  return Math.max(first ? (first.biasMisfit ?? 0) : 1, certificate, ...telling.map(({ residual }) => residual));
 }
+
+/** Root mean square error of a layer's input, in units of its values, that later layers cannot be judged by. */
+const ROUGH = 1e-2;
 
 function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head }: Prepared) {
   const { sample, shape, factors } = task;

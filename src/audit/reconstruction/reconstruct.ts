@@ -462,8 +462,8 @@ function certificateFloor(task: ReconstructionTask, { tensors }: Prepared): numb
 
 /** Gradients of this much error can still belong to a recognisable image. */
 const CLOSE = 0.01;
-/** In units of normalised inputs, whose deviation is one. */
-const PRECISE = 0.1;
+/** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
+const PRECISE = 0.02;
 
 function verdictOf({ gradientError, expectedError, method }: Found, floor: number): ReconstructionReport['verdict'] {
   if (

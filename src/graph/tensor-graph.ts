@@ -90,6 +90,17 @@ export type ConstantFolder = (
 /** Larger results are left to the engine. */
 const MOST_FOLDED = 1 << 16;
 
+const MOST_ADDED_AT_ONCE = 4096;
+
+/** The largest divisor that is not above the square root. */
+function divisorNearRoot(size: number): number {
+  let divisor = Math.floor(Math.sqrt(size));
+  while (size % divisor !== 0) {
+    divisor--;
+  }
+  return divisor;
+}
+
 /** Builds nodes: infers shapes, returns the same node for the same expression, folds constants. */
 export class TensorGraph {
   private nextId = 0;
@@ -220,9 +231,12 @@ export class TensorGraph {
     return this.reduce('max', a, axes);
   }
 
-  /** Sum of all elements, a scalar. */
+  /** Sum of all elements, a scalar; in two stages where there are many, since float32 engines add one by one. */
   total(a: TensorNode): TensorNode {
-    return this.reshape(this.sum(this.reshape(a, [sizeOf(a.shape)]), [0]), []);
+    const size = sizeOf(a.shape);
+    const rows = size > MOST_ADDED_AT_ONCE ? divisorNearRoot(size) : 1;
+    const partial = this.sum(this.reshape(a, [rows, size / rows]), [1]);
+    return this.reshape(this.sum(partial, [0]), []);
   }
 
   mean(a: TensorNode, axes: readonly number[]): TensorNode {

@@ -1,17 +1,13 @@
 import { ONNX_ATTRIBUTE, ONNX_TYPE, type OnnxValue, encodeOnnx } from '../formats/onnx-protobuf.js';
+import type { ProductKernel } from './engine.js';
 import { loadOnnxruntime } from './onnxruntime.js';
 
-/** a b^T in float64 by onnxruntime's CPU kernels, ten times faster than loops in JavaScript. */
-export type DoubleProduct = (
-  a: Float64Array,
-  b: Float64Array,
-  rows: number,
-  cols: number,
-  inner: number,
-) => Promise<Float64Array>;
-
-/** @throws EngineError when onnxruntime does not load */
-export async function doubleProduct(): Promise<DoubleProduct> {
+/**
+ * A product kernel of onnxruntime's CPU provider, ten times faster than loops in JavaScript.
+ *
+ * @throws EngineError when onnxruntime does not load
+ */
+export async function doubleProduct(): Promise<ProductKernel> {
   const ort = loadOnnxruntime();
   const value = (name: string): OnnxValue => ({
     name,

@@ -333,26 +333,40 @@ function groupsOf(tf: TfModule, x: Tf.Tensor2D, groups: number): Tf.Tensor2D[] {
   return groups === 1 ? [x] : tf.split<Tf.Tensor2D>(x, groups, 1);
 }
 
+/** What one tap of a filter meets of a padded NHWC input: one row per output position. */
+function metBy(
+  tf: TfModule,
+  padded: Tf.Tensor4D,
+  row: number,
+  col: number,
+  { strides, dilations }: ConvGeometry,
+  shape: [batch: number, rows: number, cols: number, channels: number],
+): Tf.Tensor2D {
+  const [batch, rows, cols, channels] = shape;
+  const starts = [0, row * dilations[0], col * dilations[1], 0];
+  return tf.reshape<Tf.Rank.R2>(slice(tf, padded, starts, shape, [1, strides[0], strides[1], 1]), [
+    batch * rows * cols,
+    channels,
+  ]);
+}
+
+/** One tap of an OIHW filter: a matrix outputs x inputs per group. */
+function weightsAt(tf: TfModule, filter: Tf.Tensor, row: number, col: number, groups: number): Tf.Tensor2D[] {
+  const [out, perGroup] = filter.shape as [number, number];
+  const tap = tf.slice(filter, [0, 0, row, col], [out, perGroup, 1, 1]);
+  return tf.unstack(tf.reshape(tap, [groups, out / groups, perGroup])) as Tf.Tensor2D[];
+}
+
 function conv(tf: TfModule, x: Tf.Tensor, filter: Tf.Tensor, geometry: ConvGeometry, shape: number[]): Tf.Tensor {
-  const { strides, dilations, groups } = geometry;
+  const { groups } = geometry;
   const [batch, out, rows, cols] = shape as [number, number, number, number];
-  const [, perGroup, kernelH, kernelW] = filter.shape as [number, number, number, number];
+  const [, , kernelH, kernelW] = filter.shape as [number, number, number, number];
   const padded = toPadded(tf, x, geometry.pads);
   const channels = padded.shape[3];
   let total: Tf.Tensor | undefined;
   for (const [row, col] of taps(kernelH, kernelW)) {
-    const met = tf.reshape<Tf.Rank.R2>(
-      slice(
-        tf,
-        padded,
-        [0, row * dilations[0], col * dilations[1], 0],
-        [batch, rows, cols, channels],
-        [1, strides[0], strides[1], 1],
-      ),
-      [batch * rows * cols, channels],
-    );
-    const tap = tf.reshape(tf.slice(filter, [0, 0, row, col], [out, perGroup, 1, 1]), [groups, out / groups, perGroup]);
-    const weights = tf.unstack(tap) as Tf.Tensor2D[];
+    const met = metBy(tf, padded, row, col, geometry, [batch, rows, cols, channels]);
+    const weights = weightsAt(tf, filter, row, col, groups);
     const parts = groupsOf(tf, met, groups).map((part, group) =>
       tf.matMul<Tf.Tensor>(part, weights[group]!, false, true),
     );
@@ -366,13 +380,12 @@ function convInput(tf: TfModule, dy: Tf.Tensor, filter: Tf.Tensor, geometry: Con
   const { strides, dilations, groups, pads } = geometry;
   const [batch, channels, height, width] = shape as [number, number, number, number];
   const [, out, rows, cols] = dy.shape as [number, number, number, number];
-  const [, perGroup, kernelH, kernelW] = filter.shape as [number, number, number, number];
+  const [, , kernelH, kernelW] = filter.shape as [number, number, number, number];
   const flat = tf.reshape<Tf.Rank.R2>(tf.transpose(dy, [0, 2, 3, 1]), [batch * rows * cols, out]);
   const paddedShape = [batch, height + pads[0] + pads[2], width + pads[1] + pads[3], channels];
   let total: Tf.Tensor | undefined;
   for (const [row, col] of taps(kernelH, kernelW)) {
-    const tap = tf.reshape(tf.slice(filter, [0, 0, row, col], [out, perGroup, 1, 1]), [groups, out / groups, perGroup]);
-    const weights = tf.unstack(tap) as Tf.Tensor2D[];
+    const weights = weightsAt(tf, filter, row, col, groups);
     const parts = groupsOf(tf, flat, groups).map((part, group) => tf.matMul<Tf.Tensor>(part, weights[group]!));
     const product = tf.reshape(parts.length === 1 ? parts[0]! : tf.concat<Tf.Tensor>(parts, 1), [
       batch,
@@ -393,7 +406,7 @@ function convInput(tf: TfModule, dy: Tf.Tensor, filter: Tf.Tensor, geometry: Con
 }
 
 function convFilter(tf: TfModule, x: Tf.Tensor, dy: Tf.Tensor, geometry: ConvGeometry, shape: number[]): Tf.Tensor {
-  const { strides, dilations, groups } = geometry;
+  const { groups } = geometry;
   const [out, perGroup, kernelH, kernelW] = shape as [number, number, number, number];
   const [batch, , rows, cols] = dy.shape as [number, number, number, number];
   const padded = toPadded(tf, x, geometry.pads);
@@ -402,16 +415,7 @@ function convFilter(tf: TfModule, x: Tf.Tensor, dy: Tf.Tensor, geometry: ConvGeo
   const slopes = groupsOf(tf, flat, groups);
   const products: Tf.Tensor[] = [];
   for (const [row, col] of taps(kernelH, kernelW)) {
-    const met = tf.reshape<Tf.Rank.R2>(
-      slice(
-        tf,
-        padded,
-        [0, row * dilations[0], col * dilations[1], 0],
-        [batch, rows, cols, channels],
-        [1, strides[0], strides[1], 1],
-      ),
-      [batch * rows * cols, channels],
-    );
+    const met = metBy(tf, padded, row, col, geometry, [batch, rows, cols, channels]);
     const parts = groupsOf(tf, met, groups).map((part, group) =>
       tf.matMul<Tf.Tensor>(slopes[group]!, part, true, false),
     );

@@ -8,6 +8,7 @@ import { importKeras } from '../../network/keras.js';
 import type { StoredTensor } from '../../network/network-graph.js';
 import { importOnnx } from '../../network/onnx.js';
 import { parseRecipe } from '../../network/parse-recipe.js';
+import type { Recipe } from '../../network/recipe.js';
 import { readKerasModel } from '../../formats/keras-file.js';
 import { readOnnx } from '../../formats/onnx.js';
 
@@ -20,6 +21,9 @@ export interface NetworkSource {
   readonly own: ReadonlyMap<string, StoredTensor>;
   readonly reasons: readonly string[];
 }
+
+/** For networks without a name of their own. */
+const NAMES = { onnx: 'ONNX model', keras: 'Keras model', recipe: 'recipe' };
 
 const MAX_TEXT_BYTES = 64 * 2 ** 20;
 /** Files that say what a network is, best first, as captures and users name them. */
@@ -75,49 +79,27 @@ async function readNetwork(path: string, checkpoint: TensorFile, reasons: readon
       advice: 'Correct --model, or leave it out.',
     });
   }
+  const describedBy = (source: Exclude<NetworkSource['source'], 'built-in'>, recipe: Recipe): NetworkSource => ({
+    source,
+    file: path,
+    candidates: [{ name: recipe.name ?? NAMES[source], recipe }],
+    own: new Map(),
+    reasons,
+  });
   switch (extname(path).toLowerCase()) {
     case '.onnx': {
       const { recipe, own, notes } = importOnnx(readOnnx(path), path, checkpointView(checkpoint));
-      return {
-        source: 'onnx',
-        file: path,
-        candidates: [{ name: recipe.name ?? 'ONNX model', recipe }],
-        own,
-        reasons: [...reasons, ...notes],
-      };
+      return { ...describedBy('onnx', recipe), own, reasons: [...reasons, ...notes] };
     }
     case '.keras':
     case '.h5':
-    case '.hdf5': {
-      const recipe = importKeras(await readKerasModel(path), path);
-      return {
-        source: 'keras',
-        file: path,
-        candidates: [{ name: recipe.name ?? 'Keras model', recipe }],
-        own: new Map(),
-        reasons,
-      };
-    }
+    case '.hdf5':
+      return describedBy('keras', importKeras(await readKerasModel(path), path));
     case '.json': {
       const value = readJson(path);
-      if (isKerasJson(value)) {
-        const recipe = importKeras(value, path);
-        return {
-          source: 'keras',
-          file: path,
-          candidates: [{ name: recipe.name ?? 'Keras model', recipe }],
-          own: new Map(),
-          reasons,
-        };
-      }
-      const recipe = parseRecipe(value, path);
-      return {
-        source: 'recipe',
-        file: path,
-        candidates: [{ name: recipe.name ?? 'recipe', recipe }],
-        own: new Map(),
-        reasons,
-      };
+      return isKerasJson(value)
+        ? describedBy('keras', importKeras(value, path))
+        : describedBy('recipe', parseRecipe(value, path));
     }
     default:
       throw new UnusableInputError({

@@ -10,7 +10,7 @@ import type {
 } from '../../protocol/report.js';
 import { chooseEngine } from '../../engine/choose.js';
 import { doubleProduct } from '../../engine/double-product.js';
-import { type Engine, EngineError } from '../../engine/engine.js';
+import { type Engine, EngineError, type ProductKernel } from '../../engine/engine.js';
 import type { TensorFile } from '../../formats/tensor-file.js';
 import { evaluate, foldConstant } from '../../graph/evaluate.js';
 import { type TensorData, TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
@@ -25,7 +25,7 @@ import {
 import { detectNormMode } from '../../network/norm-mode.js';
 import type { Recipe } from '../../network/recipe.js';
 import { type ChainResult, type Precision, walkChain } from '../../recovery/chain/chain.js';
-import { type ProductKernel, plainProduct } from '../../recovery/chain/cholesky.js';
+import { plainProduct } from '../../recovery/chain/cholesky.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import { FLOAT32_ROUNDOFF, type GradientShape, type HeadGradient } from '../../recovery/head-gradient.js';
 import { norm } from '../../recovery/linear-algebra.js';

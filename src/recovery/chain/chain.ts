@@ -3,9 +3,10 @@ import { followsPrevious, layerName, padsOf, pairOf } from '../../network/recipe
 import type { StoredTensor } from '../../network/network-graph.js';
 import { goldenSection } from '../golden-section.js';
 import { convolveFilter, convolveInput } from '../../graph/convolution.js';
+import { sizeOf } from '../../graph/tensor-graph.js';
 import { norm } from '../linear-algebra.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
-import type { ProductKernel } from './cholesky.js';
+import type { ProductKernel } from '../../engine/engine.js';
 import { MOST_UNKNOWNS, type SolvedSystem, solveConv } from './conv-system.js';
 
 /**
@@ -647,8 +648,4 @@ function relativeDistance(found: ArrayLike<number>, expected: ArrayLike<number>)
 
 function rootMeanSquare(values: Float64Array): number {
   return norm(values) / Math.sqrt(Math.max(values.length, 1));
-}
-
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, own) => product * own, 1);
 }

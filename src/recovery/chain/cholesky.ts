@@ -1,16 +1,6 @@
-/** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
+import type { ProductKernel } from '../../engine/engine.js';
 
-/**
- * a b^T for row-major a (rows x inner) and b (cols x inner), in float64; asynchronous, so that native code can do it
- * and a cancel can be heard.
- */
-export type ProductKernel = (
-  a: Float64Array,
-  b: Float64Array,
-  rows: number,
-  cols: number,
-  inner: number,
-) => Promise<Float64Array>;
+/** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
 
 /** The product in plain loops, four by four: what is left where no native library loads. */
 export const plainProduct: ProductKernel = (a, b, rows, cols, inner) => {

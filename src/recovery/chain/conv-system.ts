@@ -1,8 +1,10 @@
 import { convolve, convolveFilter, convolveInput } from '../../graph/convolution.js';
 import type { ConvGeometry } from '../../graph/tensor-graph.js';
+import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
 import { dot, norm } from '../linear-algebra.js';
-import { type Cholesky, type ProductKernel, factorise, solveLower, solveUpper } from './cholesky.js';
+import type { ProductKernel } from '../../engine/engine.js';
+import { type Cholesky, factorise, solveLower, solveUpper } from './cholesky.js';
 
 /**
  * The unknown input x of a convolution of one sample, from two sets of linear equations (Zhu and Blaschko, R-GAP,
@@ -193,10 +195,6 @@ function errorOf(factor: Cholesky): Float64Array {
     });
   }
   return sums.map((sum) => Math.sqrt(sum / ERROR_PROBES));
-}
-
-function gaussian(random: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
 /** Largest over smallest singular value, by power iteration with L and its inverse. */

@@ -1,4 +1,5 @@
 import type { Program } from '../../engine/engine.js';
+import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
 import { type Objective, adam, lbfgs } from './optimisers.js';
 import type { MatchingSettings } from './presets.js';
@@ -124,8 +125,4 @@ function rateAt({ learningRate, decay, iterations }: MatchingSettings, iteration
   }
   const drops = [3 / 8, 5 / 8, 7 / 8].filter((share) => iteration >= share * iterations).length;
   return learningRate * 0.1 ** drops;
-}
-
-function gaussian(random: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }

@@ -1,48 +1,25 @@
 import { performance } from 'node:perf_hooks';
-import { CancelledError, UnusableInputError } from '../protocol/errors.js';
-import { AUDIT_STAGES, type AuditProgress, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import type {
-  BatchDescription,
-  ConsistencyCheck,
-  FeatureStatistics,
-  LabelCountReport,
-  LandscapeReport,
-  Report,
-  SampleReport,
-  Verdict,
-} from '../protocol/report.js';
+import { UnusableInputError } from '../protocol/errors.js';
+import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
+import type { ConsistencyCheck, Report } from '../protocol/report.js';
 import { openTensorFile } from '../formats/open.js';
 import type { Dtype, TensorFile } from '../formats/tensor-file.js';
-import { estimateBatch } from '../recovery/batch-size.js';
-import {
-  type GradientShape,
-  type HeadGradient,
-  effectiveRoundoff,
-  shapeOfGradient,
-} from '../recovery/head-gradient.js';
-import { countLabels } from '../recovery/label-counts.js';
-import { landscapeOf } from '../recovery/landscape.js';
-import { recoverLikePaper } from '../recovery/paper-method.js';
-import { type HeadFactors, factorsOf } from '../recovery/head-factors.js';
-import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
+import { type HeadGradient, effectiveRoundoff, shapeOfGradient } from '../recovery/head-gradient.js';
 import * as consistency from './consistency.js';
 import { findingsOf } from './findings.js';
 import { type HeadTensors, findHead, toMatrix } from './head.js';
+import type { AuditHooks } from './hooks.js';
 import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
 import { matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
-import { FEATURES_FILE, prepareFolder, writeResults } from './output.js';
+import { prepareFolder, writeResults } from './output.js';
 import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
+import { recoverHead } from './recover-head.js';
 import { addImageTruth, compareWithTruth, readTruth } from './truth.js';
+import { verdictOf } from './verdict.js';
 import { TOOL_VERSION } from './version.js';
 
 /** The pipeline: files in, report out. Formats know nothing of attacks, recovery nothing of files; both meet here. */
-
-export interface AuditHooks {
-  progress(progress: AuditProgress): void;
-  /** Lets other work run; throws CancelledError once the user has asked to stop. */
-  pause(): Promise<void>;
-}
 
 export interface AuditResult {
   readonly report: Report;
@@ -108,7 +85,7 @@ async function auditFiles(
 
   await step(hooks, 'recover', 'Recovering labels and features');
   const recoverStarted = performance.now();
-  const recovered = await recover(request, hooks, head.gradient, shape).catch(keepOnCancel);
+  const recovered = await recoverHead(request, hooks, head.gradient, shape);
   const recoverMs = performance.now() - recoverStarted;
   checks.push(
     ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
@@ -116,20 +93,17 @@ async function auditFiles(
     ...recovered.checks,
   );
 
-  const cancelled = recovered === CANCELLED;
+  const cancelled = recovered.cancelled !== undefined;
   if (!cancelled) {
     await step(hooks, 'describe', 'Describing what was found');
   }
-  const samples = recovered.samples.map((sample, row) =>
-    describeSample(sample, row, head.gradient, recovered.factors, request.out !== undefined),
-  );
-  const features = recovered.samples.map(({ feature }) => feature);
+  const samples = [...recovered.samples];
+  const { features, single } = recovered;
   const truth = request.truth === undefined ? undefined : readTruth(request.truth);
   const classNames = findClassNames(request, tensors.classes);
   const className = (index: number): string => classNames?.[index] ?? `class ${index}`;
-  const [first] = recovered.samples;
   const sweep: NoiseSweep | undefined =
-    first?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, first) : undefined;
+    single?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, single) : undefined;
   const assemble = (stoppedEarly: boolean, rebuilt?: Rebuilt, reconstructMs = 0): Report => ({
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
@@ -143,7 +117,7 @@ async function auditFiles(
       features: tensors.features,
       layout: tensors.layout,
       biasGradient: tensors.biasGradient !== undefined,
-      activation: first?.activation ?? 'softmax',
+      activation: single?.activation ?? 'softmax',
     },
     consistency: checks,
     batch: recovered.batch,
@@ -193,7 +167,7 @@ async function auditFiles(
           head: head.gradient,
           shape,
           factors: recovered.factors,
-          sample: first,
+          sample: single,
           truth,
         },
       );
@@ -265,221 +239,8 @@ function readHead(tensors: HeadTensors, checkpoint: TensorFile, gradients: Tenso
   };
 }
 
-interface Recovered {
-  readonly samples: readonly RecoveredSample[];
-  readonly factors: HeadFactors | undefined;
-  readonly batch: BatchDescription;
-  readonly labelCounts: LabelCountReport | null;
-  readonly checks: readonly ConsistencyCheck[];
-}
-
-/** Stopping during the recovery keeps what the checks have found. */
-const CANCELLED: Recovered = {
-  samples: [],
-  factors: undefined,
-  batch: { size: null, lowerBound: 1, evidence: 'The audit was stopped before this was known.' },
-  labelCounts: null,
-  checks: [],
-};
-
-function keepOnCancel(error: unknown): Recovered {
-  if (error instanceof CancelledError) {
-    return CANCELLED;
-  }
-  throw error;
-}
-
-async function recover(
-  request: AuditRequest,
-  hooks: AuditHooks,
-  head: HeadGradient,
-  shape: GradientShape,
-): Promise<Recovered> {
-  if (shape.nature === 'batch') {
-    return recoverBatch(hooks, head, shape);
-  }
-  const factors = factorsOf(head, shape);
-  const sample =
-    request.method === 'paper'
-      ? await recoverLikePaper(head, factors, shape.nature !== 'single', () => hooks.pause())
-      : recoverFromFactors(factors, shape);
-  return {
-    samples: [sample],
-    factors,
-    batch: describeSingle(shape),
-    labelCounts: null,
-    checks: [fitCheck(sample, shape.nature !== 'single'), ...scaleCheck(sample)],
-  };
-}
-
-/** Above this share of noise, other samples could hide behind it. */
-const CLEAR_OF_NOISE = 0.5;
-
-function describeSingle(shape: GradientShape): BatchDescription {
-  const evidence = {
-    single: 'The head gradient is of rank one down to the rounding of its numbers.',
-    'single-noisy': 'The head gradient is of rank one plus noise that is independent from entry to entry.',
-    hidden: 'The noise hides how many samples there are.',
-    batch: '',
-  }[shape.nature];
-  const clear = shape.rankOne.residual < CLEAR_OF_NOISE * shape.rankOne.total;
-  return { size: clear ? 1 : null, lowerBound: 1, evidence };
-}
-
-function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
-  const status = sample.status === 'recovered' ? 'pass' : sample.status === 'ambiguous' || noisy ? 'warn' : 'fail';
-  return { id: 'label-fits', status, detail: sample.reason };
-}
-
-function scaleCheck({ scale }: RecoveredSample): ConsistencyCheck[] {
-  return scale === 1
-    ? []
-    : [
-        {
-          id: 'scale',
-          status: 'warn',
-          detail: `The gradient is ${scale.toPrecision(4)} times what a plain mean cross-entropy gives: clipped, or a factor in the loss.`,
-        },
-      ];
-}
-
-async function recoverBatch(hooks: AuditHooks, head: HeadGradient, shape: GradientShape): Promise<Recovered> {
-  const start = AUDIT_STAGES.indexOf('recover') / AUDIT_STAGES.length;
-  const batch = await estimateBatch(head, shape, async (pivots) => {
-    if (pivots % 8 === 0) {
-      const fraction = start + (0.1 * pivots) / (pivots + 64);
-      hooks.progress({ stage: 'recover', message: `Estimating the batch size: at least ${pivots} samples`, fraction });
-      await hooks.pause();
-    }
-  });
-  hooks.progress({ stage: 'recover', message: 'Counting labels', fraction: start + 0.11 });
-  const size = batch.size ?? batch.lowerBound;
-  const labelCounts = await countLabels(head, size, () => hooks.pause());
-  return {
-    samples: [],
-    factors: undefined,
-    batch: { size: batch.size ?? null, lowerBound: batch.lowerBound, evidence: batch.reason },
-    labelCounts: {
-      estimators: labelCounts.estimators.map((estimate) => ({ ...estimate, counts: [...estimate.counts] })),
-      agreed: [...labelCounts.agreed],
-    },
-    checks: [],
-  };
-}
-
 function describeFile(file: TensorFile): Report['inputs']['checkpoint'] {
   return { path: file.path, format: file.format, tensors: file.entries.length };
-}
-
-function describeSample(
-  sample: RecoveredSample,
-  row: number,
-  head: HeadGradient,
-  factors: HeadFactors | undefined,
-  written: boolean,
-): SampleReport {
-  return {
-    label: {
-      probabilities: [...sample.label.probabilities],
-      kind: sample.label.kind,
-      smoothing: sample.label.smoothing,
-      classes: sample.label.classes.map(({ index, weight }) => ({ index, weight })),
-    },
-    feature: { file: written ? FEATURES_FILE : null, row },
-    featureStatistics: statisticsOf(sample.feature),
-    scalar: sample.lambda,
-    residual: sample.residual,
-    residualFloor: sample.residualFloor,
-    confidence: sample.confidence,
-    method: sample.method,
-    status: sample.status,
-    reason: sample.reason,
-    gradientScale: sample.scale,
-    landscape: factors ? describeLandscape(head, sample, factors) : null,
-  };
-}
-
-function describeLandscape(head: HeadGradient, sample: RecoveredSample, factors: HeadFactors): LandscapeReport | null {
-  const landscape = landscapeOf(head, sample, factors.row);
-  return landscape ? { ...landscape, solution: sample.lambda } : null;
-}
-
-const PREVIEW_LENGTH = 512;
-
-function statisticsOf(feature: Float64Array): FeatureStatistics {
-  let min = Infinity;
-  let max = -Infinity;
-  let sum = 0;
-  let squares = 0;
-  for (const value of feature) {
-    min = Math.min(min, value);
-    max = Math.max(max, value);
-    sum += value;
-    squares += value * value;
-  }
-  const nearZero = 1e-6 * Math.max(Math.abs(min), Math.abs(max));
-  const bins = Math.min(PREVIEW_LENGTH, feature.length);
-  const preview = Array.from({ length: bins }, (_, bin) => {
-    const from = Math.floor((bin * feature.length) / bins);
-    const to = Math.floor(((bin + 1) * feature.length) / bins);
-    const part = feature.subarray(from, to);
-    return part.reduce((total, value) => total + value, 0) / part.length;
-  });
-  return {
-    length: feature.length,
-    min,
-    max,
-    mean: sum / feature.length,
-    norm: Math.sqrt(squares),
-    zeroShare: feature.filter((value) => Math.abs(value) <= nearZero).length / feature.length,
-    preview,
-  };
-}
-
-function verdictOf(
-  recovered: Recovered,
-  samples: readonly SampleReport[],
-  tensors: HeadTensors,
-  className: (index: number) => string,
-  shape: GradientShape,
-): Verdict {
-  const [sample] = samples;
-  if (recovered === CANCELLED) {
-    return {
-      outcome: 'none',
-      sentence: 'The audit was stopped before labels were recovered; the checks of the files are complete.',
-    };
-  }
-  if (!sample) {
-    const { agreed = [], estimators = [] } = recovered.labelCounts ?? {};
-    const known = agreed.filter((count) => count !== null && count > 0).length;
-    const size = recovered.batch.size ?? `at least ${recovered.batch.lowerBound}`;
-    return {
-      outcome: 'counts',
-      sentence: `This gradient is of a batch of ${size} samples; how often each class occurs can be told for ${agreed.filter((count) => count !== null).length} of ${tensors.classes} classes (${known} occur), on which most of ${estimators.length} estimators agree.`,
-    };
-  }
-  if (sample.status === 'not-identifiable') {
-    // Noise that hides a label is a defence that worked, not a pair of files that do not fit.
-    return { outcome: shape.nature === 'single' ? 'mismatch' : 'none', sentence: sample.reason };
-  }
-  const names = sample.label.classes
-    .slice(0, 3)
-    .map(({ index, weight }) =>
-      sample.label.classes.length > 1 && weight < 1
-        ? `${className(index)} (${(100 * weight).toFixed(1)} %)`
-        : className(index),
-    );
-  const smoothing =
-    sample.label.smoothing > 0 ? `, smoothed with epsilon = ${sample.label.smoothing.toPrecision(4)}` : '';
-  const what = names.length > 0 ? names.join(' + ') : 'a dense soft label';
-  return {
-    outcome: 'leaks',
-    sentence:
-      sample.status === 'recovered'
-        ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.`
-        : `This gradient narrows its one sample down: most likely the label is ${what}${smoothing}, but this is not certain.`,
-  };
 }
 
 /** The error for a gradient that was captured from other weights; the report that goes with it is complete. */

@@ -19,21 +19,63 @@ export interface Truth {
 
 const MAX_TRUTH_BYTES = 256 * 2 ** 20;
 
-/** Labels, features and counts against the truth. */
+/** Labels, features and counts against the truth; a batch's samples come in no order, so each is compared with its nearest. */
 export function compareWithTruth(
   truth: Truth,
   samples: readonly SampleReport[],
   features: readonly Float64Array[],
   counts: LabelCountReport | null,
 ): TruthComparison {
+  const countErrors = counts && truth.labels ? wrongCounts(counts, truth.labels) : null;
+  if ((truth.labels?.length ?? 1) > 1 && samples.length > 0) {
+    return { path: truth.path, ...compareBatch(truth, samples, features), countErrors };
+  }
   return {
     path: truth.path,
     samples: samples.map((sample, index) => ({
       labelMaxError: largestDifference(sample.label.probabilities, truth.labels?.[index]),
       featureRelativeError: relativeError(features[index], truth.feature?.[index]),
     })),
-    countErrors: counts && truth.labels ? wrongCounts(counts, truth.labels) : null,
+    countErrors,
   };
+}
+
+/** A recovered label may differ by this much from the true one that it is compared with. */
+const SAME_LABEL = 0.1;
+
+function compareBatch(
+  { labels = [], feature = [] }: Truth,
+  samples: readonly SampleReport[],
+  features: readonly Float64Array[],
+): Pick<TruthComparison, 'samples' | 'missed'> {
+  const free = new Set(labels.keys());
+  const compared = samples.map((sample, index) => {
+    const fitting = [...free].filter(
+      (row) => (largestDifference(sample.label.probabilities, labels[row]) ?? 1) <= SAME_LABEL,
+    );
+    const distance = (row: number): number => relativeError(features[index], feature[row]) ?? 0;
+    const nearest = fitting.sort((one, other) => distance(one) - distance(other)).slice(0, sample.multiplicity ?? 1);
+    const [row] = nearest;
+    if (row === undefined) {
+      return { labelMaxError: null, featureRelativeError: null, truthRow: null };
+    }
+    for (const taken of nearest) {
+      free.delete(taken);
+    }
+    return {
+      labelMaxError: largestDifference(sample.label.probabilities, labels[row]),
+      featureRelativeError: relativeError(
+        features[index],
+        meanOf(nearest.flatMap((own) => (feature[own] ? [feature[own]] : []))),
+      ),
+      truthRow: row,
+    };
+  });
+  return { samples: compared, missed: free.size };
+}
+
+function meanOf(rows: readonly (readonly number[])[]): number[] | undefined {
+  return rows[0]?.map((_, col) => rows.reduce((sum, row) => sum + (row[col] ?? NaN), 0) / rows.length);
 }
 
 /** @throws UnusableInputError when the file is not such a JSON */

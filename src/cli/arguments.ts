@@ -25,3 +25,33 @@ export function badArguments(found: string, expected: string): UnusableInputErro
     advice: 'See "gradleak --help".',
   });
 }
+
+/** A number of at least `least`; undefined when the option is not given. */
+export function numberOption(
+  value: (name: string) => string | undefined,
+  name: string,
+  least: number,
+): number | undefined {
+  const given = value(name);
+  if (given === undefined) {
+    return undefined;
+  }
+  const parsed = Number(given);
+  if (given.trim() === '' || !Number.isFinite(parsed) || parsed < least) {
+    throw badArguments(`--${name} ${given}`, `a number of at least ${least}`);
+  }
+  return parsed;
+}
+
+/** The same for a whole number. */
+export function wholeOption(
+  value: (name: string) => string | undefined,
+  name: string,
+  least: number,
+): number | undefined {
+  const parsed = numberOption(value, name, least);
+  if (parsed !== undefined && !Number.isInteger(parsed)) {
+    throw badArguments(`--${name} ${parsed}`, 'a whole number');
+  }
+  return parsed;
+}

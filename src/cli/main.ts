@@ -10,7 +10,7 @@ import { readImages } from '../audit/output.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
-import { badArguments, oneOf } from './arguments.js';
+import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from './render-html.js';
@@ -29,6 +29,9 @@ Options of audit
   --head NAME          the classifier head's weight or layer, when it is not found by itself
   --layout kxd|dxk     classes x features as in PyTorch, or features x classes as in Keras and Flax
   --method auto|paper  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
+  --batch-size N       number of samples in the gradient, when you know it; else it is found
+  --batch-time-limit SECONDS
+                       the search for a batch's samples ends with what it has (default 120)
   --attack auto|chain|matching|none
                        reconstruct the input: exactly where the network allows it, else by gradient matching (default auto)
   --model FILE         the network: ONNX, Keras (.keras, .h5, model.json) or a recipe; else recognised where possible
@@ -121,6 +124,8 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     head: { type: 'string' },
     layout: { type: 'string' },
     method: { type: 'string', default: 'auto' },
+    'batch-size': { type: 'string' },
+    'batch-time-limit': { type: 'string' },
     truth: { type: 'string' },
     out: { type: 'string' },
     html: { type: 'boolean', default: false },
@@ -144,11 +149,15 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   }
   const reconstruction = reconstructionRequest(text);
   const method = oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto';
+  const batchSize = wholeOption(text, 'batch-size', 1);
+  const batchTime = numberOption(text, 'batch-time-limit', 1);
   const request: AuditRequest = {
     ...auditPaths(text('checkpoint'), text('gradients'), positionals),
     method,
     force: values.force === true,
     reconstruction,
+    ...(batchSize === undefined ? {} : { batchSize }),
+    ...(batchTime === undefined ? {} : { batchTimeLimitSeconds: batchTime }),
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
     ...(truth === undefined ? {} : { truth }),

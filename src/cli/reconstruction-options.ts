@@ -6,7 +6,7 @@ import {
   type ReconstructionRequest,
 } from '../protocol/audit-request.js';
 import { NORMALISATIONS } from '../protocol/normalisations.js';
-import { badArguments, oneOf } from './arguments.js';
+import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
 
 /** Command-line options of the reconstruction; each setting of gradient matching is one. */
 
@@ -50,7 +50,7 @@ export function reconstructionRequest(value: (name: string) => string | undefine
     attack: oneOf('--attack', value('attack'), ATTACKS) ?? 'auto',
     preset: oneOf('--preset', value('preset'), PRESET_NAMES) ?? 'soft-label',
     engine: oneOf('--engine', value('engine'), ENGINE_CHOICES) ?? 'auto',
-    timeLimitSeconds: number(value, 'time-limit', 1e-3) ?? DEFAULT_TIME_LIMIT,
+    timeLimitSeconds: numberOption(value, 'time-limit', 1e-3) ?? DEFAULT_TIME_LIMIT,
     ...(model === undefined ? {} : { model }),
     ...(lpips === undefined ? {} : { lpips }),
     ...(shape === undefined ? {} : { inputShape: inputShape(shape) }),
@@ -65,38 +65,18 @@ function overrides(value: (name: string) => string | undefined): MatchingOverrid
   const found: Partial<Record<keyof MatchingOverrides, unknown>> = {
     distance: oneOf('--distance', value('distance'), ['l2', 'cosine']),
     terms: oneOf('--terms', value('terms'), ['g', 'f', 'gf']),
-    featureWeight: number(value, 'feature-weight', 0),
+    featureWeight: numberOption(value, 'feature-weight', 0),
     labels: oneOf('--labels', value('labels'), ['recovered', 'hard', 'free', 'true']),
-    totalVariation: number(value, 'total-variation', 0),
-    normPrior: number(value, 'norm-prior', 0),
+    totalVariation: numberOption(value, 'total-variation', 0),
+    normPrior: numberOption(value, 'norm-prior', 0),
     optimiser: oneOf('--optimiser', value('optimiser'), ['adam', 'lbfgs']),
-    learningRate: number(value, 'learning-rate', 0),
-    iterations: whole(value, 'iterations', 1),
-    restarts: whole(value, 'restarts', 1),
-    seed: whole(value, 'seed', 0),
+    learningRate: numberOption(value, 'learning-rate', 0),
+    iterations: wholeOption(value, 'iterations', 1),
+    restarts: wholeOption(value, 'restarts', 1),
+    seed: wholeOption(value, 'seed', 0),
   };
   const given = Object.entries(found).filter(([, own]) => own !== undefined);
   return given.length === 0 ? undefined : Object.fromEntries(given);
-}
-
-function number(value: (name: string) => string | undefined, name: string, least: number): number | undefined {
-  const given = value(name);
-  if (given === undefined) {
-    return undefined;
-  }
-  const parsed = Number(given);
-  if (given.trim() === '' || !Number.isFinite(parsed) || parsed < least) {
-    throw badArguments(`--${name} ${given}`, `a number of at least ${least}`);
-  }
-  return parsed;
-}
-
-function whole(value: (name: string) => string | undefined, name: string, least: number): number | undefined {
-  const parsed = number(value, name, least);
-  if (parsed !== undefined && !Number.isInteger(parsed)) {
-    throw badArguments(`--${name} ${parsed}`, 'a whole number');
-  }
-  return parsed;
 }
 
 function inputShape(given: string): number[] {

@@ -164,12 +164,15 @@ function requestOf(checkpoint: string, gradients: string): AuditRequest {
   const settings = vscode.workspace.getConfiguration(undefined, vscode.Uri.file(gradients));
   const head = settings.get<string>(SETTINGS.head, '').trim();
   const layout = settings.get<string>(SETTINGS.layout, 'auto');
+  const batchSize = settings.get<number>(SETTINGS.batchSize, 0);
   return {
     checkpoint,
     gradients,
     method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
     ...(head === '' ? {} : { head }),
     ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),
+    ...(Number.isInteger(batchSize) && batchSize > 0 ? { batchSize } : {}),
+    batchTimeLimitSeconds: Math.max(1, settings.get<number>(SETTINGS.batchTimeLimit, 120)),
     reconstruction: reconstructionSettings(settings),
   };
 }

@@ -15,6 +15,8 @@ export const SETTINGS = {
   method: 'gradleak.audit.method',
   head: 'gradleak.audit.head',
   layout: 'gradleak.audit.layout',
+  batchSize: 'gradleak.audit.batchSize',
+  batchTimeLimit: 'gradleak.audit.batchTimeLimit',
   attack: 'gradleak.reconstruction.attack',
   model: 'gradleak.reconstruction.model',
   inputShape: 'gradleak.reconstruction.inputShape',

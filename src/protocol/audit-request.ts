@@ -7,6 +7,10 @@ export interface AuditRequest {
   head?: string;
   layout?: 'kxd' | 'dxk';
   method: 'auto' | 'paper';
+  /** Number of samples in the gradient, when the user knows it. */
+  batchSize?: number;
+  /** The search for a batch's samples ends after this long with what it has. */
+  batchTimeLimitSeconds?: number;
   /** JSON file with the true labels and features; only compared with. */
   truth?: string;
   /** Folder for `report.json` and `features.npy`; nothing is written without it. */

@@ -14,7 +14,7 @@ export interface Report {
   head: HeadDescription;
   consistency: ConsistencyCheck[];
   batch: BatchDescription;
-  /** One entry per recovered sample; empty for a batch whose samples were only counted. */
+  /** One entry per recovered sample, or group of samples that cannot be told apart; empty for a batch whose samples were only counted. */
   samples: SampleReport[];
   labelCounts: LabelCountReport | null;
   /** Names of the classes, when the user has a list of them. */
@@ -76,6 +76,10 @@ export interface BatchDescription {
   lowerBound: number;
   /** One sentence. */
   evidence: string;
+  /** Samples recovered one by one, groups counted by their size; absent for a single sample. */
+  found?: number;
+  /** Share of the head gradient's norm that the recovered samples explain, 0 to 1. */
+  explained?: number;
 }
 
 export type LabelKindName = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other';
@@ -93,7 +97,7 @@ export interface SampleReport {
   /** A row of a `.npy` file in the report's folder (null when nothing was written). */
   feature: { file: string | null; row: number };
   featureStatistics: FeatureStatistics;
-  /** The paper's lambda: feature = lambda times the gradient row of the largest |row sum|. */
+  /** The paper's lambda: feature = lambda times the gradient row of the largest |row sum|, in a batch of the sample's own part of the gradient. */
   scalar: number;
   /** Scale-free misfit rho of the label (science: head.md); 0 is perfect. */
   residual: number;
@@ -108,6 +112,12 @@ export interface SampleReport {
   /** The captured gradient is this many times the one the loss gives; 1 unless scaled. */
   gradientScale: number;
   landscape: LandscapeReport | null;
+  /** More than 1 for samples of one class that a batch's gradient does not tell apart: the feature is their mean. */
+  multiplicity?: number;
+  /** In a batch: size of the sample's part of the head gradient against all parts and the unexplained rest, 0 to 1. */
+  share?: number;
+  /** In a batch: expected relative error of the feature. */
+  featureError?: number;
   /** The input, as far as it was recovered; absent when no reconstruction was tried. */
   reconstruction?: ReconstructionReport;
 }
@@ -263,7 +273,11 @@ export interface TruthComparison {
     labelMaxError: number | null;
     /** ||recovered - true|| / ||true||. */
     featureRelativeError: number | null;
+    /** In a batch: the true sample that is compared with, null for one that matches none. */
+    truthRow?: number | null;
   }[];
+  /** In a batch: true samples that no recovered one matches. */
+  missed?: number;
   /** Classes whose agreed count differs from the truth. */
   countErrors: number | null;
 }

@@ -25,7 +25,7 @@ import {
 import { detectNormMode } from '../../network/norm-mode.js';
 import type { Recipe } from '../../network/recipe.js';
 import { type ChainResult, type Precision, walkChain } from '../../recovery/chain/chain.js';
-import { plainProduct } from '../../recovery/chain/cholesky.js';
+import { plainProduct } from '../../recovery/cholesky.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import { FLOAT32_ROUNDOFF, type GradientShape, type HeadGradient } from '../../recovery/head-gradient.js';
 import { norm } from '../../recovery/linear-algebra.js';

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { estimateBatch } from '../../../src/recovery/batch-size.js';
+import { whiten } from '../../../src/recovery/batch/whiten.js';
 import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { countLabels } from '../../../src/recovery/label-counts.js';
-import { norm, rankOne, singularValues } from '../../../src/recovery/linear-algebra.js';
+import { norm, rankOne, truncatedSvd } from '../../../src/recovery/linear-algebra.js';
 import { generator } from '../../../src/recovery/paper-method.js';
 import { syntheticBatch } from '../../write-fixtures.js';
 
@@ -37,10 +38,23 @@ describe('singular values', () => {
         data[i * cols + j] = wanted.reduce((sum, s, k) => sum + s * reflect(left, i, k) * reflect(right, k, j), 0);
       }
     }
-    const found = await singularValues({ rows, cols, data }, 1e-12, 100, pause);
+    const found = await truncatedSvd({ rows, cols, data }, { floor: 1e-9, most: 100 }, pause);
+    expect(found.rank).toBe(wanted.length);
     wanted.forEach((value, at) => {
-      expect(found[at]! / value).toBeCloseTo(1, 6);
+      expect(found.values[at]! / value).toBeCloseTo(1, 6);
     });
+    // The vectors put the matrix together again.
+    let worst = 0;
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < cols; j++) {
+        let sum = 0;
+        for (let k = 0; k < found.rank; k++) {
+          sum += found.values[k]! * found.left[i * found.rank + k]! * found.right[j * found.rank + k]!;
+        }
+        worst = Math.max(worst, Math.abs(sum - data[i * cols + j]!));
+      }
+    }
+    expect(worst).toBeLessThan(1e-9);
     expect(norm(rankOne({ rows, cols, data }).u)).toBeCloseTo(9, 12);
   });
 });
@@ -50,13 +64,13 @@ describe('batch size', () => {
     const head = batchHead(100, 200, batch, batch);
     const shape = shapeOfGradient(head);
     expect(shape.nature).toBe('batch');
-    const estimate = await estimateBatch(head, shape, pause);
+    const estimate = await estimateBatch(head, await whiten(head, pause), pause);
     expect(estimate).toMatchObject({ size: batch, lowerBound: batch });
   });
 
   it('is only bounded when the rank is saturated', async () => {
     const head = batchHead(10, 200, 40, 3);
-    const estimate = await estimateBatch(head, shapeOfGradient(head), pause);
+    const estimate = await estimateBatch(head, await whiten(head, pause), pause);
     expect(estimate).toMatchObject({ size: undefined, lowerBound: 9 });
   });
 });

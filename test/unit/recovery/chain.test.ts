@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { doubleProduct } from '../../../src/engine/double-product.js';
 import { convolve, convolveFilter } from '../../../src/graph/convolution.js';
 import { invertActivation, isInvertible } from '../../../src/recovery/chain/activation-inverse.js';
-import { factorise, plainProduct, solveLower, solveUpper } from '../../../src/recovery/chain/cholesky.js';
+import { factorise, plainProduct, solveLower, solveUpper } from '../../../src/recovery/cholesky.js';
 import { type ConvSystem, solveConv } from '../../../src/recovery/chain/conv-system.js';
 import { hashed, relativeError } from '../../networks.js';
 

@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../engine/engine.js';
 
 /** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
 
@@ -101,6 +101,12 @@ function subtract(matrix: Float64Array, size: number, update: Float64Array, from
       matrix[target + at] = matrix[target + at]! - update[source + at]!;
     }
   }
+}
+
+/** The same for a small matrix, at once. */
+export function factoriseSmall(matrix: Float64Array, size: number): Cholesky {
+  const diagonal = Float64Array.from({ length: size }, (_, at) => matrix[at * size + at]!);
+  return { size, lower: matrix, deficiency: factoriseBlock(matrix, size, 0, size, diagonal) };
 }
 
 function factoriseBlock(

@@ -1,0 +1,250 @@
+import { AUDIT_STAGES, type AuditRequest } from '../protocol/audit-request.js';
+import { CancelledError } from '../protocol/errors.js';
+import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport } from '../protocol/report.js';
+import { type BatchRecovery, type BatchSample, mostSamples, recoverBatch } from '../recovery/batch/recover-batch.js';
+import { type WhitenedHead, whiten } from '../recovery/batch/whiten.js';
+import { type BatchEstimate, estimateBatch } from '../recovery/batch-size.js';
+import { type HeadFactors, factorsOf } from '../recovery/head-factors.js';
+import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
+import { type LabelCounts, countLabels } from '../recovery/label-counts.js';
+import { recoverLikePaper } from '../recovery/paper-method.js';
+import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
+import type { AuditHooks } from './hooks.js';
+import { describeBatchSample, describeSample } from './sample-report.js';
+
+/** From the head's gradient to labels and features: of one sample, or of every sample of a batch. */
+
+export interface RecoveredHead {
+  readonly samples: readonly SampleReport[];
+  /** One row per sample. */
+  readonly features: readonly Float64Array[];
+  /** The one sample of a gradient that holds one. */
+  readonly single: RecoveredSample | undefined;
+  readonly factors: HeadFactors | undefined;
+  /** The samples of a gradient that holds several. */
+  readonly several: readonly BatchSample[];
+  readonly batch: BatchDescription;
+  readonly labelCounts: LabelCountReport | null;
+  readonly checks: readonly ConsistencyCheck[];
+  /** `before` anything was recovered, or with what is here. */
+  readonly cancelled: 'before' | 'during' | undefined;
+}
+
+const NOTHING = {
+  samples: [],
+  features: [],
+  single: undefined,
+  factors: undefined,
+  several: [],
+  labelCounts: null,
+  checks: [],
+  cancelled: undefined,
+} as const;
+
+/** Stopping keeps what was found until then. */
+export async function recoverHead(
+  request: AuditRequest,
+  hooks: AuditHooks,
+  head: HeadGradient,
+  shape: GradientShape,
+): Promise<RecoveredHead> {
+  try {
+    return shape.nature === 'batch'
+      ? await recoverSeveral(request, hooks, head)
+      : await recoverOne(request, hooks, head, shape);
+  } catch (error) {
+    if (error instanceof CancelledError) {
+      const evidence = 'The audit was stopped before this was known.';
+      return { ...NOTHING, batch: { size: null, lowerBound: 1, evidence }, cancelled: 'before' };
+    }
+    throw error;
+  }
+}
+
+async function recoverOne(
+  request: AuditRequest,
+  hooks: AuditHooks,
+  head: HeadGradient,
+  shape: GradientShape,
+): Promise<RecoveredHead> {
+  const factors = factorsOf(head, shape);
+  const single =
+    request.method === 'paper'
+      ? await recoverLikePaper(head, factors, shape.nature !== 'single', () => hooks.pause())
+      : recoverFromFactors(factors, shape);
+  return {
+    ...NOTHING,
+    samples: [describeSample(single, 0, head, factors, request.out !== undefined)],
+    features: [single.feature],
+    single,
+    factors,
+    batch: describeSingle(shape),
+    checks: [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)],
+  };
+}
+
+/** Above this share of noise, other samples could hide behind it. */
+const CLEAR_OF_NOISE = 0.5;
+
+function describeSingle(shape: GradientShape): BatchDescription {
+  const evidence = {
+    single: 'The head gradient is of rank one down to the rounding of its numbers.',
+    'single-noisy': 'The head gradient is of rank one plus noise that is independent from entry to entry.',
+    hidden: 'The noise hides how many samples there are.',
+    batch: '',
+  }[shape.nature];
+  const clear = shape.rankOne.residual < CLEAR_OF_NOISE * shape.rankOne.total;
+  return { size: clear ? 1 : null, lowerBound: 1, evidence };
+}
+
+function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
+  const status = sample.status === 'recovered' ? 'pass' : sample.status === 'ambiguous' || noisy ? 'warn' : 'fail';
+  return { id: 'label-fits', status, detail: sample.reason };
+}
+
+function scaleCheck({ scale }: RecoveredSample): ConsistencyCheck[] {
+  return scale === 1
+    ? []
+    : [
+        {
+          id: 'scale',
+          status: 'warn',
+          detail: `The gradient is ${scale.toPrecision(4)} times what a plain mean cross-entropy gives: clipped, or a factor in the loss.`,
+        },
+      ];
+}
+
+/** A batch gets this long unless the request says otherwise. */
+const BATCH_SECONDS = 120;
+
+async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: HeadGradient): Promise<RecoveredHead> {
+  const start = AUDIT_STAGES.indexOf('recover') / AUDIT_STAGES.length;
+  const width = 1 / AUDIT_STAGES.length;
+  const whitened = await whiten(head, async (rank) => {
+    if (rank % 8 === 0) {
+      const message = `Estimating the batch size: at least ${rank} samples`;
+      hooks.progress({ stage: 'recover', message, fraction: start + (0.2 * width * rank) / (rank + 64) });
+      await hooks.pause();
+    }
+  });
+  hooks.progress({ stage: 'recover', message: 'Counting labels', fraction: start + 0.2 * width });
+  const estimate = await estimateBatch(head, whitened, () => hooks.pause());
+  const size = request.batchSize ?? estimate.size;
+  const counts = await countLabels(head, size ?? estimate.lowerBound, () => hooks.pause());
+  const recovery = await recoverBatch(
+    whitened,
+    {
+      size: request.batchSize,
+      counts: estimate.counts,
+      timeLimitMs: 1000 * (request.batchTimeLimitSeconds ?? BATCH_SECONDS),
+      pause: async ({ found, rank }) => {
+        const message = `Recovering samples one by one: ${found} found, ${rank} directions in all`;
+        hooks.progress({ stage: 'recover', message, fraction: start + width * (0.2 + (0.8 * found) / (found + rank)) });
+        await hooks.pause();
+      },
+    },
+    (error) => error instanceof CancelledError,
+  );
+  const written = request.out !== undefined;
+  return {
+    ...NOTHING,
+    samples: recovery.samples.map((sample, row) => describeBatchSample(sample, row, written)),
+    features: recovery.samples.map(({ feature }) => feature),
+    several: recovery.samples,
+    batch: describeBatch(estimate, whitened, recovery, request.batchSize),
+    labelCounts: describeCounts(counts, recovery, head.weight.rows),
+    checks: [explainedCheck(recovery, whitened)],
+    cancelled: recovery.ended === 'stopped' ? 'during' : undefined,
+  };
+}
+
+function describeBatch(
+  estimate: BatchEstimate,
+  head: WhitenedHead,
+  recovery: BatchRecovery,
+  given: number | undefined,
+): BatchDescription {
+  const found = recovery.samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
+  const fromWeights = Math.round(1 / recovery.coefficient);
+  const isMean = found > 0 && Math.abs(fromWeights * recovery.coefficient - 1) < MEAN_TOLERANCE && fromWeights >= found;
+  const common = {
+    lowerBound: Math.max(estimate.lowerBound, found),
+    found,
+    explained: Math.max(0, 1 - recovery.unexplained),
+  };
+  if (isMean && (recovery.complete || fromWeights > 1)) {
+    const hidden = fromWeights - found;
+    const rest =
+      hidden === 0
+        ? 'and that many were found.'
+        : `${found} were found; ${hidden} left too little in the gradient, or could not be parted from others.`;
+    return { ...common, size: fromWeights, evidence: `Each sample found weighs 1/${fromWeights} of the mean, ${rest}` };
+  }
+  if (recovery.complete) {
+    return {
+      ...common,
+      size: found,
+      evidence: `${found} samples explain the gradient down to its noise, each with the weight ${recovery.coefficient.toPrecision(4)}.`,
+    };
+  }
+  const limit = mostSamples(head.classes);
+  const reason =
+    found === 0 && estimate.lowerBound > limit
+      ? ` With ${head.classes} classes, samples can be told apart one by one up to ${limit}; class counts are what is left.`
+      : '';
+  return {
+    ...common,
+    size: given ?? estimate.size ?? null,
+    evidence: given === undefined ? estimate.reason + reason : `${given} samples, as stated.${reason}`,
+  };
+}
+
+/** How far the common weight may be from one over a whole number. */
+const MEAN_TOLERANCE = 0.01;
+
+function describeCounts(counts: LabelCounts, recovery: BatchRecovery, classes: number): LabelCountReport {
+  const estimators = counts.estimators.map((estimate) => ({ ...estimate, counts: [...estimate.counts] }));
+  const isHard = recovery.samples.every(({ label }) => label.kind === 'hard' || label.kind === 'smoothed');
+  if (!recovery.complete || !isHard) {
+    return { estimators, agreed: [...counts.agreed] };
+  }
+  const exact = new Array<number>(classes).fill(0);
+  for (const { label, multiplicity } of recovery.samples) {
+    const top = label.classes[0]?.index ?? 0;
+    exact[top] = (exact[top] ?? 0) + multiplicity;
+  }
+  const assumption = 'none: every sample was recovered, and together they explain the gradient';
+  return {
+    estimators: [...estimators, { name: 'samples', assumption, counts: exact, multiplicity: true }],
+    agreed: exact,
+  };
+}
+
+function explainedCheck(
+  { samples, unexplained, complete, ended }: BatchRecovery,
+  head: WhitenedHead,
+): ConsistencyCheck {
+  const left = unexplained < 1e-3 ? unexplained.toExponential(0) : `${(100 * unexplained).toPrecision(2)} %`;
+  const noise = head.noise > 0 ? ', added noise included' : '';
+  if (complete) {
+    return {
+      id: 'batch-explained',
+      status: 'pass',
+      detail: `The samples explain the head's gradient; ${left} of its norm is left${noise}.`,
+    };
+  }
+  const why = {
+    complete: '',
+    exhausted: 'further samples could not be told from it',
+    time: 'the time for it was up',
+    stopped: 'the audit was stopped',
+  }[ended];
+  return {
+    id: 'batch-explained',
+    status: 'warn',
+    detail:
+      samples.length === 0
+        ? `No sample could be told from the others: ${why}.`
+        : `The samples found leave ${left} of the head's gradient unexplained${noise}: ${why}.`,
+  };
+}

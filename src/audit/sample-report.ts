@@ -1,0 +1,107 @@
+import type { FeatureStatistics, LandscapeReport, SampleReport } from '../protocol/report.js';
+import type { BatchSample } from '../recovery/batch/recover-batch.js';
+import type { HeadFactors } from '../recovery/head-factors.js';
+import type { HeadGradient } from '../recovery/head-gradient.js';
+import type { FittedLabel } from '../recovery/label-family.js';
+import { landscapeOf } from '../recovery/landscape.js';
+import type { RecoveredSample } from '../recovery/single-sample.js';
+import { FEATURES_FILE } from './output.js';
+
+/** Recovered samples as the report tells them. */
+
+/** The one sample of a gradient. */
+export function describeSample(
+  sample: RecoveredSample,
+  row: number,
+  head: HeadGradient,
+  factors: HeadFactors | undefined,
+  written: boolean,
+): SampleReport {
+  return {
+    label: describeLabel(sample.label),
+    feature: { file: written ? FEATURES_FILE : null, row },
+    featureStatistics: statisticsOf(sample.feature),
+    scalar: sample.lambda,
+    residual: sample.residual,
+    residualFloor: sample.residualFloor,
+    confidence: sample.confidence,
+    method: sample.method,
+    status: sample.status,
+    reason: sample.reason,
+    gradientScale: sample.scale,
+    landscape: factors ? describeLandscape(head, sample, factors) : null,
+  };
+}
+
+/** One sample of a batch, or one group of samples that the gradient does not tell apart. */
+export function describeBatchSample(sample: BatchSample, row: number, written: boolean): SampleReport {
+  const { multiplicity, featureError } = sample;
+  const own = sample.errorVector.reduce((top, value) => (Math.abs(value) > Math.abs(top) ? value : top), 0);
+  const error = featureError < 1e-3 ? featureError.toExponential(0) : featureError.toPrecision(1);
+  return {
+    label: describeLabel(sample.label),
+    feature: { file: written ? FEATURES_FILE : null, row },
+    featureStatistics: statisticsOf(sample.feature),
+    scalar: 1 / (sample.coefficient * own),
+    residual: sample.residual,
+    residualFloor: sample.residualFloor,
+    confidence: sample.confidence,
+    method: 'batch-head',
+    status: 'recovered',
+    reason:
+      multiplicity > 1
+        ? `${multiplicity} samples of this class have features so alike that the gradient holds only their sum: the feature is their mean, and their number follows from their weight in the gradient.`
+        : `Its feature and label solve the equations that the head's gradient and weights set for every sample, down to the noise of the dump, and its weight in the gradient is that of one sample; the feature's expected relative error is ${error}.`,
+    gradientScale: 1,
+    landscape: null,
+    multiplicity,
+    share: sample.share,
+    featureError,
+  };
+}
+
+function describeLabel(label: FittedLabel): SampleReport['label'] {
+  return {
+    probabilities: [...label.probabilities],
+    kind: label.kind,
+    smoothing: label.smoothing,
+    classes: label.classes.map(({ index, weight }) => ({ index, weight })),
+  };
+}
+
+function describeLandscape(head: HeadGradient, sample: RecoveredSample, factors: HeadFactors): LandscapeReport | null {
+  const landscape = landscapeOf(head, sample, factors.row);
+  return landscape ? { ...landscape, solution: sample.lambda } : null;
+}
+
+const PREVIEW_LENGTH = 512;
+
+function statisticsOf(feature: Float64Array): FeatureStatistics {
+  let min = Infinity;
+  let max = -Infinity;
+  let sum = 0;
+  let squares = 0;
+  for (const value of feature) {
+    min = Math.min(min, value);
+    max = Math.max(max, value);
+    sum += value;
+    squares += value * value;
+  }
+  const nearZero = 1e-6 * Math.max(Math.abs(min), Math.abs(max));
+  const bins = Math.min(PREVIEW_LENGTH, feature.length);
+  const preview = Array.from({ length: bins }, (_, bin) => {
+    const from = Math.floor((bin * feature.length) / bins);
+    const to = Math.floor(((bin + 1) * feature.length) / bins);
+    const part = feature.subarray(from, to);
+    return part.reduce((total, value) => total + value, 0) / part.length;
+  });
+  return {
+    length: feature.length,
+    min,
+    max,
+    mean: sum / feature.length,
+    norm: Math.sqrt(squares),
+    zeroShare: feature.filter((value) => Math.abs(value) <= nearZero).length / feature.length,
+    preview,
+  };
+}

@@ -1,0 +1,238 @@
+import { softmax } from '../activation.js';
+import { smallSvd } from '../linear-algebra.js';
+import type { WhitenedHead } from './whiten.js';
+
+/**
+ * The equations that one sample of a batch fulfils (science/batch.md), in whitened units: its feature is x = V q, and
+ * e = (softmax(A q + b) - y) / rowError lies in the span of U, so N e = 0 with N = I - U U^T. Found samples are taken
+ * out of the gradient; the rest is a problem of the same form and fewer unknowns.
+ */
+export interface SampleProblem {
+  readonly classes: number;
+  /** Number of unknowns in q. */
+  readonly rank: number;
+  readonly rowError: Float64Array;
+  /** U, classes x rank, row-major. */
+  readonly left: Float64Array;
+  /** Singular values, rank. */
+  readonly values: Float64Array;
+  /** A: logits per unit of q, classes x rank, row-major. */
+  readonly logits: Float64Array;
+  readonly offset: Float64Array | undefined;
+  /** Standard deviation of a whitened entry of the gradient that no sample explains. */
+  readonly sigma: number;
+  /** N_cc: how far each class's axis is from the span of U. */
+  readonly distance: Float64Array;
+  /** Leverage of each class in the unscaled column space: classes that samples are about stand out. */
+  readonly leverage: Float64Array;
+  /** Maps q into the base problem's: baseRank x rank, row-major; absent in the base problem. */
+  readonly basis: Float64Array | undefined;
+}
+
+/** A label and a feature that may be a sample's. */
+export interface Candidate {
+  q: Float64Array;
+  /** Classes whose label entries are free. */
+  readonly classes: readonly number[];
+  /** Their label entries above `flat`. */
+  weights: Float64Array;
+  /** Label entry of every class: epsilon / K with label smoothing. */
+  flat: number;
+}
+
+/** A candidate with what it makes of the equations. */
+export interface Evaluated extends Candidate {
+  /** softmax(A q + b). */
+  p: Float64Array;
+  /** (p - y) / rowError. */
+  e: Float64Array;
+  /** ||e||. */
+  size: number;
+  /** N e / ||e||. */
+  misfit: Float64Array;
+  /** ||misfit||^2. */
+  cost: number;
+}
+
+/** The problem of the strongest `rank` directions. */
+export function baseProblem(head: WhitenedHead, rank: number): SampleProblem {
+  const { classes, columns, weight, svd } = head;
+  const left = firstColumns(svd.left, classes, svd.rank, rank);
+  const right = firstColumns(svd.right, columns, svd.rank, rank);
+  // What lies below the rank is noise to this problem, however well it is known.
+  const below = (svd.values[rank] ?? svd.next) / (Math.sqrt(classes) + Math.sqrt(columns));
+  return withLeverage({
+    classes,
+    rank,
+    rowError: head.rowError,
+    left,
+    values: svd.values.slice(0, rank),
+    logits: product(weight.data, right, classes, columns, rank),
+    offset: head.offset,
+    sigma: Math.max(head.sigma, below),
+    basis: undefined,
+  });
+}
+
+/** Coordinates of found samples in the base problem. */
+export interface FoundShare {
+  readonly q: Float64Array;
+  /** U^T e. */
+  readonly r: Float64Array;
+  /** The sample's part of the gradient is coefficient U r q^T V^T. */
+  readonly coefficient: number;
+}
+
+/** The base problem without what has been found. */
+export function deflate(base: SampleProblem, found: readonly FoundShare[]): SampleProblem {
+  const size = base.rank;
+  const rank = size - found.length;
+  const columns = Array.from({ length: size }, (_, col) => {
+    const column = new Float64Array(size);
+    column[col] = base.values[col]!;
+    for (const { q, r, coefficient } of found) {
+      const weight = coefficient * q[col]!;
+      for (let row = 0; row < size; row++) {
+        column[row]! -= weight * r[row]!;
+      }
+    }
+    return column;
+  });
+  const svd = smallSvd(columns);
+  const kept = Math.min(rank, svd.rank);
+  const left = firstColumns(svd.left, size, svd.rank, kept);
+  const basis = firstColumns(svd.right, size, svd.rank, kept);
+  const perSide = 2 * Math.sqrt(base.classes);
+  return withLeverage({
+    ...base,
+    rank: kept,
+    values: svd.values.slice(0, kept),
+    left: product(base.left, left, base.classes, size, kept),
+    logits: product(base.logits, basis, base.classes, size, kept),
+    // What the found samples' errors leave behind shows in the values that should be zero.
+    sigma: Math.max(base.sigma, (svd.values[kept] ?? 0) / perSide),
+    basis,
+  });
+}
+
+/** A feature of a deflated problem in the base problem's coordinates. */
+export function toBase(problem: SampleProblem, q: Float64Array): Float64Array {
+  return problem.basis ? product(problem.basis, q, problem.basis.length / problem.rank, problem.rank, 1) : q.slice();
+}
+
+/** A x B, all row-major: rows x inner times inner x cols. */
+export function product(a: Float64Array, b: Float64Array, rows: number, inner: number, cols: number): Float64Array {
+  const out = new Float64Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    const to = row * cols;
+    for (let k = 0; k < inner; k++) {
+      const weight = a[row * inner + k]!;
+      const from = k * cols;
+      for (let col = 0; col < cols; col++) {
+        out[to + col]! += weight * b[from + col]!;
+      }
+    }
+  }
+  return out;
+}
+
+function firstColumns(a: Float64Array, rows: number, cols: number, keep: number): Float64Array {
+  const out = new Float64Array(rows * keep);
+  for (let row = 0; row < rows; row++) {
+    out.set(a.subarray(row * cols, row * cols + keep), row * keep);
+  }
+  return out;
+}
+
+function withLeverage(problem: Omit<SampleProblem, 'distance' | 'leverage'>): SampleProblem {
+  const { classes, rank, left, rowError } = problem;
+  const distance = new Float64Array(classes).fill(1);
+  const unscaled = Array.from({ length: rank }, () => new Float64Array(classes));
+  for (let row = 0; row < classes; row++) {
+    for (let col = 0; col < rank; col++) {
+      const value = left[row * rank + col]!;
+      distance[row]! -= value * value;
+      unscaled[col]![row] = value * rowError[row]!;
+    }
+  }
+  return { ...problem, distance: distance.map((value) => Math.max(value, 1e-15)), leverage: leverageOf(unscaled) };
+}
+
+/** Squared length of each class's axis projected on the span of the columns, which are overwritten. */
+function leverageOf(columns: readonly Float64Array[]): Float64Array {
+  const classes = columns[0]?.length ?? 0;
+  const leverage = new Float64Array(classes);
+  columns.forEach((column, at) => {
+    for (let pass = 0; pass < 2; pass++) {
+      for (const other of columns.slice(0, at)) {
+        const along = column.reduce((sum, value, row) => sum + value * other[row]!, 0);
+        column.forEach((value, row) => (column[row] = value - along * other[row]!));
+      }
+    }
+    const size = Math.sqrt(column.reduce((sum, value) => sum + value * value, 0));
+    column.forEach((value, row) => {
+      column[row] = size > 0 ? value / size : 0;
+      leverage[row]! += column[row]! ** 2;
+    });
+  });
+  return leverage;
+}
+
+/** Puts a candidate into the equations. */
+export function evaluate(problem: SampleProblem, candidate: Candidate): Evaluated {
+  const p = probabilities(problem, candidate.q);
+  const e = p.map((value, row) => (value - candidate.flat) / problem.rowError[row]!);
+  candidate.classes.forEach((row, at) => (e[row]! -= candidate.weights[at]! / problem.rowError[row]!));
+  const misfit = awayFromSpan(problem, e);
+  let size = 0;
+  let cost = 0;
+  for (let row = 0; row < e.length; row++) {
+    size += e[row]! * e[row]!;
+    cost += misfit[row]! * misfit[row]!;
+  }
+  size = Math.sqrt(size) + 1e-300;
+  for (let row = 0; row < e.length; row++) {
+    misfit[row]! /= size;
+  }
+  return { ...candidate, p, e, size, misfit, cost: cost / size / size };
+}
+
+/** softmax(A q + b), classes. */
+export function probabilities({ classes, rank, logits, offset }: SampleProblem, q: Float64Array): Float64Array {
+  const z = new Float64Array(classes);
+  for (let row = 0; row < classes; row++) {
+    let sum = offset?.[row] ?? 0;
+    for (let col = 0; col < rank; col++) {
+      sum += logits[row * rank + col]! * q[col]!;
+    }
+    z[row] = sum;
+  }
+  return softmax(z);
+}
+
+/** U^T e, rank. */
+export function alongSpan({ classes, rank, left }: SampleProblem, e: Float64Array): Float64Array {
+  const along = new Float64Array(rank);
+  for (let row = 0; row < classes; row++) {
+    const value = e[row]!;
+    for (let col = 0; col < rank; col++) {
+      along[col]! += left[row * rank + col]! * value;
+    }
+  }
+  return along;
+}
+
+/** N e, classes. */
+export function awayFromSpan(problem: SampleProblem, e: Float64Array): Float64Array {
+  const { classes, rank, left } = problem;
+  const along = alongSpan(problem, e);
+  const away = new Float64Array(classes);
+  for (let row = 0; row < classes; row++) {
+    let sum = 0;
+    for (let col = 0; col < rank; col++) {
+      sum += left[row * rank + col]! * along[col]!;
+    }
+    away[row] = e[row]! - sum;
+  }
+  return away;
+}

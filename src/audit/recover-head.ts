@@ -135,7 +135,7 @@ async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: He
     whitened,
     {
       size: request.batchSize,
-      counts: estimate.counts,
+      counts: estimate.counts ?? wholeCounts(counts),
       timeLimitMs: 1000 * (request.batchTimeLimitSeconds ?? BATCH_SECONDS),
       pause: async ({ found, rank }) => {
         const message = `Recovering samples one by one: ${found} found, ${rank} directions in all`;
@@ -156,6 +156,12 @@ async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: He
     checks: [explainedCheck(recovery, whitened)],
     cancelled: recovery.ended === 'stopped' ? 'during' : undefined,
   };
+}
+
+/** Counts that the estimators agree on for every class; groups made of them are checked against the gradient. */
+function wholeCounts({ agreed }: LabelCounts): number[] | undefined {
+  const known = agreed.flatMap((count) => (count === null ? [] : [count]));
+  return known.length === agreed.length ? known : undefined;
 }
 
 function describeBatch(

@@ -1,6 +1,6 @@
 import { softmax } from '../activation.js';
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { multiply } from '../linear-algebra.js';
+import { multiply, norm, scaled } from '../linear-algebra.js';
 import { accumulate, accumulateSquare } from './refine.js';
 import type { WhitenedHead } from './whiten.js';
 
@@ -18,65 +18,120 @@ export interface Groups {
   }[];
   /** 1 / B. */
   readonly coefficient: number;
-  /** What the groups leave of the whitened gradient, squared and relative, and what lies below their rank. */
+  /** What the groups leave of the whitened gradient, squared and relative. */
   readonly misfit: number;
-  readonly expected: number;
   /** Relative error of the features, from the last change of the iteration and from what is left unexplained. */
   readonly featureError: number;
 }
 
 const ITERATIONS = 60;
 const SETTLED = 1e-10;
-/** The groups may leave this many times what a matrix of their rank has to leave. */
-const MOST_MISFIT = 5;
-/** A group's feature has a last entry of 1 when there is a bias gradient; a wrong count shows as another number. */
-const MOST_COLUMN_ERROR = 0.02;
+/** What tells the samples of a group apart is left over; more than this, squared and relative, is something else. */
+const MOST_MISFIT = 3e-4;
+/** The bias column's shares are whole numbers over the batch size, up to this. */
+const MOST_SHARE_ERROR = 0.01;
 /** Without one, features of an untrained network are about equally long. */
 const MOST_LENGTH_RATIO = 1.5;
 
 /**
- * One group per class: with the counts n known, G = sum_g (n_g / B) (p_g - e_g) x_g^T is solved for the features x_g by
- * weighted least squares, p_g follows from them, and so on until nothing changes; softmax of an untrained head
- * depends so little on the feature that this contracts. undefined when it does not, or when the groups do not explain G.
+ * One group per class: with n_g samples of class g, G = sum_g (n_g / B) (p_g - e_g) x_g^T is solved for (n_g / B) x_g by
+ * weighted least squares, p_g follows from x_g, and so on until nothing changes; softmax of an untrained head depends so
+ * little on the feature that this contracts. The bias column, where every x_g is 1, gives n_g / B; without one the
+ * counts must be known. undefined when it does not contract, or when the groups do not explain G.
  *
- * @param counts K whole numbers, how often each class occurs
+ * @param counts K whole numbers, how often each class occurs, if that is known
  */
 export function recoverGroups(head: WhitenedHead, counts: readonly number[] | undefined): Groups | undefined {
-  const rows = counts ? [...counts.keys()].filter((row) => counts[row]! > 0) : [];
-  if (!counts || rows.length < 2 || rows.length > head.svd.rank || rows.length >= head.classes - 1) {
+  for (const rows of classSets(head, counts)) {
+    const groups = groupsOf(head, rows, counts);
+    if (groups) {
+      return groups;
+    }
+  }
+  return undefined;
+}
+
+function groupsOf(
+  head: WhitenedHead,
+  rows: readonly number[],
+  counts: readonly number[] | undefined,
+): Groups | undefined {
+  if (rows.length < 2 || rows.length > head.svd.rank || rows.length >= head.classes - 1) {
     return undefined;
   }
-  const size = counts.reduce((sum, count) => sum + count, 0);
+  const total = counts?.reduce((sum, count) => sum + count, 0) ?? 0;
   let features: Float64Array[] = rows.map(() => new Float64Array(head.columns));
+  let shares = new Float64Array(rows.length);
   let change = Infinity;
+  let solved: Float64Array[] = [];
   for (let iteration = 0; iteration < ITERATIONS && change > SETTLED; iteration++) {
     const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
-    const next = featuresFrom(
-      head,
-      errors.map((error, at) => error.map((value) => (value * counts[rows[at]!]!) / size)),
-    );
+    const next = featuresFrom(head, errors);
     if (!next) {
       return undefined;
     }
-    change = largestChange(features, next);
-    features = next;
+    solved = next;
+    shares = Float64Array.from(rows, (row, at) =>
+      head.hasBiasColumn ? next[at]![head.columns - 1]! * head.columnScale[head.columns - 1]! : counts![row]! / total,
+    );
+    if (!shares.every((share) => share > 0)) {
+      return undefined;
+    }
+    const scaledNext = next.map((feature, at) => scaled(feature, 1 / shares[at]!));
+    change = largestChange(features, scaledNext);
+    features = scaledNext;
   }
+  const whole = wholeNumbers(shares, head.svd.rank);
   const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
-  const { misfit, expected } = misfitOf(
-    head,
-    features,
-    errors.map((error, at) => error.map((value) => (value * counts[rows[at]!]!) / size)),
-  );
+  const misfit = misfitOf(head, solved, errors);
+  if (!whole || change > 1e-3 || misfit > MOST_MISFIT) {
+    return undefined;
+  }
   const found = rows.map((row, at) => ({
     row,
-    count: counts[row]!,
+    count: whole[at]!,
     feature: features[at]!.map((value, col) => value * head.columnScale[col]!),
     errorVector: errors[at]!,
   }));
-  const isExplained = change < 1e-3 && misfit <= MOST_MISFIT ** 2 * expected;
-  return isExplained && haveRightCounts(head, found)
-    ? { found, coefficient: 1 / size, misfit, expected, featureError: Math.max(change, Math.sqrt(misfit)) }
+  const size = whole.reduce((sum, count) => sum + count, 0);
+  return head.hasBiasColumn || haveLikeLengths(found)
+    ? { found, coefficient: 1 / size, misfit, featureError: Math.max(change, Math.sqrt(misfit)) }
     : undefined;
+}
+
+/** So many classes whose bias gradient is not negative may be labels all the same: their share is below mean(p). */
+const DOUBTFUL = 5;
+
+/** Sets of classes that may be the labels: where the bias gradient, mean(p) - share, is negative; then with one or two more. */
+function classSets(head: WhitenedHead, counts: readonly number[] | undefined): number[][] {
+  const { classes, columns, gradient, hasBiasColumn } = head;
+  const all = Array.from({ length: classes }, (_, row) => row);
+  if (!hasBiasColumn) {
+    return [all.filter((row) => (counts?.[row] ?? 0) > 0)];
+  }
+  const sign = (row: number): number => gradient.data[row * columns + columns - 1]!;
+  const sure = all.filter((row) => sign(row) < 0);
+  const doubtful = all
+    .filter((row) => sign(row) >= 0)
+    .sort((one, other) => sign(one) - sign(other))
+    .slice(0, DOUBTFUL);
+  const pairs = doubtful.flatMap((one, at) => doubtful.slice(0, at).map((other) => [one, other]));
+  const more = [[], ...doubtful.map((row) => [row]), ...pairs];
+  return more.map((extra) => [...sure, ...extra].sort((one, other) => one - other));
+}
+
+/** B times the shares, for the smallest B that makes them whole; undefined when there is none, or they do not sum to one. */
+function wholeNumbers(shares: Float64Array, rank: number): number[] | undefined {
+  if (Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1) > MOST_SHARE_ERROR) {
+    return undefined;
+  }
+  for (let size = shares.length; size <= 4 * rank + 16; size++) {
+    const counts = [...shares].map((share) => Math.round(share * size));
+    if (counts.every((count, at) => count > 0 && Math.abs(shares[at]! * size - count) <= MOST_SHARE_ERROR)) {
+      return counts;
+    }
+  }
+  return undefined;
 }
 
 /** p - y, K, in plain units. */
@@ -133,33 +188,26 @@ function largestChange(before: readonly Float64Array[], after: readonly Float64A
   return worst;
 }
 
-function misfitOf(
-  head: WhitenedHead,
-  features: readonly Float64Array[],
-  parts: readonly Float64Array[],
-): { misfit: number; expected: number } {
-  const { classes, columns, rowError, gradient, columnScale, svd, sigma } = head;
+/** What G - E X leaves of the whitened gradient, squared and relative. */
+function misfitOf(head: WhitenedHead, solved: readonly Float64Array[], errors: readonly Float64Array[]): number {
+  const { classes, columns, rowError, gradient, columnScale } = head;
   let left = 0;
   let total = 0;
   for (let row = 0; row < classes; row++) {
     for (let col = 0; col < columns; col++) {
       const captured = gradient.data[row * columns + col]! / rowError[row]! / columnScale[col]!;
       let value = captured;
-      for (let at = 0; at < parts.length; at++) {
-        value -= (parts[at]![row]! / rowError[row]!) * features[at]![col]!;
+      for (let at = 0; at < errors.length; at++) {
+        value -= (errors[at]![row]! / rowError[row]!) * solved[at]![col]!;
       }
       left += value * value;
       total += captured * captured;
     }
   }
-  const below = svd.values.slice(parts.length).reduce((sum, value) => sum + value * value, 0);
-  return { misfit: left / total, expected: (below + sigma * sigma * classes * columns) / total };
+  return left / total;
 }
 
-function haveRightCounts(head: WhitenedHead, found: Groups['found']): boolean {
-  if (head.hasBiasColumn) {
-    return found.every(({ feature }) => Math.abs(feature[head.columns - 1]! - 1) <= MOST_COLUMN_ERROR);
-  }
-  const lengths = found.map(({ feature }) => Math.sqrt(feature.reduce((sum, value) => sum + value * value, 0)));
+function haveLikeLengths(found: Groups['found']): boolean {
+  const lengths = found.map(({ feature }) => norm(feature));
   return Math.max(...lengths) <= MOST_LENGTH_RATIO * Math.min(...lengths);
 }

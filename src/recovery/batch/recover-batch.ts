@@ -105,14 +105,14 @@ export async function recoverBatch(
         return search.result();
       }
       if (search.ended === 'stopped' || search.ended === 'time') {
-        return full!.result();
+        return full!.isBelievable() ? full!.result() : { ...NOTHING_FOUND, ended: search.ended };
       }
     }
     if (alone) {
       return groupResult(head, alone);
     }
   }
-  return full?.result() ?? NOTHING_FOUND;
+  return full?.isBelievable() ? full.result() : NOTHING_FOUND;
 }
 
 /** Groups explain the gradient but for what tells their samples apart. */
@@ -126,7 +126,7 @@ function groupResult(head: WhitenedHead, groups: Groups): BatchRecovery {
       multiplicity: count,
       coefficient: groups.coefficient * count,
       residual: groups.misfit,
-      residualFloor: groups.expected,
+      residualFloor: groups.misfit,
       featureError: groups.featureError,
       confidence: 0.99,
     },
@@ -222,10 +222,14 @@ const ROUGH_CHI = 1e4;
 const PROMISING_COST = 1e-8;
 /** A feature known worse than this is not called recovered. */
 const MOST_FEATURE_ERROR = 0.15;
+/** Nor one whose weight in the gradient is known worse: others of its class may be in it. Noise is more patient. */
+const MOST_COEFFICIENT_ERROR = 0.02;
 /** A label known worse than this neither. */
 const MOST_WEIGHT_ERROR = 0.03;
 /** More noise than this in a sample's own equations and anything fits them. */
 const MOST_WEAKNESS = 0.1;
+/** Rounding leaves 1 to 4 times its own model; more is samples too alike to part. */
+const MOST_STRUCTURE = 6;
 /** A few starts of every labelling scheme, to see which one it is. */
 const PROBE = -1;
 const QUICK_EFFORT = 1;
@@ -263,6 +267,10 @@ class BatchSearch {
 
   private everyFamily(): LabelFamily[] {
     const flats = [0.05 / this.head.classes, 0.25 / this.head.classes];
+    if (this.rank < this.head.svd.rank) {
+      // Several classes with one feature look like one sample with a mixed label: a group is of one class.
+      return [HARD, { classes: 1, flats, freeFlat: true }];
+    }
     return [HARD, { classes: 1, flats, freeFlat: true }, MIXUP, { classes: 2, flats, freeFlat: true }];
   }
 
@@ -281,6 +289,11 @@ class BatchSearch {
     const isMean = Math.abs(whole - 1) < 0.01;
     const isSum = Math.abs(this.coefficient - 1) < 0.01;
     return this.isComplete() && (this.rank === this.head.svd.rank || isMean || isSum);
+  }
+
+  /** Directions just above the noise leave nothing to tell single samples by; only a whole picture counts then. */
+  isBelievable(): boolean {
+    return this.isTrusted() || this.head.noise > 0 || this.head.sigma < MOST_STRUCTURE;
   }
 
   /** @param most effort to go to: 0 the best starts alone, 4 many random ones */
@@ -444,28 +457,6 @@ class BatchSearch {
     for (const { candidate, evidence } of judged) {
       const multiplicity = this.coefficient > 0 ? this.multiplicityOf(evidence) : 0;
       if (multiplicity > 0 && this.found.length < this.rank && this.isNew(candidate, evidence)) {
-        console.log(
-          '   acc',
-          candidate.classes,
-          'chi',
-          evidence.chi.toPrecision(3),
-          'cost',
-          candidate.cost.toExponential(1),
-          'pe',
-          evidence.featureError.toExponential(1),
-          'weak',
-          evidence.weakness.toExponential(1),
-          'n',
-          multiplicity,
-          '1/c',
-          1 / evidence.coefficient,
-          'w',
-          [...candidate.weights],
-          'flat',
-          candidate.flat * this.head.classes,
-          'we',
-          evidence.weightError,
-        );
         this.found.push({
           candidate,
           evidence,
@@ -494,7 +485,7 @@ class BatchSearch {
       weightError <= MOST_WEIGHT_ERROR &&
       evidence.weakness <= MOST_WEAKNESS &&
       evidence.featureError <= MOST_FEATURE_ERROR &&
-      evidence.coefficientError <= MOST_FEATURE_ERROR;
+      evidence.coefficientError <= (this.head.noise > 0 ? MOST_FEATURE_ERROR : MOST_COEFFICIENT_ERROR);
     return fits && isLabel && isTold && evidence.coefficient > 0;
   }
 
@@ -620,7 +611,7 @@ function isSame(one: Evaluated, other: Evaluated): boolean {
 
 /** Tolerance of a coefficient ratio, relative. */
 function toleranceOf({ coefficientError }: Evidence): number {
-  return Math.min(Math.max(5 * coefficientError, 2e-3), 0.1);
+  return Math.min(Math.max(5 * coefficientError, 2e-3), coefficientError > MOST_COEFFICIENT_ERROR ? 0.1 : 0.05);
 }
 
 /** The whole number that a ratio is within tolerance of, 0 when there is none. */

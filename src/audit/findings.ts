@@ -10,6 +10,8 @@ export interface FindingFacts {
   readonly samples: readonly SampleReport[];
   readonly labelCounts: LabelCountReport | null;
   readonly batchSize: number | null;
+  /** K. */
+  readonly classes: number;
   readonly className: (index: number) => string;
   readonly sweep: NoiseSweep | undefined;
   /** Noise hides even the feature's direction. */
@@ -20,7 +22,10 @@ export interface FindingFacts {
 export function findingsOf(facts: FindingFacts): Finding[] {
   const findings = [
     ...pickleFindings(facts.files),
-    ...facts.samples.flatMap((sample) => sampleFindings(sample, facts)),
+    ...mergeSamples(
+      facts.samples.flatMap((sample) => sampleFindings(sample, facts)),
+      facts,
+    ),
     ...countFindings(facts),
   ];
   return findings.sort((one, other) => rank(one.severity) - rank(other.severity));
@@ -64,6 +69,28 @@ function pickleFindings(files: readonly TensorFile[]): Finding[] {
             title: 'A file would import unfamiliar code when loaded',
             evidence: `${file.path} would import ${unknown.slice(0, 8).join(', ')}.`,
             mitigation: 'Load it with weights_only=True only, or convert it to safetensors.',
+          },
+        ]
+      : [];
+  });
+}
+
+/** A batch's samples leak alike; what is said of each is said once. */
+function mergeSamples(findings: readonly Finding[], { samples, classes }: FindingFacts): Finding[] {
+  if (samples.length < 2) {
+    return [...findings];
+  }
+  const kinds = [...new Set(findings.map(({ id }) => id))];
+  return kinds.flatMap((id): Finding[] => {
+    const own = findings.filter((finding) => finding.id === id);
+    const [first] = own;
+    return first
+      ? [
+          {
+            ...first,
+            title: `${first.title}: ${own.length} of the batch`,
+            evidence: `The one that shows most: ${first.evidence}`,
+            mitigation: `Averaging over this batch did not protect its samples. Up to about ${Math.floor((classes - 2) / 2)} samples, half the number of classes, can be told apart one by one; sum over many more with secure aggregation before anyone sees the gradient, or use DP-SGD: clip each sample's gradient and add noise.`,
           },
         ]
       : [];

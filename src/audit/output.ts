@@ -61,35 +61,37 @@ export function writeResults(
   out: string,
   report: Report,
   features: readonly Float64Array[],
-  images: ImageResults | undefined,
+  images: readonly ImageResults[],
 ): void {
   if (features.length > 0) {
     replace(join(out, FEATURES_FILE), encodeNpy(features));
   }
-  if (images) {
-    writeImages(out, images);
+  for (const image of images) {
+    writeImages(out, image);
   }
   replace(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
 }
 
 export interface ImageResults {
+  /** Index of the sample. */
+  readonly sample: number;
   readonly reconstruction: Reconstruction;
   readonly truth: Float64Array | undefined;
 }
 
-function writeImages(out: string, { reconstruction, truth }: ImageResults): void {
+function writeImages(out: string, { sample, reconstruction, truth }: ImageResults): void {
   const { report, input } = reconstruction;
   if (!input) {
     return;
   }
-  report.file = 'reconstruction-0.npy';
+  report.file = `reconstruction-${sample}.npy`;
   replace(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
   if (isImage(report.shape)) {
-    report.preview = 'reconstruction-0.png';
+    report.preview = `reconstruction-${sample}.png`;
     replace(join(out, report.preview), encodePicture(input, report.shape, report.normalisation));
   }
   if (truth?.length === input.length) {
-    report.truthFile = 'truth-0.npy';
+    report.truthFile = `truth-${sample}.npy`;
     replace(join(out, report.truthFile), encodeNpyArray(truth, [1, ...report.shape]));
   }
 }

@@ -23,6 +23,10 @@ export interface RecoveredHead {
   readonly factors: HeadFactors | undefined;
   /** The samples of a gradient that holds several. */
   readonly several: readonly BatchSample[];
+  /** Whether those explain the gradient down to its noise. */
+  readonly complete: boolean;
+  /** Standard deviation of added noise per number of a batch's gradient. */
+  readonly noise: number;
   readonly batch: BatchDescription;
   readonly labelCounts: LabelCountReport | null;
   readonly checks: readonly ConsistencyCheck[];
@@ -36,6 +40,8 @@ const NOTHING = {
   single: undefined,
   factors: undefined,
   several: [],
+  complete: false,
+  noise: 0,
   labelCounts: null,
   checks: [],
   cancelled: undefined,
@@ -151,6 +157,8 @@ async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: He
     samples: recovery.samples.map((sample, row) => describeBatchSample(sample, row, written)),
     features: recovery.samples.map(({ feature }) => feature),
     several: recovery.samples,
+    complete: recovery.complete,
+    noise: whitened.noise,
     batch: describeBatch(estimate, whitened, recovery, request.batchSize),
     labelCounts: describeCounts(counts, recovery, head.weight.rows),
     checks: [explainedCheck(recovery, whitened)],

@@ -12,10 +12,10 @@ import type { AuditHooks } from './hooks.js';
 import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
 import { matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
-import { prepareFolder, writeResults } from './output.js';
+import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
 import { recoverHead } from './recover-head.js';
-import { addImageTruth, compareWithTruth, readTruth } from './truth.js';
+import { addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
 import { verdictOf } from './verdict.js';
 import { TOOL_VERSION } from './version.js';
 
@@ -104,6 +104,7 @@ async function auditFiles(
   const className = (index: number): string => classNames?.[index] ?? `class ${index}`;
   const sweep: NoiseSweep | undefined =
     single?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, single) : undefined;
+  const comparison = truth && compareWithTruth(truth, samples, features, recovered.labelCounts);
   const assemble = (stoppedEarly: boolean, rebuilt?: Rebuilt, reconstructMs = 0): Report => ({
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
@@ -129,26 +130,30 @@ async function auditFiles(
       samples,
       labelCounts: recovered.labelCounts,
       batchSize: recovered.batch.size,
+      classes: tensors.classes,
       className,
       sweep,
       hidden: shape.nature === 'hidden',
     }),
-    ...(rebuilt === undefined ? {} : { network: rebuilt.reconstruction?.network ?? null }),
-    ...(rebuilt?.reconstruction?.engine ? { engine: rebuilt.reconstruction.engine } : {}),
+    ...(rebuilt === undefined ? {} : { network: rebuilt.reconstructions[0]?.network ?? null }),
+    ...(rebuilt?.reconstructions[0]?.engine ? { engine: rebuilt.reconstructions[0].engine } : {}),
     timings: {
       readMs,
       recoverMs,
       ...(rebuilt === undefined ? {} : { reconstructMs }),
       totalMs: performance.now() - started,
     },
-    ...(truth === undefined ? {} : { truth: compareWithTruth(truth, samples, features, recovered.labelCounts) }),
+    ...(comparison === undefined ? {} : { truth: comparison }),
   });
-  const [description] = samples;
-  if (request.out !== undefined && request.reconstruction && description) {
+  if (request.out !== undefined && request.reconstruction && samples.length > 0) {
     // Reconstruction takes long and may take the process along; until then labels and features are safe.
-    description.reconstruction = nothingRebuilt('The audit ended before the input was found.');
-    writeResults(request.out, assemble(true), features, undefined);
-    delete description.reconstruction;
+    for (const sample of samples) {
+      sample.reconstruction = nothingRebuilt('The audit ended before the input was found.');
+    }
+    writeResults(request.out, assemble(true), features, []);
+    for (const sample of samples) {
+      delete sample.reconstruction;
+    }
   }
   const reconstructStarted = performance.now();
   const rebuilt = cancelled
@@ -168,31 +173,31 @@ async function auditFiles(
           shape,
           factors: recovered.factors,
           sample: single,
+          samples: recovered.complete ? recovered.several : [],
+          noise: recovered.noise,
           truth,
         },
       );
   const reconstructMs = performance.now() - reconstructStarted;
-  if (rebuilt?.reconstruction && description) {
-    description.reconstruction = rebuilt.reconstruction.report;
-    await addImageTruth(rebuilt.reconstruction, truth, request.reconstruction?.lpips);
-  } else if (rebuilt?.problem !== undefined && description) {
-    description.reconstruction = nothingRebuilt(rebuilt.problem);
+  const images: ImageResults[] = [];
+  for (const [index, sample] of samples.entries()) {
+    const own = rebuilt?.reconstructions[index];
+    if (own) {
+      sample.reconstruction = own.report;
+      const image = truth && trueImage(truth, comparison?.samples[index]?.truthRow ?? index);
+      await addImageTruth(own, image, request.reconstruction?.lpips);
+      images.push({ sample: index, reconstruction: own, truth: image });
+    } else if (rebuilt?.problem !== undefined) {
+      sample.reconstruction = nothingRebuilt(rebuilt.problem);
+    }
   }
-  const stoppedEarly = cancelled || rebuilt?.reconstruction?.stopped === true || rebuilt?.cancelled === true;
+  const stoppedEarly = cancelled || rebuilt?.reconstructions[0]?.stopped === true || rebuilt?.cancelled === true;
   const report = assemble(stoppedEarly, rebuilt, reconstructMs);
   if (request.out !== undefined) {
-    writeResults(
-      request.out,
-      report,
-      features,
-      rebuilt?.reconstruction && {
-        reconstruction: rebuilt.reconstruction,
-        truth: truth?.image,
-      },
-    );
+    writeResults(request.out, report, features, images);
   }
-  const input = rebuilt?.reconstruction?.input;
-  return { report, features, ...(input ? { inputs: [input] } : {}) };
+  const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
+  return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
 }
 
 interface ReadHead {

@@ -114,30 +114,35 @@ function readImage(path: string): Float64Array | undefined {
   }
 }
 
+/** The true input of one sample; the file holds them one after the other. */
+export function trueImage({ image, labels }: Truth, row: number): Float64Array | undefined {
+  const count = labels?.length ?? 1;
+  const size = (image?.length ?? 0) / count;
+  return image && Number.isInteger(size) ? image.subarray(row * size, (row + 1) * size) : image;
+}
+
 /** Adds how close a reconstruction is to the true input; it was chosen without. */
 export async function addImageTruth(
   { report, input }: Reconstruction,
-  truth: Truth | undefined,
+  image: Float64Array | undefined,
   lpipsModel: string | undefined,
 ): Promise<void> {
-  if (input && truth?.image?.length === input.length) {
-    const { mse, psnr, psnr8bit, ssim } = compareImages(input, truth.image, report.shape);
+  if (input && image?.length === input.length) {
+    const { mse, psnr, psnr8bit, ssim } = compareImages(input, image, report.shape);
     Object.assign(report, { mse, psnr, psnr8bit, ...(ssim === null ? {} : { ssim }) });
     if (lpipsModel !== undefined) {
-      const [low, high] = [Math.min(...truth.image), Math.max(...truth.image)];
+      const [low, high] = [Math.min(...image), Math.max(...image)];
       const scaled = (values: Float64Array): Float32Array =>
         Float32Array.from(values, (value) => Math.min(Math.max((2 * (value - low)) / (high - low || 1) - 1, -1), 1));
-      report.lpips = await lpips(lpipsModel, scaled(input), scaled(truth.image), report.shape).catch(
-        (error: unknown) => {
-          throw new UnusableInputError({
-            code: 'bad-arguments',
-            file: lpipsModel,
-            found: messageOf(error),
-            expected: 'an ONNX model that takes two images and gives one number',
-            advice: 'Export LPIPS with torch.onnx.export, or leave it out.',
-          });
-        },
-      );
+      report.lpips = await lpips(lpipsModel, scaled(input), scaled(image), report.shape).catch((error: unknown) => {
+        throw new UnusableInputError({
+          code: 'bad-arguments',
+          file: lpipsModel,
+          found: messageOf(error),
+          expected: 'an ONNX model that takes two images and gives one number',
+          advice: 'Export LPIPS with torch.onnx.export, or leave it out.',
+        });
+      });
     }
   }
 }

@@ -89,6 +89,28 @@ export function scaled(x: Float64Array, factor: number): Float64Array {
   return x.map((value) => value * factor);
 }
 
+/** A x B, all row-major: rows x inner times inner x cols. */
+export function matrixProduct(
+  a: Float64Array,
+  b: Float64Array,
+  rows: number,
+  inner: number,
+  cols: number,
+): Float64Array {
+  const out = new Float64Array(rows * cols);
+  for (let row = 0; row < rows; row++) {
+    const to = row * cols;
+    for (let k = 0; k < inner; k++) {
+      const weight = a[row * inner + k]!;
+      const from = k * cols;
+      for (let col = 0; col < cols; col++) {
+        out[to + col]! += weight * b[from + col]!;
+      }
+    }
+  }
+  return out;
+}
+
 /** The transpose, as a new matrix. */
 export function transpose(a: Matrix): Matrix {
   const data = new Float64Array(a.data.length);

@@ -45,7 +45,8 @@ import { encodeMosaic, encodePicture, isImage } from './picture.js';
 
 /** From a recovered label and feature to the input: the closed form where it applies, gradient matching elsewhere. */
 
-export interface ReconstructionTask {
+/** What it takes to put a network together and compare it with its gradient. */
+export interface NetworkTask {
   readonly request: ReconstructionRequest;
   readonly network: NetworkSource;
   readonly checkpoint: TensorFile;
@@ -53,12 +54,15 @@ export interface ReconstructionTask {
   readonly matching: Matching;
   readonly headWeight: string;
   readonly head: HeadGradient;
+  readonly normMode: NormMode | undefined;
+}
+
+export interface ReconstructionTask extends NetworkTask {
   readonly shape: GradientShape;
   readonly factors: HeadFactors;
   readonly sample: RecoveredSample;
   /** Only for `labels: 'true'`, which is research. */
   readonly trueLabel: readonly number[] | undefined;
-  readonly normMode: NormMode | undefined;
 }
 
 export interface ReconstructionHooks {
@@ -78,7 +82,7 @@ export interface Reconstruction {
 }
 
 /** A candidate network that fits its checkpoint, ready to be computed. */
-interface Prepared {
+export interface Prepared {
   readonly candidate: Candidate;
   readonly graph: TensorGraph;
   readonly net: NetworkGraph;
@@ -97,7 +101,7 @@ interface Found {
 /** Float64 loops are taken for certificates up to this many multiplications. */
 const LOOPS_UP_TO = 3e8;
 /** A certificate below this is as good as rounding lets it be. */
-const CERTAIN = 1e-4;
+export const CERTAIN = 1e-4;
 
 /**
  * @throws UnusableInputError when no candidate fits the checkpoint, or the asked engine does not work;
@@ -165,7 +169,7 @@ export async function reconstruct(task: ReconstructionTask, hooks: Reconstructio
 }
 
 /** @throws UnusableInputError when no candidate fits; its message is the first one's */
-function prepareAll(task: ReconstructionTask): Prepared[] {
+export function prepareAll(task: NetworkTask): Prepared[] {
   const failures: string[] = [];
   const prepared: Prepared[] = [];
   const cache = new Map<string, StoredTensor>();
@@ -194,7 +198,7 @@ function prepareAll(task: ReconstructionTask): Prepared[] {
   return prepared;
 }
 
-function prepare(task: ReconstructionTask, candidate: Candidate, cache: Map<string, StoredTensor>): Prepared {
+function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, StoredTensor>): Prepared {
   const tensors = networkTensors(
     candidate.recipe,
     task.checkpoint,
@@ -341,7 +345,7 @@ function isBetter(one: Walked, other: Walked): boolean {
 }
 
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
-const RIGHT_NETWORK = 0.05;
+export const RIGHT_NETWORK = 0.05;
 
 function isCertified(walked: Walked): boolean {
   return walked.found !== undefined && unexplained(walked) < RIGHT_NETWORK;
@@ -362,6 +366,11 @@ function unexplained({ chain, found }: Walked): number {
 /** Root mean square error of a layer's input, in units of its values, that later layers cannot be judged by. */
 const ROUGH = 1e-2;
 
+/** Shape of each layer's input, one sample. */
+export function inputShapesOf({ candidate, net }: Pick<Prepared, 'candidate' | 'net'>): number[][] {
+  return candidate.recipe.layers.map((_, index) => (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1));
+}
+
 function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head }: Prepared) {
   const { sample, shape, factors } = task;
   const precision = precisionOf(task);
@@ -370,9 +379,7 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
   return {
     recipe: candidate.recipe,
     head,
-    inputShapes: candidate.recipe.layers.map((_, index) =>
-      (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1),
-    ),
+    inputShapes: inputShapesOf({ candidate, net }),
     parameter: tensors.parameter,
     gradient: tensors.gradient,
     solution: {
@@ -461,9 +468,9 @@ function certificateFloor(task: ReconstructionTask, { tensors }: Prepared): numb
 }
 
 /** Gradients of this much error can still belong to a recognisable image. */
-const CLOSE = 0.01;
+export const CLOSE = 0.01;
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
-const PRECISE = 0.02;
+export const PRECISE = 0.02;
 
 function verdictOf({ gradientError, expectedError, method }: Found, floor: number): ReconstructionReport['verdict'] {
   if (
@@ -683,7 +690,7 @@ function inWords(seconds: number): string {
       : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function describeNetwork({ network, request }: ReconstructionTask, { candidate, mode }: Prepared): NetworkReport {
+export function describeNetwork({ network, request }: NetworkTask, { candidate, mode }: Prepared): NetworkReport {
   const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const reasons = [...network.reasons];
   if (network.candidates.length > 1) {

@@ -4,12 +4,14 @@ import type { ReconstructionReport } from '../../protocol/report.js';
 import type { TensorFile } from '../../formats/tensor-file.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../../recovery/head-gradient.js';
+import type { BatchSample } from '../../recovery/batch/recover-batch.js';
 import type { RecoveredSample } from '../../recovery/single-sample.js';
 import { readCapture } from '../capture.js';
 import type { Matching } from '../matching.js';
 import type { Truth } from '../truth.js';
 import { findNetwork } from './network-source.js';
-import { type Reconstruction, reconstruct } from './reconstruct.js';
+import { type Reconstruction, type ReconstructionHooks, reconstruct } from './reconstruct.js';
+import { reconstructBatch } from './reconstruct-batch.js';
 
 /** The audit's stage of reconstruction: what it needs, and what becomes of its failures. */
 
@@ -22,29 +24,35 @@ export interface Rebuilding {
   readonly shape: GradientShape;
   readonly factors: HeadFactors | undefined;
   readonly sample: RecoveredSample | undefined;
+  /** All samples of a batch, when they explain its gradient. */
+  readonly samples: readonly BatchSample[];
+  /** Standard deviation of added noise per number of a batch's gradient. */
+  readonly noise: number;
   readonly truth: Truth | undefined;
 }
 
 export interface Rebuilt {
-  readonly reconstruction?: Reconstruction;
+  /** One per sample, in their order; empty when nothing was tried. */
+  readonly reconstructions: readonly Reconstruction[];
   /** Why nothing was tried. */
   readonly problem?: string;
   readonly cancelled?: boolean;
 }
 
-/** Undefined when no reconstruction was asked for, or there is no single recovered sample to start from. */
+/** Undefined when no reconstruction was asked for, or there are no recovered samples to start from. */
 export async function rebuildInput(
   wanted: ReconstructionRequest | undefined,
   progress: (progress: AuditProgress) => void,
   pause: () => Promise<void>,
   facts: Rebuilding,
 ): Promise<Rebuilt | undefined> {
-  const { checkpoint, gradients, matching, sample, factors } = facts;
-  if (!wanted || wanted.attack === 'none' || !sample || !factors) {
+  const { checkpoint, gradients, matching, sample, samples, factors } = facts;
+  if (!wanted || wanted.attack === 'none' || (samples.length === 0 && (!sample || !factors))) {
     return undefined;
   }
-  if (sample.status !== 'recovered' || sample.activation !== 'softmax') {
+  if (sample && (sample.status !== 'recovered' || sample.activation !== 'softmax')) {
     return {
+      reconstructions: [],
       problem:
         sample.status === 'recovered'
           ? 'Inputs are reconstructed for softmax heads only.'
@@ -59,6 +67,7 @@ export async function rebuildInput(
   const network = await findNetwork(wanted.model, checkpoint, gradients, inputShape ? { inputShape } : {});
   if (network.candidates.length === 0) {
     return {
+      reconstructions: [],
       problem: [
         'The network is not known: a checkpoint holds no graph, and this one is not recognised. Give it as ONNX, Keras model or recipe (--model).',
         ...network.reasons.slice(0, -1),
@@ -68,41 +77,40 @@ export async function rebuildInput(
   const normalisation = wanted.normalisation ?? capture?.normalisation;
   const width = 1 / AUDIT_STAGES.length;
   try {
-    const reconstruction = await reconstruct(
-      {
-        request: normalisation ? { ...wanted, normalisation } : wanted,
-        network,
-        checkpoint,
-        gradients,
-        matching,
-        headWeight: facts.headWeight,
-        head: facts.head,
-        shape: facts.shape,
-        factors,
-        sample,
-        trueLabel: facts.truth?.labels?.[0],
-        normMode: capture?.mode,
+    const task = {
+      request: normalisation ? { ...wanted, normalisation } : wanted,
+      network,
+      checkpoint,
+      gradients,
+      matching,
+      headWeight: facts.headWeight,
+      head: facts.head,
+      normMode: capture?.mode,
+    };
+    const own: ReconstructionHooks = {
+      progress: (message, share, reconstruction) => {
+        progress({
+          stage: 'reconstruct',
+          message,
+          fraction: start + width * share,
+          ...(reconstruction ? { reconstruction } : {}),
+        });
       },
-      {
-        progress: (message, share, own) => {
-          progress({
-            stage: 'reconstruct',
-            message,
-            fraction: start + width * share,
-            ...(own ? { reconstruction: own } : {}),
-          });
-        },
-        pause,
-      },
-    );
-    return { reconstruction };
+      pause,
+    };
+    if (!sample || !factors) {
+      return { reconstructions: await reconstructBatch({ ...task, samples, noise: facts.noise }, own) };
+    }
+    const trueLabel = facts.truth?.labels?.[0];
+    const reconstruction = await reconstruct({ ...task, shape: facts.shape, factors, sample, trueLabel }, own);
+    return { reconstructions: [reconstruction] };
   } catch (error) {
     if (error instanceof CancelledError) {
-      return { cancelled: true, problem: 'The audit was stopped before the input was found.' };
+      return { reconstructions: [], cancelled: true, problem: 'The audit was stopped before the input was found.' };
     }
     if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack === 'auto') {
       // Recognising a network is a guess: that it does not fit must not take labels and features away.
-      return { problem: error.message };
+      return { reconstructions: [], problem: error.message };
     }
     throw error;
   }

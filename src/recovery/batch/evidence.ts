@@ -1,7 +1,7 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { norm } from '../linear-algebra.js';
+import { matrixProduct, norm } from '../linear-algebra.js';
 import { accumulate, accumulateSquare, fillJacobian } from './refine.js';
-import { type Evaluated, type SampleProblem, alongSpan, awayFromSpan, product } from './sample-problem.js';
+import { type Evaluated, type SampleProblem, alongSpan, awayFromSpan } from './sample-problem.js';
 import type { WhitenedHead } from './whiten.js';
 
 /** What speaks for or against a candidate, all from the gradient and the checkpoint alone. */
@@ -49,15 +49,13 @@ export class Judge {
   ) {
     const { classes, columns, columnScale, weight, svd } = head;
     const { rank } = problem;
-    this.right = new Float64Array(columns * rank);
-    const scaledRight = new Float64Array(columns * rank);
+    const own = problem.basis ? problem.basis.length / rank : rank;
+    const right = new Float64Array(columns * own);
     for (let col = 0; col < columns; col++) {
-      for (let at = 0; at < rank; at++) {
-        const value = svd.right[col * svd.rank + at]!;
-        this.right[col * rank + at] = value;
-        scaledRight[col * rank + at] = value * columnScale[col]!;
-      }
+      right.set(svd.right.subarray(col * svd.rank, col * svd.rank + own), col * own);
     }
+    this.right = problem.basis ? matrixProduct(right, problem.basis, columns, own, rank) : right;
+    const scaledRight = this.right.map((value, at) => value * columnScale[Math.floor(at / rank)]!);
     this.metric = new Float64Array(rank * rank);
     accumulate(scaledRight, rank, scaledRight, rank, columns, this.metric);
     this.weightNorms = new Float64Array(classes);
@@ -70,7 +68,7 @@ export class Judge {
 
   /** The feature in the model's own units, columns long. */
   feature(q: Float64Array): Float64Array {
-    const x = product(this.right, q, this.head.columns, this.problem.rank, 1);
+    const x = matrixProduct(this.right, q, this.head.columns, this.problem.rank, 1);
     return x.map((value, at) => value * this.head.columnScale[at]!);
   }
 
@@ -115,7 +113,7 @@ export class Judge {
   private errors(candidate: Evaluated, ofE: number, ofX: number): Float64Array {
     const { classes, columns, weight } = this.head;
     const { rowError, rank, logits, offset } = this.problem;
-    const x = product(this.right, candidate.q, columns, rank, 1);
+    const x = matrixProduct(this.right, candidate.q, columns, rank, 1);
     const z = new Float64Array(classes);
     let top = -Infinity;
     for (let row = 0; row < classes; row++) {

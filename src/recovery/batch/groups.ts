@@ -20,6 +20,8 @@ export interface Groups {
   readonly coefficient: number;
   /** What the groups leave of the whitened gradient, squared and relative. */
   readonly misfit: number;
+  /** True when no more than noise is left. */
+  readonly isNoise: boolean;
   /** Relative error of the features, from the last change of the iteration and from what is left unexplained. */
   readonly featureError: number;
 }
@@ -28,8 +30,13 @@ const ITERATIONS = 60;
 const SETTLED = 1e-10;
 /** What tells the samples of a group apart is left over; more than this, squared and relative, is something else. */
 const MOST_MISFIT = 3e-4;
+/** Few shares are whole numbers over some size by chance, so few classes must fit better. */
+const FEW_CLASSES = 3;
+const STRICT_MISFIT = 1e-6;
+/** What is left may deviate by this many times the noise. */
+const MOST_DEVIATION = 3;
 /** The bias column's shares are whole numbers over the batch size, up to this. */
-const MOST_SHARE_ERROR = 0.01;
+const MOST_SHARE_ERROR = 0.005;
 /** Without one, features of an untrained network are about equally long. */
 const MOST_LENGTH_RATIO = 1.5;
 
@@ -81,10 +88,12 @@ function groupsOf(
     change = largestChange(features, scaledNext);
     features = scaledNext;
   }
-  const whole = wholeNumbers(shares, head.svd.rank);
+  const whole = head.hasBiasColumn ? wholeNumbers(shares, head.svd.rank) : rows.map((row) => counts![row]!);
   const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
-  const misfit = misfitOf(head, solved, errors);
-  if (!whole || change > 1e-3 || misfit > MOST_MISFIT) {
+  const { misfit, deviation } = misfitOf(head, solved, errors);
+  const isNoise = deviation <= MOST_DEVIATION * head.sigma;
+  const mayDiffer = head.hasBiasColumn && misfit <= (rows.length < FEW_CLASSES ? STRICT_MISFIT : MOST_MISFIT);
+  if (!whole || change > 1e-3 || !(isNoise || mayDiffer)) {
     return undefined;
   }
   const found = rows.map((row, at) => ({
@@ -95,7 +104,7 @@ function groupsOf(
   }));
   const size = whole.reduce((sum, count) => sum + count, 0);
   return head.hasBiasColumn || haveLikeLengths(found)
-    ? { found, coefficient: 1 / size, misfit, featureError: Math.max(change, Math.sqrt(misfit)) }
+    ? { found, coefficient: 1 / size, misfit, isNoise, featureError: Math.max(change, Math.sqrt(misfit)) }
     : undefined;
 }
 
@@ -125,7 +134,7 @@ function wholeNumbers(shares: Float64Array, rank: number): number[] | undefined 
   if (Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1) > MOST_SHARE_ERROR) {
     return undefined;
   }
-  for (let size = shares.length; size <= 4 * rank + 16; size++) {
+  for (let size = shares.length; size <= 2 * rank + 8; size++) {
     const counts = [...shares].map((share) => Math.round(share * size));
     if (counts.every((count, at) => count > 0 && Math.abs(shares[at]! * size - count) <= MOST_SHARE_ERROR)) {
       return counts;
@@ -188,8 +197,12 @@ function largestChange(before: readonly Float64Array[], after: readonly Float64A
   return worst;
 }
 
-/** What G - E X leaves of the whitened gradient, squared and relative. */
-function misfitOf(head: WhitenedHead, solved: readonly Float64Array[], errors: readonly Float64Array[]): number {
+/** What G - E X leaves of the whitened gradient: squared and relative, and per entry in units of its error. */
+function misfitOf(
+  head: WhitenedHead,
+  solved: readonly Float64Array[],
+  errors: readonly Float64Array[],
+): { misfit: number; deviation: number } {
   const { classes, columns, rowError, gradient, columnScale } = head;
   let left = 0;
   let total = 0;
@@ -204,7 +217,7 @@ function misfitOf(head: WhitenedHead, solved: readonly Float64Array[], errors: r
       total += captured * captured;
     }
   }
-  return left / total;
+  return { misfit: left / total, deviation: Math.sqrt(left / (classes * columns)) };
 }
 
 function haveLikeLengths(found: Groups['found']): boolean {

@@ -9,9 +9,11 @@ import {
   type Evaluated,
   type FoundShare,
   type SampleProblem,
+  alongSpan,
   baseProblem,
   deflate,
   toBase,
+  truncate,
 } from './sample-problem.js';
 import {
   type LabelFamily,
@@ -91,7 +93,7 @@ export async function recoverBatch(
   isStop: (error: unknown) => boolean,
 ): Promise<BatchRecovery> {
   const alone = recoverGroups(head, options.counts);
-  if (alone?.found.length === head.svd.rank) {
+  if (alone?.found.length === head.svd.rank && (alone.isNoise || alone.misfit <= WHOLE_MISFIT)) {
     return groupResult(head, alone);
   }
   const deadline = performance.now() + options.timeLimitMs;
@@ -101,7 +103,7 @@ export async function recoverBatch(
   for (const most of [QUICK_EFFORT, MOST_EFFORT]) {
     for (const search of searches) {
       await search.run(most, isStop);
-      if (search.isTrusted()) {
+      if (search.isTrusted() || search.closeWithGroups()) {
         return search.result();
       }
       if (search.ended === 'stopped' || search.ended === 'time') {
@@ -181,6 +183,9 @@ function describe(head: WhitenedHead, parts: readonly Part[]): Pick<BatchRecover
   };
 }
 
+/** Groups, one per direction above the noise, that leave less than this of the gradient, squared, are all there is. */
+const WHOLE_MISFIT = 1e-8;
+
 const NOTHING_FOUND: BatchRecovery = {
   samples: [],
   rank: 0,
@@ -250,6 +255,8 @@ class BatchSearch {
   private readonly random = generator(402);
   private readonly found: Found[] = [];
   private coefficient = 0;
+  /** Directions that only tell the samples of a group apart. */
+  private merged = 0;
   private families: LabelFamily[];
   private lastPause = performance.now();
 
@@ -280,7 +287,64 @@ class BatchSearch {
   }
 
   isComplete(): boolean {
-    return this.found.length === this.rank;
+    return this.found.length + this.merged === this.rank;
+  }
+
+  /**
+   * What is left once single samples are found may be a few of one class that the gradient hardly tells apart: without the
+   * weakest of the directions left, each such group is one solution, and its weight says how many it is. True when groups
+   * explain all that was left.
+   */
+  closeWithGroups(): boolean {
+    if (this.coefficient === 0 || this.isComplete() || this.ended === 'stopped') {
+      return false;
+    }
+    const rest = deflate(this.base, this.found);
+    const [first] = this.families;
+    const family = first && !first.freeFlat ? { ...first, classes: 1 as const } : HARD;
+    if (rest.rank > Math.max(4, this.rank / 4)) {
+      return false;
+    }
+    for (let keep = rest.rank - 1; keep >= 1 && performance.now() < this.deadline; keep--) {
+      const groups = this.groupsAt(truncate(rest, keep), family);
+      const count = groups.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
+      if (groups.length === keep && count === rest.rank) {
+        this.found.push(...groups);
+        this.merged = rest.rank - keep;
+        this.ended = 'complete';
+        return this.isTrusted();
+      }
+    }
+    return false;
+  }
+
+  private groupsAt(problem: SampleProblem, family: LabelFamily): Found[] {
+    const refiner = new Refiner(problem, MOST_CLASSES);
+    const judge = new Judge(this.head, problem, MOST_CLASSES);
+    const groups: Found[] = [];
+    for (const start of [...this.starts(problem, family, 0), ...this.starts(problem, family, 1)]) {
+      const candidate = refiner.refine(start, false, 40);
+      if (
+        !mayBeSample(problem, candidate) ||
+        groups.some((other) => isSame(other.candidate, { ...candidate, q: toBase(problem, candidate.q) }))
+      ) {
+        continue;
+      }
+      const evidence = judge.judge(candidate, false);
+      const multiplicity = this.multiplicityOf(evidence);
+      if (this.stands(candidate, evidence) && multiplicity > 0) {
+        groups.push({
+          candidate: { ...candidate, q: toBase(problem, candidate.q) },
+          evidence,
+          multiplicity,
+          q: toBase(problem, candidate.q),
+          r: alongSpan(this.base, candidate.e),
+          coefficient: multiplicity * this.coefficient,
+          confidence: judge.confidence(candidate, evidence),
+        });
+      }
+    }
+    return groups;
   }
 
   /** Everything is found, and together it is what one mean or sum over a batch gives. */

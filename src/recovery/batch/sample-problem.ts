@@ -1,5 +1,5 @@
 import { softmax } from '../activation.js';
-import { smallSvd } from '../linear-algebra.js';
+import { matrixProduct, smallSvd } from '../linear-algebra.js';
 import type { WhitenedHead } from './whiten.js';
 
 /**
@@ -67,7 +67,7 @@ export function baseProblem(head: WhitenedHead, rank: number): SampleProblem {
     rowError: head.rowError,
     left,
     values: svd.values.slice(0, rank),
-    logits: product(weight.data, right, classes, columns, rank),
+    logits: matrixProduct(weight.data, right, classes, columns, rank),
     offset: head.offset,
     sigma: Math.max(head.sigma, below),
     basis: undefined,
@@ -107,33 +107,35 @@ export function deflate(base: SampleProblem, found: readonly FoundShare[]): Samp
     ...base,
     rank: kept,
     values: svd.values.slice(0, kept),
-    left: product(base.left, left, base.classes, size, kept),
-    logits: product(base.logits, basis, base.classes, size, kept),
+    left: matrixProduct(base.left, left, base.classes, size, kept),
+    logits: matrixProduct(base.logits, basis, base.classes, size, kept),
     // What the found samples' errors leave behind shows in the values that should be zero.
     sigma: Math.max(base.sigma, (svd.values[kept] ?? 0) / perSide),
     basis,
   });
 }
 
-/** A feature of a deflated problem in the base problem's coordinates. */
-export function toBase(problem: SampleProblem, q: Float64Array): Float64Array {
-  return problem.basis ? product(problem.basis, q, problem.basis.length / problem.rank, problem.rank, 1) : q.slice();
+/** The strongest directions of a deflated problem; the others count as noise. */
+export function truncate(problem: SampleProblem, rank: number): SampleProblem {
+  const { classes, rank: size, left, logits, values, basis } = problem;
+  const identity = (): Float64Array =>
+    Float64Array.from({ length: size * size }, (_, at) => (at % (size + 1) === 0 ? 1 : 0));
+  return withLeverage({
+    ...problem,
+    rank,
+    values: values.slice(0, rank),
+    left: firstColumns(left, classes, size, rank),
+    logits: firstColumns(logits, classes, size, rank),
+    sigma: Math.max(problem.sigma, (values[rank] ?? 0) / (2 * Math.sqrt(classes))),
+    basis: firstColumns(basis ?? identity(), (basis?.length ?? size * size) / size, size, rank),
+  });
 }
 
-/** A x B, all row-major: rows x inner times inner x cols. */
-export function product(a: Float64Array, b: Float64Array, rows: number, inner: number, cols: number): Float64Array {
-  const out = new Float64Array(rows * cols);
-  for (let row = 0; row < rows; row++) {
-    const to = row * cols;
-    for (let k = 0; k < inner; k++) {
-      const weight = a[row * inner + k]!;
-      const from = k * cols;
-      for (let col = 0; col < cols; col++) {
-        out[to + col]! += weight * b[from + col]!;
-      }
-    }
-  }
-  return out;
+/** A feature of a deflated problem in the base problem's coordinates. */
+export function toBase(problem: SampleProblem, q: Float64Array): Float64Array {
+  return problem.basis
+    ? matrixProduct(problem.basis, q, problem.basis.length / problem.rank, problem.rank, 1)
+    : q.slice();
 }
 
 function firstColumns(a: Float64Array, rows: number, cols: number, keep: number): Float64Array {

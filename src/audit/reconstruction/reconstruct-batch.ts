@@ -1,0 +1,128 @@
+import { performance } from 'node:perf_hooks';
+import type { ReconstructionReport } from '../../protocol/report.js';
+import type { BatchSample } from '../../recovery/batch/recover-batch.js';
+import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
+import {
+  CERTAIN,
+  CLOSE,
+  type NetworkTask,
+  PRECISE,
+  type Prepared,
+  RIGHT_NETWORK,
+  type Reconstruction,
+  type ReconstructionHooks,
+  describeNetwork,
+  inputShapesOf,
+  prepareAll,
+} from './reconstruct.js';
+
+/** From the labels and features of a whole batch to its inputs, where the network is fully connected. */
+
+export interface BatchTask extends NetworkTask {
+  readonly samples: readonly BatchSample[];
+  /** Standard deviation of added noise per number of the gradient. */
+  readonly noise: number;
+}
+
+/**
+ * @returns one reconstruction per sample, in their order
+ * @throws UnusableInputError when no candidate fits the checkpoint; CancelledError when stopped
+ */
+export async function reconstructBatch(task: BatchTask, hooks: ReconstructionHooks): Promise<Reconstruction[]> {
+  const started = performance.now();
+  const { samples } = task;
+  let best: { result: BatchChainResult; prepared: Prepared } | undefined;
+  for (const prepared of prepareAll(task)) {
+    const result = await walkLinearBatch(
+      {
+        recipe: prepared.candidate.recipe,
+        head: prepared.head,
+        inputShapes: inputShapesOf(prepared),
+        parameter: prepared.tensors.parameter,
+        gradient: prepared.tensors.gradient,
+        samples: samples.map(({ feature, errorVector, label, coefficient }) => ({
+          feature,
+          errorVector,
+          label: Float64Array.from(label.probabilities),
+          coefficient,
+        })),
+        roundoff: task.head.roundoff,
+        noise: task.noise,
+      },
+      async (layer) => {
+        hooks.progress(`Solving ${layer}`, 0.5);
+        await hooks.pause();
+      },
+    );
+    if (!best || (result.inputs && !(best.result.gradientError <= result.gradientError))) {
+      best = { result, prepared };
+    }
+    if (result.gradientError < RIGHT_NETWORK) {
+      break;
+    }
+  }
+  const { result, prepared } = best!;
+  const seconds = (performance.now() - started) / 1000;
+  const network = describeNetwork(task, prepared);
+  return samples.map((sample, at) => {
+    const input = result.gradientError < RIGHT_NETWORK ? result.inputs?.[at] : undefined;
+    const expectedError = result.inputErrors[at] ?? null;
+    const verdict = verdictOf(result, input, expectedError, sample.multiplicity);
+    return {
+      input,
+      stopped: false,
+      engine: undefined,
+      network,
+      report: {
+        file: null,
+        preview: null,
+        shape: [...prepared.candidate.recipe.input],
+        method: input ? 'chain' : 'none',
+        verdict,
+        reason: reasonOf(result, verdict, sample.multiplicity),
+        gradientError: Number.isFinite(result.gradientError) ? result.gradientError : null,
+        matchingLoss: null,
+        expectedError,
+        chain: result.layers.map((layer) => ({
+          ...layer,
+          op: 'linear' as const,
+          rank: samples.length,
+          biasMisfit: null,
+          inputError: expectedError ?? 0,
+          converged: true,
+        })),
+        matching: null,
+        seconds,
+        ...(task.request.normalisation ? { normalisation: task.request.normalisation } : {}),
+      },
+    };
+  });
+}
+
+type Verdict = ReconstructionReport['verdict'];
+
+function verdictOf(
+  { gradientError }: BatchChainResult,
+  input: Float64Array | undefined,
+  expectedError: number | null,
+  multiplicity: number,
+): Verdict {
+  if (!input) {
+    return 'failed';
+  }
+  const isPrecise = expectedError !== null && expectedError <= PRECISE && multiplicity === 1;
+  return gradientError <= CERTAIN && isPrecise ? 'exact' : gradientError <= CLOSE ? 'close' : 'uncertain';
+}
+
+function reasonOf({ gradientError, stopped }: BatchChainResult, verdict: Verdict, multiplicity: number): string {
+  if (stopped !== undefined) {
+    return `The closed form ended at ${stopped}.`;
+  }
+  const error = gradientError.toExponential(1);
+  return {
+    exact: `The gradient that all inputs found give together is the captured one up to ${error}, so this is one of them.`,
+    close: `The gradient that all inputs found give together differs from the captured one by ${error}${multiplicity > 1 ? `; this is the mean of ${multiplicity} inputs` : ': much of it is real, details may not be'}.`,
+    uncertain: `The gradient that all inputs found give together differs from the captured one by ${error}: it does not confirm this.`,
+    failed: `The inputs found would give another gradient (${error} off): the network is probably another one.`,
+  }[verdict];
+}

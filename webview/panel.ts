@@ -46,12 +46,18 @@ function actionsFor(report: Report): PanelActions {
     saveInput:
       host &&
       (() => {
-        host.post({ t: 'save', what: 'input-npy' });
+        host.post({ t: 'save', what: 'input-npy', sample: state?.selected ?? 0 });
       }),
     savePicture,
     setPicture: (picture) => {
       if (state) {
         state = { ...state, picture };
+        draw();
+      }
+    },
+    select: (selected) => {
+      if (state) {
+        state = { ...state, selected };
         draw();
       }
     },
@@ -145,6 +151,7 @@ function show(report: Report, images: readonly PanelImage[]): void {
     report,
     pictures,
     chart: { curve: 'residual', range: undefined },
+    selected: 0,
     picture: {
       normalisation: first?.normalisation ? 'capture' : 'auto',
       channel: -1,

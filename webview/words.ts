@@ -38,6 +38,8 @@ export function kindInWords({ label }: SampleReport): string {
 }
 
 const METHODS: Record<string, string> = {
+  'batch-head':
+    'Each sample of a batch solves its own equations: its feature lies in the row space of the head’s gradient, and p − y of that feature in its column space. Solutions count when they fit to the noise, weigh in the gradient what a sample weighs, and do not contradict each other.',
   'closed-form-bias':
     'The bias gradient is p − y itself, and the weight gradient divided by it is the feature: no search was needed.',
   'scalar-scan':

@@ -123,12 +123,12 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
     return gradient === undefined ? 'GradLeak' : `GradLeak: ${gradient}`;
   }
 
-  private async save(auditId: string, { what, png, name }: SaveRequest): Promise<void> {
+  private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
     const names = {
       json: 'report.json',
       npy: 'features.npy',
       png: name ?? 'landscape.png',
-      'input-npy': 'reconstruction-0.npy',
+      'input-npy': `reconstruction-${Number(sample ?? 0)}.npy`,
     };
     const ending = what === 'input-npy' ? 'npy' : what;
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;

@@ -55,6 +55,8 @@ export interface SaveRequest {
   what: 'json' | 'npy' | 'png' | 'input-npy';
   /** The picture as base64, for `png` only. */
   png?: string;
+  /** Whose input, for `input-npy` only; the first when absent. */
+  sample?: number;
   /** Name to suggest for it. */
   name?: string;
 }

@@ -1,6 +1,7 @@
 """Writes captured gradients of batches with their truth, for `npm run bench -- batch`; needs PyTorch and safetensors.
 
     python test/bench/make_batches.py FOLDER [--set untrained,trained,mixup,noise] [--seeds 10]
+    python test/bench/make_batches.py test/fixtures/batches --set fixtures --seeds 1
 
 Each dump is a folder of checkpoint.safetensors, gradient.safetensors and truth.json, as a user's capture would be.
 The inputs are clusters, one per class, so that a network of two hidden layers learns 1000 classes in seconds and its
@@ -70,7 +71,7 @@ def train(model, centres, spread, epsilon, rng):
     return accuracy
 
 
-def write(folder, model, inputs, labels, noise, rng, extra):
+def write(folder, model, inputs, labels, noise, rng, extra, only_head=False):
     features = model.body(inputs)
     logits = model.head(features)
     named = dict(model.named_parameters())
@@ -79,6 +80,9 @@ def write(folder, model, inputs, labels, noise, rng, extra):
     for name, value in zip(named, gradients):
         deviation = noise * float(value.square().mean().sqrt())
         out[name] = (value + deviation * torch.from_numpy(rng.normal(size=value.shape).astype(np.float32))).contiguous()
+    if only_head:
+        named = {name: value for name, value in named.items() if name.startswith("head.")}
+        out = {name: value for name, value in out.items() if name in named}
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().contiguous() for name, value in named.items()}, folder / "checkpoint.safetensors")
     save_file(out, folder / "gradient.safetensors")
@@ -96,13 +100,14 @@ def write(folder, model, inputs, labels, noise, rng, extra):
     (folder / "truth.json").write_text(json.dumps(truth))
 
 
-def make(root, name, *, classes, batch, labels, head, seed, noise=0.0, head_bias=False):
+def make(root, name, *, classes, batch, labels, head, seed, noise=0.0, head_bias=False, features=None, twins=False):
     folder = root / f"{name}-s{seed}"
     if (folder / "truth.json").exists():
         return
     rng = np.random.default_rng([seed, classes, batch, len(labels), head == "trained", int(head_bias)])
     torch.manual_seed(int(rng.integers(2**31)))
-    features = WIDTHS[seed % len(WIDTHS)]
+    small = features is not None
+    features = features or WIDTHS[seed % len(WIDTHS)]
     epsilon = float(rng.uniform(0.05, 0.4)) if "smoothed" in labels else 0.0
     centres = clusters(classes, rng)
     spread = 0.9
@@ -110,6 +115,10 @@ def make(root, name, *, classes, batch, labels, head, seed, noise=0.0, head_bias
     accuracy = train(model, centres, spread, epsilon, rng) if head == "trained" else None
     truth = rng.integers(classes, size=batch)
     inputs = draw(centres, truth, spread, rng)
+    if twins:
+        # two inputs that differ by a thousandth: one class, nearly one feature
+        truth[1] = truth[0]
+        inputs[1] = inputs[0] + 1e-3 * torch.from_numpy(rng.normal(size=INPUTS).astype(np.float32))
     given = truth
     if head == "trained":
         wrong = (truth + rng.integers(1, classes, size=batch)) % classes
@@ -124,7 +133,7 @@ def make(root, name, *, classes, batch, labels, head, seed, noise=0.0, head_bias
         target = weight * target + (1 - weight) * target[partner]
     write(folder, model, inputs, target, noise, rng,
           {"head": head, "kind": labels, "epsilon": epsilon, "weight": weight, "accuracy": accuracy, "noise": noise,
-           "given": given.tolist(), "features": features, "classes": classes})  # fmt: skip
+           "given": given.tolist(), "features": features, "classes": classes}, small)  # fmt: skip
 
 
 def main():
@@ -137,6 +146,17 @@ def main():
     for seed in range(given.seeds):
         bias = seed % 2 == 1
         common = {"seed": seed, "head_bias": bias}
+        if given.set == "fixtures":
+            small = {"classes": 40, "features": 48, "seed": seed}
+            for bias in (False, True):
+                name = "bias" if bias else "nobias"
+                for head, labels in [("untrained", "hard"), ("untrained", "smoothed"), ("untrained", "mixup"),
+                                     ("trained", "hard"), ("trained", "smoothed")]:  # fmt: skip
+                    make(root, f"{head}-{labels}-{name}", batch=8, labels=labels, head=head, head_bias=bias, **small)
+            make(root, "untrained-twins", batch=6, labels="hard", head="untrained", head_bias=True, twins=True, **small)
+            make(root, "untrained-noise", batch=6, labels="hard", head="untrained", noise=1e-3, **small)
+            make(root, "untrained-crowded", batch=30, labels="hard", head="untrained", head_bias=True, **small)
+            continue
         if "untrained" in given.set:
             sizes = [(100, b) for b in (2, 4, 8, 16, 32)] + [(200, 64), (1000, 128)]
             for classes, batch in sizes:

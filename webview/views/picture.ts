@@ -78,7 +78,8 @@ export function pictureFigure(picture: Picture, view: PictureView, caption: stri
   </figure>`;
 }
 
-function drawPicture(canvas: HTMLCanvasElement, { shape, values }: Picture, view: PictureView): void {
+/** Fills a canvas of the picture's own size. */
+export function drawPicture(canvas: HTMLCanvasElement, { shape, values }: Picture, view: PictureView): void {
   const context = canvas.getContext('2d');
   const [channels = 1, height = 1, width = 1] = shape;
   if (!context) {

@@ -164,7 +164,7 @@ function normalisationChoices({ normalisation, shape }: PanelPicture): [PictureC
   ].map(([value, label]) => [value, label] as [PictureChoice['normalisation'], string]);
 }
 
-function normalisationOf(picture: PanelPicture, choice: PictureChoice): PictureView['normalisation'] {
+export function normalisationOf(picture: PanelPicture, choice: PictureChoice): PictureView['normalisation'] {
   switch (choice.normalisation) {
     case 'auto':
       return undefined;

@@ -8,8 +8,9 @@ import type {
   SampleReport,
 } from '../../src/protocol/report.js';
 import { button, tag } from '../ui/toolkit.js';
-import { baseName, className, confidenceInWords, kindInWords, methodInWords, short } from '../words.js';
+import { baseName, className, confidenceInWords, kindInWords, methodInWords, percent, short } from '../words.js';
 import { fact, featureStrip } from './feature-strip.js';
+import { galleryView } from './gallery-view.js';
 import { labelBars } from './label-bars.js';
 import { type ChartView, landscapeChart } from './landscape-chart.js';
 import {
@@ -31,6 +32,7 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'> {
   copySummary: () => void;
   showLog: (() => void) | undefined;
   setChart: (view: ChartView) => void;
+  select: (sample: number) => void;
 }
 
 export interface ReportState {
@@ -38,15 +40,25 @@ export interface ReportState {
   chart: ChartView;
   pictures: readonly PanelPicture[];
   picture: PictureChoice;
+  /** The sample of a batch that is shown in full. */
+  selected: number;
 }
 
 export function reportView(state: ReportState, actions: PanelActions): TemplateResult {
   const { report } = state;
   return html`
-    ${verdict(report, actions)} ${report.samples.map((sample, index) => sampleSection(state, sample, index, actions))}
+    ${verdict(report, actions)} ${isGallery(report) ? galleryView(state, actions.select) : ''}
+    ${report.samples.map((sample, index) =>
+      !isGallery(report) || index === state.selected ? sampleSection(state, sample, index, actions) : '',
+    )}
     ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${findingsSection(report.findings)}
     ${consistencySection(report.consistency)} ${filesSection(report)}
   `;
+}
+
+/** One sample needs no choosing. */
+function isGallery({ samples }: Report): boolean {
+  return samples.length > 1;
 }
 
 const OUTCOMES: Record<Report['verdict']['outcome'], string> = {
@@ -152,6 +164,9 @@ function sampleSection(
         ${fact('method', sample.method)} ${fact('confidence', sample.confidence.toFixed(3))}
         ${fact('λ', short(sample.scalar))} ${fact('residual ρ', short(sample.residual))}
         ${fact('noise floor', short(sample.residualFloor))}
+        ${sample.multiplicity === undefined ? '' : fact('samples', String(sample.multiplicity))}
+        ${sample.share === undefined ? '' : fact('share of the gradient', percent(sample.share))}
+        ${sample.featureError === undefined ? '' : fact('expected feature error', sample.featureError.toExponential(0))}
         ${sample.gradientScale === 1 ? '' : fact('gradient scaled by', short(sample.gradientScale))}
       </dl>
       ${

@@ -1,0 +1,80 @@
+import { type TemplateResult, html } from 'lit';
+import { type Ref, createRef, ref } from 'lit/directives/ref.js';
+import type { Report, SampleReport } from '../../src/protocol/report.js';
+import { className, percent } from '../words.js';
+import { type Picture, asPicture, drawPicture, isPicture, rangeOf } from './picture.js';
+import { type PanelPicture, type PictureChoice, normalisationOf } from './reconstruction-view.js';
+
+/** Every sample of a batch as a tile; the one chosen is shown in full below. */
+
+export interface Gallery {
+  readonly report: Report;
+  readonly pictures: readonly PanelPicture[];
+  readonly picture: PictureChoice;
+  readonly selected: number;
+}
+
+export function galleryView(gallery: Gallery, select: (sample: number) => void): TemplateResult {
+  const { report } = gallery;
+  const { batch, samples } = report;
+  const of = batch.size === null ? `at least ${batch.lowerBound}` : String(batch.size);
+  const explained = batch.explained === undefined ? '' : `${percent(batch.explained)} of the head gradient explained`;
+  return html`
+    <section aria-labelledby="gallery">
+      <h2 id="gallery">Samples: ${batch.found ?? samples.length} of ${of}</h2>
+      <p>${batch.evidence}${explained ? html` <span class="muted">${explained}.</span>` : ''}</p>
+      <div class="gallery" role="group" aria-label="Samples of the batch">
+        ${samples.map((sample, index) => tile(gallery, sample, index, select))}
+      </div>
+    </section>
+  `;
+}
+
+function tile(
+  { report, pictures, picture, selected }: Gallery,
+  sample: SampleReport,
+  index: number,
+  select: (sample: number) => void,
+): TemplateResult {
+  const image = pictures.find((own) => own.sample === index);
+  const count = sample.multiplicity ?? 1;
+  const share = sample.share === undefined ? '' : `${percent(sample.share, 1)} of the gradient`;
+  return html`<button
+    class="tile"
+    type="button"
+    aria-pressed=${index === selected ? 'true' : 'false'}
+    @click=${() => {
+      select(index);
+    }}
+  >
+    ${image && isPicture(image.shape) ? thumbnail(image, picture) : ''}
+    <span class="tile-label">${labelInShort(report, sample)}${count > 1 ? ` × ${count}` : ''}</span>
+    <span class="tile-detail">Sample ${index + 1}${share ? ` · ${share}` : ''}</span>
+    <span class="tile-detail">confidence ${sample.confidence.toFixed(3)}</span>
+  </button>`;
+}
+
+function labelInShort(report: Report, { label }: SampleReport): string {
+  const several = label.classes.length > 1;
+  const names = label.classes
+    .slice(0, 2)
+    .map(({ index, weight }) => className(report, index) + (several ? ` ${percent(weight, 0)}` : ''));
+  return names.join(' + ') || 'dense label';
+}
+
+function thumbnail(image: PanelPicture, choice: PictureChoice): TemplateResult {
+  const canvas: Ref<HTMLCanvasElement> = createRef();
+  const picture: Picture = asPicture(image.shape, image.values);
+  const [, height = 1, width = 1] = picture.shape;
+  queueMicrotask(() => {
+    if (canvas.value) {
+      drawPicture(canvas.value, picture, {
+        normalisation: normalisationOf(image, choice),
+        channel: -1,
+        zoom: 1,
+        range: rangeOf(picture.values),
+      });
+    }
+  });
+  return html`<canvas ${ref(canvas)} class="tile-picture" width=${width} height=${height} aria-hidden="true"></canvas>`;
+}

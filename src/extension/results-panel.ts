@@ -128,7 +128,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
       json: 'report.json',
       npy: 'features.npy',
       png: name ?? 'landscape.png',
-      'input-npy': `reconstruction-${Number(sample ?? 0)}.npy`,
+      'input-npy': `reconstruction-${sample ?? 0}.npy`,
     };
     const ending = what === 'input-npy' ? 'npy' : what;
     const folder = vscode.workspace.workspaceFolders?.[0]?.uri;

@@ -7,6 +7,7 @@ import { shapeOfGradient } from '../../src/recovery/head-gradient.js';
 import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js';
 import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
+import { costs, counts } from './batch.js';
 import { benchMatching } from './matching.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
 import { writeSparseTorchZip } from '../write-torch-zip.js';
@@ -190,6 +191,43 @@ async function matching(): Promise<void> {
   }
 }
 
+const BATCH_SIZES = [
+  [100, 2],
+  [100, 8],
+  [100, 32],
+  [200, 64],
+  [1000, 32],
+  [1000, 128],
+] as const;
+
+async function batch(): Promise<void> {
+  head(
+    'Every sample of a batch: factoring and search, 512 features, hard labels',
+    'K',
+    'B',
+    'found',
+    's',
+    's per sample',
+  );
+  for (const { classes, batch: size, found, seconds } of await costs(BATCH_SIZES)) {
+    row(classes, size, found, seconds.toFixed(2), (seconds / size).toFixed(3));
+  }
+  const given = process.env.GRADLEAK_BATCHES;
+  head(
+    `Label counts on the same gradients, ${given ?? 'the test fixtures'} (more with GRADLEAK_BATCHES, see make_batches.py)`,
+    'head',
+    'estimator',
+    'batches',
+    'all counts right',
+    'labels right',
+  );
+  for (const { group, estimator, batches, exact, labels } of await counts(
+    given ?? join('test', 'fixtures', 'batches'),
+  )) {
+    row(group, estimator, batches, exact, `${(100 * labels).toFixed(1)} %`);
+  }
+}
+
 async function main(): Promise<void> {
   writeFileSync(
     join(folder, 'memory.cjs'),
@@ -203,6 +241,9 @@ async function main(): Promise<void> {
   }
   if (only === undefined || only === 'command') {
     command();
+  }
+  if (only === undefined || only === 'batch') {
+    await batch();
   }
   if (only === undefined || only === 'matching') {
     await matching();

@@ -37,6 +37,7 @@ beforeAll(async () => {
   reports.example = await audit(join(ROOT, 'media', 'example'));
   reports.mixup = await audit(join(dumps, 'k100_mixup_smooth_nobias_trained'));
   reports.batch = await audit(join(dumps, 'batch6_bias'));
+  reports.gallery = await audit(join(ROOT, 'test', 'fixtures', 'batches', 'trained-smoothed-bias-s0'));
   reports.multilabel = await audit(join(dumps, 'multilabel_bias'));
   reports.mismatch = await audit(join(dumps, 'dense_nobias'));
   for (const [name, folder, settings] of [
@@ -262,6 +263,24 @@ describe('the results panel', () => {
     await page.close();
   });
 
+  it('shows a batch as a gallery, and each sample in full by keyboard', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.gallery);
+    const tiles = page.getByRole('group', { name: 'Samples of the batch' }).getByRole('button');
+    await expect.poll(() => tiles.count()).toBe(8);
+    expect(await page.getByRole('heading', { name: /Samples: 8 of 8/ }).count()).toBe(1);
+    expect(await page.getByRole('heading', { name: /^Sample 1/ }).count()).toBe(1);
+    await tiles.nth(2).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => tiles.nth(2).getAttribute('aria-pressed')).toBe('true');
+    expect(await tiles.nth(0).getAttribute('aria-pressed')).toBe('false');
+    expect(await page.getByRole('heading', { name: /^Sample 3/ }).count()).toBe(1);
+    expect(await page.getByRole('heading', { name: /^Sample 1/ }).count()).toBe(0);
+    const third = reports.gallery!.samples[2]!;
+    expect(await tiles.nth(2).textContent()).toContain(`class ${third.label.classes[0]!.index}`);
+    await page.close();
+  });
+
   it('shows label counts with who disagrees', async () => {
     const page = await openPanel('light');
     await show(page, reports.batch);
@@ -325,7 +344,7 @@ describe('the reconstructed input', () => {
     await expect.poll(async () => (await sent(page)).length).toBe(3);
     const [, png, npy] = await sent(page);
     expect(png).toMatchObject({ t: 'save', what: 'png', name: 'reconstruction.png' });
-    expect(npy).toEqual({ t: 'save', what: 'input-npy' });
+    expect(npy).toEqual({ t: 'save', what: 'input-npy', sample: 0 });
     await page.close();
   });
 
@@ -359,7 +378,7 @@ describe('the reconstructed input', () => {
 
 describe('looks and accessibility', () => {
   for (const theme of ['light', 'dark', 'high-contrast'] as const) {
-    it.each(['example', 'mixup', 'batch', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(
+    it.each(['example', 'mixup', 'batch', 'gallery', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(
       `${theme}: %s`,
       async (name) => {
         const page = await openPanel(theme);

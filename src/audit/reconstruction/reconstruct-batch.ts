@@ -86,7 +86,7 @@ export async function reconstructBatch(task: BatchTask, hooks: ReconstructionHoo
         chain: result.layers.map((layer) => ({
           ...layer,
           op: 'linear' as const,
-          rank: samples.length,
+          rank: layer.unknowns,
           biasMisfit: null,
           inputError: expectedError ?? 0,
           converged: true,

@@ -174,7 +174,7 @@ function leverageOf(columns: readonly Float64Array[]): Float64Array {
     const size = Math.sqrt(column.reduce((sum, value) => sum + value * value, 0));
     column.forEach((value, row) => {
       column[row] = size > 0 ? value / size : 0;
-      leverage[row]! += column[row]! ** 2;
+      leverage[row]! += column[row] ** 2;
     });
   });
   return leverage;

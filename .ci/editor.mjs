@@ -88,7 +88,12 @@ function buildArgon2(folder, node) {
     npm_config_build_from_source: 'true',
     PATH: `${dirname(node)}:${process.env.PATH}`,
   };
-  run('npm', ['rebuild', 'argon2', '--loglevel=error'], { cwd: folder, env });
+  // Run by npm, this script inherits the repository's ignore-scripts, and npm would then build nothing and say nothing.
+  run('npm', ['rebuild', 'argon2', '--ignore-scripts=false', '--loglevel=error'], { cwd: folder, env });
+  if (!existsSync(join(folder, 'node_modules', 'argon2', 'lib', 'binding'))) {
+    console.error('argon2 was not built, and code-server does not start without it.');
+    process.exit(1);
+  }
 }
 
 function ensureNode() {

@@ -23,7 +23,9 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
     ...report.consistency.flatMap(({ status, detail }) => indent(`  ${MARKS[status]}  `, detail, width)),
     '',
     ...indent('Batch       ', `${batch.size ?? `at least ${batch.lowerBound}`}. ${batch.evidence}`, width),
-    ...samples.flatMap((sample, index) => sampleLines(sample, index, report, width)),
+    ...(samples.length > 1
+      ? batchLines(report, width)
+      : samples.flatMap((sample, index) => sampleLines(sample, index, report, width))),
     ...(labelCounts ? countLines(labelCounts, report, width) : []),
     '',
     findings.length > 0 ? 'Findings' : 'No findings.',
@@ -41,6 +43,32 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
 
 function biasText({ bias, biasGradient }: Report['head']): string {
   return bias === null ? 'no bias' : biasGradient ? 'with bias' : 'with bias, but no gradient of it';
+}
+
+/** One line per sample; the report has the rest. */
+function batchLines({ samples, batch, classNames, network }: Report, width: number): string[] {
+  const name = (at: number): string => classNames?.[at] ?? `class ${at}`;
+  const lines = samples.map(
+    ({ label, multiplicity = 1, share = 0, featureError = 0, confidence, reconstruction }, index) => {
+      const several = label.classes.length > 1;
+      const what = label.classes.map((own) => name(own.index) + (several ? ` ${(100 * own.weight).toFixed(1)} %` : ''));
+      const smoothed = label.smoothing > 0 ? `, epsilon ${label.smoothing.toPrecision(4)}` : '';
+      const count = multiplicity > 1 ? ` x ${multiplicity}` : '';
+      const input =
+        reconstruction && reconstruction.method !== 'none'
+          ? `, input ${reconstruction.verdict}${reconstruction.psnr === undefined ? '' : ` ${reconstruction.psnr.toFixed(1)} dB`}`
+          : '';
+      return `  ${String(index + 1).padStart(3)}  ${(what.join(' + ') + smoothed + count).padEnd(28)}  ${(100 * share).toFixed(1).padStart(5)} % of the gradient, feature to ${featureError.toExponential(0)}, confidence ${confidence.toFixed(3)}${input}`;
+    },
+  );
+  const failed = samples.find(({ reconstruction }) => reconstruction?.method === 'none')?.reconstruction;
+  return [
+    '',
+    `Samples     ${batch.found ?? samples.length} found, ${(100 * (batch.explained ?? 0)).toFixed(2)} % of the head gradient explained`,
+    ...lines,
+    ...(failed ? indent('Inputs      ', `not reconstructed. ${failed.reason}`, width) : []),
+    ...(network && !failed ? indent('  network   ', `${network.name} (${network.source})`, width) : []),
+  ];
 }
 
 function sampleLines(sample: SampleReport, index: number, report: Report, width: number): string[] {
@@ -142,8 +170,9 @@ function truthLines(truth: NonNullable<Report['truth']>): string[] {
     `Against ${truth.path}`,
     ...truth.samples.map(
       (sample, index) =>
-        `  sample ${index + 1}  label error ${number(sample.labelMaxError)}, feature error ${number(sample.featureRelativeError)}`,
+        `  sample ${index + 1}${sample.truthRow === undefined ? '' : sample.truthRow === null ? ' (matches none)' : ` (true sample ${sample.truthRow + 1})`}  label error ${number(sample.labelMaxError)}, feature error ${number(sample.featureRelativeError)}`,
     ),
+    ...(truth.missed === undefined ? [] : [`  missed ${truth.missed}`]),
     ...(truth.countErrors === null ? [] : [`  wrong counts ${truth.countErrors}`]),
   ];
 }

@@ -194,6 +194,9 @@ function simulate(
 }
 
 function obstacleOf({ recipe, head, parameter, gradient, samples }: BatchChainProblem): string | undefined {
+  if (!recipe.layers.slice(0, head).some(({ op }) => op === 'linear')) {
+    return 'the head: it is the first layer, and its inputs are the features';
+  }
   for (let index = head; index >= 0; index--) {
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);

@@ -103,7 +103,7 @@ export async function recoverBatch(
   for (const most of [QUICK_EFFORT, MOST_EFFORT]) {
     for (const search of searches) {
       await search.run(most, isStop);
-      if (search.isTrusted() || search.closeWithGroups()) {
+      if (search.isTrusted() || (await search.closeWithGroups(isStop))) {
         return search.result();
       }
       if (search.ended === 'stopped' || search.ended === 'time') {
@@ -268,7 +268,7 @@ class BatchSearch {
   ) {
     this.base = baseProblem(head, rank);
     this.judge = new Judge(head, this.base, MOST_CLASSES);
-    this.polisher = new Refiner(this.base, MOST_CLASSES);
+    this.polisher = new Refiner(this.base, MOST_CLASSES, () => this.breathe());
     this.families = this.everyFamily();
   }
 
@@ -295,7 +295,19 @@ class BatchSearch {
    * weakest of the directions left, each such group is one solution, and its weight says how many it is. True when groups
    * explain all that was left.
    */
-  closeWithGroups(): boolean {
+  async closeWithGroups(isStop: (error: unknown) => boolean): Promise<boolean> {
+    try {
+      return await this.groupRest();
+    } catch (error) {
+      if (!isStop(error)) {
+        throw error;
+      }
+      this.ended = 'stopped';
+      return false;
+    }
+  }
+
+  private async groupRest(): Promise<boolean> {
     if (this.coefficient === 0 || this.isComplete() || this.ended === 'stopped') {
       return false;
     }
@@ -306,7 +318,7 @@ class BatchSearch {
       return false;
     }
     for (let keep = rest.rank - 1; keep >= 1 && performance.now() < this.deadline; keep--) {
-      const groups = this.groupsAt(truncate(rest, keep), family);
+      const groups = await this.groupsAt(truncate(rest, keep), family);
       const count = groups.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
       if (groups.length === keep && count === rest.rank) {
         this.found.push(...groups);
@@ -318,12 +330,12 @@ class BatchSearch {
     return false;
   }
 
-  private groupsAt(problem: SampleProblem, family: LabelFamily): Found[] {
-    const refiner = new Refiner(problem, MOST_CLASSES);
+  private async groupsAt(problem: SampleProblem, family: LabelFamily): Promise<Found[]> {
+    const refiner = new Refiner(problem, MOST_CLASSES, () => this.breathe());
     const judge = new Judge(this.head, problem, MOST_CLASSES);
     const groups: Found[] = [];
     for (const start of [...this.starts(problem, family, 0), ...this.starts(problem, family, 1)]) {
-      const candidate = refiner.refine(start, false, 40);
+      const candidate = await refiner.refine(start, false, 40);
       if (
         !mayBeSample(problem, candidate) ||
         groups.some((other) => isSame(other.candidate, { ...candidate, q: toBase(problem, candidate.q) }))
@@ -403,7 +415,7 @@ class BatchSearch {
 
   /** Tries starts of one effort until a chunk of them finds something. */
   private async searchOnce(problem: SampleProblem, effort: number): Promise<boolean> {
-    const refiner = new Refiner(problem, MOST_CLASSES);
+    const refiner = new Refiner(problem, MOST_CLASSES, () => this.breathe());
     for (const family of this.families) {
       if (effort > QUICK_EFFORT && family.classes === 2 && this.found.length === 0) {
         continue;
@@ -415,16 +427,15 @@ class BatchSearch {
       for (let from = 0; from < starts.length; from += CHUNK) {
         const hits: Evaluated[] = [];
         for (const start of starts.slice(from, from + CHUNK)) {
-          const end = refiner.refine(start, family.freeFlat, 40);
+          const end = await refiner.refine(start, family.freeFlat, 40);
           if (mayBeSample(problem, end) && !hits.some((hit) => isSame(hit, end))) {
             hits.push(end);
           }
-          await this.breathe();
           if (performance.now() > this.deadline) {
             break;
           }
         }
-        if (this.accept(problem, hits, family)) {
+        if (await this.accept(problem, hits, family)) {
           this.settleFamily(family);
           return true;
         }
@@ -508,9 +519,12 @@ class BatchSearch {
   }
 
   /** Polishes hits in the whole problem and keeps those that every test lets through; true when there is one. */
-  private accept(problem: SampleProblem, hits: readonly Evaluated[], family: LabelFamily): boolean {
-    const judged = hits
-      .map((hit) => this.polisher.refine({ ...hit, q: toBase(problem, hit.q) }, family.freeFlat, 30))
+  private async accept(problem: SampleProblem, hits: readonly Evaluated[], family: LabelFamily): Promise<boolean> {
+    const polished: Evaluated[] = [];
+    for (const hit of hits) {
+      polished.push(await this.polisher.refine({ ...hit, q: toBase(problem, hit.q) }, family.freeFlat, 30));
+    }
+    const judged = polished
       .map((candidate) => ({ candidate, evidence: this.judge.judge(candidate, family.freeFlat) }))
       .filter(({ candidate, evidence }) => this.stands(candidate, evidence))
       .sort((one, other) => one.evidence.featureError - other.evidence.featureError);

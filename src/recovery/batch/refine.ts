@@ -19,6 +19,8 @@ export class Refiner {
   constructor(
     private readonly problem: SampleProblem,
     mostClasses: number,
+    /** Called between iterations, which take long for large batches; may throw to stop. */
+    private readonly breathe: () => Promise<void>,
   ) {
     const most = problem.rank + mostClasses + 1;
     this.jacobian = new Float64Array(problem.classes * most);
@@ -29,9 +31,8 @@ export class Refiner {
 
   /**
    * @param freeFlat whether the label's flat part is an unknown, too
-   * @param hopeless gives up early when the cost is still above this after eight iterations
    */
-  refine(start: Candidate, freeFlat: boolean, iterations: number, hopeless = Infinity): Evaluated {
+  async refine(start: Candidate, freeFlat: boolean, iterations: number): Promise<Evaluated> {
     const { problem } = this;
     let current = evaluate(problem, start);
     let damping = 1e-2;
@@ -39,9 +40,10 @@ export class Refiner {
     let isStale = true;
 
     for (let iteration = 0; iteration < iterations && current.cost > CONVERGED; iteration++) {
-      if (!Number.isFinite(current.cost) || (iteration >= HOPELESS_AFTER && current.cost > hopeless)) {
+      if (!Number.isFinite(current.cost)) {
         break;
       }
+      await this.breathe();
       const { unknowns, slope } = this.linearise(current, freeFlat);
       let next: { candidate: Evaluated; damping: number } | undefined;
       if (!isStale) {
@@ -151,7 +153,6 @@ const STALL = 0.03;
 const MOST_STALLS = 2;
 /** While a step with an older normal matrix cuts the cost to this share, a new one is not worth its price. */
 const WORTHWHILE = 0.25;
-const HOPELESS_AFTER = 8;
 
 function moved(current: Evaluated, step: Float64Array, freeFlat: boolean): Candidate {
   const { q, classes, weights, flat } = current;

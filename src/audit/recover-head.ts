@@ -126,11 +126,13 @@ const BATCH_SECONDS = 120;
 async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: HeadGradient): Promise<RecoveredHead> {
   const start = AUDIT_STAGES.indexOf('recover') / AUDIT_STAGES.length;
   const width = 1 / AUDIT_STAGES.length;
+  let lastPause = 0;
   const whitened = await whiten(head, async (rank) => {
-    if (rank % 8 === 0) {
+    if (performance.now() - lastPause > 30) {
       const message = `Estimating the batch size: at least ${rank} samples`;
       hooks.progress({ stage: 'recover', message, fraction: start + (0.2 * width * rank) / (rank + 64) });
       await hooks.pause();
+      lastPause = performance.now();
     }
   });
   hooks.progress({ stage: 'recover', message: 'Counting labels', fraction: start + 0.2 * width });

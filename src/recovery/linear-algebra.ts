@@ -281,7 +281,7 @@ export interface TruncatedSvd {
  * direction by power steps until it is below the floor, then one-sided Jacobi. Small values are as accurate,
  * relative to themselves, as large ones. Costs O(rows cols rank).
  *
- * @param pause called between pivots with how many are done, so that a caller can report and cancel
+ * @param pause called between pivots and rotations with how many pivots are done, so that a caller can report and cancel
  */
 export async function truncatedSvd(
   a: Matrix,
@@ -326,7 +326,13 @@ export async function truncatedSvd(
   }
   const left = squares.reduce((sum, value) => sum + value, 0);
   const saturated = factors.length >= limit;
-  const svd = saturated && unlessSaturated ? NOTHING : sortedSvd(factors, directions, floor);
+  const isWanted = !(saturated && unlessSaturated);
+  if (isWanted) {
+    for (const _step of jacobi(factors, directions)) {
+      await pause(factors.length);
+    }
+  }
+  const svd = isWanted ? sortedSvd(factors, directions, floor) : NOTHING;
   const dropped = factors.map((factor) => dot(factor, factor)).filter((square) => square <= floor * floor);
   const residual = Math.sqrt(left + dropped.reduce((sum, square) => sum + square, 0));
   return { ...svd, residual, next: Math.max(next, ...dropped.map(Math.sqrt)), saturated };
@@ -369,13 +375,12 @@ function strongestDirection(rest: Matrix, squares: Float64Array): { direction: F
   return { direction: scaled(direction, 1 / norm(direction)), value };
 }
 
-/** Turns sum_i factor_i direction_i^T, directions orthonormal, into an SVD; values below the floor are dropped. */
+/** Sorts sum_i factor_i direction_i^T, both orthogonal, into an SVD; values below the floor are dropped. */
 function sortedSvd(
   factors: readonly Float64Array[],
   directions: readonly Float64Array[],
   floor: number,
 ): Pick<TruncatedSvd, 'rank' | 'values' | 'left' | 'right'> {
-  jacobi(factors, directions);
   const sizes = factors.map(norm);
   const order = [...sizes.keys()].filter((at) => sizes[at]! > floor).sort((i, j) => sizes[j]! - sizes[i]!);
   const rank = order.length;
@@ -398,6 +403,10 @@ export function smallSvd(columns: readonly Float64Array[]): Pick<TruncatedSvd, '
     vector[at] = 1;
     return vector;
   });
+  const steps = jacobi(columns, unit);
+  while (steps.next().done !== true) {
+    // Small enough to be done at once.
+  }
   return sortedSvd(columns, unit, 0);
 }
 
@@ -421,15 +430,16 @@ function projectOut(a: Matrix, rest: Float64Array, direction: Float64Array, squa
 
 /**
  * One-sided Jacobi (Hestenes): rotates pairs of columns until all are orthogonal, and the directions they belong
- * to with them; sum_i column_i direction_i^T stays the same.
+ * to with them; sum_i column_i direction_i^T stays the same. Yields after every column, so that a caller can breathe.
  */
-function jacobi(columns: readonly Float64Array[], directions: readonly Float64Array[]): void {
+function* jacobi(columns: readonly Float64Array[], directions: readonly Float64Array[]): Generator<void, void> {
   for (let sweep = 0; sweep < 30; sweep++) {
     let rotated = false;
     for (let p = 0; p < columns.length - 1; p++) {
       for (let q = p + 1; q < columns.length; q++) {
         rotated = rotatePair(columns[p]!, columns[q]!, directions[p]!, directions[q]!) || rotated;
       }
+      yield;
     }
     if (!rotated) {
       break;

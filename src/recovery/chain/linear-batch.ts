@@ -97,9 +97,11 @@ export async function walkLinearBatch(
       }
       delta = backward(problem, layer, delta, count);
     } else if (isInvertible(layer)) {
-      const doubt = DOUBTFUL * mostNegative(values);
+      // Samples are known to very different precision, so each one's own zeros tell its error.
       const slope = flattened(
-        rowsOf(values, count).map((row) => invertActivation(layer, row, zeroOf(row, doubt)).slope),
+        rowsOf(values, count).map(
+          (row) => invertActivation(layer, row, zeroOf(row, DOUBTFUL * mostNegative(row))).slope,
+        ),
       );
       delta = delta.map((value, at) => value * slope[at]!);
     }

@@ -36,7 +36,7 @@ const builds = [
     platform: 'browser',
     format: 'iife',
     target: 'es2022',
-    entryPoints: ['webview/panel.ts', 'webview/panel.css'],
+    entryPoints: ['webview/panel.ts', 'webview/panel.css', 'webview/inspector.ts', 'webview/inspector.css'],
     outdir: 'dist/webview',
   },
 ];

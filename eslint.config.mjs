@@ -36,7 +36,14 @@ export default tseslint.config(
   },
   {
     // In numerics the loop's bounds say what the index type cannot.
-    files: ['src/recovery/**', 'src/graph/**', 'src/network/**', 'src/engine/**', 'src/audit/reconstruction/**'],
+    files: [
+      'src/recovery/**',
+      'src/graph/**',
+      'src/network/**',
+      'src/engine/**',
+      'src/audit/reconstruction/**',
+      'src/inspection/**',
+    ],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
   {
@@ -109,6 +116,49 @@ export default tseslint.config(
         regex: '/engine/(?!engine\\.js$)',
         message: 'Recovery is handed an engine; which one is not its business.',
       },
+    ],
+  ),
+  door(
+    ['src/inspection/**'],
+    [
+      vscode,
+      rooms(
+        ['graph', 'network', 'engine', 'recovery', 'audit', 'scripts', 'project', 'runner', 'cli', 'extension'],
+        'Looking at tensors knows nothing of attacks.',
+      ),
+    ],
+  ),
+  door(
+    ['src/scripts/**'],
+    [
+      vscode,
+      nodeFiles,
+      rooms(
+        [
+          'formats',
+          'graph',
+          'network',
+          'engine',
+          'recovery',
+          'audit',
+          'inspection',
+          'project',
+          'runner',
+          'cli',
+          'extension',
+        ],
+        'Reading a training script knows neither files nor attacks.',
+      ),
+    ],
+  ),
+  door(
+    ['src/project/**'],
+    [
+      vscode,
+      rooms(
+        ['graph', 'network', 'engine', 'recovery', 'inspection', 'scripts', 'runner', 'cli', 'extension'],
+        'A project is many audits; how one is done or run is not its business.',
+      ),
     ],
   ),
   door(['src/audit/**'], [vscode, rooms(['runner', 'cli', 'extension'], 'The pipeline does not know who runs it.')]),

@@ -1,5 +1,5 @@
 import { html, render } from 'lit';
-import type { PanelImage } from '../src/protocol/panel-messages.js';
+import type { FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
@@ -12,7 +12,7 @@ import { summaryOf } from './words.js';
 /** Entry of the results panel, in VS Code and on a saved page. */
 
 const root = document.getElementById('root');
-const host = connectHost();
+const host = connectHost<FromPanel, ToPanel, PanelState>(['show', 'run', 'problem']);
 let state: ReportState | undefined;
 let run: RunState | undefined;
 

@@ -7,6 +7,7 @@ import { installCudaEngine, showEngines } from './engine-commands.js';
 import { openAudit } from './history-command.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import { inspectFile, registerInspect } from './inspect-command.js';
+import { registerInspector } from './inspector.js';
 import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
 
@@ -16,12 +17,16 @@ export function activate(context: vscode.ExtensionContext): void {
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
   const store = new AuditStore(join(storage, 'audits'));
   const runner = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
+  // Apart from audits, so that looking at a file never waits for one.
+  const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const panels = new ResultsPanels(context.extensionUri, store, log);
   const services = { runner, store, panels, memory: context.workspaceState, log };
   context.subscriptions.push(
     log,
     runner,
+    reader,
     registerInspect(),
+    registerInspector(context, reader, log),
     vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
     vscode.commands.registerCommand(COMMANDS.auditFile, (uri?: vscode.Uri) => auditFile(services, uri)),
     vscode.commands.registerCommand(COMMANDS.inspectFile, (uri?: vscode.Uri) => inspectFile(uri)),

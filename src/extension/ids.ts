@@ -30,3 +30,5 @@ export const SETTINGS = {
 } as const;
 
 export const RESULTS_VIEW = 'gradleak.results';
+/** By default for files that nobody else opens; as an option for types that other editors open too. */
+export const INSPECTOR_VIEWS = ['gradleak.inspector', 'gradleak.inspectorOption'] as const;

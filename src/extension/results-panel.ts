@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { AuditProgress } from '../protocol/audit-request.js';
 import type { FromPanel, PanelState, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
+import { webviewOptions, webviewPage } from './webview-page.js';
 
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
 export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> {
@@ -72,9 +72,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
   private attach(panel: vscode.WebviewPanel, auditId: string): void {
     panel.title = this.titleOf(auditId);
     panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'media', 'icon.svg');
-    const dist = vscode.Uri.joinPath(this.extensionUri, 'dist', 'webview');
     // A restored panel comes without its options.
-    panel.webview.options = { enableScripts: true, localResourceRoots: [dist] };
+    panel.webview.options = webviewOptions(this.extensionUri);
     const post = (message: ToPanel): void => {
       void panel.webview.postMessage(message);
     };
@@ -101,7 +100,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
       this.open.delete(auditId);
     });
     this.open.set(auditId, panel);
-    panel.webview.html = panelHtml(panel.webview, dist);
+    panel.webview.html = webviewPage(panel.webview, this.extensionUri, 'panel', 'Loading the report...');
   }
 
   private contentOf(auditId: string): ToPanel {
@@ -155,34 +154,4 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
       void vscode.window.showErrorMessage(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
     }
   }
-}
-
-/** The panel's page. It loads its own bundle and nothing else. */
-function panelHtml(webview: vscode.Webview, dist: vscode.Uri): string {
-  const nonce = randomBytes(16).toString('base64');
-  const uri = (name: string): string => webview.asWebviewUri(vscode.Uri.joinPath(dist, name)).toString();
-  const policy = [
-    "default-src 'none'",
-    // Only our bundle, by nonce: nothing that a report contains can run.
-    `script-src 'nonce-${nonce}'`,
-    // The toolkit styles its components with style elements of its own.
-    `style-src ${webview.cspSource} 'unsafe-inline'`,
-    // The chart becomes a PNG by way of a data: image.
-    'img-src data: blob:',
-    `font-src ${webview.cspSource}`,
-  ].join('; ');
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="${uri('panel.css')}">
-<title>GradLeak</title>
-</head>
-<body>
-<main id="root"><p role="status">Loading the report...</p></main>
-<script nonce="${nonce}" src="${uri('panel.js')}"></script>
-</body>
-</html>`;
 }

@@ -1,14 +1,26 @@
 import { NotificationType, RequestType } from 'vscode-jsonrpc';
 import type { AuditProgress, AuditRequest } from './audit-request.js';
 import type { UnusableInputParts } from './errors.js';
+import type {
+  DifferenceSummary,
+  Directory,
+  ElementText,
+  FileKindReport,
+  FilterImages,
+  Histogram,
+  Slice,
+  SliceRequest,
+  TensorDifference,
+  TensorStatistics,
+} from './inspection.js';
 
 /**
  * What host and child process say to each other: JSON-RPC over the child's standard streams. Control
- * only: tensors and reports travel as files.
+ * only: tensors and reports travel as files, and of tensors no more than what a screen shows.
  */
 
 /** Raised whenever a message changes its meaning; both sides refuse to talk across versions. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 export interface HelloParams {
   protocolVersion: number;
@@ -67,10 +79,54 @@ export interface EngineStatus {
   detail: string;
 }
 
+export interface OpenedInspection {
+  /** Names the open file in later requests. */
+  inspection: number;
+  directory: Directory;
+}
+
+export interface RowsParams {
+  inspection: number;
+  rows: number[];
+}
+
+/** What one look at an open file asks for, and what it answers. */
+export interface Looks {
+  kind: { params: object; result: FileKindReport };
+  slice: { params: { row: number; request: SliceRequest }; result: Slice };
+  histogram: { params: { row: number }; result: Histogram };
+  text: { params: { row: number; start: number }; result: ElementText };
+  filters: { params: { row: number; input: number }; result: FilterImages };
+  compare: { params: { path: string }; result: DifferenceSummary };
+  'compare-nothing': { params: object; result: null };
+  close: { params: object; result: null };
+}
+
+export type Look = { [K in keyof Looks]: { look: K } & Looks[K]['params'] }[keyof Looks];
+
 export const HelloRequest = new RequestType<HelloParams, HelloResult, void>('gradleak/hello');
 export const AuditRun = new RequestType<AuditParams, AuditOutcome, UnusableInputParts>('gradleak/audit');
 export const RankCheckpoints = new RequestType<RankParams, RankedCheckpoint[], UnusableInputParts>('gradleak/rank');
 export const ProbeEngines = new RequestType<EnginesParams, EngineStatus[], void>('gradleak/engines');
+export const OpenInspection = new RequestType<{ path: string }, OpenedInspection, UnusableInputParts>(
+  'gradleak/inspect/open',
+);
+/** Answers those that a tenth of a second sufficed for, at least one. */
+export const InspectStatistics = new RequestType<
+  RowsParams,
+  { row: number; statistics: TensorStatistics }[],
+  UnusableInputParts
+>('gradleak/inspect/statistics');
+export const InspectDifferences = new RequestType<
+  RowsParams,
+  { row: number; difference: TensorDifference }[],
+  UnusableInputParts
+>('gradleak/inspect/differences');
+export const InspectLook = new RequestType<
+  { inspection: number; look: Look },
+  Looks[keyof Looks]['result'],
+  UnusableInputParts
+>('gradleak/inspect/look');
 export const ProgressNotification = new NotificationType<ProgressParams>('gradleak/progress');
 
 /** JSON-RPC error codes of our own (the range from -32000 down is reserved for servers). */

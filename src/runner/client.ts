@@ -8,6 +8,7 @@ import {
 import { StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import { CancelledError, UnusableInputError, type UnusableInputParts } from '../protocol/errors.js';
 import type { AuditProgress } from '../protocol/audit-request.js';
+import type { TensorDifference, TensorStatistics } from '../protocol/inspection.js';
 import {
   type AuditOutcome,
   type AuditParams,
@@ -16,6 +17,13 @@ import {
   type EnginesParams,
   HelloRequest,
   type HelloResult,
+  InspectDifferences,
+  InspectLook,
+  InspectStatistics,
+  type Look,
+  type Looks,
+  OpenInspection,
+  type OpenedInspection,
   PROTOCOL_VERSION,
   ProbeEngines,
   ProgressNotification,
@@ -23,6 +31,7 @@ import {
   RankCheckpoints,
   type RankParams,
   type RankedCheckpoint,
+  type RowsParams,
 } from '../protocol/runner-messages.js';
 
 /** The host's side of the child process: start, talk, cancel, and kill when it does not listen. */
@@ -179,6 +188,30 @@ export class RunnerClient {
   /** Which engines work on this machine. */
   async engines(params: EnginesParams): Promise<EngineStatus[]> {
     return this.untilEnd(this.connection.sendRequest(ProbeEngines, params));
+  }
+
+  /**
+   * Opens a file to look at.
+   *
+   * @throws UnusableInputError, RunnerCrashedError
+   */
+  async openInspection(path: string): Promise<OpenedInspection> {
+    return this.untilEnd(this.connection.sendRequest(OpenInspection, { path }));
+  }
+
+  /** Statistics of as many of the rows as a tenth of a second sufficed for. */
+  async statistics(params: RowsParams): Promise<{ row: number; statistics: TensorStatistics }[]> {
+    return this.untilEnd(this.connection.sendRequest(InspectStatistics, params));
+  }
+
+  /** The same of differences to the other file. */
+  async differences(params: RowsParams): Promise<{ row: number; difference: TensorDifference }[]> {
+    return this.untilEnd(this.connection.sendRequest(InspectDifferences, params));
+  }
+
+  /** One look at an open file. */
+  async look<K extends keyof Looks>(inspection: number, look: Extract<Look, { look: K }>): Promise<Looks[K]['result']> {
+    return this.untilEnd(this.connection.sendRequest(InspectLook, { inspection, look }));
   }
 
   /** Ends the child: politely by closing its input, then by signal. */

@@ -1,8 +1,14 @@
-import { type MessageConnection, ResponseError } from 'vscode-jsonrpc';
+import { type CancellationToken, type MessageConnection, ResponseError } from 'vscode-jsonrpc';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import {
   AuditRun,
   HelloRequest,
+  InspectDifferences,
+  InspectLook,
+  InspectStatistics,
+  type Look,
+  type Looks,
+  OpenInspection,
   PROTOCOL_VERSION,
   ProbeEngines,
   ProgressNotification,
@@ -15,6 +21,7 @@ import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
+import { Inspection } from '../inspection/inspection.js';
 
 /** The child process's side of the protocol. */
 
@@ -30,15 +37,7 @@ export function serve(connection: MessageConnection): void {
     try {
       const { report } = await runAudit(request, {
         progress: (progress) => void connection.sendNotification(ProgressNotification, { id, progress }),
-        async pause() {
-          // A macrotask, so that the cancel message can be read in between.
-          await new Promise<void>((resolve) => {
-            setImmediate(resolve);
-          });
-          if (token.isCancellationRequested) {
-            throw new CancelledError();
-          }
-        },
+        pause: pausing(token),
       });
       return {
         folder: request.out,
@@ -60,7 +59,91 @@ export function serve(connection: MessageConnection): void {
       return toResponseError(error);
     }
   });
+  serveInspections(connection);
   connection.listen();
+}
+
+/** Statistics are answered after this long with what is there, so that rows scrolled away from are not computed. */
+const ROWS_BUDGET_MS = 100;
+
+function serveInspections(connection: MessageConnection): void {
+  const open = new Map<number, Inspection>();
+  let last = 0;
+  const inspectionOf = (id: number): Inspection => {
+    const own = open.get(id);
+    if (!own) {
+      throw new RangeError(`Inspection ${id} is not open.`);
+    }
+    return own;
+  };
+  connection.onRequest(OpenInspection, ({ path }) =>
+    answered(() => {
+      const inspection = new Inspection(path);
+      open.set(++last, inspection);
+      return { inspection: last, directory: inspection.directory() };
+    }),
+  );
+  connection.onRequest(InspectStatistics, ({ inspection, rows }, token) =>
+    answered(() => inspectionOf(inspection).statisticsOf(rows, ROWS_BUDGET_MS, pausing(token))),
+  );
+  connection.onRequest(InspectDifferences, ({ inspection, rows }, token) =>
+    answered(() => inspectionOf(inspection).differencesOf(rows, ROWS_BUDGET_MS, pausing(token))),
+  );
+  connection.onRequest(InspectLook, ({ inspection, look }, token) =>
+    answered(() => {
+      const own = inspectionOf(inspection);
+      if (look.look === 'close') {
+        own.close();
+        open.delete(inspection);
+        return null;
+      }
+      return lookAt(own, look, pausing(token));
+    }),
+  );
+}
+
+function lookAt(
+  inspection: Inspection,
+  look: Exclude<Look, { look: 'close' }>,
+  pause: () => Promise<void>,
+): Looks[keyof Looks]['result'] | Promise<Looks[keyof Looks]['result']> {
+  switch (look.look) {
+    case 'kind':
+      return inspection.kind();
+    case 'slice':
+      return inspection.slice(look.row, look.request);
+    case 'histogram':
+      return inspection.histogram(look.row, pause);
+    case 'text':
+      return inspection.text(look.row, look.start);
+    case 'filters':
+      return inspection.filters(look.row, look.input);
+    case 'compare':
+      return inspection.compare(look.path);
+    case 'compare-nothing':
+      inspection.compareNothing();
+      return null;
+  }
+}
+
+async function answered<T>(work: () => T | Promise<T>): Promise<T | ResponseError<UnusableInputError['parts']>> {
+  try {
+    return await work();
+  } catch (error) {
+    return toResponseError(error);
+  }
+}
+
+/** A macrotask, so that the cancel message can be read in between. */
+function pausing(token: CancellationToken): () => Promise<void> {
+  return async () => {
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve);
+    });
+    if (token.isCancellationRequested) {
+      throw new CancelledError();
+    }
+  };
 }
 
 function rankCheckpoints(gradientPath: string, candidates: readonly string[]): RankedCheckpoint[] {

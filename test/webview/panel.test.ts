@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Browser, type Page, chromium } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pathsInFolder } from '../../src/audit/inputs.js';
 import { readImages } from '../../src/audit/output.js';
@@ -9,14 +9,12 @@ import { runAudit } from '../../src/audit/run-audit.js';
 import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
 import { NETWORKS } from '../networks.js';
-import { THEMES } from './themes.js';
+import { type Theme, launchBrowser, openView, post, sent, seriousFindings } from './browser.js';
 
 /** The built panel in a real browser, with VS Code's side of the door played by the test. */
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const SCREENSHOTS = join(ROOT, 'out', 'screenshots');
-const bundle = (name: string): string => readFileSync(join(ROOT, 'dist', 'webview', name), 'utf8');
-const axe = readFileSync(join(ROOT, 'node_modules', 'axe-core', 'axe.min.js'), 'utf8');
 const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
 
 let browser: Browser;
@@ -26,11 +24,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'gradleak-panel-'));
 
 beforeAll(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  const executablePath = process.env.GRADLEAK_CHROMIUM;
-  if (executablePath === undefined) {
-    throw new Error('GRADLEAK_CHROMIUM is not set; run the tests with "npm test".');
-  }
-  browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
+  browser = await launchBrowser();
   const audit = async (folder: string): Promise<Report> =>
     (await runAudit({ ...pathsInFolder(folder), method: 'auto' }, hooks)).report;
   const dumps = join(ROOT, 'test', 'fixtures', 'dumps');
@@ -73,52 +67,8 @@ afterAll(async () => {
   await browser.close();
 });
 
-/** A page as the extension serves it, content security policy included. */
-async function openPanel(theme: keyof typeof THEMES, width = 1000): Promise<Page> {
-  const page = await browser.newPage({ viewport: { width, height: 900 } });
-  const { bodyClass, variables } = THEMES[theme];
-  const declarations = Object.entries(variables).map(([name, value]) => `--vscode-${name}: ${value};`);
-  const root = [...declarations, '--vscode-font-family: system-ui, sans-serif;', '--vscode-font-size: 13px;'].join(' ');
-  await page.route('http://panel.test/', async (route) => {
-    await route.fulfill({
-      contentType: 'text/html',
-      body: `<!doctype html><html lang="en" style="${root}"><head><meta charset="utf-8"><title>GradLeak</title>
-        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-test'; style-src http://panel.test 'unsafe-inline'; img-src data: blob:">
-        <link rel="stylesheet" href="http://panel.test/panel.css"></head>
-        <body class="${bodyClass}"><main id="root"><p role="status">Loading the report...</p></main>
-        <script nonce="test">window.sent = []; window.kept = undefined;
-          window.acquireVsCodeApi = () => ({ postMessage: (m) => window.sent.push(m), setState: (s) => { window.kept = s; } });</script>
-        <script nonce="test" src="http://panel.test/panel.js"></script></body></html>`,
-    });
-  });
-  for (const [name, type] of [
-    ['panel.css', 'text/css'],
-    ['panel.js', 'text/javascript'],
-  ] as const) {
-    await page.route(`http://panel.test/${name}`, (route) => route.fulfill({ contentType: type, body: bundle(name) }));
-  }
-  const complaints: string[] = [];
-  page.on('console', (message) => {
-    if (message.type() === 'error') {
-      complaints.push(message.text());
-    }
-  });
-  page.on('pageerror', (error) => complaints.push(error.message));
-  await page.goto('http://panel.test/');
-  await expect.poll(() => sent(page)).toEqual([{ t: 'ready' }]);
-  expect(complaints.filter((text) => !text.includes('favicon'))).toEqual([]);
-  return page;
-}
-
-async function sent(page: Page): Promise<FromPanel[]> {
-  return page.evaluate(() => (globalThis as unknown as { sent: FromPanel[] }).sent);
-}
-
-async function post(page: Page, message: unknown): Promise<void> {
-  await page.evaluate((own) => {
-    (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(own, '*');
-  }, message);
-  await page.locator('h1').waitFor();
+function openPanel(theme: Theme, width = 1000): Promise<Page> {
+  return openView(browser, 'panel', theme, { width, height: 900 });
 }
 
 async function show(page: Page, report: Report | undefined, pictures: PanelImage[] = []): Promise<void> {
@@ -161,21 +111,6 @@ async function showRun(page: Page): Promise<void> {
       },
     });
   }
-}
-
-interface AxeResult {
-  violations: { id: string; impact: string; nodes: { html: string }[] }[];
-}
-
-async function seriousFindings(page: Page): Promise<string[]> {
-  // Through the debugger: the page's own policy rightly refuses foreign scripts.
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() =>
-    (globalThis as unknown as { axe: { run(): Promise<AxeResult> } }).axe.run(),
-  );
-  return violations
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes[0]?.html ?? ''}`);
 }
 
 describe('the results panel', () => {
@@ -240,8 +175,8 @@ describe('the results panel', () => {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
-    await expect.poll(async () => (await sent(page)).length).toBe(6);
-    const messages = await sent(page);
+    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(6);
+    const messages = await sent<FromPanel>(page);
     const png = messages.find((message) => message.t === 'save' && message.what === 'png');
     expect(
       Buffer.from((png as { png: string }).png, 'base64')
@@ -341,8 +276,8 @@ describe('the reconstructed input', () => {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
-    await expect.poll(async () => (await sent(page)).length).toBe(3);
-    const [, png, npy] = await sent(page);
+    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(3);
+    const [, png, npy] = await sent<FromPanel>(page);
     expect(png).toMatchObject({ t: 'save', what: 'png', name: 'reconstruction.png' });
     expect(npy).toEqual({ t: 'save', what: 'input-npy', sample: 0 });
     await page.close();

@@ -7,6 +7,9 @@ export const THEMES: Record<
     bodyClass: 'vscode-light',
     variables: {
       foreground: '#3b3b3b',
+      'checkbox-background': '#f8f8f8',
+      'checkbox-border': '#cecece',
+      'checkbox-foreground': '#3b3b3b',
       'editor-background': '#ffffff',
       'editor-foreground': '#3b3b3b',
       descriptionForeground: '#3b3b3b',
@@ -30,6 +33,9 @@ export const THEMES: Record<
     bodyClass: 'vscode-dark',
     variables: {
       foreground: '#cccccc',
+      'checkbox-background': '#313131',
+      'checkbox-border': '#3c3c3c',
+      'checkbox-foreground': '#cccccc',
       'editor-background': '#1f1f1f',
       'editor-foreground': '#cccccc',
       descriptionForeground: '#9d9d9d',
@@ -53,6 +59,9 @@ export const THEMES: Record<
     bodyClass: 'vscode-high-contrast',
     variables: {
       foreground: '#ffffff',
+      'checkbox-background': '#000000',
+      'checkbox-border': '#6fc3df',
+      'checkbox-foreground': '#ffffff',
       'editor-background': '#000000',
       'editor-foreground': '#ffffff',
       descriptionForeground: 'rgba(255, 255, 255, 0.7)',

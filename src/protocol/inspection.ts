@@ -1,0 +1,137 @@
+/** What the gradient inspector knows of a file; host, child process and webview share it. Rows are named by their index in the file. */
+
+/** What a file holds, as far as names, roles and a few small tensors tell. */
+export type FileKind = 'gradient' | 'checkpoint' | 'optimiser-state' | 'delta' | 'unknown';
+
+export interface FileKindReport {
+  kind: FileKind;
+  /** One sentence each, the weightiest first. */
+  reasons: string[];
+}
+
+/** The directory of a tensor file, column by column: a file may hold 100,000 tensors. */
+export interface Directory {
+  path: string;
+  format: string;
+  /** Size of the file. */
+  fileBytes: number;
+  kind: FileKindReport;
+  names: string[];
+  shapes: number[][];
+  dtypes: string[];
+  /** Of each tensor's own elements. */
+  bytes: number[];
+  buffers: number[];
+  /** What loading the file with Python would import or call. */
+  globals: { name: string; called: boolean; risk: 'dangerous' | 'unknown' | 'class' }[];
+  /** What could not be listed and why. */
+  notes: string[];
+}
+
+/**
+ * Of all finite elements, in float64. Null where there are none, for types without real values, and for a deviation
+ * of fewer than two elements.
+ */
+export interface TensorStatistics {
+  min: number | null;
+  max: number | null;
+  mean: number | null;
+  /** Of the sample (divided by n - 1), as `torch.Tensor.std`. */
+  std: number | null;
+  /** Euclidean norm. */
+  norm: number | null;
+  /** Share of elements that are exactly 0. */
+  zeros: number;
+  nans: number;
+  infinities: number;
+  /** Why there are no numbers. */
+  problem?: string;
+}
+
+/** One tensor of two files. */
+export interface TensorDifference {
+  /** `changed` and `equal` have numbers. */
+  status: 'equal' | 'changed' | 'only-here' | 'other-shape' | 'unreadable';
+  /** Largest |there - here|. */
+  most: number | null;
+  /** ||there - here|| / ||here||. */
+  relative: number | null;
+  /** <here, there> / (||here|| ||there||). */
+  cosine: number | null;
+}
+
+export interface DifferenceSummary {
+  path: string;
+  /** Names in the other file that this one lacks. */
+  onlyThere: string[];
+  /** How tensors were matched. */
+  how: 'names' | 'order';
+  matched: number;
+}
+
+/** Which part of a tensor to look at: all axes but two are held at an index. */
+export interface SliceRequest {
+  /** Shown downwards; -1 for none. */
+  rowAxis: number;
+  /** Shown to the right; -1 for none. */
+  columnAxis: number;
+  /** One index per axis; those of the two shown are ignored. */
+  at: number[];
+  /** The window, half open, in rows and columns of the slice; all of it when absent. */
+  window?: { top: number; bottom: number; left: number; right: number };
+  /** Of the other file of a diff, or the difference. */
+  of: 'here' | 'there' | 'difference';
+}
+
+/** A window of a slice, averaged down to cells. */
+export interface Slice {
+  /** Size of the whole slice. */
+  rows: number;
+  columns: number;
+  window: { top: number; bottom: number; left: number; right: number };
+  /** Cells down and across. */
+  cellRows: number;
+  cellColumns: number;
+  /** Mean of each cell, row-major float64 in base64; NaN where no element is finite. */
+  cells: string;
+  /** Largest |element| of the whole tensor where it is known, else of the window. */
+  scale: number;
+  /** Said where not every element was read. */
+  note?: string;
+}
+
+export interface Histogram {
+  /** Lower end of the first bin. */
+  low: number;
+  /** Upper end of the last bin. */
+  high: number;
+  counts: number[];
+  notFinite: number;
+}
+
+/** A run of elements as numbers, row-major. */
+export interface ElementText {
+  start: number;
+  /** As JavaScript prints them: the shortest that reads back as the same float64. */
+  values: string[];
+  total: number;
+}
+
+/** Filters of a convolution, as small images. */
+export interface FilterImages {
+  /** Filters in all. */
+  count: number;
+  /** Height and width of one. */
+  height: number;
+  width: number;
+  /** 3 where input channels can be seen as colours, else 1: one input channel. */
+  channels: 1 | 3;
+  inputs: number;
+  /** count' x channels x height x width float32 in base64, count' <= 256. */
+  values: string;
+  scale: number;
+}
+
+export const MOST_FILTERS = 256;
+/** Cells of a heat map down or across. */
+export const MOST_CELLS = 192;

@@ -1,0 +1,64 @@
+import type {
+  DifferenceSummary,
+  Directory,
+  ElementText,
+  FileKindReport,
+  FilterImages,
+  Histogram,
+  Slice,
+  SliceRequest,
+  TensorDifference,
+  TensorStatistics,
+} from './inspection.js';
+
+/** What host and inspector say to each other. */
+
+/** Host to inspector. */
+export type ToInspector =
+  | { t: 'opening'; name: string }
+  /** Everything of the directory but its rows, which follow in parts. */
+  | { t: 'directory'; about: DirectoryHeader; changed: boolean }
+  | { t: 'rows'; from: number; rows: DirectoryRows }
+  | { t: 'kind'; kind: FileKindReport }
+  | { t: 'statistics'; of: { row: number; statistics: TensorStatistics }[] }
+  | { t: 'difference'; summary: DifferenceSummary | null }
+  | { t: 'differences'; of: { row: number; difference: TensorDifference }[] }
+  | { t: 'look'; id: number; result: LookResult }
+  | { t: 'look-failed'; id: number; sentence: string }
+  /** The file cannot be shown; what was shown before stays. */
+  | { t: 'problem'; sentence: string };
+
+export type DirectoryHeader = Omit<Directory, keyof DirectoryRows | 'buffers'> & { tensors: number; buffers: number[] };
+export type DirectoryRows = Pick<Directory, 'names' | 'shapes' | 'dtypes' | 'bytes'>;
+
+/** Answer of one look. */
+export type LookResult =
+  | { what: 'slice'; slice: Slice }
+  | { what: 'histogram'; histogram: Histogram }
+  | { what: 'text'; text: ElementText }
+  | { what: 'filters'; filters: FilterImages };
+
+export type LookAt =
+  | { what: 'slice'; row: number; request: SliceRequest }
+  | { what: 'histogram'; row: number }
+  | { what: 'text'; row: number; start: number }
+  | { what: 'filters'; row: number; input: number };
+
+/** Inspector to host. */
+export type FromInspector =
+  | { t: 'ready' }
+  /** Rows on screen without numbers; answered in part, the rest is asked for again. */
+  | { t: 'need'; rows: number[]; differences: boolean }
+  | { t: 'look'; id: number; at: LookAt }
+  | { t: 'audit' }
+  | { t: 'compare' }
+  | { t: 'compare-nothing' }
+  | { t: 'copy'; text: string };
+
+/** Kept across a window reload. */
+export interface InspectorState {
+  filter: string;
+  flat: boolean;
+  sort: { by: string; descending: boolean } | null;
+  selected: number | null;
+}

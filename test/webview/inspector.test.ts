@@ -1,0 +1,286 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Inspection } from '../../src/inspection/inspection.js';
+import type { FromInspector, LookResult, ToInspector } from '../../src/protocol/inspector-messages.js';
+import { SCREENSHOTS, type Theme, launchBrowser, openView, sent, seriousFindings, tell } from './browser.js';
+
+/** The inspector in a browser, over real files. */
+
+const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'inspection');
+const pause = (): Promise<void> => Promise.resolve();
+let browser: Browser;
+
+beforeAll(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  browser = await launchBrowser();
+});
+afterAll(async () => {
+  await browser.close();
+});
+
+/** Plays the extension host and the child process. */
+function hostOf(inspection: Inspection): (message: unknown, page: Page) => Promise<void> {
+  return async (raw, page) => {
+    const message = raw as FromInspector;
+    const answer = (own: ToInspector): Promise<void> => tell(page, own);
+    if (message.t === 'ready') {
+      const { names, shapes, dtypes, bytes, ...about } = inspection.directory();
+      await answer({ t: 'directory', about: { ...about, tensors: names.length }, changed: false });
+      await answer({ t: 'rows', from: 0, rows: { names, shapes, dtypes, bytes } });
+      await answer({ t: 'kind', kind: inspection.kind() });
+    } else if (message.t === 'need' && message.differences) {
+      await answer({ t: 'differences', of: await inspection.differencesOf(message.rows, 100, pause) });
+    } else if (message.t === 'need') {
+      await answer({ t: 'statistics', of: await inspection.statisticsOf(message.rows, 100, pause) });
+    } else if (message.t === 'compare') {
+      await answer({ t: 'difference', summary: inspection.compare(join(FIXTURES, 'second.pt')) });
+    } else if (message.t === 'compare-nothing') {
+      inspection.compareNothing();
+      await answer({ t: 'difference', summary: null });
+    } else if (message.t === 'look') {
+      try {
+        await answer({ t: 'look', id: message.id, result: await lookAt(inspection, message.at) });
+      } catch (error) {
+        await answer({ t: 'look-failed', id: message.id, sentence: String(error) });
+      }
+    }
+  };
+}
+
+async function lookAt(inspection: Inspection, at: Extract<FromInspector, { t: 'look' }>['at']): Promise<LookResult> {
+  switch (at.what) {
+    case 'slice':
+      return { what: 'slice', slice: inspection.slice(at.row, at.request) };
+    case 'histogram':
+      return { what: 'histogram', histogram: await inspection.histogram(at.row, pause) };
+    case 'text':
+      return { what: 'text', text: inspection.text(at.row, at.start) };
+    case 'filters':
+      return { what: 'filters', filters: inspection.filters(at.row, at.input) };
+  }
+}
+
+async function open(theme: Theme, file = 'first.pt', width = 1200): Promise<Page> {
+  const inspection = new Inspection(join(FIXTURES, file));
+  const page = await openView(browser, 'inspector', theme, { width, height: 800 }, hostOf(inspection));
+  await page.locator('#table .tensor').first().waitFor();
+  page.on('close', () => {
+    inspection.close();
+  });
+  return page;
+}
+
+async function rowNames(page: Page): Promise<string[]> {
+  return page
+    .locator('#table .body .row .name')
+    .evaluateAll((cells) => cells.map((cell) => (cell as unknown as { title: string }).title));
+}
+
+function row(page: Page, name: string): ReturnType<Page['locator']> {
+  return page.locator('#table .body .row', { has: page.locator(`.name[title="${name}"]`) });
+}
+
+describe('the inspector', () => {
+  it('lists tensors as a tree with statistics, and says what the file is', async () => {
+    const page = await open('dark', 'second.pt');
+    expect(await page.locator('h1 vscode-tag').textContent()).toBe('Gradient');
+    expect(await page.locator('h1').innerText()).toContain('second.pt');
+    expect(await rowNames(page)).toEqual(expect.arrayContaining(['conv1', 'conv1.weight', 'block.0', 'fc.bias']));
+    await expect.poll(() => page.locator('#table .waiting').count()).toBe(0);
+    const [bias] = await row(page, 'fc.bias').locator('.number').allInnerTexts();
+    expect(bias).toBe('40 B');
+    expect(Math.abs(Number(await row(page, 'fc.bias').locator('.number').nth(3).getAttribute('title')))).toBeLessThan(
+      1e-7,
+    );
+    await page.close();
+  });
+
+  it('marks what is not finite and says why a row has no numbers', async () => {
+    const page = await open('light');
+    await expect.poll(() => row(page, 'odd.not_finite').locator('.alarm').innerText()).toBe('2');
+    expect(await row(page, 'odd.complex').locator('.problem').innerText()).toContain('complex');
+    await page.close();
+  });
+
+  it('filters, sorts and totals', async () => {
+    const page = await open('dark');
+    await page.locator('#filter').fill('conv1 weight');
+    await expect.poll(() => rowNames(page)).toEqual(['conv1', 'conv1.weight']);
+    expect(await page.locator('#total').innerText()).toContain('1 tensors, 2.34 kB');
+    await page.locator('#filter').fill('8x3x5x5');
+    await expect.poll(() => rowNames(page)).toEqual(['conv1', 'conv1.weight']);
+    await page.locator('#filter').fill('weight');
+    await page.getByRole('radio', { name: 'List' }).click();
+    await page.getByRole('button', { name: 'L2 norm' }).click();
+    await expect
+      .poll(async () => await page.getByRole('columnheader', { name: 'L2 norm' }).getAttribute('aria-sort'))
+      .toBe('descending');
+    const norms = await page
+      .locator('#table .body .row')
+      .evaluateAll((rows) =>
+        rows.map((own) =>
+          Number(
+            (own as unknown as { querySelectorAll(s: string): { title: string }[] }).querySelectorAll('.number')[5]!
+              .title,
+          ),
+        ),
+      );
+    expect(norms.length).toBe(5);
+    expect(norms).toEqual([...norms].sort((one, other) => other - one));
+    await page.close();
+  });
+
+  it('works by keyboard alone: tree, tensor, heat map, zoom, values, back', async () => {
+    const page = await open('light', 'second.pt');
+    await page.locator('#table').focus();
+    const [first] = await rowNames(page);
+    await page.keyboard.press('ArrowLeft');
+    await expect.poll(async () => (await rowNames(page))[1]).not.toBe(`${first}.weight`);
+    expect(await page.locator('#row-0').getAttribute('aria-expanded')).toBe('false');
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.locator('#heat-map').waitFor();
+    expect(await page.getByRole('heading', { level: 2 }).innerText()).toBe('conv1.weight');
+    await page.locator('#heat-map').focus();
+    await page.keyboard.press('ArrowRight');
+    await expect.poll(() => page.locator('#readout').innerText()).toMatch(/^\[\d+, \d+\]: -?\d/);
+    const whole = (await sent<FromInspector>(page)).length;
+    await page.keyboard.press('+');
+    await expect.poll(async () => (await sent<FromInspector>(page)).length).toBeGreaterThan(whole);
+    expect((await sent<FromInspector>(page)).at(-1)).toMatchObject({ at: { request: { window: {} } } });
+    for (const [name, what] of [
+      ['Histogram', 'figure.histogram'],
+      ['Values', 'pre.values'],
+      ['Filters', 'canvas#filters'],
+    ] as const) {
+      await page.getByRole('radio', { name: 'Heat map' }).locator('..').getByRole('radio', { checked: true }).focus();
+      await page.keyboard.press('ArrowRight');
+      await page.locator(what).waitFor();
+      expect(await page.getByRole('radio', { name }).getAttribute('aria-checked')).toBe('true');
+    }
+    await page.getByRole('button', { name: /Close the tensor/ }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => page.locator('.detail').count()).toBe(0);
+    expect(
+      await page.evaluate(
+        () => (globalThis as unknown as { document: { activeElement: { id: string } } }).document.activeElement.id,
+      ),
+    ).toBe('table');
+    await page.close();
+  });
+
+  it('draws the heat map by sign and size', async () => {
+    const page = await open('dark', 'second.pt');
+    await row(page, 'fc.bias').click();
+    await page.locator('#heat-map').waitFor();
+    await page.waitForTimeout(200);
+    const pixels = await page.locator('#heat-map').evaluate((canvas) => {
+      const own = canvas as unknown as {
+        width: number;
+        getContext(kind: string): { getImageData(...a: number[]): { data: number[] } };
+      };
+      return [...own.getContext('2d').getImageData(0, 0, own.width, 1).data];
+    });
+    expect(pixels).toHaveLength(4 * 10);
+    const inspection = new Inspection(join(FIXTURES, 'second.pt'));
+    const values = inspection.text(inspection.directory().names.indexOf('fc.bias'), 0).values.map(Number);
+    inspection.close();
+    values.forEach((value, at) => {
+      const [red, , blue] = pixels.slice(4 * at, 4 * at + 3);
+      expect(red! > blue!, `${value}`).toBe(value > 0);
+    });
+    await page.close();
+  });
+
+  it('compares two files row by row', async () => {
+    const page = await open('dark');
+    await page.getByRole('button', { name: 'Compare with...' }).click();
+    await expect.poll(() => row(page, 'fc.bias').locator('.equal').count()).toBe(1);
+    await expect.poll(() => row(page, 'conv1.weight').locator('.changed').innerText()).toBe('changed');
+    expect(await row(page, 'odd.scalar').locator('.only-here').innerText()).toBe('only here');
+    await row(page, 'conv1.weight').click();
+    await expect.poll(() => page.getByRole('radio', { name: 'Difference' }).getAttribute('aria-checked')).toBe('true');
+    await page.getByRole('button', { name: 'End comparison' }).click();
+    await expect.poll(() => page.getByRole('columnheader', { name: 'Rel. Δ' }).count()).toBe(0);
+    await page.close();
+  });
+
+  it('warns of what a file would run, and hands it to the audit', async () => {
+    const page = await openView(browser, 'inspector', 'dark', { width: 900, height: 600 });
+    await tell(page, {
+      t: 'directory',
+      changed: false,
+      about: {
+        path: '/x/evil.pt',
+        format: 'torch-zip',
+        fileBytes: 10,
+        tensors: 0,
+        buffers: [],
+        kind: { kind: 'unknown', reasons: ['Nothing known.'] },
+        globals: [{ name: 'os.<img src=x onerror=1>', called: true, risk: 'dangerous' }],
+        notes: [],
+      },
+    } satisfies ToInspector);
+    expect(await page.locator('.danger summary').innerText()).toContain('do not load it');
+    expect(await page.locator('img').count()).toBe(0);
+    await page.getByRole('button', { name: 'Audit what this gradient gives away' }).click();
+    await expect.poll(async () => (await sent<FromInspector>(page)).at(-1)).toEqual({ t: 'audit' });
+    await page.close();
+  });
+
+  it('scrolls through 100,000 tensors with few of them on the page', async () => {
+    const count = 100_000;
+    const names = Array.from({ length: count }, (_, at) => `layer.${Math.floor(at / 100)}.weight_${at % 100}`);
+    const page = await openView(browser, 'inspector', 'dark', { width: 1200, height: 700 });
+    const about = {
+      path: '/x/many.pt',
+      format: 'npz',
+      fileBytes: 1,
+      tensors: count,
+      buffers: [],
+      globals: [],
+      notes: [],
+    };
+    await tell(page, { t: 'directory', changed: false, about: { ...about, kind: { kind: 'unknown', reasons: [] } } });
+    await tell(page, {
+      t: 'rows',
+      from: 0,
+      rows: { names, shapes: names.map(() => [4]), dtypes: names.map(() => 'float32'), bytes: names.map(() => 16) },
+    });
+    await page.getByRole('radio', { name: 'List' }).click();
+    await page.locator('#table').focus();
+    await page.keyboard.press('End');
+    await expect.poll(async () => (await rowNames(page)).at(-1)).toBe('layer.999.weight_99');
+    expect(await page.locator('#table .body .row').count()).toBeLessThan(80);
+    expect(await page.locator('#table').getAttribute('aria-rowcount')).toBe(String(count + 1));
+    await page.keyboard.press('Home');
+    await expect.poll(async () => (await rowNames(page))[0]).toBe('layer.0.weight_0');
+    await page.close();
+  });
+
+  it.each(['light', 'dark', 'high-contrast'] as const)('is accessible and looks right: %s', async (theme) => {
+    const page = await open(theme);
+    await page.getByRole('button', { name: 'Compare with...' }).click();
+    await expect.poll(() => row(page, 'fc.bias').locator('.equal').count()).toBe(1);
+    await row(page, 'block.0.weight').click();
+    await page.locator('#heat-map').waitFor();
+    await expect.poll(() => page.locator('#table .waiting').count()).toBe(0);
+    await page.waitForTimeout(200);
+    await page.screenshot({ path: join(SCREENSHOTS, `inspector-diff-${theme}.png`) });
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.getByRole('button', { name: 'End comparison' }).click();
+    await row(page, 'conv1.weight').click();
+    await page.getByRole('radio', { name: 'Filters' }).click();
+    await page.locator('canvas#filters').waitFor();
+    await page.waitForTimeout(200);
+    await page.screenshot({ path: join(SCREENSHOTS, `inspector-filters-${theme}.png`) });
+    await page.getByRole('radio', { name: 'Histogram' }).click();
+    await page.locator('figure.histogram').waitFor();
+    await page.screenshot({ path: join(SCREENSHOTS, `inspector-histogram-${theme}.png`) });
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.close();
+  });
+});

@@ -1,0 +1,245 @@
+import { type TemplateResult, html, nothing, svg } from 'lit';
+import type { ElementText, FilterImages, Histogram, SliceRequest } from '../../src/protocol/inspection.js';
+import { button, choice } from '../ui/toolkit.js';
+import { type HeatMapActions, type HeatMapState, filtersView, heatMapView, zoomed } from './heat-map.js';
+import { formatNumber } from './rows.js';
+
+/** One tensor, opened below the table. */
+
+export type Tab = 'map' | 'histogram' | 'values' | 'filters';
+
+export interface DetailState {
+  name: string;
+  shape: number[];
+  tab: Tab;
+  request: SliceRequest;
+  compares: boolean;
+  map: HeatMapState | undefined;
+  histogram: Histogram | undefined;
+  text: ElementText | undefined;
+  filters: FilterImages | undefined;
+  input: number;
+  /** Why the tab is empty. */
+  problem: string | undefined;
+}
+
+export interface DetailActions extends HeatMapActions {
+  setTab: (tab: Tab) => void;
+  setRequest: (request: SliceRequest) => void;
+  setStart: (start: number) => void;
+  setInput: (input: number) => void;
+  copyValues: () => void;
+  close: () => void;
+}
+
+export function hasFilters(shape: readonly number[]): boolean {
+  const [, , height = 0, width = 0] = shape;
+  return shape.length === 4 && height > 1 && width > 1 && height <= 64 && width <= 64;
+}
+
+export function detailView(state: DetailState, actions: DetailActions): TemplateResult {
+  const tabs: { value: Tab; label: string }[] = [
+    { value: 'map', label: 'Heat map' },
+    { value: 'histogram', label: 'Histogram' },
+    { value: 'values', label: 'Values' },
+    ...(hasFilters(state.shape) ? [{ value: 'filters' as const, label: 'Filters' }] : []),
+  ];
+  return html`<section class="detail" aria-label="Tensor ${state.name}">
+    <header>
+      <h2>${state.name}</h2>
+      ${choice({ label: 'View', value: state.tab, choices: tabs, onChange: actions.setTab })}
+      ${button({ label: 'Close', title: 'Close the tensor (Escape)', onClick: actions.close })}
+    </header>
+    <div class="content">
+      ${
+        state.problem === undefined
+          ? contentOf(state, actions)
+          : html`<p class="problem" role="alert">${state.problem}</p>`
+      }
+    </div>
+  </section>`;
+}
+
+const WAITING = html`<p class="muted" role="status">Reading...</p>`;
+
+function contentOf(state: DetailState, actions: DetailActions): TemplateResult {
+  switch (state.tab) {
+    case 'map':
+      return html`${axisControls(state, actions)}
+      ${state.map ? html`${zoomButtons(state.map, actions)}${heatMapView(state.map, actions)}` : WAITING}`;
+    case 'histogram':
+      return state.histogram ? histogramView(state.histogram) : WAITING;
+    case 'values':
+      return state.text ? valuesView(state.text, state.shape, actions) : WAITING;
+    case 'filters':
+      return html`${inputControl(state, actions)} ${state.filters ? filtersView(state.filters) : WAITING}`;
+  }
+}
+
+function axisControls({ shape, request, compares }: DetailState, actions: DetailActions): TemplateResult {
+  const axisChoices = [...shape.keys()];
+  const pick = (label: string, value: number, change: (axis: number) => void): TemplateResult =>
+    html`<label
+      >${label}
+      <select
+        @change=${(event: Event) => {
+          change(Number((event.target as HTMLSelectElement).value));
+        }}
+      >
+        ${axisChoices.map((axis) => html`<option value=${axis} ?selected=${axis === value}>axis ${axis} (${shape[axis]})</option>`)}
+      </select></label
+    >`;
+  const change = (part: Partial<SliceRequest>): void => {
+    const { window: _window, ...rest } = request;
+    actions.setRequest({ ...rest, ...part });
+  };
+  return html`<div class="controls">
+    ${
+      shape.length >= 2
+        ? html`${pick('Down', request.rowAxis, (axis) => {
+            change({ rowAxis: axis, columnAxis: axis === request.columnAxis ? request.rowAxis : request.columnAxis });
+          })}
+          ${pick('Right', request.columnAxis, (axis) => {
+            change({ columnAxis: axis, rowAxis: axis === request.rowAxis ? request.columnAxis : request.rowAxis });
+          })}
+          ${axisChoices
+            .filter((axis) => axis !== request.rowAxis && axis !== request.columnAxis)
+            .map((axis) =>
+              numberInput(`Axis ${axis} at`, request.at[axis] ?? 0, (shape[axis] ?? 1) - 1, (value) => {
+                change({ at: request.at.map((own, index) => (index === axis ? value : own)) });
+              }),
+            )}`
+        : nothing
+    }
+    ${
+      compares
+        ? choice({
+            label: 'Which file',
+            value: request.of,
+            choices: [
+              { value: 'here', label: 'This file' },
+              { value: 'there', label: 'The other' },
+              { value: 'difference', label: 'Difference' },
+            ],
+            onChange: (of) => {
+              change({ of });
+            },
+          })
+        : nothing
+    }
+  </div>`;
+}
+
+function numberInput(label: string, value: number, most: number, change: (value: number) => void): TemplateResult {
+  return html`<label
+    >${label}
+    <input
+      type="number"
+      min="0"
+      max=${most}
+      .value=${String(value)}
+      @change=${(event: Event) => {
+        const own = Math.floor(Number((event.target as HTMLInputElement).value));
+        change(Math.min(Math.max(Number.isFinite(own) ? own : 0, 0), most));
+      }}
+    />
+    <span class="muted">of ${most + 1}</span></label
+  >`;
+}
+
+function zoomButtons({ slice, cell }: HeatMapState, actions: HeatMapActions): TemplateResult {
+  const centre = cell ?? { row: Math.floor(slice.cellRows / 2), column: Math.floor(slice.cellColumns / 2) };
+  const zoom = (factor: number) => () => {
+    actions.show(zoomed(slice, centre, factor));
+  };
+  return html`<div class="controls zoom">
+    ${button({ label: 'Zoom in', title: 'Zoom in (+)', onClick: zoom(0.5) })}
+    ${button({ label: 'Zoom out', title: 'Zoom out (-)', onClick: zoom(2) })}
+    ${button({
+      label: 'All',
+      title: 'All of the slice (0)',
+      onClick: () => {
+        actions.show(undefined);
+      },
+    })}
+  </div>`;
+}
+
+const WIDTH = 640;
+const HEIGHT = 200;
+
+function histogramView({ low, high, counts, notFinite }: Histogram): TemplateResult {
+  // Weights and gradients have a peak at zero that hides everything else on a linear scale.
+  const heights = counts.map((count) => Math.log1p(count));
+  const most = Math.max(...heights, 1e-9);
+  const bar = WIDTH / counts.length;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const width = (high - low) / counts.length;
+  const zero = low < 0 && high > 0 ? ((0 - low) / (high - low)) * WIDTH : undefined;
+  return html`<figure class="histogram">
+    <svg
+      viewBox="0 0 ${WIDTH} ${HEIGHT + 24}"
+      role="img"
+      aria-label="Histogram of ${total} elements from ${formatNumber(low)} to ${formatNumber(high)}, counts on a logarithmic scale"
+    >
+      ${counts.map((count, at) => {
+        const height = ((heights[at] ?? 0) / most) * HEIGHT;
+        return svg`<rect class="bar" x=${at * bar} y=${HEIGHT - height} width=${Math.max(bar - 1, 1)} height=${height}>
+          <title>${count} elements from ${formatNumber(low + at * width)} to ${formatNumber(low + (at + 1) * width)}</title></rect>`;
+      })}
+      ${zero === undefined ? nothing : svg`<line class="zero" x1=${zero} x2=${zero} y1="0" y2=${HEIGHT}></line>`}
+      <line class="axis" x1="0" x2=${WIDTH} y1=${HEIGHT} y2=${HEIGHT}></line>
+      <text x="0" y=${HEIGHT + 16}>${formatNumber(low)}</text>
+      ${zero === undefined || zero < 60 || zero > WIDTH - 60 ? nothing : svg`<text x=${zero} y=${HEIGHT + 16} text-anchor="middle">0</text>`}
+      <text x=${WIDTH} y=${HEIGHT + 16} text-anchor="end">${formatNumber(high)}</text>
+    </svg>
+    <figcaption class="muted">
+      ${total} elements, counts on a logarithmic scale${notFinite > 0 ? `; ${notFinite} not finite` : ''}
+    </figcaption>
+  </figure>`;
+}
+
+/** Row-major position as indices. */
+function indexOf(position: number, shape: readonly number[]): string {
+  const indices: number[] = [];
+  let rest = position;
+  for (const size of [...shape].reverse()) {
+    indices.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return indices.length === 0 ? '' : `[${indices.join(', ')}]`;
+}
+
+function valuesView({ start, values, total }: ElementText, shape: number[], actions: DetailActions): TemplateResult {
+  const perLine = 8;
+  const lines = Array.from({ length: Math.ceil(values.length / perLine) }, (_, line) => line * perLine);
+  return html`<div class="controls">
+      ${numberInput('From element', start, Math.max(total - 1, 0), actions.setStart)}
+      ${
+        start + values.length < total
+          ? button({
+              label: 'Next',
+              title: 'Next elements',
+              onClick: () => {
+                actions.setStart(start + values.length);
+              },
+            })
+          : nothing
+      }
+      ${button({ label: 'Copy', title: 'Copy these values', onClick: actions.copyValues })}
+    </div>
+    <pre class="values" tabindex="0" aria-label="Values, row-major">
+${lines.map((line) => `${indexOf(start + line, shape).padEnd(4 + 5 * shape.length)} ${values.slice(line, line + perLine).join('  ')}\n`)}</pre>`;
+}
+
+function inputControl({ shape, input, filters }: DetailState, actions: DetailActions): TemplateResult {
+  const [count = 0, inputs = 0] = shape;
+  return html`<div class="controls">
+    ${inputs === 3 ? nothing : numberInput('Input channel', input, inputs - 1, actions.setInput)}
+    <span class="muted"
+      >${inputs === 3 ? 'Three input channels as red, green and blue. ' : ''}${
+        filters && count > 256 ? `The first 256 of ${count} filters.` : `${count} filters.`
+      }</span
+    >
+  </div>`;
+}

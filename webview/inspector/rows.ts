@@ -1,0 +1,225 @@
+import type { TensorDifference, TensorStatistics } from '../../src/protocol/inspection.js';
+
+/** The table's rows: which tensors and modules are shown, in which order. Plain data, drawn by table-view.ts. */
+
+export interface Tensors {
+  names: string[];
+  shapes: number[][];
+  dtypes: string[];
+  bytes: number[];
+  statistics: Map<number, TensorStatistics>;
+  differences: Map<number, TensorDifference>;
+}
+
+export type Row = ModuleRow | TensorRow;
+
+export interface ModuleRow {
+  kind: 'module';
+  /** Full path, which also names the row. */
+  path: string;
+  label: string;
+  level: number;
+  tensors: number;
+  bytes: number;
+  expanded: boolean;
+}
+
+export interface TensorRow {
+  kind: 'tensor';
+  index: number;
+  label: string;
+  level: number;
+}
+
+interface Module {
+  readonly path: string;
+  readonly label: string;
+  readonly modules: Map<string, Module>;
+  readonly tensors: number[];
+  count: number;
+  bytes: number;
+}
+
+export const STATISTIC_COLUMNS = ['min', 'max', 'mean', 'std', 'norm', 'zeros', 'notFinite'] as const;
+export const DIFFERENCE_COLUMNS = ['status', 'most', 'relative', 'cosine'] as const;
+export type Column =
+  'name' | 'shape' | 'dtype' | 'bytes' | (typeof STATISTIC_COLUMNS)[number] | (typeof DIFFERENCE_COLUMNS)[number];
+
+export interface Sort {
+  by: Column;
+  descending: boolean;
+}
+
+/** Tensors whose name, shape or type holds every word of the filter. */
+export function matching(tensors: Tensors, filter: string): number[] {
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const all = [...tensors.names.keys()];
+  return words.length === 0
+    ? all
+    : all.filter((at) => {
+        const text =
+          `${tensors.names[at] ?? ''} ${tensors.dtypes[at] ?? ''} ${(tensors.shapes[at] ?? []).join('x')}`.toLowerCase();
+        return words.every((word) => text.includes(word));
+      });
+}
+
+/** A number or text to sort by; undefined, which sorts last, while it is not known. */
+export function sortKey(tensors: Tensors, at: number, by: Column): number | string | undefined {
+  const statistics = tensors.statistics.get(at);
+  const difference = tensors.differences.get(at);
+  switch (by) {
+    case 'name':
+      return tensors.names[at];
+    case 'dtype':
+      return tensors.dtypes[at];
+    case 'shape':
+      return (tensors.shapes[at] ?? []).reduce((product, size) => product * size, 1);
+    case 'bytes':
+      return tensors.bytes[at];
+    case 'zeros':
+      return statistics?.zeros;
+    case 'notFinite':
+      return statistics && statistics.nans + statistics.infinities;
+    case 'status':
+      return difference?.status;
+    case 'most':
+    case 'relative':
+    case 'cosine':
+      return difference?.[by] ?? undefined;
+    default:
+      return statistics?.[by] ?? undefined;
+  }
+}
+
+function sorted(tensors: Tensors, indices: readonly number[], sort: Sort | null): number[] {
+  if (!sort) {
+    return [...indices];
+  }
+  const keyed = indices.map((at) => [at, sortKey(tensors, at, sort.by)] as const);
+  const sign = sort.descending ? -1 : 1;
+  const collator = new Intl.Collator('en', { numeric: true });
+  return keyed
+    .sort(([, one], [, other]) => {
+      if (one === undefined || other === undefined) {
+        return Number(one === undefined) - Number(other === undefined);
+      }
+      return (
+        sign *
+        (typeof one === 'number' && typeof other === 'number'
+          ? one - other
+          : collator.compare(String(one), String(other)))
+      );
+    })
+    .map(([at]) => at);
+}
+
+/** All rows of a flat list. */
+export function flatRows(tensors: Tensors, indices: readonly number[], sort: Sort | null): Row[] {
+  return sorted(tensors, indices, sort).map((index) => ({
+    kind: 'tensor',
+    index,
+    label: tensors.names[index] ?? '',
+    level: 1,
+  }));
+}
+
+/**
+ * Rows of a tree by module path, `/` and `.` alike; modules first come where their first tensor is.
+ *
+ * @param collapsed paths of modules that are closed
+ */
+export function treeRows(
+  tensors: Tensors,
+  indices: readonly number[],
+  sort: Sort | null,
+  collapsed: ReadonlySet<string>,
+): Row[] {
+  const root: Module = { path: '', label: '', modules: new Map(), tensors: [], count: 0, bytes: 0 };
+  for (const at of indices) {
+    const parts = (tensors.names[at] ?? '').split(/[./]/);
+    const bytes = tensors.bytes[at] ?? 0;
+    let module = root;
+    for (const label of parts.slice(0, -1)) {
+      let next = module.modules.get(label);
+      if (!next) {
+        next = {
+          path: module.path === '' ? label : `${module.path}.${label}`,
+          label,
+          modules: new Map(),
+          tensors: [],
+          count: 0,
+          bytes: 0,
+        };
+        module.modules.set(label, next);
+      }
+      next.count++;
+      next.bytes += bytes;
+      module = next;
+    }
+    module.tensors.push(at);
+  }
+  const rows: Row[] = [];
+  const add = (module: Module, level: number): void => {
+    for (const child of module.modules.values()) {
+      // A chain of modules with one child each is one row: `state_dict.model.layers`.
+      let own = child;
+      let label = child.label;
+      while (own.tensors.length === 0 && own.modules.size === 1) {
+        own = [...own.modules.values()][0] ?? own;
+        label += `.${own.label}`;
+      }
+      const expanded = !collapsed.has(own.path);
+      rows.push({ kind: 'module', path: own.path, label, level, tensors: own.count, bytes: own.bytes, expanded });
+      if (expanded) {
+        add(own, level + 1);
+      }
+    }
+    for (const index of sorted(tensors, module.tensors, sort)) {
+      rows.push({ kind: 'tensor', index, label: (tensors.names[index] ?? '').split(/[./]/).at(-1) ?? '', level });
+    }
+  };
+  add(root, 1);
+  return rows;
+}
+
+/** Module paths below which a large file starts closed: some screens of rows, not a hundred thousand. */
+export function startCollapsed(tensors: Tensors): Set<string> {
+  const MOST_OPEN = 2000;
+  if (tensors.names.length <= MOST_OPEN) {
+    return new Set();
+  }
+  const all = treeRows(tensors, [...tensors.names.keys()], null, new Set());
+  return new Set(all.flatMap((row) => (row.kind === 'module' ? [row.path] : [])));
+}
+
+/** `12.3 MB`, powers of 1024. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toPrecision(value < 1000 ? 3 : 4)} ${units[unit] ?? ''}`;
+}
+
+/** Four digits; the title of a cell holds them all. */
+export function formatNumber(value: number | null | undefined): string {
+  if (value === null || value === undefined) {
+    return '';
+  }
+  if (value === 0) {
+    return '0';
+  }
+  const size = Math.abs(value);
+  return size >= 1e5 || size < 1e-3 ? value.toExponential(3) : value.toPrecision(4);
+}
+
+/** `2.5 %`, with `< 0.1 %` for little and nothing for none. */
+export function formatShare(share: number): string {
+  if (share === 0) {
+    return '0 %';
+  }
+  return share < 0.001 ? '< 0.1 %' : `${(100 * share).toPrecision(3)} %`;
+}

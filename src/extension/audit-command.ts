@@ -29,7 +29,7 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
   if (!vscode.workspace.isTrusted) {
     const manage = 'Manage Workspace Trust';
     const answer = await vscode.window.showWarningMessage(
-      'GradLeak runs audits in trusted workspaces only. Listing tensors works here.',
+      'GradLeak runs audits in trusted workspaces only. Inspecting tensors works here.',
       manage,
     );
     if (answer === manage) {

@@ -6,7 +6,7 @@ import { copyCaptureScript } from './capture-command.js';
 import { installCudaEngine, showEngines } from './engine-commands.js';
 import { openAudit } from './history-command.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
-import { inspectFile, registerInspect } from './inspect-command.js';
+import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
 import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
@@ -25,7 +25,6 @@ export function activate(context: vscode.ExtensionContext): void {
     log,
     runner,
     reader,
-    registerInspect(),
     registerInspector(context, reader, log),
     vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
     vscode.commands.registerCommand(COMMANDS.auditFile, (uri?: vscode.Uri) => auditFile(services, uri)),

@@ -1,0 +1,37 @@
+import { type CaptureInsertion, insertionFor } from './capture-insertion.js';
+import { type Hint, hintsOf } from './hints.js';
+import { outlineOf } from './outline.js';
+import type { PythonDocument } from './python-document.js';
+import { type PointKind, trainingPointsOf } from './training-points.js';
+
+/** What the editor shows on a script. */
+export interface ScriptAnalysis {
+  readonly points: readonly ScriptPoint[];
+  readonly hints: readonly Hint[];
+}
+
+export interface ScriptPoint {
+  readonly kind: PointKind;
+  readonly at: number;
+  /** True for the first of its function. */
+  readonly isFirst: boolean;
+  /** Function that it is in, with its class: `Client.fit`; empty at the top of the file. */
+  readonly within: string;
+  readonly insertion: CaptureInsertion | undefined;
+}
+
+/** Offsets are into the document's text, in UTF-16 units as the editor counts. A file that does not train gives nothing. */
+export function analyseScript(document: PythonDocument): ScriptAnalysis {
+  const outline = outlineOf(document);
+  const points = trainingPointsOf(outline);
+  return {
+    points: points.map((point) => ({
+      kind: point.kind,
+      at: point.at,
+      isFirst: point.isFirst,
+      within: [point.scope.owner?.name, point.scope.name].filter(Boolean).join('.'),
+      insertion: insertionFor(outline, point),
+    })),
+    hints: hintsOf(outline, points),
+  };
+}

@@ -1,0 +1,238 @@
+import type { SyntaxNode } from '@lezer/common';
+import { type Argument, type Outline, type Scope, lastAssignment } from './outline.js';
+import { type TrainingPoint, lossNameOf } from './training-points.js';
+
+/** The call of gradleak_capture.py that fits a place, with the script's own names where they can be told. */
+
+export interface CaptureInsertion {
+  /** Offset of the line that the call is put before. */
+  readonly at: number;
+  /** The call's lines, each with the indentation of the place and a line break. */
+  readonly text: string;
+  /** Offset for the import, and the import; undefined when it is there already. */
+  readonly import: { readonly at: number; readonly text: string } | undefined;
+  /** Names that could not be told and stand for what the user has to fill in. */
+  readonly unknown: readonly string[];
+}
+
+const MODULE = 'gradleak_capture';
+const PLACEHOLDERS = { model: 'model', inputs: 'inputs', labels: 'labels', loss: 'loss_function' } as const;
+
+interface Names {
+  model?: string;
+  inputs?: string;
+  labels?: string;
+  /** A callable of outputs and labels. */
+  loss?: string;
+}
+
+/** @returns undefined where there is no place for a statement */
+export function insertionFor(outline: Outline, point: TrainingPoint): CaptureInsertion | undefined {
+  const place = placeOf(outline, point);
+  if (!place) {
+    return undefined;
+  }
+  const names = point.kind === 'flowerFit' ? flowerNames(outline, point.scope) : namesFor(outline, point);
+  const isTape = point.kind === 'tapeGradient';
+  const needed = isTape ? (['model'] as const) : (['model', 'inputs', 'labels', 'loss'] as const);
+  const unknown = needed.filter((name) => names[name] === undefined);
+  const value = (name: keyof Names): string => names[name] ?? PLACEHOLDERS[name];
+  const folder = `"captures/${folderName(point.scope)}"`;
+  const call = isTape
+    ? `${MODULE}.capture_tape(${value('model')}, ${gradientsName(point)}, ${folder}, once=True)`
+    : names.inputs?.startsWith('*') === true
+      ? `${MODULE}.capture(${value('model')}, ${names.inputs}, ${value('loss')}, ${folder}, once=True)`
+      : `${MODULE}.capture(${value('model')}, ${value('inputs')}, ${value('labels')}, ${value('loss')}, ${folder}, once=True)`;
+  return {
+    at: place.at,
+    text: `${place.indent}${call}\n`,
+    import: importFor(outline),
+    unknown: names.inputs?.startsWith('*') === true ? unknown.filter((name) => name !== 'labels') : unknown,
+  };
+}
+
+function folderName({ name, owner }: Scope): string {
+  return [owner?.name, name].filter(Boolean).join('.').replace(/\W+/g, '-') || 'step';
+}
+
+/** The line that the statement begins on, and its indentation; after it for tapes, whose gradients exist only then. */
+function placeOf(outline: Outline, point: TrainingPoint): { at: number; indent: string } | undefined {
+  const { text } = outline;
+  const lineStart = (offset: number): number => text.lastIndexOf('\n', offset - 1) + 1;
+  const indentAt = (start: number): string => /^[ \t]*/.exec(text.slice(start, start + 200))?.[0] ?? '';
+  if (point.call) {
+    const statement = statementOf(point.call.node);
+    const start = lineStart(statement.from);
+    const indent = indentAt(start);
+    // `if done: loss.backward()` has no line of its own.
+    if (text.slice(start, statement.from).trim() !== '') {
+      return undefined;
+    }
+    if (point.kind === 'tapeGradient') {
+      const end = text.indexOf('\n', statement.to);
+      return end < 0 ? undefined : { at: end + 1, indent };
+    }
+    return { at: start, indent };
+  }
+  const body = point.scope.node.getChild('Body');
+  const statements = statementsOf(body);
+  const first = statements[0];
+  if (!first) {
+    return undefined;
+  }
+  const target = point.kind === 'trainingStep' ? afterLoss(outline, point.scope, statements) : first;
+  const start = lineStart(target.from);
+  return text.slice(start, target.from).trim() === '' ? { at: start, indent: indentAt(start) } : undefined;
+}
+
+function statementsOf(body: SyntaxNode | null): SyntaxNode[] {
+  const found: SyntaxNode[] = [];
+  for (let child = body?.firstChild ?? null; child; child = child.nextSibling) {
+    if (child.name !== ':' && child.name !== 'Comment') {
+      found.push(child);
+    }
+  }
+  return found;
+}
+
+/** The statement after the one that computes the loss, else the last. */
+function afterLoss(outline: Outline, scope: Scope, statements: readonly SyntaxNode[]): SyntaxNode {
+  const loss = lossCallOf(outline, scope, Infinity);
+  const next = statements.find((statement) => loss !== undefined && statement.from > loss.node.to);
+  return next ?? statements.at(-1) ?? scope.node;
+}
+
+function statementOf(node: SyntaxNode): SyntaxNode {
+  let own = node;
+  while (own.parent && own.parent.name !== 'Body' && own.parent.name !== 'Script') {
+    own = own.parent;
+  }
+  return own;
+}
+
+function namesFor(outline: Outline, point: TrainingPoint): Names {
+  const before = point.call?.node.from ?? Infinity;
+  if (point.kind === 'tapeGradient') {
+    return tapeNames(point);
+  }
+  const lossName = lossNameOf(point);
+  const call = lossCallOf(outline, point.scope, before, lossName);
+  if (!call) {
+    return point.kind === 'trainingStep' || point.kind === 'manualBackward' ? { model: 'self' } : {};
+  }
+  const names: Names = { ...forwardNames(outline, point.scope, call.outputs, before), loss: call.callable };
+  if (call.labels !== undefined) {
+    names.labels = call.labels;
+  }
+  if (point.kind === 'acceleratorBackward' && names.model !== undefined && point.call?.receiver !== undefined) {
+    names.model = `${point.call.receiver}.unwrap_model(${names.model})`;
+  }
+  if ((point.kind === 'trainingStep' || point.kind === 'manualBackward') && names.model === undefined) {
+    names.model = 'self';
+  }
+  return names;
+}
+
+interface LossCall {
+  readonly node: SyntaxNode;
+  readonly outputs: Argument;
+  readonly labels: string | undefined;
+  readonly callable: string;
+}
+
+const LOSS = /(loss|criterion|cross_entropy|nll|bce|mse|objective)/i;
+
+/** The call that gives the loss: the assignment to its name, or the last call in the function that is called like a loss. */
+function lossCallOf(outline: Outline, scope: Scope, before: number, name?: string): LossCall | undefined {
+  const candidates = outline.calls.filter(
+    (call) =>
+      call.scope === scope &&
+      call.node.from < before &&
+      call.args.filter((argument) => argument.name === undefined).length >= 2 &&
+      (name === undefined ? LOSS.test(call.callee) : call.targets.includes(name) || LOSS.test(call.callee)),
+  );
+  const call = candidates.findLast(({ targets }) => name !== undefined && targets.includes(name)) ?? candidates.at(-1);
+  const positional = call?.args.filter((argument) => argument.name === undefined) ?? [];
+  // `mixup_criterion(criterion, outputs, a, b, lam)`: what comes out of a model need not come first.
+  const at = Math.max(
+    positional.findIndex((argument) => forwardNames(outline, scope, argument, before).model !== undefined),
+    0,
+  );
+  const outputs = positional[at];
+  const labels = positional[at + 1];
+  if (!call || !outputs || !labels) {
+    return undefined;
+  }
+  const isPlain = call.args.length === 2 && at === 0;
+  const written = call.args.map((argument) => {
+    const text = argument === outputs ? 'outputs' : argument === labels ? 'labels' : argument.text;
+    return argument.name === undefined ? text : `${argument.name}=${text}`;
+  });
+  return {
+    node: call.node,
+    outputs,
+    labels: labels.text,
+    callable: isPlain ? call.callee : `lambda outputs, labels: ${call.callee}(${written.join(', ')})`,
+  };
+}
+
+/** `outputs = model(inputs)`, directly or by way of a name. */
+function forwardNames(outline: Outline, scope: Scope, outputs: Argument, before: number): Names {
+  const node = outputs.node.name === 'VariableName' ? lastAssignment(scope, outputs.text, before)?.value : outputs.node;
+  const call = node && outline.calls.find((own) => own.node.from === node.from && own.node.to === node.to);
+  const inputs = call?.args.find(({ name }) => name === undefined);
+  if (!call || !inputs || call.args.length > 1 || !/^[\w.]+$/.test(call.callee) || isLibrary(outline, call.callee)) {
+    return {};
+  }
+  return { model: call.callee, inputs: inputs.text };
+}
+
+/** A function of an imported module is no model. */
+function isLibrary({ imports }: Outline, callee: string): boolean {
+  return imports.has(callee.split('.')[0] ?? '');
+}
+
+/** tape.gradient(loss, model.trainable_variables) */
+function tapeNames({ call }: TrainingPoint): Names {
+  const sources = call?.args.filter(({ name }) => name === undefined || name === 'sources')[1]?.text ?? '';
+  const model = /^([\w.]+)\.(trainable_variables|trainable_weights|variables)$/.exec(sources)?.[1];
+  return model === undefined ? {} : { model };
+}
+
+function gradientsName({ call }: TrainingPoint): string {
+  return call?.targets[0] ?? 'gradients';
+}
+
+/** `train(self.net, self.trainloader, ...)` within fit. */
+function flowerNames(outline: Outline, scope: Scope): Names {
+  const members = outline.calls
+    .filter((call) => call.scope === scope)
+    .flatMap(({ args }) => args.map(({ text }) => text))
+    .filter((text) => /^self\.\w+$/.test(text));
+  const model = members.find((text) => /(net|model)$/i.test(text));
+  const loader = members.find((text) => /(train\w*loader|loader|train\w*data)$/i.test(text));
+  return {
+    ...(model === undefined ? {} : { model }),
+    ...(loader === undefined ? {} : { inputs: `*next(iter(${loader}))` }),
+    loss: 'torch.nn.functional.cross_entropy',
+  };
+}
+
+/** Below the last import at the top of the file; `from __future__` and the docstring stay first. */
+function importFor({ text, imports, scopes }: Outline): CaptureInsertion['import'] {
+  if (imports.has(MODULE)) {
+    return undefined;
+  }
+  let at = 0;
+  for (let child = scopes[0]?.node.firstChild ?? null; child; child = child.nextSibling) {
+    const isDocstring = child.name === 'ExpressionStatement' && child.firstChild?.name === 'String' && at === 0;
+    if (child.name === 'ImportStatement' || isDocstring) {
+      const end = text.indexOf('\n', child.to);
+      at = end < 0 ? text.length : end + 1;
+    } else if (child.name !== 'Comment') {
+      break;
+    }
+  }
+  const lead = at > 0 && text[at - 1] !== '\n' ? '\n' : '';
+  return { at, text: `${lead}import ${MODULE}\n` };
+}

@@ -1,0 +1,253 @@
+import type { SyntaxNode } from '@lezer/common';
+import { type Argument, type Call, type Outline, type Scope, argumentOf, numberOf } from './outline.js';
+import type { TrainingPoint } from './training-points.js';
+
+/** What in a training script decides how much its gradients give away; each code is explained in docs/hints.md. */
+
+export const HINTS = {
+  GL101: 'Batch size 1: the gradient is of one sample, and its label and last-layer feature follow in closed form.',
+  GL102: 'Label smoothing hides nothing: the smoothed label, its epsilon included, is recovered from the gradient.',
+  GL103: 'Mixup hides nothing: both classes and their weight are recovered from the gradient.',
+  GL104: 'A head without bias: its inputs and labels are recovered all the same, by a search over one number.',
+  GL105:
+    'An embedding trained here: the rows of its gradient that are not zero are the tokens (or items) of the batch.',
+  GL106: 'Gradients or weights are shared without clipping and noise: they can be inverted by whoever receives them.',
+  GL107: 'A noise multiplier this small gives no privacy: labels and features come through it.',
+  GL108: 'torch.load without weights_only=True runs what a checkpoint says.',
+} as const;
+
+export type HintCode = keyof typeof HINTS;
+
+export interface Hint {
+  readonly code: HintCode;
+  readonly from: number;
+  readonly to: number;
+  /** A replacement that is right as it stands. */
+  readonly fix?: { readonly title: string; readonly at: number; readonly text: string };
+}
+
+const LOADER = /^(torch\.utils\.data(\.\w+)*\.DataLoader|torch_geometric\.loader\.\w*Loader)$/;
+const EVALUATION = /(test|val|valid|eval|dev|infer|predict)/i;
+const SMOOTHED =
+  /(^|\.)(cross_entropy|CrossEntropyLoss|CategoricalCrossentropy|BinaryCrossentropy|categorical_crossentropy)$/;
+const MIXUP =
+  /^(timm\.data(\.\w+)*\.(Mixup|FastCollateMixup)|torchvision\.transforms\.v2(\.\w+)*\.(MixUp|CutMix)|keras_cv\.layers\.(MixUp|CutMix))$/;
+const LOCAL_MIXUP = /^(mixup|cutmix)(_data|_batch|_criterion)?$/i;
+const LINEAR = /^torch\.nn(\.\w+)*\.Linear$/;
+const DENSE = /^(tensorflow\.)?keras\.layers\.Dense$/;
+const HEAD_NAME =
+  /^(self\.)?(\w*_)?(fc|head|classifier|logits|lm_head|output|out_proj|output_layer|linear_out|last_linear)$/;
+const EMBEDDING = /^(torch\.nn(\.\w+)*\.(Embedding|EmbeddingBag)|(tensorflow\.)?keras\.layers\.Embedding)$/;
+const SENDS =
+  /^(torch\.save|pickle\.dumps?|cloudpickle\.dumps?|dill\.dumps?|joblib\.dump|numpy\.savez?(_compressed)?|requests\.(post|put)|httpx\.(post|put)|torch\.distributed\.(send|isend|gather|all_gather|gather_object|all_gather_object|send_object_list))$/;
+const SENDING_METHOD = /^(send|sendall|send_pyobj|send_multipart|publish|upload)$/;
+const LEAST_NOISE = 0.1;
+
+/**
+ * In the order of the text, none for a file that does not train.
+ *
+ * @param points as {@link trainingPointsOf} finds them
+ */
+export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hint[] {
+  if (points.length === 0) {
+    return [];
+  }
+  const hints = [
+    ...outline.calls.flatMap((call) => [
+      ...batchSize(outline, call),
+      ...labels(outline, call, points),
+      ...layers(outline, call),
+      ...noise(outline, call),
+      ...loading(call),
+    ]),
+    ...sharing(outline),
+  ];
+  return hints.sort((one, other) => one.from - other.from);
+}
+
+function hintAt(code: HintCode, node: { from: number; to: number }): Hint {
+  return { code, from: node.from, to: node.to };
+}
+
+/** Of a call, its name: a long argument list need not be underlined. */
+function calleeOf(call: Call): { from: number; to: number } {
+  return { from: call.node.from, to: call.node.from + call.callee.length };
+}
+
+/** The keyword with its value. */
+function keywordOf({ node, name }: Argument): { from: number; to: number } {
+  return { from: node.from - (name === undefined ? 0 : name.length + 1), to: node.to };
+}
+
+function batchSize(outline: Outline, call: Call): Hint[] {
+  if (call.targets.some((target) => EVALUATION.test(target)) || EVALUATION.test(call.scope.name)) {
+    return [];
+  }
+  if (LOADER.test(call.qualified)) {
+    const given = argumentOf(call, 'batch_size', 1);
+    const isOpen = call.args.some(
+      ({ name }) => name === '**' || name === '*' || name === 'batch_sampler' || name === 'batch_size',
+    );
+    if (!given) {
+      return isOpen ? [] : [hintAt('GL101', calleeOf(call))];
+    }
+    return numberOf(outline, given, call.scope) === 1 ? [hintAt('GL101', keywordOf(given))] : [];
+  }
+  const isTensorFlow = [...outline.imports.values()].some(
+    (name) => name === 'tensorflow' || name.startsWith('tensorflow.'),
+  );
+  const [only] = call.args;
+  if (isTensorFlow && call.method === 'batch' && call.receiver !== undefined && only && call.args.length === 1) {
+    return numberOf(outline, only, call.scope) === 1 ? [hintAt('GL101', only.node)] : [];
+  }
+  return [];
+}
+
+function labels(outline: Outline, call: Call, points: readonly TrainingPoint[]): Hint[] {
+  const found: Hint[] = [];
+  const smoothing = argumentOf(call, 'label_smoothing') ?? argumentOf(call, 'smoothing');
+  const isSmoothed =
+    SMOOTHED.test(call.qualified) ||
+    /^timm\.loss(\.\w+)*\.(LabelSmoothing\w+|SoftTargetCrossEntropy)$/.test(call.qualified);
+  if (isSmoothed && smoothing && numberOf(outline, smoothing, call.scope) !== 0) {
+    found.push(hintAt('GL102', keywordOf(smoothing)));
+  } else if (/^timm\.loss(\.\w+)*\.LabelSmoothing\w+$/.test(call.qualified)) {
+    found.push(hintAt('GL102', calleeOf(call)));
+  }
+  const isLocal = LOCAL_MIXUP.test(call.callee) && points.some(({ scope }) => scope === call.scope);
+  if (MIXUP.test(call.qualified) || (isLocal && !/criterion/i.test(call.callee))) {
+    found.push(hintAt('GL103', calleeOf(call)));
+  }
+  return found;
+}
+
+function layers(outline: Outline, call: Call): Hint[] {
+  const isDense = DENSE.test(call.qualified);
+  if (LINEAR.test(call.qualified) || isDense) {
+    const bias = argumentOf(call, isDense ? 'use_bias' : 'bias', isDense ? undefined : 2);
+    return bias?.text === 'False' && isHead(call) ? [hintAt('GL104', keywordOf(bias))] : [];
+  }
+  if (EMBEDDING.test(call.qualified)) {
+    const trainable = argumentOf(call, 'trainable');
+    return trainable?.text === 'False' || isFrozen(outline, call) ? [] : [hintAt('GL105', calleeOf(call))];
+  }
+  return [];
+}
+
+/** By its name, or as the last layer of a sequence that is not a part of something larger. */
+function isHead({ targets, node }: Call): boolean {
+  if (targets.some((target) => HEAD_NAME.test(target))) {
+    return true;
+  }
+  const list = node.parent;
+  const isLast = (): boolean => {
+    for (let next = node.nextSibling; next; next = next.nextSibling) {
+      if (next.name !== ',' && next.name !== ')' && next.name !== ']' && next.name !== 'Comment') {
+        return false;
+      }
+    }
+    return true;
+  };
+  const sequence = list?.name === 'ArrayExpression' ? list.parent : list;
+  return (
+    sequence?.name === 'ArgList' &&
+    isLast() &&
+    targets.length === 0 &&
+    sequence.parent?.parent?.name === 'AssignStatement'
+  );
+}
+
+/** `self.embed.weight.requires_grad = False` or `self.embed.requires_grad_(False)` anywhere. */
+function isFrozen({ text }: Outline, { targets }: Call): boolean {
+  return targets.some(
+    (target) =>
+      text.includes(`${target}.weight.requires_grad = False`) || text.includes(`${target}.requires_grad_(False)`),
+  );
+}
+
+function noise(outline: Outline, call: Call): Hint[] {
+  const usesOpacus = [...outline.imports.values()].some((name) => name === 'opacus' || name.startsWith('opacus.'));
+  const isPrivate =
+    call.method === 'make_private' ||
+    /(^|\.)(DPOptimizer|DPKerasSGDOptimizer|DPKerasAdamOptimizer)$/.test(call.qualified);
+  const multiplier = argumentOf(call, 'noise_multiplier');
+  if (!isPrivate || !multiplier || (call.method === 'make_private' && !usesOpacus)) {
+    return [];
+  }
+  const value = numberOf(outline, multiplier, call.scope);
+  return value !== undefined && value < LEAST_NOISE ? [hintAt('GL107', keywordOf(multiplier))] : [];
+}
+
+function loading(call: Call): Hint[] {
+  if (call.qualified !== 'torch.load' || call.args.length === 0 || call.args.some(({ name }) => name === '**')) {
+    return [];
+  }
+  const given = argumentOf(call, 'weights_only');
+  if (given) {
+    return given.text === 'False'
+      ? [
+          {
+            ...hintAt('GL108', keywordOf(given)),
+            fix: { title: 'Load weights only', at: given.node.from, text: 'True' },
+          },
+        ]
+      : [];
+  }
+  const last = call.args.at(-1);
+  return [
+    {
+      ...hintAt('GL108', calleeOf(call)),
+      ...(last ? { fix: { title: 'Load weights only', at: last.node.to, text: ', weights_only=True' } } : {}),
+    },
+  ];
+}
+
+const CLIPS = /(clip_grad_norm_|clip_grad_value_|clip_by_(global_)?norm|clip_by_value|clamp_?)$/;
+const NOISES = /(randn|randn_like|normal_?|laplace|Laplace|Normal|rand_like)$/;
+const PRIVATE =
+  /^(opacus|tensorflow_privacy|flwr\.client\.mod(\.\w+)*\.(LocalDpMod|fixedclipping_mod|adaptiveclipping_mod|secagg_mod|secaggplus_mod))(\.|$)/;
+
+/** Places where gradients or weights leave the process, unless they are clipped and noised first. */
+function sharing(outline: Outline): Hint[] {
+  const isPrivate = [...outline.imports.values()].some((name) => PRIVATE.test(name));
+  const clips = outline.calls.some(({ qualified, method }) => CLIPS.test(qualified) || CLIPS.test(method));
+  const noises = outline.calls.some(({ qualified, method }) => NOISES.test(qualified) || NOISES.test(method));
+  if (isPrivate || (clips && noises)) {
+    return [];
+  }
+  const sent = outline.calls
+    .filter(
+      ({ qualified, method, receiver }) =>
+        SENDS.test(qualified) || (receiver !== undefined && SENDING_METHOD.test(method)),
+    )
+    .filter((call) => call.args.some(({ node }) => holdsGradient(outline, node, call.scope, call.node.from, 3)))
+    .map((call) => hintAt('GL106', calleeOf(call)));
+  const fits = outline.classes
+    .filter(({ bases }) => bases.some((base) => /^flwr\.client(\.\w+)*\.(NumPyClient|Client)$/.test(base)))
+    .flatMap(({ methods }) => methods.filter(({ name }) => name === 'fit'))
+    .flatMap((fit) => outline.returns.filter(({ scope }) => scope === fit).slice(-1))
+    .map(({ node }) => hintAt('GL106', node));
+  return [...sent, ...fits];
+}
+
+/** Whether an expression mentions `.grad`, itself or by way of names assigned before. */
+function holdsGradient(outline: Outline, node: SyntaxNode, scope: Scope, before: number, depth: number): boolean {
+  const names = new Set<string>();
+  const grads: string[] = [];
+  node.cursor().iterate((ref) => {
+    const text = outline.text.slice(ref.from, Math.min(ref.to, ref.from + 100));
+    if (ref.name === 'PropertyName' && (text === 'grad' || text === 'main_grad')) {
+      grads.push(text);
+    } else if (ref.name === 'VariableName') {
+      names.add(text);
+    }
+  });
+  const found = grads.length > 0;
+  if (found || depth === 0) {
+    return found;
+  }
+  return [...names].some((name) => {
+    const assigned = scope.assignments.filter(({ targets, from }) => from < before && targets.includes(name));
+    return assigned.some(({ value, from }) => holdsGradient(outline, value, scope, from, depth - 1));
+  });
+}

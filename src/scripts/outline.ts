@@ -1,0 +1,311 @@
+import type { SyntaxNode } from '@lezer/common';
+import type { PythonDocument } from './python-document.js';
+
+/** What of a script matters here: imports, classes, functions, assignments and calls, with names resolved through imports. */
+
+export interface Argument {
+  /** Keyword, `*` or `**`; undefined for a positional argument. */
+  readonly name: string | undefined;
+  readonly node: SyntaxNode;
+  readonly text: string;
+}
+
+export interface Call {
+  readonly node: SyntaxNode;
+  /** What is called as written: `torch.load`, `scaler.scale(loss).backward`. */
+  readonly callee: string;
+  /** The same with import aliases replaced: `torch.nn.functional.cross_entropy` for `F.cross_entropy`. */
+  readonly qualified: string;
+  /** Last part of the name: `backward`. */
+  readonly method: string;
+  /** What the method is called on, undefined for a plain name. */
+  readonly receiver: string | undefined;
+  readonly args: readonly Argument[];
+  readonly scope: Scope;
+  /** Names that the call's value is assigned to directly. */
+  readonly targets: readonly string[];
+}
+
+export interface Assignment {
+  readonly targets: readonly string[];
+  readonly value: SyntaxNode;
+  readonly from: number;
+  readonly statement: SyntaxNode;
+}
+
+/** A function, or the module outside of all. */
+export interface Scope {
+  readonly name: string;
+  readonly node: SyntaxNode;
+  readonly parameters: readonly string[];
+  readonly owner: ClassOutline | undefined;
+  readonly parent: Scope | undefined;
+  readonly assignments: Assignment[];
+}
+
+export interface ClassOutline {
+  readonly name: string;
+  readonly node: SyntaxNode;
+  /** Base classes with import aliases replaced. */
+  readonly bases: readonly string[];
+  readonly methods: Scope[];
+}
+
+export interface Outline {
+  readonly text: string;
+  /** Local name to what it stands for. */
+  readonly imports: ReadonlyMap<string, string>;
+  readonly classes: readonly ClassOutline[];
+  readonly scopes: readonly Scope[];
+  readonly calls: readonly Call[];
+  /** Context managers with a name: `with tf.GradientTape() as tape`. */
+  readonly managers: readonly { name: string; qualified: string; from: number; to: number }[];
+  readonly returns: readonly { node: SyntaxNode; scope: Scope }[];
+}
+
+/** One walk over the tree. */
+export function outlineOf({ text, tree }: PythonDocument): Outline {
+  const imports = new Map<string, string>();
+  const classes: ClassOutline[] = [];
+  const calls: Call[] = [];
+  const managers: { name: string; qualified: string; from: number; to: number }[] = [];
+  const returns: { node: SyntaxNode; scope: Scope }[] = [];
+  const top: Scope = {
+    name: '',
+    node: tree.topNode,
+    parameters: [],
+    owner: undefined,
+    parent: undefined,
+    assignments: [],
+  };
+  const scopes = [top];
+  const slice = (node: SyntaxNode): string => text.slice(node.from, node.to);
+  const qualify = (name: string): string => qualifyName(name, imports);
+  const open: { node: { from: number; to: number }; scope?: Scope; owner?: ClassOutline }[] = [];
+  let scope = top;
+  let owner: ClassOutline | undefined;
+  tree.iterate({
+    enter(ref) {
+      switch (ref.name) {
+        case 'ImportStatement':
+          readImport(slice(ref.node), imports);
+          return false;
+        case 'String':
+        case 'Comment':
+          return false;
+        case 'ClassDefinition': {
+          const { node } = ref;
+          const bases = argumentsOf(node.getChild('ArgList'), slice).flatMap(({ name, text: own }) =>
+            name === undefined ? [qualify(own)] : [],
+          );
+          const name = node.getChild('VariableName');
+          const own: ClassOutline = { name: name ? slice(name) : '', node, bases, methods: [] };
+          classes.push(own);
+          open.push({ node, scope, ...(owner ? { owner } : {}) });
+          owner = own;
+          break;
+        }
+        case 'FunctionDefinition': {
+          const { node } = ref;
+          const name = node.getChild('VariableName');
+          const list = node.getChild('ParamList');
+          const own: Scope = {
+            name: name ? slice(name) : '',
+            node,
+            parameters: list ? list.getChildren('VariableName').map(slice) : [],
+            owner,
+            parent: scope,
+            assignments: [],
+          };
+          scopes.push(own);
+          owner?.methods.push(own);
+          open.push({ node, scope, ...(owner ? { owner } : {}) });
+          scope = own;
+          // A function within a method is no method.
+          owner = undefined;
+          break;
+        }
+        case 'AssignStatement': {
+          const own = assignmentOf(ref.node, slice);
+          if (own) {
+            scope.assignments.push(own);
+          }
+          break;
+        }
+        case 'WithStatement': {
+          const { node } = ref;
+          for (const call of node.getChildren('CallExpression')) {
+            const as = call.nextSibling;
+            const name = as?.name === 'as' ? as.nextSibling : null;
+            const callee = call.firstChild;
+            if (name && callee) {
+              managers.push({ name: slice(name), qualified: qualify(slice(callee)), from: node.from, to: node.to });
+            }
+          }
+          break;
+        }
+        case 'ReturnStatement':
+          returns.push({ node: ref.node, scope });
+          break;
+        case 'CallExpression': {
+          const call = callOf(ref.node, scope, slice, qualify);
+          if (call) {
+            calls.push(call);
+          }
+          break;
+        }
+      }
+      return undefined;
+    },
+    leave(ref) {
+      const last = open.at(-1);
+      if (
+        last &&
+        (ref.name === 'ClassDefinition' || ref.name === 'FunctionDefinition') &&
+        last.node.from === ref.from &&
+        last.node.to === ref.to
+      ) {
+        open.pop();
+        scope = last.scope ?? top;
+        owner = last.owner;
+      }
+    },
+  });
+  return { text, imports, classes, scopes, calls, managers, returns };
+}
+
+/** `F.cross_entropy` to `torch.nn.functional.cross_entropy`, where F was imported so. */
+function qualifyName(name: string, imports: ReadonlyMap<string, string>): string {
+  const plain = name.replace(/\s+/g, '');
+  const end = plain.search(/[.([]/);
+  const head = end < 0 ? plain : plain.slice(0, end);
+  const known = imports.get(head);
+  return known === undefined ? plain : known + plain.slice(head.length);
+}
+
+/** The statement is short and flat, and its grammar has no room for surprises: no nesting, no strings. */
+function readImport(statement: string, imports: Map<string, string>): void {
+  const flat = statement
+    .replace(/#[^\n]*/g, '')
+    .replace(/[()\\\n\r]/g, ' ')
+    .trim();
+  const from = /^from\s+([\w.]+)\s+import\s+(.*)$/.exec(flat);
+  const list = (from?.[2] ?? flat.replace(/^import\s+/, '')).split(',');
+  for (const item of list) {
+    const [name, alias] = item.trim().split(/\s+as\s+/);
+    if (name === undefined || name === '' || name === '*') {
+      continue;
+    }
+    if (from) {
+      imports.set(alias ?? name, `${from[1] ?? ''}.${name}`);
+    } else if (alias !== undefined) {
+      imports.set(alias, name);
+    } else {
+      const [package_ = name] = name.split('.');
+      imports.set(package_, package_);
+    }
+  }
+}
+
+function argumentsOf(list: SyntaxNode | null, slice: (node: SyntaxNode) => string): Argument[] {
+  const found: Argument[] = [];
+  let name: string | undefined;
+  for (let child = list?.firstChild ?? null; child; child = child.nextSibling) {
+    const kind = child.name;
+    if (kind === '*' || kind === '**' || kind === 'ArithOp') {
+      name = slice(child);
+    } else if (kind === 'VariableName' && child.nextSibling?.name === 'AssignOp') {
+      name = slice(child);
+      child = child.nextSibling;
+    } else if (kind !== '(' && kind !== ')' && kind !== ',' && kind !== 'Comment' && kind !== '⚠') {
+      found.push({ name, node: child, text: slice(child) });
+      name = undefined;
+    }
+  }
+  return found;
+}
+
+function callOf(
+  node: SyntaxNode,
+  scope: Scope,
+  slice: (node: SyntaxNode) => string,
+  qualify: (name: string) => string,
+): Call | undefined {
+  const callee = node.firstChild;
+  if (!callee) {
+    return undefined;
+  }
+  const text = slice(callee);
+  const property = callee.name === 'MemberExpression' ? callee.getChild('PropertyName') : null;
+  const receiver = property ? callee.firstChild : null;
+  const parent = node.parent;
+  return {
+    node,
+    callee: text,
+    qualified: qualify(text),
+    method: property ? slice(property) : text,
+    receiver: receiver ? slice(receiver) : undefined,
+    args: argumentsOf(node.getChild('ArgList'), slice),
+    scope,
+    targets: parent?.name === 'AssignStatement' ? (assignmentOf(parent, slice)?.targets ?? []) : [],
+  };
+}
+
+/** The names left of the last `=` and the value right of it. */
+function assignmentOf(statement: SyntaxNode, slice: (node: SyntaxNode) => string): Assignment | undefined {
+  const value = statement.lastChild;
+  const targets: string[] = [];
+  let hasOperator = false;
+  for (let child = statement.firstChild; child; child = child.nextSibling) {
+    if (child.name === 'AssignOp') {
+      hasOperator = true;
+    } else if (
+      child.from !== value?.from &&
+      ['VariableName', 'MemberExpression', 'TupleExpression', 'ArrayExpression'].includes(child.name)
+    ) {
+      const inner = child.name.endsWith('Expression') && child.name !== 'MemberExpression';
+      targets.push(...(inner ? namesIn(child, slice) : [slice(child)]));
+    }
+  }
+  return value && hasOperator ? { targets, value, from: statement.from, statement } : undefined;
+}
+
+function namesIn(node: SyntaxNode, slice: (node: SyntaxNode) => string): string[] {
+  return [...node.getChildren('VariableName'), ...node.getChildren('MemberExpression')]
+    .sort((one, other) => one.from - other.from)
+    .map(slice);
+}
+
+/** The last assignment to a name before a place, in a scope or, with `outside`, those around it. */
+export function lastAssignment(scope: Scope, name: string, before: number): Assignment | undefined {
+  return scope.assignments.findLast(({ targets, from }) => from < before && targets.includes(name));
+}
+
+/** The argument at a position or with a keyword. */
+export function argumentOf(call: Call, name: string, position?: number): Argument | undefined {
+  const positional = call.args.filter((argument) => argument.name === undefined);
+  return (
+    call.args.find((argument) => argument.name === name) ?? (position === undefined ? undefined : positional[position])
+  );
+}
+
+/** A number written out, or a name that was given one at the top of the file or of the function. */
+export function numberOf(outline: Outline, argument: Argument, scope: Scope): number | undefined {
+  const literal = (text: string): number | undefined => {
+    const value =
+      /^[+-]?[\d_]*\.?[\d_]*(e[+-]?\d+)?$/i.test(text) && /\d/.test(text) ? Number(text.replace(/_/g, '')) : NaN;
+    return Number.isNaN(value) ? undefined : value;
+  };
+  if (argument.node.name !== 'VariableName') {
+    return literal(argument.text);
+  }
+  for (let own: Scope | undefined = scope; own; own = own.parent) {
+    const all = own.assignments.filter(({ targets }) => targets.length === 1 && targets[0] === argument.text);
+    const [only] = all;
+    if (only) {
+      // Assigned twice, it may be either.
+      return all.length === 1 ? literal(outline.text.slice(only.value.from, only.value.to)) : undefined;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,125 @@
+import { type Call, type ClassOutline, type Outline, type Scope, argumentOf } from './outline.js';
+
+/** Where a script computes or shares gradients. */
+
+export const POINT_KINDS = [
+  'backward',
+  'autogradGrad',
+  'acceleratorBackward',
+  'manualBackward',
+  'trainingStep',
+  'flowerFit',
+  'tapeGradient',
+] as const;
+
+export type PointKind = (typeof POINT_KINDS)[number];
+
+export interface TrainingPoint {
+  readonly kind: PointKind;
+  /** Offset of the call, or of the function's `def`. */
+  readonly at: number;
+  readonly scope: Scope;
+  /** The call, for those that are one. */
+  readonly call: Call | undefined;
+  /** True for the first of its function, the only one that is shown unless the user wants all. */
+  readonly isFirst: boolean;
+}
+
+const TORCH = /^(torch|pytorch_lightning|lightning|accelerate|opacus|flwr)(\.|$)/;
+const LIGHTNING_MODULE = /^(pytorch_lightning|lightning)(\.[\w.]+)?\.LightningModule$/;
+const FLOWER_CLIENT = /^flwr\.client(\.\w+)*\.(NumPyClient|Client)$/;
+const BACKWARD_ARGUMENTS = new Set(['gradient', 'retain_graph', 'create_graph', 'inputs']);
+
+/** In the order of the text. A file without any does not train. */
+export function trainingPointsOf(outline: Outline): TrainingPoint[] {
+  const imported = [...outline.imports.values()];
+  const usesTorch = imported.some((name) => TORCH.test(name));
+  const points: Omit<TrainingPoint, 'isFirst'>[] = [];
+  for (const call of outline.calls) {
+    const kind = kindOf(call, outline, usesTorch);
+    if (kind !== undefined) {
+      points.push({ kind, at: call.node.from, scope: call.scope, call });
+    }
+  }
+  for (const owner of outline.classes) {
+    points.push(...methodPoints(owner, imported));
+  }
+  points.sort((one, other) => one.at - other.at);
+  const seen = new Set<Scope>();
+  return points.map((point) => {
+    const isFirst = !seen.has(point.scope);
+    seen.add(point.scope);
+    return { ...point, isFirst };
+  });
+}
+
+function kindOf(call: Call, outline: Outline, usesTorch: boolean): PointKind | undefined {
+  const { method, receiver, qualified } = call;
+  if (qualified === 'torch.autograd.grad' || qualified === 'torch.autograd.backward') {
+    return 'autogradGrad';
+  }
+  if (method === 'gradient' && receiver !== undefined) {
+    const tape = outline.managers.find(({ name, from }) => name === receiver && from < call.node.from);
+    return tape && /^tensorflow(\.\w+)*\.GradientTape/.test(tape.qualified) ? 'tapeGradient' : undefined;
+  }
+  if (!usesTorch || receiver === undefined) {
+    return undefined;
+  }
+  if (method === 'manual_backward' && receiver === 'self') {
+    return 'manualBackward';
+  }
+  if (method !== 'backward' || isImported(receiver, outline)) {
+    return undefined;
+  }
+  if (isAccelerator(receiver, outline)) {
+    return call.args.length > 0 ? 'acceleratorBackward' : undefined;
+  }
+  const positional = call.args.filter(({ name }) => name === undefined).length;
+  const isKnown = call.args.every(({ name }) => name === undefined || BACKWARD_ARGUMENTS.has(name));
+  // super().backward(...) belongs to a module that defines its own.
+  return isKnown && positional <= 1 && receiver !== 'super()' && receiver !== 'self' ? 'backward' : undefined;
+}
+
+/** A function of a module, not a method of what a call gives. */
+function isImported(receiver: string, { imports }: Outline): boolean {
+  return /^[\w.]+$/.test(receiver) && imports.has(receiver.split('.')[0] ?? '');
+}
+
+/** An object that was made by Accelerate or Fabric, or is called so. */
+function isAccelerator(receiver: string, outline: Outline): boolean {
+  const name = receiver.split('.').at(-1) ?? '';
+  const made = outline.calls.some(
+    ({ targets, qualified }) =>
+      targets.includes(receiver) &&
+      /^(accelerate|lightning|lightning_fabric)\.(\w+\.)*(Accelerator|Fabric)$/.test(qualified),
+  );
+  return made || /^(accelerator|fabric)$/i.test(name);
+}
+
+function methodPoints(owner: ClassOutline, imported: readonly string[]): Omit<TrainingPoint, 'isFirst'>[] {
+  const isLightning =
+    owner.bases.some((base) => LIGHTNING_MODULE.test(base)) ||
+    (owner.bases.some((base) => base.endsWith('Module')) &&
+      imported.some((name) => /^(pytorch_lightning|lightning)(\.|$)/.test(name)));
+  const isFlower = owner.bases.some((base) => FLOWER_CLIENT.test(base));
+  return owner.methods.flatMap((method): Omit<TrainingPoint, 'isFirst'>[] => {
+    const at = method.node.from;
+    if (isLightning && method.name === 'training_step') {
+      return [{ kind: 'trainingStep', at, scope: method, call: undefined }];
+    }
+    return isFlower && method.name === 'fit' ? [{ kind: 'flowerFit', at, scope: method, call: undefined }] : [];
+  });
+}
+
+/** What is differentiated: the receiver of `loss.backward()`, the argument of the others. */
+export function lossNameOf({ kind, call }: TrainingPoint): string | undefined {
+  if (!call) {
+    return undefined;
+  }
+  if (kind === 'backward') {
+    // scaler.scale(loss).backward()
+    const scaled = /^[\w.]+\.scale\(\s*([\w.]+)\s*\)$/.exec(call.receiver ?? '');
+    return scaled?.[1] ?? call.receiver;
+  }
+  return argumentOf(call, kind === 'autogradGrad' ? 'outputs' : 'loss', 0)?.text;
+}

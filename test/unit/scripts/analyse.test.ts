@@ -1,0 +1,209 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type ScriptAnalysis, analyseScript } from '../../../src/scripts/analyse.js';
+import { cellAt, joinCells } from '../../../src/scripts/notebook.js';
+import { type PythonDocument, parsePython, updatePython } from '../../../src/scripts/python-document.js';
+
+const SCRIPTS = join(import.meta.dirname, '..', '..', 'fixtures', 'scripts');
+const scripts = readdirSync(SCRIPTS).filter((name) => name.endsWith('.py'));
+const read = (name: string): string => readFileSync(join(SCRIPTS, name), 'utf8');
+
+/** Every node with its place. */
+function treeOf({ tree }: PythonDocument): string {
+  const nodes: string[] = [];
+  tree.iterate({
+    enter({ name, from, to }) {
+      nodes.push(`${name} ${from} ${to}`);
+    },
+  });
+  return nodes.join('\n');
+}
+
+/** `line: backward first`, `line: GL101`, from the comments that say what belongs on a line. */
+function expectedIn(text: string): string[] {
+  return text.split('\n').flatMap((line, at) => {
+    const lens = /# lens: (.*)$/.exec(line)?.[1];
+    const hints = /# hint: (.*)$/.exec(line)?.[1]?.split(' ') ?? [];
+    return [...(lens === undefined ? [] : [lens]), ...hints].map((what) => `${at + 1}: ${what}`);
+  });
+}
+
+function foundIn(text: string, { points, hints }: ScriptAnalysis): string[] {
+  const line = (offset: number): number => text.slice(0, offset).split('\n').length;
+  return [
+    ...points.map(({ at, kind, isFirst }) => ({ at, what: `${kind}${isFirst ? ' first' : ''}` })),
+    ...hints.map(({ from, code }) => ({ at: from, what: code })),
+  ]
+    .map(({ at, what }) => ({ line: line(at), what }))
+    .sort((one, other) => one.line - other.line)
+    .map((own) => `${own.line}: ${own.what}`);
+}
+
+describe('lenses and hints, exactly those that the scripts name', () => {
+  it('there are enough scripts', () => {
+    expect(scripts.length).toBeGreaterThanOrEqual(25);
+  });
+
+  it.each(scripts.filter((name) => name !== 'broken.py'))('%s', (name) => {
+    const text = read(name);
+    expect(foundIn(text, analyseScript(parsePython(text)))).toEqual(expectedIn(text));
+  });
+
+  it('a notebook: cells know of the cells above', () => {
+    const { cells } = JSON.parse(read('notebook.ipynb')) as { cells: { cell_type: string; source: string[] }[] };
+    const code = cells.filter(({ cell_type }) => cell_type === 'code').map(({ source }) => source.join(''));
+    const joined = joinCells(code);
+    const analysis = analyseScript(parsePython(joined.text));
+    expect(foundIn(joined.text, analysis)).toEqual(expectedIn(joined.text));
+    const places = analysis.points.map(({ at }) => cellAt(joined, at));
+    expect(places.map(({ cell }) => cell)).toEqual([2, 3]);
+    expect(places.map(({ cell, offset }) => code[cell]!.slice(offset, offset + 4))).toEqual(['loss', 'othe']);
+  });
+
+  it('a file being typed does not throw', () => {
+    const text = read('broken.py');
+    expect(() => analyseScript(parsePython(text))).not.toThrow();
+    const whole = read('flower_numpy.py');
+    for (let length = 0; length < whole.length; length += 37) {
+      analyseScript(parsePython(whole.slice(0, length)));
+    }
+  });
+});
+
+describe('parsing again after a change', () => {
+  it('finds what parsing afresh finds', () => {
+    const all = scripts
+      .filter((name) => name !== 'broken.py')
+      .map(read)
+      .join('\n');
+    let valid = 0;
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.tuple(
+            fc.nat(all.length - 50),
+            fc.nat(40),
+            fc.constantFrom('', 'x', '\n', '    ', 'loss.backward()\n', '"""', '(', 'def f():\n'),
+          ),
+          {
+            minLength: 1,
+            maxLength: 4,
+          },
+        ),
+        (edits) => {
+          let document = parsePython(all);
+          let text = all;
+          for (const [from, length, inserted] of edits) {
+            const to = Math.min(from + length, text.length);
+            text = text.slice(0, from) + inserted + text.slice(to);
+            document = updatePython(document, text, [{ from, to, inserted: inserted.length }]);
+          }
+          const afresh = treeOf(parsePython(text));
+          // Where the text is not Python, how the parser recovers depends on where it comes from.
+          if (!afresh.includes('⚠')) {
+            valid++;
+            expect(treeOf(document)).toBe(afresh);
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+    expect(valid).toBeGreaterThan(5);
+  });
+});
+
+describe('the capture that is inserted', () => {
+  const insertion = (name: string, point = 0): { text: string; unknown: readonly string[]; result: string } => {
+    const text = read(name);
+    const own = analyseScript(parsePython(text)).points[point]?.insertion;
+    if (!own) {
+      throw new Error(`no insertion in ${name}`);
+    }
+    let result = text.slice(0, own.at) + own.text + text.slice(own.at);
+    if (own.import) {
+      result = result.slice(0, own.import.at) + own.import.text + result.slice(own.import.at);
+    }
+    return { text: own.text, unknown: own.unknown, result };
+  };
+
+  it.each([
+    [
+      'plain_mnist.py',
+      0,
+      '        gradleak_capture.capture(model, data, target, F.cross_entropy, "captures/train", once=True)\n',
+    ],
+    ['batch_one.py', 0, '    gradleak_capture.capture(model, x, y, criterion, "captures/step", once=True)\n'],
+    [
+      'label_smoothing.py',
+      1,
+      '    gradleak_capture.capture(model, images, labels, lambda outputs, labels: torch.nn.functional.cross_entropy(outputs, labels, label_smoothing=0.2), "captures/step", once=True)\n',
+    ],
+    [
+      'lightning_classifier.py',
+      0,
+      '        gradleak_capture.capture(self, x, y, F.cross_entropy, "captures/LitClassifier-training_step", once=True)\n',
+    ],
+    [
+      'accelerate_vision.py',
+      0,
+      '            gradleak_capture.capture(self.accelerator.unwrap_model(self.model), images, labels, F.cross_entropy, "captures/Trainer-train_epoch", once=True)\n',
+    ],
+    [
+      'flower_numpy.py',
+      1,
+      '        gradleak_capture.capture(self.net, *next(iter(self.trainloader)), torch.nn.functional.cross_entropy, "captures/FlowerClient-fit", once=True)\n',
+    ],
+    [
+      'tensorflow_loop.py',
+      0,
+      '    gradleak_capture.capture_tape(model, gradients, "captures/train_step", once=True)\n',
+    ],
+    [
+      'opacus_cifar.py',
+      0,
+      '        gradleak_capture.capture(model, images, target, criterion, "captures/main", once=True)\n',
+    ],
+  ])('%s', (name, point, text) => {
+    expect(insertion(name, point)).toMatchObject({ text, unknown: [] });
+  });
+
+  it('leaves to the user what cannot be told', () => {
+    expect(insertion('accelerate_glue.py').unknown).toEqual(['model', 'inputs', 'labels', 'loss']);
+    expect(insertion('mixup_own.py')).toMatchObject({
+      text: '        gradleak_capture.capture(net, inputs, a, lambda outputs, labels: mixup_criterion(criterion, outputs, labels, b, lam), "captures/train", once=True)\n',
+      unknown: [],
+    });
+  });
+
+  it('is a statement where statements are, and never within a line', () => {
+    const text = read('nested_loops.py');
+    const { points } = analyseScript(parsePython(text));
+    expect(points.map((point) => point.insertion !== undefined)).toEqual([true, false, true, true]);
+  });
+
+  it('leaves a script that parses, with its import once and after the others', () => {
+    const { result } = insertion('plain_mnist.py');
+    expect(result.indexOf('import gradleak_capture')).toBeGreaterThan(result.indexOf('from torchvision'));
+    const again = analyseScript(parsePython(result)).points[0]?.insertion;
+    expect(again?.import).toBeUndefined();
+    expect(treeOf(parsePython(result))).not.toContain('⚠');
+  });
+});
+
+describe('quick fixes', () => {
+  it('make torch.load safe, and then nothing is left to say', () => {
+    let text = read('dlg_attack.py');
+    for (;;) {
+      const fix = analyseScript(parsePython(text)).hints.find((hint) => hint.fix)?.fix;
+      if (!fix) {
+        break;
+      }
+      const end = text.slice(fix.at).startsWith('False') ? fix.at + 5 : fix.at;
+      text = text.slice(0, fix.at) + fix.text + text.slice(end);
+    }
+    expect(text).toContain('torch.load("victim.pth", weights_only=True)  # hint');
+    expect(text.match(/weights_only=True/g)).toHaveLength(3);
+  });
+});

@@ -14,6 +14,13 @@ const schemas = [
     open: true,
   },
   {
+    file: 'project.schema.json',
+    source: 'src/protocol/project-report.ts',
+    type: 'ProjectReport',
+    title: 'GradLeak report on a project',
+    open: true,
+  },
+  {
     file: 'recipe.schema.json',
     source: 'src/network/recipe.ts',
     type: 'Recipe',

@@ -76,7 +76,9 @@ export function summaryOf(report: Report): string {
     report.verdict.sentence,
     `Checkpoint: ${report.inputs.checkpoint.path}`,
     `Gradient: ${report.inputs.gradients.path}`,
-    `Head: ${report.head.weight}, ${report.head.classes} classes x ${report.head.features} features`,
+    report.head
+      ? `Head: ${report.head.weight}, ${report.head.classes} classes x ${report.head.features} features`
+      : 'Head: none found',
     ...report.samples.map(
       (sample, index) =>
         `Sample ${index + 1}: ${sample.status}, ${kindInWords(sample)}: ${sample.label.classes

@@ -9,6 +9,8 @@ export interface Capture {
   readonly mode: 'eval' | 'train' | undefined;
   readonly batchSize: number | undefined;
   readonly normalisation: { readonly mean: number[]; readonly std: number[] } | undefined;
+  /** Absolute path and line, from 1, of the call that captured. */
+  readonly script: { file: string; line: number } | undefined;
 }
 
 const CAPTURE_FILE = 'capture.json';
@@ -44,7 +46,7 @@ export function readCapture(gradients: string): Capture | undefined {
   if (typeof value !== 'object' || value === null) {
     throw bad('no JSON object');
   }
-  const { input_shape, mode, batch_size, normalisation } = value as Record<string, unknown>;
+  const { input_shape, mode, batch_size, normalisation, script, line } = value as Record<string, unknown>;
   const numbers = (own: unknown): number[] | undefined =>
     Array.isArray(own) && own.length > 0 && own.every((item) => typeof item === 'number' && Number.isFinite(item))
       ? (own as number[])
@@ -60,5 +62,9 @@ export function readCapture(gradients: string): Capture | undefined {
     mode: mode === 'eval' || mode === 'train' ? mode : undefined,
     batchSize: typeof batch_size === 'number' ? batch_size : undefined,
     normalisation: means && deviations?.length === means.length ? { mean: means, std: deviations } : undefined,
+    script:
+      typeof script === 'string' && typeof line === 'number' && Number.isInteger(line) && line > 0
+        ? { file: script, line }
+        : undefined,
   };
 }

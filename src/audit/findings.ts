@@ -1,4 +1,11 @@
-import type { Finding, LabelCountReport, SampleReport, Severity } from '../protocol/report.js';
+import type {
+  EmbeddingReport,
+  Finding,
+  ImprintReport,
+  LabelCountReport,
+  SampleReport,
+  Severity,
+} from '../protocol/report.js';
 import { SEVERITIES } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { NoiseSweep } from './noise-sweep.js';
@@ -14,6 +21,8 @@ export interface FindingFacts {
   readonly classes: number;
   readonly className: (index: number) => string;
   readonly sweep: NoiseSweep | undefined;
+  readonly embeddings: readonly EmbeddingReport[];
+  readonly imprints: readonly ImprintReport[];
   /** Noise hides even the feature's direction. */
   readonly hidden: boolean;
 }
@@ -27,6 +36,8 @@ export function findingsOf(facts: FindingFacts): Finding[] {
       facts,
     ),
     ...countFindings(facts),
+    ...facts.embeddings.map(embeddingFinding),
+    ...facts.imprints.map(imprintFinding),
   ];
   return findings.sort((one, other) => rank(one.severity) - rank(other.severity));
 }
@@ -210,4 +221,41 @@ function countFindings({ labelCounts, batchSize, className }: FindingFacts): Fin
         "Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample's gradient and add noise.",
     },
   ];
+}
+
+function embeddingFinding({ tensor, what, touched, entries, rows, texts }: EmbeddingReport): Finding {
+  const shown = (texts?.map((text) => JSON.stringify(text)) ?? rows.map(String)).slice(0, 24).join(' ');
+  return what === 'positions'
+    ? {
+        id: 'embedding-positions',
+        severity: 'low',
+        title: 'The length of the longest input can be read from this gradient',
+        evidence: `${touched} of ${entries} rows of the gradient of "${tensor}" are not zero, one per position.`,
+        mitigation: 'Pad inputs to one length, or do not train position embeddings on clients.',
+      }
+    : {
+        id: 'embedding-tokens',
+        severity: 'high',
+        title: 'The tokens of the batch can be read from this gradient',
+        evidence: `${touched} of ${entries} rows of the gradient of "${tensor}" are not zero, and those are the ids that were looked up: ${shown}${touched > 24 ? ' ...' : ''}.`,
+        mitigation:
+          'Freeze the embedding on clients, or share only sums over many clients (secure aggregation); noise must be added to every row, also those that are zero.',
+      };
+}
+
+function imprintFinding({ layer, bins, filled, inputs, width }: ImprintReport): Finding {
+  const caught =
+    inputs > 0
+      ? ` The gradient gives away ${inputs} inputs of ${width} numbers exactly, out of ${filled} bins that were hit.`
+      : filled > 0
+        ? ` ${filled} bins were hit, none by one input alone.`
+        : '';
+  return {
+    id: inputs > 0 ? 'imprint-inputs' : 'imprint-trap',
+    severity: 'critical',
+    title: inputs > 0 ? 'The checkpoint holds a trap, and inputs are in it' : 'The checkpoint holds a trap for inputs',
+    evidence: `The ${bins} rows of "${layer}" are nearly identical and its biases are thresholds in order ("Robbing the Fed", Fowl et al., ICLR 2022): no training makes such a layer.${caught}`,
+    mitigation:
+      'Do not train this checkpoint and do not send its gradients. Whoever sent it is reading inputs; secure aggregation does not help against it.',
+  };
 }

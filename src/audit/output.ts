@@ -6,6 +6,7 @@ import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
 import type { Reconstruction } from './reconstruction/reconstruct.js';
+import type { FoundImprint } from './imprint.js';
 import { encodePicture, isImage } from './reconstruction/picture.js';
 
 /** The report's folder. Files that GradLeak did not write are never replaced without `--force`. */
@@ -62,6 +63,7 @@ export function writeResults(
   report: Report,
   features: readonly Float64Array[],
   images: readonly ImageResults[],
+  imprints: readonly FoundImprint[] = [],
 ): void {
   if (features.length > 0) {
     replace(join(out, FEATURES_FILE), encodeNpy(features));
@@ -69,6 +71,15 @@ export function writeResults(
   for (const image of images) {
     writeImages(out, image);
   }
+  imprints.forEach(({ report: own, imprints: inputs }, at) => {
+    if (inputs.length > 0) {
+      own.file = `imprint-${at}.npy`;
+      replace(
+        join(out, own.file),
+        encodeNpyArray(Float64Array.from(inputs.flatMap(({ input }) => [...input])), [inputs.length, own.width]),
+      );
+    }
+  });
   replace(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
 }
 

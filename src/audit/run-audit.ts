@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
-import { UnusableInputError } from '../protocol/errors.js';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import type { ConsistencyCheck, Report } from '../protocol/report.js';
+import type { ConsistencyCheck, EmbeddingReport, Report } from '../protocol/report.js';
 import { openTensorFile } from '../formats/open.js';
 import type { Dtype, TensorFile } from '../formats/tensor-file.js';
 import { type HeadGradient, effectiveRoundoff, shapeOfGradient } from '../recovery/head-gradient.js';
@@ -9,14 +9,16 @@ import * as consistency from './consistency.js';
 import { findingsOf } from './findings.js';
 import { type HeadTensors, findHead, toMatrix } from './head.js';
 import type { AuditHooks } from './hooks.js';
+import { findEmbeddings } from './embeddings.js';
+import { type FoundImprint, readImprints } from './imprint.js';
 import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
-import { matchTensors } from './matching.js';
+import { type Matching, matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
 import { recoverHead } from './recover-head.js';
 import { addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
-import { verdictOf } from './verdict.js';
+import { besideHead, verdictOf } from './verdict.js';
 import { TOOL_VERSION } from './version.js';
 
 /** The pipeline: files in, report out. Formats know nothing of attacks, recovery nothing of files; both meet here. */
@@ -68,7 +70,12 @@ async function auditFiles(
 ): Promise<AuditResult> {
   await step(hooks, 'match', 'Matching gradients to parameters');
   const matching = matchTensors(checkpoint, gradients);
-  const tensors = findHead(matching, checkpoint, gradients, request);
+  const imprints = readImprints(checkpoint, gradients, matching);
+  const tensors = findHeadOrNone(matching, checkpoint, gradients, request, imprints);
+  if (!('weight' in tensors)) {
+    return reportWithoutHead(request, { checkpoint, gradients, matching, imprints, ...tensors }, started);
+  }
+  const embeddings = findEmbeddings(matching, gradients, request, tensors.weight.parameter.name);
   await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
   const head = readHead(tensors, checkpoint, gradients);
   const readMs = performance.now() - started;
@@ -133,8 +140,12 @@ async function auditFiles(
       classes: tensors.classes,
       className,
       sweep,
+      embeddings,
+      imprints: imprints.map(({ report }) => report),
       hidden: shape.nature === 'hidden',
     }),
+    ...(embeddings.length > 0 ? { embeddings } : {}),
+    ...(imprints.length > 0 ? { imprints: imprints.map(({ report }) => report) } : {}),
     ...(rebuilt === undefined ? {} : { network: rebuilt.reconstructions[0]?.network ?? null }),
     ...(rebuilt?.reconstructions[0]?.engine ? { engine: rebuilt.reconstructions[0].engine } : {}),
     timings: {
@@ -150,7 +161,7 @@ async function auditFiles(
     for (const sample of samples) {
       sample.reconstruction = nothingRebuilt('The audit ended before the input was found.');
     }
-    writeResults(request.out, assemble(true), features, []);
+    writeResults(request.out, assemble(true), features, [], imprints);
     for (const sample of samples) {
       delete sample.reconstruction;
     }
@@ -194,10 +205,87 @@ async function auditFiles(
   const stoppedEarly = cancelled || rebuilt?.reconstructions[0]?.stopped === true || rebuilt?.cancelled === true;
   const report = assemble(stoppedEarly, rebuilt, reconstructMs);
   if (request.out !== undefined) {
-    writeResults(request.out, report, features, images);
+    writeResults(request.out, report, features, images, imprints);
   }
   const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
   return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
+}
+
+/** The head; without one, why, as long as other parts leak: then there is something to report all the same. */
+function findHeadOrNone(
+  matching: Matching,
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  request: AuditRequest,
+  imprints: readonly FoundImprint[],
+): HeadTensors | { embeddings: EmbeddingReport[]; why: string } {
+  try {
+    return findHead(matching, checkpoint, gradients, request);
+  } catch (error) {
+    const embeddings =
+      error instanceof UnusableInputError && request.head === undefined
+        ? findEmbeddings(matching, gradients, request, undefined)
+        : [];
+    if (embeddings.length + imprints.length === 0) {
+      throw error;
+    }
+    return { embeddings, why: messageOf(error) };
+  }
+}
+
+interface HeadlessFacts {
+  readonly checkpoint: TensorFile;
+  readonly gradients: TensorFile;
+  readonly matching: Matching;
+  readonly imprints: readonly FoundImprint[];
+  readonly embeddings: readonly EmbeddingReport[];
+  readonly why: string;
+}
+
+function reportWithoutHead(
+  { out }: AuditRequest,
+  { checkpoint, gradients, matching, imprints, embeddings, why }: HeadlessFacts,
+  started: number,
+): AuditResult {
+  const traps = imprints.map(({ report }) => report);
+  const totalMs = performance.now() - started;
+  const report: Report = {
+    schemaVersion: 1,
+    tool: { name: 'gradleak', version: TOOL_VERSION },
+    verdict: {
+      outcome: 'leaks',
+      sentence: `No classifier head was found, but other parts of this gradient leak: ${besideHead(embeddings, traps)}.`,
+    },
+    inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
+    head: null,
+    consistency: [
+      consistency.checkFileSafety([checkpoint, gradients]),
+      consistency.checkMatching(matching, gradients),
+      { id: 'head', status: 'warn', detail: why },
+    ],
+    batch: { size: null, lowerBound: 1, evidence: 'Without a head, the number of samples is not known.' },
+    samples: [],
+    labelCounts: null,
+    embeddings: [...embeddings],
+    ...(traps.length > 0 ? { imprints: traps } : {}),
+    findings: findingsOf({
+      files: [checkpoint, gradients],
+      samples: [],
+      labelCounts: null,
+      batchSize: null,
+      classes: 0,
+      className: String,
+      sweep: undefined,
+      embeddings,
+      imprints: traps,
+      hidden: false,
+    }),
+    timings: { readMs: totalMs, recoverMs: 0, totalMs },
+  };
+  if (out !== undefined) {
+    writeResults(out, report, [], [], imprints);
+  }
+  return { report, features: [] };
 }
 
 interface ReadHead {

@@ -1,4 +1,11 @@
-import type { CheckStatus, LabelCountReport, ReconstructionReport, Report, SampleReport } from '../protocol/report.js';
+import type {
+  CheckStatus,
+  EmbeddingReport,
+  LabelCountReport,
+  ReconstructionReport,
+  Report,
+  SampleReport,
+} from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 
 /** The report and the listing for a terminal. */
@@ -17,7 +24,9 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
     '',
     `checkpoint  ${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`,
     `gradients   ${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`,
-    `head        ${head.weight}: ${head.classes} classes x ${head.features} features, ${biasText(head)}, ${head.activation}`,
+    head
+      ? `head        ${head.weight}: ${head.classes} classes x ${head.features} features, ${biasText(head)}, ${head.activation}`
+      : 'head        none found',
     '',
     'Consistency',
     ...report.consistency.flatMap(({ status, detail }) => indent(`  ${MARKS[status]}  `, detail, width)),
@@ -27,6 +36,14 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
       ? batchLines(report, width)
       : samples.flatMap((sample, index) => sampleLines(sample, index, report, width))),
     ...(labelCounts ? countLines(labelCounts, report, width) : []),
+    ...(report.embeddings ?? []).flatMap((own) => embeddingLines(own, width)),
+    ...(report.imprints ?? []).flatMap(({ layer, bins, filled, inputs: caught, file }) =>
+      indent(
+        'Trap        ',
+        `${layer}: ${bins} bins, ${filled} hit, ${caught} inputs read out${file === null ? '' : ` (${file})`}`,
+        width,
+      ),
+    ),
     '',
     findings.length > 0 ? 'Findings' : 'No findings.',
     ...findings.flatMap(({ severity, title, evidence, mitigation }) => [
@@ -41,8 +58,17 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
   return `${lines.join('\n')}\n`;
 }
 
-function biasText({ bias, biasGradient }: Report['head']): string {
+function biasText({ bias, biasGradient }: NonNullable<Report['head']>): string {
   return bias === null ? 'no bias' : biasGradient ? 'with bias' : 'with bias, but no gradient of it';
+}
+
+function embeddingLines({ tensor, what, touched, entries, rows, texts }: EmbeddingReport, width: number): string[] {
+  const shown = (texts?.map((text) => JSON.stringify(text)) ?? rows.map(String)).slice(0, 60);
+  return [
+    '',
+    ...indent('Embedding   ', `${tensor}: ${touched} of ${entries} ${what} occur`, width),
+    ...indent('            ', `${shown.join(' ')}${touched > shown.length ? ' ...' : ''}`, width),
+  ];
 }
 
 /** One line per sample; the report has the rest. */

@@ -11,12 +11,17 @@ export interface Report {
   /** What the audit found, in one sentence. */
   verdict: Verdict;
   inputs: { checkpoint: InputFile; gradients: InputFile };
-  head: HeadDescription;
+  /** Null where no classifier head was found and only other parts leak. */
+  head: HeadDescription | null;
   consistency: ConsistencyCheck[];
   batch: BatchDescription;
   /** One entry per recovered sample, or group of samples that cannot be told apart; empty for a batch whose samples were only counted. */
   samples: SampleReport[];
   labelCounts: LabelCountReport | null;
+  /** Embeddings whose gradient tells which tokens or items were looked up; absent without any. */
+  embeddings?: EmbeddingReport[];
+  /** Layers made to catch inputs, found in the checkpoint; absent without any. */
+  imprints?: ImprintReport[];
   /** Names of the classes, when the user has a list of them. */
   classNames?: string[];
   /** Which network the reconstruction used, null when none was known or asked for. */
@@ -80,6 +85,40 @@ export interface BatchDescription {
   found?: number;
   /** Share of the head gradient's norm that the recovered samples explain, 0 to 1. */
   explained?: number;
+}
+
+export interface EmbeddingReport {
+  /** Name of the weight in the checkpoint. */
+  tensor: string;
+  /** `positions`: the rows tell how long the inputs were. */
+  what: 'tokens' | 'positions';
+  /** Rows of the embedding, and numbers in each. */
+  entries: number;
+  width: number;
+  /** Rows whose gradient is not zero. */
+  touched: number;
+  /** The first 4096 of them: the ids that occur in the batch. */
+  rows: number[];
+  /** Their texts, from the vocabulary file. */
+  texts?: string[];
+  vocabulary?: string;
+}
+
+export interface ImprintReport {
+  /** Name of the weight in the checkpoint. */
+  layer: string;
+  /** Thresholds that the layer holds. */
+  bins: number;
+  /** Largest relative distance of a row from the mean row. */
+  spread: number;
+  /** Bins that some input of the batch fell into. */
+  filled: number;
+  /** Inputs that were read out alone in their bin. */
+  inputs: number;
+  /** Numbers of one input. */
+  width: number;
+  /** `.npy` in the report's folder, inputs x width; null when nothing was written. */
+  file: string | null;
 }
 
 export type LabelKindName = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other';

@@ -2,7 +2,9 @@ import { type TemplateResult, html } from 'lit';
 import type {
   CheckStatus,
   ConsistencyCheck,
+  EmbeddingReport,
   Finding,
+  ImprintReport,
   LabelCountReport,
   Report,
   SampleReport,
@@ -51,8 +53,9 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
     ${report.samples.map((sample, index) =>
       !isGallery(report) || index === state.selected ? sampleSection(state, sample, index, actions) : '',
     )}
-    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${findingsSection(report.findings)}
-    ${consistencySection(report.consistency)} ${filesSection(report)}
+    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''}
+    ${(report.embeddings ?? []).map(embeddingSection)} ${(report.imprints ?? []).map(imprintSection)}
+    ${findingsSection(report.findings)} ${consistencySection(report.consistency)} ${filesSection(report)}
   `;
 }
 
@@ -75,10 +78,8 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       <p class="verdict-tag">${OUTCOMES[outcome]}</p>
       <h1>${sentence}</h1>
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head
-        ${report.head.weight} (${report.head.classes} classes × ${report.head.features} features,
-        ${report.head.bias === null ? 'no bias' : report.head.biasGradient ? 'with bias' : 'bias without gradient'}) ·
-        ${report.timings.totalMs.toFixed(0)} ms
+        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} ·
+        ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
@@ -101,6 +102,14 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       </div>
     </header>
   `;
+}
+
+function headInWords({ head }: Report): string {
+  if (!head) {
+    return 'no head found';
+  }
+  const bias = head.bias === null ? 'no bias' : head.biasGradient ? 'with bias' : 'bias without gradient';
+  return `head ${head.weight} (${head.classes} classes × ${head.features} features, ${bias})`;
 }
 
 const STATUS_WORDS: Record<SampleReport['status'], string> = {
@@ -225,6 +234,45 @@ function countsSection(report: Report, counts: LabelCountReport): TemplateResult
       <p class="muted">
         Each estimator rests on its own assumption (hover a name). Where most of them agree the count is given,
         elsewhere it is left open.
+      </p>
+    </section>
+  `;
+}
+
+function embeddingSection({
+  tensor,
+  what,
+  touched,
+  entries,
+  rows,
+  texts,
+  vocabulary,
+}: EmbeddingReport): TemplateResult {
+  const shown = texts ?? rows.map(String);
+  return html`
+    <section aria-label="Embedding ${tensor}">
+      <h2>
+        ${what === 'tokens' ? 'Tokens of the batch' : 'Positions of the batch'} ${tag(`${touched} of ${entries}`)}
+      </h2>
+      <p>
+        These rows of the gradient of <code>${tensor}</code> are not zero, so these ${what} occur.
+        ${vocabulary === undefined ? '' : html`Texts from <code>${baseName(vocabulary)}</code>.`}
+      </p>
+      <p class="tokens">
+        ${shown.map((text, at) => html`<code title="id ${rows[at] ?? ''}">${text.trim() === '' ? JSON.stringify(text) : text}</code> `)}${touched > shown.length ? ' ...' : ''}
+      </p>
+    </section>
+  `;
+}
+
+function imprintSection({ layer, bins, filled, inputs, width, spread, file }: ImprintReport): TemplateResult {
+  return html`
+    <section aria-label="Trap ${layer}">
+      <h2>A trap in the checkpoint ${tag(`${inputs} inputs`)}</h2>
+      <p>
+        The ${bins} rows of <code>${layer}</code> are nearly identical (to ${spread.toExponential(0)}) and its biases
+        are thresholds in order. ${filled} bins were hit, ${inputs} by one input alone: its ${width} numbers follow from
+        the difference of two rows${file === null ? '' : html`, and are in <code>${file}</code>`}.
       </p>
     </section>
   `;

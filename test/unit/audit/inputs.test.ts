@@ -88,7 +88,7 @@ describe('bad inputs are refused with a reason', () => {
     const both = { weights: rename(net.weights, second.weights), gradients: rename(net.gradients, second.gradients) };
     const error = await expectCode(audit(both), 'several-heads');
     expect(error.message).toContain('fc2.weight');
-    expect((await audit(both, { head: 'fc' })).head.weight).toBe('fc.weight');
+    expect((await audit(both, { head: 'fc' })).head?.weight).toBe('fc.weight');
     await expectCode(audit(both, { head: 'nothing' }), 'no-head');
   });
 
@@ -174,7 +174,7 @@ describe('matching', () => {
       weights: wrap('state_dict.model.', net.weights),
       gradients: wrap('module.', net.gradients),
     });
-    expect(report.head.weight).toBe('state_dict.model.fc.weight');
+    expect(report.head?.weight).toBe('state_dict.model.fc.weight');
     expect(report.samples[0]?.status).toBe('recovered');
   });
 

@@ -59,7 +59,7 @@ describe('gradleak audit', () => {
     expect(validate(report), JSON.stringify(validate.errors)).toBe(true);
     expect(validate({ ...report, schemaVersion: 2 })).toBe(false);
     const features = openTensorFile(join(out, 'features.npy'));
-    expect(features.entries[0]).toMatchObject({ shape: [1, report.head.features], dtype: 'float64' });
+    expect(features.entries[0]).toMatchObject({ shape: [1, report.head?.features], dtype: 'float64' });
     const expected = (JSON.parse(readFileSync(truth, 'utf8')) as { feature: number[][] }).feature[0]!;
     const { data } = features.read('array');
     expected.forEach((value, at) => {
@@ -178,7 +178,7 @@ describe('gradleak audit', () => {
   it.each(['kxd', 'dxk'] as const)('--layout %s decides over the guess', async (layout) => {
     const { code, out } = await cli('audit', dump('in_keras'), '--layout', layout, '--format', 'json');
     const { head } = JSON.parse(out) as Report;
-    expect(head.layout).toBe(layout);
+    expect(head?.layout).toBe(layout);
     // Read the wrong way round, features become classes, and nothing fits.
     expect(code).toBe(layout === 'dxk' ? 0 : 2);
   });

@@ -1,0 +1,87 @@
+import type { ImprintReport } from '../protocol/report.js';
+import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../formats/tensor-file.js';
+import { type Imprint, findTrap, readTrap } from '../recovery/imprint.js';
+import type { Matching } from './matching.js';
+
+/** Traps in a checkpoint (recovery/imprint.ts), and what they caught in a gradient. */
+
+const MOST_ELEMENTS = 2 ** 27;
+
+export interface FoundImprint {
+  readonly report: ImprintReport;
+  readonly imprints: readonly Imprint[];
+}
+
+interface Layer {
+  readonly weight: TensorEntry;
+  readonly bias: TensorEntry;
+}
+
+/** Linear layers with a bias, by their names. */
+function linearLayers({ entries }: TensorFile): Layer[] {
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  return entries.flatMap((weight): Layer[] => {
+    const bias = byName.get(weight.name.replace(/weight$/, 'bias'));
+    const isLinear =
+      weight.name.endsWith('weight') &&
+      weight.shape.length === 2 &&
+      isFloating(weight.dtype) &&
+      elementCount(weight.shape) <= MOST_ELEMENTS &&
+      bias?.shape.length === 1 &&
+      bias.shape[0] === weight.shape[0];
+    return isLinear ? [{ weight, bias }] : [];
+  });
+}
+
+/** Rows of one layer, and its biases. */
+function read(file: TensorFile, weight: string, bias: string, shape: readonly number[]): Parameters<typeof findTrap> {
+  const [rows = 0, cols = 0] = shape;
+  return [{ rows, cols, data: file.read(weight).data }, file.read(bias).data];
+}
+
+/** Names of layers that are traps, from the checkpoint alone. */
+export function findTraps(checkpoint: TensorFile): string[] {
+  return linearLayers(checkpoint).flatMap(({ weight, bias }) => {
+    // Two rows tell most layers apart from a trap without reading the rest.
+    const [, cols = 0] = weight.shape;
+    const { data } = checkpoint.read(weight.name, { start: 0, end: Math.min(2 * cols, elementCount(weight.shape)) });
+    const isAlike = data
+      .subarray(0, cols)
+      .every((value, at) => Math.abs(value - (data[cols + at] ?? NaN)) <= 0.1 * Math.abs(value) + 1e-12);
+    return isAlike && findTrap(...read(checkpoint, weight.name, bias.name, weight.shape)) ? [weight.name] : [];
+  });
+}
+
+/** Traps, each with the inputs that the gradient holds of it. */
+export function readImprints(checkpoint: TensorFile, gradients: TensorFile, matching: Matching): FoundImprint[] {
+  const gradientOf = new Map(matching.pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
+  return findTraps(checkpoint).flatMap((layer): FoundImprint[] => {
+    const biasName = layer.replace(/weight$/, 'bias');
+    const shape = checkpoint.entries.find(({ name }) => name === layer)?.shape ?? [];
+    const [weight, bias] = read(checkpoint, layer, biasName, shape);
+    const trap = findTrap(weight, bias);
+    const [weightGradient, biasGradient] = [gradientOf.get(layer), gradientOf.get(biasName)];
+    if (!trap) {
+      return [];
+    }
+    const imprints =
+      weightGradient !== undefined && biasGradient !== undefined
+        ? readTrap(trap, weight, bias, ...read(gradients, weightGradient, biasGradient, shape))
+        : [];
+    const inputs = imprints.filter(({ consistent }) => consistent);
+    return [
+      {
+        imprints: inputs,
+        report: {
+          layer,
+          bins: weight.rows,
+          spread: trap.spread,
+          filled: imprints.length,
+          inputs: inputs.length,
+          width: weight.cols,
+          file: null,
+        },
+      },
+    ];
+  });
+}

@@ -1,0 +1,106 @@
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+import ignore, { type Ignore } from 'ignore';
+import picomatch from 'picomatch';
+import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
+
+/** Which files of a project may be dumps, checkpoints or networks. */
+
+export interface Discovered {
+  /** Absolute paths. */
+  readonly tensorFiles: readonly string[];
+  readonly networks: readonly string[];
+  /** True when the folder was too large to be walked to its end. */
+  readonly truncated: boolean;
+}
+
+export interface DiscoverOptions {
+  /** Globs relative to the root that are left out, as VS Code's `files.exclude`. */
+  readonly exclude: readonly string[];
+  /** Also look at what `.gitignore` leaves out. */
+  readonly includeIgnored: boolean;
+}
+
+const ALWAYS_LEFT_OUT = new Set([
+  '.git',
+  'node_modules',
+  '.venv',
+  'venv',
+  '__pycache__',
+  'site-packages',
+  '.hg',
+  '.svn',
+]);
+/** Our own reports hold .npy files too. */
+const OUR_FOLDER = 'gradleak-report';
+const MOST_ENTRIES = 200_000;
+const MOST_DEPTH = 40;
+
+/**
+ * Walks a folder without following links.
+ *
+ * @param pause called between folders; may throw to stop
+ */
+export async function discover(
+  root: string,
+  { exclude, includeIgnored }: DiscoverOptions,
+  pause: () => Promise<void>,
+): Promise<Discovered> {
+  const tensorFiles: string[] = [];
+  const networks: string[] = [];
+  const isExcluded = picomatch([...exclude], { dot: true });
+  let seen = 0;
+  const walk = async (
+    folder: string,
+    rules: readonly { base: string; rule: Ignore }[],
+    depth: number,
+  ): Promise<void> => {
+    const own = includeIgnored ? undefined : gitignoreOf(folder);
+    const all = own ? [...rules, { base: folder, rule: own }] : rules;
+    const isIgnored = (path: string, isFolder: boolean): boolean =>
+      all.some(({ base, rule }) => rule.ignores(`${portable(relative(base, path))}${isFolder ? '/' : ''}`));
+    for (const entry of entriesOf(folder)) {
+      seen++;
+      const path = join(folder, entry.name);
+      const name = portable(relative(root, path));
+      if (seen > MOST_ENTRIES || isExcluded(name) || isIgnored(path, entry.isDirectory())) {
+        continue;
+      }
+      if (entry.isDirectory()) {
+        if (!ALWAYS_LEFT_OUT.has(entry.name) && entry.name !== OUR_FOLDER && depth < MOST_DEPTH) {
+          await pause();
+          await walk(path, all, depth + 1);
+        }
+      } else if (entry.isFile() && isTensorFile(entry.name)) {
+        tensorFiles.push(path);
+      } else if (entry.isFile() && entry.name.endsWith('.onnx')) {
+        networks.push(path);
+      }
+    }
+  };
+  await walk(root, [], 0);
+  return { tensorFiles, networks, truncated: seen > MOST_ENTRIES };
+}
+
+function entriesOf(folder: string): { name: string; isDirectory(): boolean; isFile(): boolean }[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true }).sort((one, other) => (one.name < other.name ? -1 : 1));
+  } catch {
+    // A folder that may not be read holds nothing that could be audited.
+    return [];
+  }
+}
+
+function isTensorFile(name: string): boolean {
+  return TENSOR_FILE_EXTENSIONS.some((ending) => name.endsWith(ending)) || name.endsWith('.safetensors.index.json');
+}
+
+function gitignoreOf(folder: string): Ignore | undefined {
+  const path = join(folder, '.gitignore');
+  return existsSync(path) ? ignore().add(readFileSync(path, 'utf8')) : undefined;
+}
+
+/** Forward slashes, as globs and reports have them. */
+export function portable(path: string): string {
+  return path.split(sep).join('/');
+}

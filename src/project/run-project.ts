@@ -1,0 +1,169 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { AuditRequest } from '../protocol/audit-request.js';
+import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
+import type { Report } from '../protocol/report.js';
+import { REPORT_FILE } from '../audit/output.js';
+import { TOOL_VERSION } from '../audit/version.js';
+import { changeOf, resultOf, summarise } from './summarise.js';
+
+/** Audits every pair of a plan, a few at a time; what is done stays done when it is stopped. */
+
+export interface ProjectRun {
+  readonly plan: ProjectPlan;
+  /** Folder of the reports: `report.json` of the project, and one folder per entry in `entries/`. */
+  readonly out: string;
+  readonly concurrency: number;
+  /** Settings of every audit. */
+  readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
+  /** Does one audit, wherever; throws CancelledError when it was stopped. */
+  auditOne(request: AuditRequest & { out: string }): Promise<void>;
+  progress(progress: ProjectProgress): void;
+  cancelled(): boolean;
+}
+
+export const ENTRIES_FOLDER = 'entries';
+
+/**
+ * @returns the report, which is also written after every entry
+ * @throws UnusableInputError when the folder holds files of others
+ */
+export async function runProject(run: ProjectRun): Promise<ProjectReport> {
+  const { plan, out } = run;
+  const before = readProject(out);
+  refuseForeign(out, before);
+  mkdirSync(join(out, ENTRIES_FOLDER), { recursive: true });
+  const earlier = new Map(before?.entries.map((entry) => [entry.gradients, entry]));
+  const entries: ProjectEntry[] = plan.entries.map((entry) => restored(out, entry, earlier.get(entry.gradients)));
+  const report = (status: ProjectReport['status']): ProjectReport => ({
+    schemaVersion: 1,
+    tool: { name: 'gradleak', version: TOOL_VERSION },
+    root: plan.root,
+    finished: new Date().toISOString(),
+    status,
+    entries,
+    skipped: plan.skipped,
+    summary: summarise(entries),
+  });
+  const say = (message: string): void => {
+    run.progress({ done: entries.filter(({ status }) => status !== 'pending').length, of: entries.length, message });
+  };
+  const waiting = [...entries.keys()].filter((at) => entries[at]?.status === 'pending');
+  say(`${waiting.length} of ${entries.length} dumps to audit`);
+  const work = async (): Promise<void> => {
+    for (let at = waiting.shift(); at !== undefined && !run.cancelled(); at = waiting.shift()) {
+      const entry = entries[at];
+      if (entry) {
+        entries[at] = await auditEntry(run, entry, earlier.get(entry.gradients));
+        say(entry.gradients);
+        // A crash of the editor loses no more than what is running.
+        write(join(out, REPORT_FILE), report('cancelled'));
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(1, Math.min(run.concurrency, waiting.length)) }, work));
+  const final = report(
+    run.cancelled() && entries.some(({ status }) => status === 'pending') ? 'cancelled' : 'complete',
+  );
+  write(join(out, REPORT_FILE), final);
+  dropStale(out, entries);
+  return final;
+}
+
+async function auditEntry(
+  run: ProjectRun,
+  entry: ProjectEntry,
+  before: ProjectEntry | undefined,
+): Promise<ProjectEntry> {
+  const { plan, out, settings } = run;
+  const folder = join(out, ENTRIES_FOLDER, entry.id);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  try {
+    await run.auditOne({
+      ...settings,
+      checkpoint: resolve(plan.root, entry.checkpoint),
+      gradients: resolve(plan.root, entry.gradients),
+      ...(entry.truth === null ? {} : { truth: resolve(plan.root, entry.truth) }),
+      out: folder,
+    });
+    return restored(out, entry, before);
+  } catch (error) {
+    if (error instanceof CancelledError) {
+      return entry;
+    }
+    return { ...entry, status: 'failed', problem: messageOf(error).split('\n')[0] ?? '' };
+  }
+}
+
+/** An entry with its report, when there is one that was not stopped. */
+function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undefined): ProjectEntry {
+  const report = readReport(join(out, ENTRIES_FOLDER, entry.id));
+  if (!report || report.cancelled === true) {
+    return entry;
+  }
+  const result = resultOf(report);
+  // The same dump, audited anew or found as it was: only another id can have changed.
+  const change = before?.id === entry.id ? before.change : changeOf(result, before?.result);
+  return { ...entry, status: 'done', result, change };
+}
+
+function readReport(folder: string): Report | undefined {
+  const value = readJson(join(folder, REPORT_FILE));
+  return isOurs(value) && 'verdict' in value ? (value as Report) : undefined;
+}
+
+/** The project report in a folder, if there is one of ours. */
+export function readProject(out: string): ProjectReport | undefined {
+  const value = readJson(join(out, REPORT_FILE));
+  return isOurs(value) && 'entries' in value ? (value as ProjectReport) : undefined;
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function isOurs(value: unknown): value is object {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'schemaVersion' in value &&
+    value.schemaVersion === 1 &&
+    'tool' in value
+  );
+}
+
+function refuseForeign(out: string, before: ProjectReport | undefined): void {
+  const isTaken = existsSync(out) && readdirSync(out).length > 0 && !before && existsSync(join(out, REPORT_FILE));
+  if (isTaken) {
+    throw new UnusableInputError({
+      code: 'would-overwrite',
+      file: join(out, REPORT_FILE),
+      found: 'a file that is no report on a project',
+      expected: 'an empty folder or an earlier report on a project',
+      advice: 'Choose another folder with --out.',
+    });
+  }
+}
+
+/** Reports of dumps that are gone or were audited anew. */
+function dropStale(out: string, entries: readonly ProjectEntry[]): void {
+  const wanted = new Set(entries.map(({ id }) => id));
+  for (const name of readdirSync(join(out, ENTRIES_FOLDER))) {
+    if (/^[0-9a-f]{20}$/.test(name) && !wanted.has(name)) {
+      rmSync(join(out, ENTRIES_FOLDER, name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** A crash in the middle must not leave half a file under the real name. */
+function write(path: string, report: ProjectReport): void {
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, `${JSON.stringify(report, undefined, 1)}\n`);
+  renameSync(temporary, path);
+}

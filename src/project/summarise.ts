@@ -1,0 +1,155 @@
+import { SEVERITIES, type LabelKindName, type Report, type Severity } from '../protocol/report.js';
+import type { EntryResult, ProjectEntry, ProjectSummary } from '../protocol/project-report.js';
+
+/** From single reports to rows, and from rows to totals. */
+
+/** A recovered label this close to the true one is right. */
+const RIGHT_LABEL = 1e-2;
+
+/** What a project keeps of one report. */
+export function resultOf(report: Report): EntryResult {
+  const size = ({ multiplicity = 1 }: Report['samples'][number]): number => multiplicity;
+  const known = report.samples.filter(({ status }) => status === 'recovered');
+  const count = (samples: Report['samples']): number => samples.reduce((sum, sample) => sum + size(sample), 0);
+  const inputs = (verdict: string): number =>
+    report.samples.filter(({ reconstruction }) => reconstruction?.verdict === verdict).length;
+  const kinds: Partial<Record<LabelKindName, number>> = {};
+  for (const sample of known) {
+    kinds[sample.label.kind] = (kinds[sample.label.kind] ?? 0) + size(sample);
+  }
+  const embeddings = report.embeddings ?? [];
+  const layers = new Set<string>();
+  if (report.head && (known.length > 0 || report.labelCounts)) {
+    layers.add(report.head.weight);
+  }
+  for (const { tensor } of embeddings) {
+    layers.add(tensor);
+  }
+  for (const { layer } of report.imprints ?? []) {
+    layers.add(layer);
+  }
+  for (const { reconstruction } of report.samples) {
+    if (reconstruction?.verdict === 'exact' || reconstruction?.verdict === 'close') {
+      for (const { layer } of reconstruction.chain) {
+        layers.add(/"([^"]+)"/.exec(layer)?.[1] ?? layer);
+      }
+    }
+  }
+  return {
+    outcome: report.verdict.outcome,
+    sentence: report.verdict.sentence,
+    severity: worst(report.findings.map(({ severity }) => severity)),
+    findings: report.findings.map(({ id, severity, title, evidence, mitigation }) => ({
+      id,
+      severity,
+      title,
+      evidence,
+      mitigation,
+    })),
+    samples: report.batch.size ?? report.batch.lowerBound,
+    labels: count(known),
+    features: count(known),
+    exactInputs: inputs('exact') + (report.imprints ?? []).reduce((sum, { inputs: own }) => sum + own, 0),
+    closeInputs: inputs('close'),
+    tokens: embeddings.reduce((sum, { rows }) => sum + rows.length, 0),
+    kinds,
+    layers: [...layers],
+    truth: truthOf(report),
+  };
+}
+
+function truthOf({ truth, samples }: Report): EntryResult['truth'] {
+  if (!truth) {
+    return null;
+  }
+  const compared = truth.samples.filter(({ labelMaxError }) => labelMaxError !== null);
+  const psnr = samples.flatMap(({ reconstruction }) => reconstruction?.psnr ?? []);
+  return {
+    labelsRight: compared.filter(({ labelMaxError }) => (labelMaxError ?? 1) <= RIGHT_LABEL).length,
+    of: truth.samples.length + (truth.missed ?? 0),
+    medianPsnr: median(psnr),
+  };
+}
+
+function median(values: readonly number[]): number | null {
+  return [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)] ?? null;
+}
+
+/** The worst of severities, null of none. */
+export function worst(severities: readonly Severity[]): Severity | null {
+  return SEVERITIES.find((severity) => severities.includes(severity)) ?? null;
+}
+
+/** Whether an entry gives away more or less than the same dump did in the audit before. */
+export function changeOf(now: EntryResult | null, before: EntryResult | null | undefined): ProjectEntry['change'] {
+  if (!before || !now) {
+    return before ? 'same' : 'new';
+  }
+  const weigh = ({ severity, labels, exactInputs, tokens }: EntryResult): number[] => [
+    severity === null ? 0 : SEVERITIES.length - SEVERITIES.indexOf(severity),
+    exactInputs,
+    labels,
+    tokens,
+  ];
+  const [own, earlier] = [weigh(now), weigh(before)];
+  const at = own.findIndex((value, index) => value !== earlier[index]);
+  return at < 0 ? 'same' : (own[at] ?? 0) > (earlier[at] ?? 0) ? 'worse' : 'better';
+}
+
+/** Totals over the entries that are done. */
+export function summarise(entries: readonly ProjectEntry[]): ProjectSummary {
+  const results = entries.flatMap(({ result, run, round }) => (result ? [{ ...result, run, round }] : []));
+  const total = (value: (result: EntryResult) => number): number =>
+    results.reduce((sum, result) => sum + value(result), 0);
+  const kinds = new Map<LabelKindName, number>();
+  const layers = new Map<string, number>();
+  const runs = new Map<string, Map<number, { samples: number; labels: number; exactInputs: number }>>();
+  for (const { kinds: own, layers: leaking, run, round, samples, labels, exactInputs } of results) {
+    for (const [kind, count] of Object.entries(own) as [LabelKindName, number][]) {
+      kinds.set(kind, (kinds.get(kind) ?? 0) + count);
+    }
+    for (const layer of leaking) {
+      layers.set(layer, (layers.get(layer) ?? 0) + 1);
+    }
+    if (round !== null) {
+      const rounds = runs.get(run) ?? new Map<number, { samples: number; labels: number; exactInputs: number }>();
+      const before = rounds.get(round) ?? { samples: 0, labels: 0, exactInputs: 0 };
+      rounds.set(round, {
+        samples: before.samples + samples,
+        labels: before.labels + labels,
+        exactInputs: before.exactInputs + exactInputs,
+      });
+      runs.set(run, rounds);
+    }
+  }
+  const truths = results.flatMap(({ truth }) => (truth ? [truth] : []));
+  return {
+    dumps: entries.length,
+    done: results.length,
+    failed: entries.filter(({ status }) => status === 'failed').length,
+    leaking: results.filter(({ outcome }) => outcome === 'leaks' || outcome === 'counts').length,
+    samples: total(({ samples }) => samples),
+    labels: total(({ labels }) => labels),
+    exactInputs: total(({ exactInputs }) => exactInputs),
+    byKind: [...kinds].map(([kind, samples]) => ({ kind, samples })).sort((one, other) => other.samples - one.samples),
+    byLayer: [...layers].map(([layer, dumps]) => ({ layer, dumps })).sort((one, other) => other.dumps - one.dumps),
+    overRounds: [...runs].map(([run, rounds]) => ({
+      run,
+      rounds: [...rounds]
+        .sort(([one], [other]) => one - other)
+        .map(([round, { samples, labels, exactInputs }]) => ({
+          round,
+          leakRate: samples > 0 ? Math.min(labels / samples, 1) : 0,
+          exactInputs,
+        })),
+    })),
+    truth:
+      truths.length === 0
+        ? null
+        : {
+            labelsRight: truths.reduce((sum, { labelsRight }) => sum + labelsRight, 0),
+            of: truths.reduce((sum, { of }) => sum + of, 0),
+            medianPsnr: median(truths.flatMap(({ medianPsnr }) => medianPsnr ?? [])),
+          },
+  };
+}

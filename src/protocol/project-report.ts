@@ -1,0 +1,98 @@
+import type { LabelKindName, Severity, Verdict } from './report.js';
+
+/**
+ * The report on a whole project, schema version 1. `media/project.schema.json` is generated from these types.
+ *
+ * Within a version, fields may be added and none is removed or changes its meaning.
+ */
+export interface ProjectReport {
+  schemaVersion: 1;
+  tool: { name: 'gradleak'; version: string };
+  /** Folder that was audited. */
+  root: string;
+  /** ISO 8601. */
+  finished: string;
+  /** `cancelled`: what was done until then is here, and the next audit goes on from it. */
+  status: 'complete' | 'cancelled';
+  entries: ProjectEntry[];
+  /** Files that look like dumps and were not audited. */
+  skipped: { path: string; reason: string }[];
+  summary: ProjectSummary;
+}
+
+/** One captured gradient with the checkpoint that fits it. Paths are relative to the root, with forward slashes. */
+export interface ProjectEntry {
+  /** Of both files, their sizes and times, and the settings; also the folder of its report. */
+  id: string;
+  gradients: string;
+  checkpoint: string;
+  /** 0 to 1, how well names and shapes of the two match. */
+  fit: number;
+  /** What belongs together: the path without its number. */
+  run: string;
+  round: number | null;
+  /** Line of the script that captured it. */
+  script: { file: string; line: number } | null;
+  truth: string | null;
+  status: 'pending' | 'done' | 'failed' | 'cancelled';
+  /** Why it failed. */
+  problem: string | null;
+  result: EntryResult | null;
+  /** Against the audit before this one. */
+  change: 'new' | 'worse' | 'better' | 'same';
+}
+
+export interface EntryResult {
+  outcome: Verdict['outcome'];
+  sentence: string;
+  /** Of the worst finding, null without any. */
+  severity: Severity | null;
+  findings: { id: string; severity: Severity; title: string; evidence: string; mitigation: string }[];
+  /** Samples in the gradient as far as known. */
+  samples: number;
+  /** Samples whose label is known, groups counted by their size. */
+  labels: number;
+  /** Samples whose last-layer feature is known. */
+  features: number;
+  /** Inputs computed exactly, and those known for the most part. */
+  exactInputs: number;
+  closeInputs: number;
+  /** Distinct tokens or items that embeddings give away. */
+  tokens: number;
+  kinds: Partial<Record<LabelKindName, number>>;
+  /** Parts of the network that give something away: the head, embeddings, traps, layers that the inputs came through. */
+  layers: string[];
+  /** Against the truth, where the capture holds one. */
+  truth: { labelsRight: number; of: number; medianPsnr: number | null } | null;
+}
+
+export interface ProjectSummary {
+  dumps: number;
+  done: number;
+  failed: number;
+  leaking: number;
+  samples: number;
+  labels: number;
+  exactInputs: number;
+  /** Recovered samples by kind of label. */
+  byKind: { kind: LabelKindName; samples: number }[];
+  /** In how many dumps each part leaks, most first. */
+  byLayer: { layer: string; dumps: number }[];
+  /** Per run and round: share of samples whose label leaks. */
+  overRounds: { run: string; rounds: { round: number; leakRate: number; exactInputs: number }[] }[];
+  truth: { labelsRight: number; of: number; medianPsnr: number | null } | null;
+}
+
+/** What will be done, before it is done. */
+export interface ProjectPlan {
+  root: string;
+  entries: ProjectEntry[];
+  skipped: { path: string; reason: string }[];
+}
+
+export interface ProjectProgress {
+  done: number;
+  of: number;
+  /** For people. */
+  message: string;
+}

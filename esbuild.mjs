@@ -36,7 +36,14 @@ const builds = [
     platform: 'browser',
     format: 'iife',
     target: 'es2022',
-    entryPoints: ['webview/panel.ts', 'webview/panel.css', 'webview/inspector.ts', 'webview/inspector.css'],
+    entryPoints: [
+      'webview/panel.ts',
+      'webview/panel.css',
+      'webview/inspector.ts',
+      'webview/inspector.css',
+      'webview/summary.ts',
+      'webview/summary.css',
+    ],
     outdir: 'dist/webview',
   },
 ];

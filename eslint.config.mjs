@@ -164,11 +164,15 @@ export default tseslint.config(
   door(['src/audit/**'], [vscode, rooms(['runner', 'cli', 'extension'], 'The pipeline does not know who runs it.')]),
   door(
     ['src/runner/**'],
-    [vscode, rooms(['cli', 'extension', 'recovery'], 'The child process only serves the pipeline.')],
+    [vscode, rooms(['cli', 'extension', 'recovery', 'scripts'], 'The child process only serves the pipeline.')],
   ),
   door(
     ['src/cli/**'],
-    [vscode, rooms(['runner', 'extension', 'recovery'], 'The command line only calls the pipeline.')],
+    [
+      vscode,
+      rooms(['extension', 'recovery', 'scripts'], 'The command line only calls the pipeline.'),
+      { regex: '/runner/(?!(client|pool|runtime)\\.js$)', message: 'The command line is a host of children, not one.' },
+    ],
   ),
   door(['src/extension/**'], [rooms(['recovery'], 'Heavy work belongs to the child process.')]),
   door(

@@ -47,7 +47,7 @@ function rank(severity: Severity): number {
 }
 
 /** True when any finding is at least as severe as the threshold. */
-export function reaches(findings: readonly Finding[], threshold: Severity): boolean {
+export function reaches(findings: readonly Pick<Finding, 'severity'>[], threshold: Severity): boolean {
   return findings.some(({ severity }) => rank(severity) <= rank(threshold));
 }
 

@@ -32,6 +32,19 @@ export function pathsInFolder(folder: string): AuditPaths {
   };
 }
 
+/**
+ * Whether a folder is one capture, or is meant as one: anything but a folder that exists and holds neither `checkpoint.*` nor
+ * `gradient.*` of its own.
+ */
+export function isCapture(folder: string): boolean {
+  const isFolder = existsSync(folder) && statSync(folder).isDirectory();
+  return (
+    !isFolder ||
+    readdirSync(folder).some((name) => /^(checkpoint|gradients?)\./.test(name)) ||
+    readdirSync(folder).length === 0
+  );
+}
+
 function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {
   const endings = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
   const found = names.filter((name) => pattern.test(name) && endings.some((ending) => name.endsWith(ending)));

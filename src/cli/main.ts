@@ -5,15 +5,17 @@ import { CancelledError, UnusableInputError, messageOf } from '../protocol/error
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { reaches } from '../audit/findings.js';
-import { pathsInFolder } from '../audit/inputs.js';
+import { isCapture, pathsInFolder } from '../audit/inputs.js';
 import { readImages } from '../audit/output.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
 import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
+import { auditProject } from './audit-project.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from './render-html.js';
+import { renderProject } from './render-project.js';
 import { renderListing, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
@@ -22,6 +24,7 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
   gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
   gradleak audit --checkpoint C --gradients G [options]
+  gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
   gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
 
@@ -45,6 +48,9 @@ Options of audit
   --normalisation NAME cifar10, imagenet, none: how inputs were normalised, for pictures
   --lpips FILE         ONNX model of LPIPS, to measure with --truth
   --truth FILE         JSON with "labels" and "feature": adds errors to the report, never influences it
+  --jobs N             projects: audits at a time (default half the cores)
+  --exclude GLOB       projects: leave out what matches, several with commas
+  --include-ignored    projects: also what .gitignore leaves out
   --out DIR            write report.json and features.npy (never replaces files of others without --force)
   --html               with --out: also write report.html, the results panel as one file
   --format text|json   what to print (default text)
@@ -52,6 +58,9 @@ Options of audit
   --force              replace files in DIR
 
   --help, --version
+
+A project's report.json, report.html and report.sarif go to --out, by default PROJECT/gradleak-report. Inputs are computed in
+closed form only unless --attack says otherwise. Stopped with Ctrl+C, it goes on from there the next time.
 
 Exit codes: 0 done, 1 a finding at or above --fail-on, 2 unusable input, 3 our fault, 130 cancelled
 `;
@@ -132,6 +141,9 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     format: { type: 'string', default: 'text' },
     'fail-on': { type: 'string' },
     force: { type: 'boolean', default: false },
+    jobs: { type: 'string' },
+    exclude: { type: 'string' },
+    'include-ignored': { type: 'boolean', default: false },
     ...RECONSTRUCTION_OPTIONS,
   });
   const text = (name: string): string | undefined => {
@@ -144,22 +156,52 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   const head = text('head');
   const truth = text('truth');
   const out = text('out');
-  if (values.html === true && out === undefined) {
+  const [folder] = positionals;
+  const isProject = folder !== undefined && positionals.length === 1 && !isCapture(folder);
+  if (values.html === true && out === undefined && !isProject) {
     throw badArguments('--html without --out', 'a folder to write report.html to');
   }
   const reconstruction = reconstructionRequest(text);
   const method = oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto';
   const batchSize = wholeOption(text, 'batch-size', 1);
   const batchTime = numberOption(text, 'batch-time-limit', 1);
-  const request: AuditRequest = {
-    ...auditPaths(text('checkpoint'), text('gradients'), positionals),
+  const settings = {
     method,
     force: values.force === true,
-    reconstruction,
     ...(batchSize === undefined ? {} : { batchSize }),
     ...(batchTime === undefined ? {} : { batchTimeLimitSeconds: batchTime }),
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
+  };
+  if (isProject) {
+    const { report, out: written } = await auditProject(
+      {
+        root: folder,
+        out,
+        exclude: text('exclude')?.split(',') ?? [],
+        includeIgnored: values['include-ignored'] === true,
+        jobs: wholeOption(text, 'jobs', 1),
+        // Gradient matching takes minutes a dump: for a whole project only when asked for.
+        settings: {
+          ...settings,
+          reconstruction: text('attack') ? reconstruction : { ...reconstruction, attack: 'chain' },
+        },
+      },
+      surroundings,
+    );
+    surroundings.print(
+      format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderProject(report, written),
+    );
+    if (report.status === 'cancelled') {
+      throw new CancelledError();
+    }
+    const findings = report.entries.flatMap(({ result }) => result?.findings ?? []);
+    return failOn !== undefined && reaches(findings, failOn) ? EXIT.finding : EXIT.done;
+  }
+  const request: AuditRequest = {
+    ...auditPaths(text('checkpoint'), text('gradients'), positionals),
+    ...settings,
+    reconstruction,
     ...(truth === undefined ? {} : { truth }),
     ...(out === undefined ? {} : { out }),
   };

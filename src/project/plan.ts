@@ -47,9 +47,12 @@ export async function planProject(
     await pause();
     try {
       const file = openTensorFile(path);
-      opened.push({ path, file, kind: options.kindOf(file) });
-      // Directories stay in memory, files do not stay open: there may be thousands.
-      file.close();
+      try {
+        opened.push({ path, file, kind: options.kindOf(file) });
+      } finally {
+        // Directories stay in memory, files do not stay open: there may be thousands.
+        file.close();
+      }
     } catch (error) {
       skipped.push({ path: portable(relative(root, path)), reason: messageOf(error) });
     }

@@ -1,6 +1,7 @@
 import { NotificationType, RequestType } from 'vscode-jsonrpc';
 import type { AuditProgress, AuditRequest } from './audit-request.js';
 import type { UnusableInputParts } from './errors.js';
+import type { ProjectPlan } from './project-report.js';
 import type {
   DifferenceSummary,
   Directory,
@@ -107,6 +108,16 @@ export type Look = { [K in keyof Looks]: { look: K } & Looks[K]['params'] }[keyo
 export const HelloRequest = new RequestType<HelloParams, HelloResult, void>('gradleak/hello');
 export const AuditRun = new RequestType<AuditParams, AuditOutcome, UnusableInputParts>('gradleak/audit');
 export const RankCheckpoints = new RequestType<RankParams, RankedCheckpoint[], UnusableInputParts>('gradleak/rank');
+export interface PlanParams {
+  root: string;
+  /** Globs relative to the root that are left out. */
+  exclude: string[];
+  includeIgnored: boolean;
+  /** Stands for the settings of the audits to come. */
+  settings: string;
+}
+
+export const PlanProject = new RequestType<PlanParams, ProjectPlan, UnusableInputParts>('gradleak/plan');
 export const ProbeEngines = new RequestType<EnginesParams, EngineStatus[], void>('gradleak/engines');
 export const OpenInspection = new RequestType<{ path: string }, OpenedInspection, UnusableInputParts>(
   'gradleak/inspect/open',

@@ -8,6 +8,7 @@ import {
 import { StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import { CancelledError, UnusableInputError, type UnusableInputParts } from '../protocol/errors.js';
 import type { AuditProgress } from '../protocol/audit-request.js';
+import type { ProjectPlan } from '../protocol/project-report.js';
 import type { TensorDifference, TensorStatistics } from '../protocol/inspection.js';
 import {
   type AuditOutcome,
@@ -25,6 +26,8 @@ import {
   OpenInspection,
   type OpenedInspection,
   PROTOCOL_VERSION,
+  type PlanParams,
+  PlanProject,
   ProbeEngines,
   ProgressNotification,
   RUNNER_ERRORS,
@@ -183,6 +186,23 @@ export class RunnerClient {
   /** How well each candidate checkpoint fits a gradient file, best first. */
   async rank(params: RankParams): Promise<RankedCheckpoint[]> {
     return this.untilEnd(this.connection.sendRequest(RankCheckpoints, params));
+  }
+
+  /**
+   * Which dumps a project holds, with their checkpoints.
+   *
+   * @throws CancelledError when the signal says so, UnusableInputError, RunnerCrashedError
+   */
+  async plan(params: PlanParams, signal: CancelSignal): Promise<ProjectPlan> {
+    const source = new CancellationTokenSource();
+    signal.onCancel(() => {
+      source.cancel();
+    });
+    try {
+      return await this.untilEnd(this.connection.sendRequest(PlanProject, params, source.token));
+    } finally {
+      source.dispose();
+    }
   }
 
   /** Which engines work on this machine. */

@@ -10,6 +10,7 @@ import {
   type Looks,
   OpenInspection,
   PROTOCOL_VERSION,
+  PlanProject,
   ProbeEngines,
   ProgressNotification,
   RUNNER_ERRORS,
@@ -21,7 +22,9 @@ import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
+import { fileKindOf } from '../inspection/file-kind.js';
 import { Inspection } from '../inspection/inspection.js';
+import { planProject } from '../project/plan.js';
 
 /** The child process's side of the protocol. */
 
@@ -52,6 +55,9 @@ export function serve(connection: MessageConnection): void {
     const options = tfjsFolder === null ? {} : { tfjsFolder };
     return Promise.all([...GPU_ENGINES, ...CPU_ENGINES].map((id) => probeEngine(id, options)));
   });
+  connection.onRequest(PlanProject, ({ root, ...options }, token) =>
+    answered(() => planProject(root, { ...options, kindOf: (file) => fileKindOf(file, true).kind }, pausing(token))),
+  );
   connection.onRequest(RankCheckpoints, ({ gradients, candidates }) => {
     try {
       return rankCheckpoints(gradients, candidates);

@@ -1,0 +1,122 @@
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
+import type { AuditRequest } from '../protocol/audit-request.js';
+import type { ProjectReport } from '../protocol/project-report.js';
+import { runProject } from '../project/run-project.js';
+import { toSarif } from '../project/sarif.js';
+import { type CancelSignal, RunnerClient } from '../runner/client.js';
+import { RunnerPool } from '../runner/pool.js';
+import { runtimeEnvironment } from '../runner/runtime.js';
+import { renderProjectHtml } from './render-html.js';
+
+/** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
+
+export interface ProjectOptions {
+  readonly root: string;
+  /** Folder of the report; `gradleak-report` in the root when undefined. */
+  readonly out: string | undefined;
+  readonly exclude: readonly string[];
+  readonly includeIgnored: boolean;
+  readonly jobs: number | undefined;
+  readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
+}
+
+export interface ProjectSurroundings {
+  readonly progress: (message: string) => void;
+  readonly cancelled: () => boolean;
+}
+
+const CANCEL_POLL_MS = 50;
+
+/** Writes report.json, report.html and report.sarif. @throws UnusableInputError, CancelledError while the plan is made */
+export async function auditProject(
+  options: ProjectOptions,
+  { progress, cancelled }: ProjectSurroundings,
+): Promise<{ report: ProjectReport; out: string }> {
+  const root = resolve(options.root);
+  const out = resolve(options.out ?? join(root, 'gradleak-report'));
+  const pool = new RunnerPool(() =>
+    RunnerClient.start(
+      {
+        executable: process.execPath,
+        args: [join(__dirname, 'runner.js')],
+        env: runtimeEnvironment('host', process.env),
+      },
+      () => undefined,
+    ),
+  );
+  const { signal, stop } = polled(cancelled);
+  try {
+    progress('Looking for dumps');
+    const plan = await (
+      await pool.any()
+    ).plan(
+      {
+        root,
+        exclude: [...options.exclude],
+        includeIgnored: options.includeIgnored,
+        settings: JSON.stringify(options.settings),
+      },
+      signal,
+    );
+    if (plan.entries.length === 0) {
+      throw new UnusableInputError({
+        code: 'missing-file',
+        file: root,
+        found: `no captured gradient with a checkpoint that fits it${plan.skipped.length > 0 ? ` (${plan.skipped[0]?.path ?? ''}: ${plan.skipped[0]?.reason ?? ''})` : ''}`,
+        expected: 'a folder that holds checkpoint.* and gradient.*, or a project with such dumps in it',
+        advice:
+          'Capture with gradleak_capture.py, give two files with --checkpoint and --gradients, or look at ignored files too with --include-ignored.',
+      });
+    }
+    const report = await runProject({
+      plan,
+      out,
+      settings: options.settings,
+      concurrency: options.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)),
+      auditOne: async (request) => {
+        if ((await pool.audit(request, signal)).cancelled) {
+          throw new CancelledError();
+        }
+      },
+      progress: ({ done, of, message }) => {
+        progress(`${done} of ${of}: ${message}`);
+      },
+      cancelled,
+    });
+    writeFileSync(join(out, 'report.sarif'), `${JSON.stringify(toSarif(report), undefined, 1)}\n`);
+    writeFileSync(join(out, 'report.html'), renderProjectHtml(report));
+    return { report, out };
+  } finally {
+    stop();
+    pool.dispose();
+  }
+}
+
+/** A flag as a signal: the command line learns of Ctrl+C by asking. */
+function polled(cancelled: () => boolean): { signal: CancelSignal; stop: () => void } {
+  const listeners: (() => void)[] = [];
+  const timer = setInterval(() => {
+    if (cancelled()) {
+      clearInterval(timer);
+      for (const listener of listeners) {
+        listener();
+      }
+    }
+  }, CANCEL_POLL_MS);
+  return {
+    signal: {
+      get cancelled() {
+        return cancelled();
+      },
+      onCancel: (listener) => {
+        listeners.push(listener);
+      },
+    },
+    stop: () => {
+      clearInterval(timer);
+    },
+  };
+}

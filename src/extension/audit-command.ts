@@ -26,15 +26,7 @@ const MOST_CANDIDATES = 200;
 
 /** @param clicked the file of the Explorer's menu; asked for when the palette started the command */
 export async function auditFile(services: AuditServices, clicked: vscode.Uri | undefined): Promise<void> {
-  if (!vscode.workspace.isTrusted) {
-    const manage = 'Manage Workspace Trust';
-    const answer = await vscode.window.showWarningMessage(
-      'GradLeak runs audits in trusted workspaces only. Inspecting tensors works here.',
-      manage,
-    );
-    if (answer === manage) {
-      await vscode.commands.executeCommand('workbench.trust.manage');
-    }
+  if (!(await isTrusted())) {
     return;
   }
   try {
@@ -58,6 +50,22 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
   } catch (error) {
     await reportFailure(services, error, () => auditFile(services, clicked));
   }
+}
+
+/** Says so where audits are not allowed. */
+export async function isTrusted(): Promise<boolean> {
+  if (vscode.workspace.isTrusted) {
+    return true;
+  }
+  const manage = 'Manage Workspace Trust';
+  const answer = await vscode.window.showWarningMessage(
+    'GradLeak runs audits in trusted workspaces only. Inspecting tensors works here.',
+    manage,
+  );
+  if (answer === manage) {
+    await vscode.commands.executeCommand('workbench.trust.manage');
+  }
+  return false;
 }
 
 async function askForGradient(): Promise<vscode.Uri | undefined> {
@@ -129,6 +137,13 @@ async function rankCandidates(services: AuditServices, gradients: string): Promi
   );
 }
 
+/** Audits a gradient against a checkpoint that is known. */
+export async function auditPair(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
+  if (await isTrusted()) {
+    await runAndShow(services, checkpoint, gradients);
+  }
+}
+
 async function runAndShow(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
   const { id, folder } = services.store.create();
   const source = new vscode.CancellationTokenSource();
@@ -136,7 +151,9 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
     source.cancel();
   });
   try {
-    const outcome = await runWithProgress(services, id, { ...requestOf(checkpoint, gradients), out: folder }, source);
+    const request = { ...auditSettings(vscode.Uri.file(gradients)), checkpoint, gradients, out: folder };
+    const outcome = await runWithProgress(services, id, request, source);
+    services.store.changed();
     services.log.info(`Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`);
     if (outcome.cancelled) {
       sayCancelled(services);
@@ -160,14 +177,13 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
   }
 }
 
-function requestOf(checkpoint: string, gradients: string): AuditRequest {
-  const settings = vscode.workspace.getConfiguration(undefined, vscode.Uri.file(gradients));
+/** What the user's settings say of every audit. */
+export function auditSettings(scope: vscode.Uri): Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'> {
+  const settings = vscode.workspace.getConfiguration(undefined, scope);
   const head = settings.get<string>(SETTINGS.head, '').trim();
   const layout = settings.get<string>(SETTINGS.layout, 'auto');
   const batchSize = settings.get<number>(SETTINGS.batchSize, 0);
   return {
-    checkpoint,
-    gradients,
     method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
     ...(head === '' ? {} : { head }),
     ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),

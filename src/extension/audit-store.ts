@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
@@ -9,10 +9,32 @@ import { REPORT_FILE, readImages } from '../audit/output.js';
 
 const MOST_KEPT = 50;
 const ID = /^\d{14}-[0-9a-f]{8}$/;
+/** Audits of a project are named by what they are of. */
+const PROJECT_ID = /^[0-9a-f]{20}$/;
 
 export class AuditStore {
-  /** @param folder made when first written to */
-  constructor(private readonly folder: string) {}
+  private readonly listeners = new Set<() => void>();
+
+  /**
+   * @param folder made when first written to
+   * @param projectFolders folders whose `entries/` hold audits of projects
+   */
+  constructor(
+    private readonly folder: string,
+    private readonly projectFolders: () => readonly string[],
+  ) {}
+
+  /** Called when an audit has ended. */
+  readonly onDidChange = (listener: () => void): { dispose: () => void } => {
+    this.listeners.add(listener);
+    return { dispose: () => void this.listeners.delete(listener) };
+  };
+
+  changed(): void {
+    for (const listener of this.listeners) {
+      listener();
+    }
+  }
 
   /** A new audit's id and empty folder; the oldest audits beyond fifty are dropped. */
   create(): { id: string; folder: string } {
@@ -43,26 +65,55 @@ export class AuditStore {
 
   /** Undefined when the audit is gone or its report is not one of ours. */
   read(id: string): Report | undefined {
-    // The id comes back from a webview, so it must not lead anywhere else.
-    if (!ID.test(id)) {
+    const folder = this.folderOf(id);
+    if (folder === undefined) {
       return undefined;
     }
     try {
-      const stored: unknown = JSON.parse(readFileSync(join(this.folder, id, REPORT_FILE), 'utf8'));
+      const stored: unknown = JSON.parse(readFileSync(join(folder, REPORT_FILE), 'utf8'));
       return isReport(stored) ? stored : undefined;
     } catch {
       return undefined;
     }
   }
 
+  /** The newest finished audit of a gradient, made since a time in milliseconds. */
+  newestOf(gradients: string, since: number): { id: string; report: Report } | undefined {
+    const inProjects = this.projectFolders().flatMap((folder) => {
+      const entries = join(folder, 'entries');
+      return existsSync(entries) ? readdirSync(entries).filter((name) => PROJECT_ID.test(name)) : [];
+    });
+    for (const id of [...this.ids(), ...inProjects]) {
+      const report = this.read(id);
+      const isOwn = report?.inputs.gradients.path === gradients && report.cancelled !== true;
+      if (isOwn && statSync(this.filePath(id, REPORT_FILE)).mtimeMs >= since) {
+        return { id, report };
+      }
+    }
+    return undefined;
+  }
+
+  /** The id comes back from a webview, so it must not lead anywhere else. */
+  private folderOf(id: string): string | undefined {
+    if (ID.test(id)) {
+      return join(this.folder, id);
+    }
+    return PROJECT_ID.test(id)
+      ? this.projectFolders()
+          .map((folder) => join(folder, 'entries', id))
+          .find((folder) => existsSync(folder))
+      : undefined;
+  }
+
   /** A file of an audit's folder. */
   filePath(id: string, name: string): string {
-    return join(this.folder, id, name);
+    return join(this.folderOf(id) ?? this.folder, name);
   }
 
   /** Reconstructed inputs with all their numbers. */
   images(id: string, report: Report): PanelImage[] {
-    return ID.test(id) ? readImages(join(this.folder, id), report) : [];
+    const folder = this.folderOf(id);
+    return folder === undefined ? [] : readImages(folder, report);
   }
 
   remove(id: string): void {

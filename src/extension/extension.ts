@@ -1,32 +1,84 @@
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import { auditFile } from './audit-command.js';
+import { auditFile, auditPair } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
+import { Captures } from './captures.js';
 import { copyCaptureScript } from './capture-command.js';
 import { installCudaEngine, showEngines } from './engine-commands.js';
 import { openAudit } from './history-command.js';
-import { COMMANDS, RESULTS_VIEW } from './ids.js';
+import { COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
+import { registerLanguageModelTool } from './language-model-tool.js';
+import { ProjectAudits, projectFolders } from './project-audit.js';
+import { ProjectProblems } from './project-problems.js';
+import { ProjectSummaryPanel } from './project-summary.js';
+import { ProjectTree } from './project-tree.js';
+import { PythonScripts } from './python-scripts.js';
 import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
+import { registerScriptPrompts } from './script-prompts.js';
+import { registerTasks } from './tasks.js';
 
 /** Registers everything; nothing heavier happens before a command is used. */
 export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel('GradLeak', { log: true });
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
-  const store = new AuditStore(join(storage, 'audits'));
+  const projects = join(storage, 'projects');
+  const store = new AuditStore(join(storage, 'audits'), () => projectFolders(projects));
   const runner = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   // Apart from audits, so that looking at a file never waits for one.
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const panels = new ResultsPanels(context.extensionUri, store, log);
+  const project = new ProjectAudits(projects, runner, store, log);
+  const summary = new ProjectSummaryPanel(context.extensionUri, project);
+  const tree = new ProjectTree(project);
+  const scripts = new PythonScripts();
+  const captures = new Captures();
   const services = { runner, store, panels, memory: context.workspaceState, log };
   context.subscriptions.push(
     log,
     runner,
     reader,
     registerInspector(context, reader, log),
+    project,
+    summary,
+    tree,
+    new ProjectProblems(project),
+    scripts,
+    captures,
+    registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),
+    registerTasks(context.extensionPath, runner),
+    registerLanguageModelTool(services),
+    vscode.window.registerTreeDataProvider(PROJECT_TREE, tree),
     vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
+    vscode.window.registerWebviewPanelSerializer(SUMMARY_VIEW, summary),
+    vscode.commands.registerCommand(COMMANDS.auditWorkspace, async () => {
+      const running = project.run(true);
+      const first = project.onDidChange(() => {
+        first.dispose();
+        summary.show();
+      });
+      await running;
+      first.dispose();
+    }),
+    vscode.commands.registerCommand(COMMANDS.stopWorkspaceAudit, () => {
+      project.stop();
+    }),
+    vscode.commands.registerCommand(COMMANDS.showSummary, () => {
+      summary.show();
+    }),
+    vscode.commands.registerCommand(COMMANDS.saveSarif, () => summary.save('sarif')),
+    vscode.commands.registerCommand(COMMANDS.showAudit, (id: string) => {
+      panels.show(id);
+    }),
+    vscode.commands.registerCommand(COMMANDS.auditPair, (checkpoint: string, gradients: string) =>
+      auditPair(services, checkpoint, gradients),
+    ),
+    vscode.commands.registerCommand(COMMANDS.auditExample, () => {
+      const example = (name: string): string => join(context.extensionPath, 'media', 'example', name);
+      return auditPair(services, example('checkpoint.pt'), example('gradient.pt'));
+    }),
     vscode.commands.registerCommand(COMMANDS.auditFile, (uri?: vscode.Uri) => auditFile(services, uri)),
     vscode.commands.registerCommand(COMMANDS.inspectFile, (uri?: vscode.Uri) => inspectFile(uri)),
     vscode.commands.registerCommand(COMMANDS.openLastAudit, () => {

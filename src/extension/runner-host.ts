@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
 import { RunnerClient } from '../runner/client.js';
-import { type NodeProbe, chooseRuntime, runtimeEnvironment } from '../runner/runtime.js';
+import { type NodeProbe, type RuntimeChoice, chooseRuntime, runtimeEnvironment } from '../runner/runtime.js';
 import { SETTINGS } from './ids.js';
 
 /** Keeps one child process for the window: started when first needed, replaced after it ended. */
@@ -34,8 +34,14 @@ export class RunnerHost implements vscode.Disposable {
     return started;
   }
 
-  private async start(): Promise<RunnerClient> {
-    const choice = await chooseRuntime(
+  /** One more child beside the window's own; whoever asks for it ends it. */
+  another(): Promise<RunnerClient> {
+    return this.start();
+  }
+
+  /** What children run on. */
+  async runtime(): Promise<RuntimeChoice> {
+    return chooseRuntime(
       {
         configured: vscode.workspace.getConfiguration().get<string>(SETTINGS.nodePath, '').trim(),
         execPath: process.execPath,
@@ -44,6 +50,10 @@ export class RunnerHost implements vscode.Disposable {
       },
       probeNode,
     );
+  }
+
+  private async start(): Promise<RunnerClient> {
+    const choice = await this.runtime();
     for (const reason of choice.reasons) {
       this.log.info(`Runtime ${reason}`);
     }

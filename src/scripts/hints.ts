@@ -22,8 +22,8 @@ export interface Hint {
   readonly code: HintCode;
   readonly from: number;
   readonly to: number;
-  /** A replacement that is right as it stands. */
-  readonly fix?: { readonly title: string; readonly at: number; readonly text: string };
+  /** A replacement of so many characters that is right as it stands. */
+  readonly fix?: { readonly title: string; readonly at: number; readonly replaces: number; readonly text: string };
 }
 
 const LOADER = /^(torch\.utils\.data(\.\w+)*\.DataLoader|torch_geometric\.loader\.\w*Loader)$/;
@@ -188,7 +188,7 @@ function loading(call: Call): Hint[] {
       ? [
           {
             ...hintAt('GL108', keywordOf(given)),
-            fix: { title: 'Load weights only', at: given.node.from, text: 'True' },
+            fix: { title: 'Load weights only', at: given.node.from, replaces: 5, text: 'True' },
           },
         ]
       : [];
@@ -197,7 +197,9 @@ function loading(call: Call): Hint[] {
   return [
     {
       ...hintAt('GL108', calleeOf(call)),
-      ...(last ? { fix: { title: 'Load weights only', at: last.node.to, text: ', weights_only=True' } } : {}),
+      ...(last
+        ? { fix: { title: 'Load weights only', at: last.node.to, replaces: 0, text: ', weights_only=True' } }
+        : {}),
     },
   ];
 }

@@ -19,8 +19,15 @@ afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-function expected<T>(name: string): T {
-  return JSON.parse(readFileSync(join(LEAKS, name, 'expected.json'), 'utf8')) as T;
+interface Expected {
+  tokens: number[];
+  positions: number[];
+  items: number[];
+  inputs: number[][];
+}
+
+function expected(name: string): Expected {
+  return JSON.parse(readFileSync(join(LEAKS, name, 'expected.json'), 'utf8')) as Expected;
 }
 
 async function audit(folder: string, out?: string): Promise<Report> {
@@ -31,7 +38,7 @@ async function audit(folder: string, out?: string): Promise<Report> {
 describe('embeddings', () => {
   it('give away the tokens, with their texts, beside the label', async () => {
     const report = await audit(join(LEAKS, 'language'));
-    const truth = expected<{ tokens: number[]; positions: number[] }>('language');
+    const truth = expected('language');
     const [tokens, positions] = report.embeddings!;
     expect(tokens).toMatchObject({ tensor: 'tokens.weight', what: 'tokens', entries: 300, rows: truth.tokens });
     expect(tokens!.texts).toEqual(['<eos>', 'word7', ' secret', 'word250']);
@@ -46,7 +53,7 @@ describe('embeddings', () => {
   it('leak also where there is no classifier head', async () => {
     const report = await audit(join(LEAKS, 'recommender'), join(scratch, 'recommender'));
     expect(report.head).toBeNull();
-    expect(report.embeddings![0]!.rows).toEqual(expected<{ items: number[] }>('recommender').items);
+    expect(report.embeddings![0]!.rows).toEqual(expected('recommender').items);
     expect(report.verdict.sentence).toContain('3 tokens or items');
   });
 
@@ -76,7 +83,7 @@ describe('traps', () => {
     const out = join(scratch, 'imprint');
     const report = await audit(join(LEAKS, 'imprint'), out);
     const [imprint] = report.imprints!;
-    const truth = expected<{ inputs: number[][] }>('imprint').inputs;
+    const truth = expected('imprint').inputs;
     expect(imprint).toMatchObject({ layer: 'trap.weight', bins: 64, width: 48, file: 'imprint-0.npy' });
     expect(imprint!.inputs).toBe(truth.length);
     const file = openTensorFile(join(out, 'imprint-0.npy'));

@@ -11,7 +11,7 @@ afterAll(() => {
 
 describe('stored audits', () => {
   it('are found again by id, and only our own', () => {
-    const store = new AuditStore(join(folder, 'a'));
+    const store = new AuditStore(join(folder, 'a'), () => []);
     expect(store.latest()).toBeUndefined();
     const { id } = store.create();
     expect(store.read(id)).toBeUndefined();
@@ -26,14 +26,14 @@ describe('stored audits', () => {
 
   it('an id from a webview leads nowhere else', () => {
     writeFileSync(join(folder, 'report.json'), '{"schemaVersion": 1}');
-    const store = new AuditStore(join(folder, 'b'));
+    const store = new AuditStore(join(folder, 'b'), () => []);
     for (const id of ['..', '../', '', '/etc', '20260101000000-00000000/../..']) {
       expect(store.read(id)).toBeUndefined();
     }
   });
 
   it('beyond fifty the oldest go', () => {
-    const store = new AuditStore(join(folder, 'c'));
+    const store = new AuditStore(join(folder, 'c'), () => []);
     for (let count = 0; count < 60; count++) {
       store.create();
     }

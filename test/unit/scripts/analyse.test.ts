@@ -200,8 +200,7 @@ describe('quick fixes', () => {
       if (!fix) {
         break;
       }
-      const end = text.slice(fix.at).startsWith('False') ? fix.at + 5 : fix.at;
-      text = text.slice(0, fix.at) + fix.text + text.slice(end);
+      text = text.slice(0, fix.at) + fix.text + text.slice(fix.at + fix.replaces);
     }
     expect(text).toContain('torch.load("victim.pth", weights_only=True)  # hint');
     expect(text.match(/weights_only=True/g)).toHaveLength(3);

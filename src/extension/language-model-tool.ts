@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import * as vscode from 'vscode';
+import { renderReport } from '../cli/render-text.js';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { type AuditServices, auditSettings } from './audit-command.js';
+import { TOOL_NAME } from './ids.js';
+
+/** The language-model tool `gradleak_audit`: asks before it runs, returns the report as text. */
+
+interface ToolInput {
+  gradients: string;
+  checkpoint: string;
+}
+
+export function registerLanguageModelTool(services: AuditServices): vscode.Disposable {
+  return vscode.lm.registerTool<ToolInput>(TOOL_NAME, {
+    prepareInvocation: ({ input }) => ({
+      invocationMessage: `Auditing ${input.gradients}`,
+      confirmationMessages: {
+        title: 'Audit a captured gradient',
+        message: new vscode.MarkdownString(
+          `Compute what \`${input.gradients}\` gives away about its training data, with the checkpoint \`${input.checkpoint}\`? The labels found become part of the conversation.`,
+        ),
+      },
+    }),
+    invoke: async ({ input }, token) => {
+      const text = await auditAsText(services, input, token).catch((error: unknown) =>
+        error instanceof UnusableInputError ? error.message : `The audit failed: ${messageOf(error)}`,
+      );
+      return new vscode.LanguageModelToolResult([new vscode.LanguageModelTextPart(text)]);
+    },
+  });
+}
+
+async function auditAsText(
+  { runner, store }: AuditServices,
+  input: ToolInput,
+  token: vscode.CancellationToken,
+): Promise<string> {
+  if (!vscode.workspace.isTrusted) {
+    return 'GradLeak runs audits in trusted workspaces only.';
+  }
+  const { id, folder } = store.create();
+  const gradients = absolute(input.gradients);
+  const client = await runner.get();
+  await client.audit(
+    {
+      id,
+      request: {
+        ...auditSettings(vscode.Uri.file(gradients)),
+        gradients,
+        checkpoint: absolute(input.checkpoint),
+        out: folder,
+      },
+    },
+    () => undefined,
+    {
+      get cancelled() {
+        return token.isCancellationRequested;
+      },
+      onCancel: (listener) => {
+        token.onCancellationRequested(listener);
+      },
+    },
+  );
+  store.changed();
+  const report = store.read(id);
+  return report ? renderReport(report) : 'The audit left no report.';
+}
+
+/** Relative to the first workspace folder that holds it. */
+function absolute(path: string): string {
+  const folders = vscode.workspace.workspaceFolders ?? [];
+  return isAbsolute(path)
+    ? path
+    : (folders.map(({ uri }) => join(uri.fsPath, path)).find((own) => existsSync(own)) ?? path);
+}

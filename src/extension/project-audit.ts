@@ -1,0 +1,219 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import { CancelledError, messageOf } from '../protocol/errors.js';
+import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
+import { readProject, runProject } from '../project/run-project.js';
+import type { CancelSignal } from '../runner/client.js';
+import { RunnerPool } from '../runner/pool.js';
+import { auditSettings, isTrusted } from './audit-command.js';
+import type { AuditStore } from './audit-store.js';
+import { SETTINGS } from './ids.js';
+import type { RunnerHost } from './runner-host.js';
+
+/** "GradLeak: Audit Workspace": finds dumps, shows the plan, audits a few at a time, stops and goes on. */
+
+export class ProjectAudits implements vscode.Disposable {
+  private readonly changed = new vscode.EventEmitter<void>();
+  /** Report or progress of the shown project has changed. */
+  readonly onDidChange = this.changed.event;
+  progress: ProjectProgress | null = null;
+  private root: string | undefined;
+  private running: vscode.CancellationTokenSource | undefined;
+
+  constructor(
+    private readonly storage: string,
+    private readonly runner: RunnerHost,
+    private readonly store: AuditStore,
+    private readonly log: vscode.LogOutputChannel,
+  ) {
+    this.root = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+  }
+
+  /** The report of the workspace's folder that was audited last. */
+  report(): ProjectReport | undefined {
+    return this.root === undefined ? undefined : readProject(projectFolder(this.storage, this.root));
+  }
+
+  /** @param askFirst show the plan and let the user choose; not when going on with what was stopped */
+  async run(askFirst: boolean): Promise<void> {
+    if (this.running) {
+      void vscode.window.showInformationMessage('The workspace is being audited already.');
+      return;
+    }
+    if (!(await isTrusted())) {
+      return;
+    }
+    const folder = await chooseFolder();
+    if (!folder) {
+      return;
+    }
+    this.root = folder.uri.fsPath;
+    const source = new vscode.CancellationTokenSource();
+    this.running = source;
+    const pool = new RunnerPool(() => this.runner.another());
+    try {
+      await vscode.window.withProgress(
+        { location: vscode.ProgressLocation.Notification, title: `GradLeak: ${folder.name}`, cancellable: true },
+        async (progress, token) => {
+          token.onCancellationRequested(() => {
+            source.cancel();
+          });
+          progress.report({ message: 'Looking for dumps' });
+          const plan = await this.plan(pool, folder, source.token);
+          const chosen = askFirst ? await choosePlan(plan) : plan;
+          if (chosen && !source.token.isCancellationRequested) {
+            await this.audit(pool, folder, chosen, source.token, progress);
+          }
+        },
+      );
+    } catch (error) {
+      if (!(error instanceof CancelledError)) {
+        this.log.error(error instanceof Error ? error : String(error));
+        void vscode.window.showErrorMessage(messageOf(error).split('\n')[0] ?? '');
+      }
+    } finally {
+      this.running = undefined;
+      this.progress = null;
+      pool.dispose();
+      source.dispose();
+      this.store.changed();
+      this.changed.fire();
+    }
+  }
+
+  private async plan(
+    pool: RunnerPool,
+    folder: vscode.WorkspaceFolder,
+    token: vscode.CancellationToken,
+  ): Promise<ProjectPlan> {
+    const exclude = vscode.workspace.getConfiguration('files', folder.uri).get<Record<string, unknown>>('exclude', {});
+    const client = await pool.any();
+    return client.plan(
+      {
+        root: folder.uri.fsPath,
+        exclude: Object.entries(exclude).flatMap(([glob, isOn]) => (isOn === true ? [glob, `${glob}/**`] : [])),
+        includeIgnored: vscode.workspace.getConfiguration(undefined, folder.uri).get(SETTINGS.includeIgnored, false),
+        settings: JSON.stringify(projectSettings(folder.uri)),
+      },
+      signalOf(token),
+    );
+  }
+
+  private async audit(
+    pool: RunnerPool,
+    folder: vscode.WorkspaceFolder,
+    plan: ProjectPlan,
+    token: vscode.CancellationToken,
+    notification: vscode.Progress<{ message?: string; increment?: number }>,
+  ): Promise<void> {
+    const out = projectFolder(this.storage, folder.uri.fsPath);
+    mkdirSync(out, { recursive: true });
+    const given = vscode.workspace.getConfiguration(undefined, folder.uri).get<number>(SETTINGS.concurrency, 0);
+    const signal = signalOf(token);
+    let shown = 0;
+    const report = await runProject({
+      plan,
+      out,
+      settings: projectSettings(folder.uri),
+      concurrency: given > 0 ? given : Math.max(1, Math.min(4, Math.floor(cpus().length / 2))),
+      auditOne: async (request) => {
+        if ((await pool.audit(request, signal)).cancelled) {
+          throw new CancelledError();
+        }
+      },
+      progress: (own) => {
+        this.progress = own;
+        const share = (100 * own.done) / Math.max(own.of, 1);
+        notification.report({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
+        shown = share;
+        this.changed.fire();
+      },
+      cancelled: () => token.isCancellationRequested,
+    });
+    this.log.info(
+      `Project ${folder.uri.fsPath}: ${report.summary.done} of ${report.summary.dumps} audited, ${report.status}`,
+    );
+  }
+
+  stop(): void {
+    this.running?.cancel();
+  }
+
+  dispose(): void {
+    this.running?.cancel();
+    this.changed.dispose();
+  }
+}
+
+/** Where the audits of a workspace folder are kept. */
+function projectFolder(storage: string, root: string): string {
+  return join(storage, createHash('sha256').update(root).digest('hex').slice(0, 16));
+}
+
+/** Folders of all projects of this window. */
+export function projectFolders(storage: string): string[] {
+  return (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => projectFolder(storage, uri.fsPath));
+}
+
+async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
+  const folders = vscode.workspace.workspaceFolders ?? [];
+  if (folders.length === 0) {
+    void vscode.window.showInformationMessage('Open the folder of a training project first.');
+  }
+  return folders.length > 1 ? vscode.window.showWorkspaceFolderPick() : folders[0];
+}
+
+/** Gradient matching takes minutes a dump, so projects are audited in closed form unless the user says otherwise. */
+function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
+  const settings = auditSettings(scope);
+  const attack = vscode.workspace.getConfiguration(undefined, scope).get<string>(SETTINGS.projectAttack, 'chain');
+  return {
+    ...settings,
+    ...(settings.reconstruction
+      ? {
+          reconstruction: {
+            ...settings.reconstruction,
+            attack: attack === 'auto' || attack === 'none' ? attack : 'chain',
+          },
+        }
+      : {}),
+  };
+}
+
+/** The plan to look at; all of it is chosen to begin with. */
+async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
+  if (plan.entries.length === 0) {
+    const [first] = plan.skipped;
+    void vscode.window.showInformationMessage(
+      `No captured gradient with a checkpoint that fits it was found.${first ? ` ${first.path}: ${first.reason}` : ''}`,
+    );
+    return undefined;
+  }
+  const items = plan.entries.map((entry) => ({
+    label: entry.gradients,
+    description: `against ${entry.checkpoint}, fits ${Math.round(100 * entry.fit)} %`,
+    picked: true,
+    entry,
+  }));
+  const chosen = await vscode.window.showQuickPick(items, {
+    canPickMany: true,
+    title: `Audit ${plan.entries.length} gradients${plan.skipped.length > 0 ? `, ${plan.skipped.length} files left out` : ''}`,
+    placeHolder: 'Enter starts',
+    matchOnDescription: true,
+  });
+  return chosen && chosen.length > 0 ? { ...plan, entries: chosen.map(({ entry }) => entry) } : undefined;
+}
+
+function signalOf(token: vscode.CancellationToken): CancelSignal {
+  return {
+    get cancelled() {
+      return token.isCancellationRequested;
+    },
+    onCancel: (listener) => {
+      token.onCancellationRequested(listener);
+    },
+  };
+}

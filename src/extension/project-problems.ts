@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import * as vscode from 'vscode';
+import type { ProjectAudits } from './project-audit.js';
+
+/** What captures give away, in the Problems view on the line of the script that made them. */
+export class ProjectProblems implements vscode.Disposable {
+  private readonly collection = vscode.languages.createDiagnosticCollection('gradleak');
+  private readonly subscription: vscode.Disposable;
+
+  constructor(private readonly project: ProjectAudits) {
+    this.subscription = project.onDidChange(() => {
+      this.update();
+    });
+    this.update();
+  }
+
+  private update(): void {
+    const report = this.project.report();
+    const byFile = new Map<string, vscode.Diagnostic[]>();
+    for (const { script, result, gradients } of report?.entries ?? []) {
+      if (!script || !result?.severity || !existsSync(script.file)) {
+        continue;
+      }
+      const range = new vscode.Range(script.line - 1, 0, script.line - 1, Number.MAX_SAFE_INTEGER);
+      const isBad = result.severity === 'critical' || result.severity === 'high';
+      const diagnostic = new vscode.Diagnostic(
+        range,
+        result.sentence,
+        isBad ? vscode.DiagnosticSeverity.Warning : vscode.DiagnosticSeverity.Information,
+      );
+      diagnostic.source = 'GradLeak';
+      diagnostic.code = result.findings[0]?.id ?? 'leak';
+      const dump = vscode.Uri.file(join(report?.root ?? '', gradients));
+      diagnostic.relatedInformation = [
+        new vscode.DiagnosticRelatedInformation(new vscode.Location(dump, new vscode.Position(0, 0)), 'the gradient'),
+      ];
+      byFile.set(script.file, [...(byFile.get(script.file) ?? []), diagnostic]);
+    }
+    this.collection.clear();
+    for (const [file, diagnostics] of byFile) {
+      this.collection.set(vscode.Uri.file(file), diagnostics);
+    }
+  }
+
+  dispose(): void {
+    this.subscription.dispose();
+    this.collection.dispose();
+  }
+}

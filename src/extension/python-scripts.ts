@@ -1,0 +1,115 @@
+import * as vscode from 'vscode';
+import { type ScriptAnalysis, analyseScript } from '../scripts/analyse.js';
+import { type JoinedCells, cellAt, joinCells } from '../scripts/notebook.js';
+import { type PythonDocument, parsePython, updatePython } from '../scripts/python-document.js';
+
+/** Open Python files and notebooks, parsed as they are edited, and what was found in them. */
+
+/** A place in a document that may be one cell of a notebook. */
+export interface ScriptPlaces {
+  readonly analysis: ScriptAnalysis;
+  /** The document and position of an offset of the analysis. */
+  locate(offset: number): { document: vscode.TextDocument; position: vscode.Position };
+  /** False for what belongs to another cell. */
+  isHere(offset: number): boolean;
+}
+
+/** Files beyond this are data that happens to be called Python. */
+const MOST_CHARACTERS = 4 * 2 ** 20;
+
+export class PythonScripts implements vscode.Disposable {
+  private readonly parsed = new Map<string, { version: number; document: PythonDocument }>();
+  private readonly subscriptions: vscode.Disposable[];
+
+  constructor() {
+    this.subscriptions = [
+      vscode.workspace.onDidChangeTextDocument((event) => {
+        this.change(event);
+      }),
+      vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+        this.parsed.delete(uri.toString());
+      }),
+    ];
+  }
+
+  /** Undefined for what is too large. */
+  analyse(document: vscode.TextDocument): ScriptPlaces | undefined {
+    const notebook = notebookOf(document);
+    if (notebook) {
+      return analyseCell(notebook, document);
+    }
+    const source = this.parse(document);
+    return (
+      source && {
+        analysis: analyseScript(source),
+        locate: (offset) => ({ document, position: document.positionAt(offset) }),
+        isHere: () => true,
+      }
+    );
+  }
+
+  private parse(document: vscode.TextDocument): PythonDocument | undefined {
+    const key = document.uri.toString();
+    const known = this.parsed.get(key);
+    if (known?.version === document.version) {
+      return known.document;
+    }
+    const text = document.getText();
+    if (text.length > MOST_CHARACTERS) {
+      return undefined;
+    }
+    const parsed = parsePython(text);
+    this.parsed.set(key, { version: document.version, document: parsed });
+    return parsed;
+  }
+
+  private change({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
+    const key = document.uri.toString();
+    const known = this.parsed.get(key);
+    if (known && contentChanges.length > 0) {
+      const changes = contentChanges.map(({ rangeOffset, rangeLength, text }) => ({
+        from: rangeOffset,
+        to: rangeOffset + rangeLength,
+        inserted: text.length,
+      }));
+      this.parsed.set(key, {
+        version: document.version,
+        document: updatePython(known.document, document.getText(), changes),
+      });
+    }
+  }
+
+  dispose(): void {
+    for (const subscription of this.subscriptions) {
+      subscription.dispose();
+    }
+  }
+}
+
+function notebookOf(document: vscode.TextDocument): vscode.NotebookDocument | undefined {
+  return document.uri.scheme === 'vscode-notebook-cell'
+    ? vscode.workspace.notebookDocuments.find((notebook) =>
+        notebook.getCells().some((cell) => cell.document.uri.toString() === document.uri.toString()),
+      )
+    : undefined;
+}
+
+function analyseCell(notebook: vscode.NotebookDocument, document: vscode.TextDocument): ScriptPlaces {
+  const cells = notebook
+    .getCells()
+    .filter(({ kind, document: own }) => kind === vscode.NotebookCellKind.Code && own.languageId === 'python')
+    .map((cell) => cell.document);
+  const joined: JoinedCells = joinCells(cells.map((cell) => cell.getText()));
+  const place = (offset: number): { document: vscode.TextDocument; offset: number } => {
+    const { cell, offset: within } = cellAt(joined, offset);
+    return { document: cells[cell] ?? document, offset: within };
+  };
+  return {
+    analysis: analyseScript(parsePython(joined.text)),
+    locate: (offset) => {
+      const { document: own, offset: within } = place(offset);
+      return { document: own, position: own.positionAt(within) };
+    },
+    isHere: (offset) => place(offset).document.uri.toString() === document.uri.toString(),
+  };
+}

@@ -37,12 +37,16 @@ def capture(model, inputs, labels, loss, path, *, normalisation=None, truth=Fals
 
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    with torch.enable_grad():
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    # The training goes on with the random numbers that it would have had.
+    with torch.random.fork_rng(), torch.enable_grad():
         outputs = model(inputs)
         value = loss(outputs, labels)
         gradients = torch.autograd.grad(value, [parameter for _, parameter in named], allow_unused=True)
-    # Batch normalisation has just updated its running statistics: put them back, a capture changes nothing.
-    model.load_state_dict(state)
+    # Batch normalisation has just updated its running statistics: put them back, a capture changes nothing. By way of .data,
+    # as a loss that was computed before may still be waiting for its backward().
+    for buffer, before in buffers:
+        buffer.data.copy_(before)
 
     torch.save(state, os.path.join(path, "checkpoint.pt"))
     torch.save(

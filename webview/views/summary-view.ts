@@ -316,7 +316,7 @@ function entryRow(entry: ProjectEntry, isLive: boolean, { post }: SummaryActions
       ${result ? html`<span class="severity severity-${result.severity ?? 'none'}">${result.severity ?? 'none'}</span>` : statusWords(entry)}
     </td>
     <td class="number">
-      ${result ? `${result.labels} of ${result.samples}` : ''}${result && result.tokens > 0 ? html`<br />${result.tokens} tokens` : nothing}
+      ${result ? (result.outcome === 'counts' ? `counts of ${result.samples}` : `${result.labels} of ${result.samples}`) : ''}${result && result.tokens > 0 ? html`<br />${result.tokens} tokens` : nothing}
     </td>
     <td class="number">
       ${result && result.exactInputs + result.closeInputs > 0 ? `${result.exactInputs} exact${result.closeInputs > 0 ? `, ${result.closeInputs} close` : ''}` : ''}

@@ -1,0 +1,14 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+
+/** The package that the suites install and run. */
+export const VSIX = join(ROOT, 'out', 'gradleak.vsix');
+
+/** Makes it once for all suites. */
+export default function setup(): void {
+  mkdirSync(join(ROOT, 'out'), { recursive: true });
+  execFileSync(process.execPath, ['.ci/package.mjs'], { cwd: ROOT, stdio: 'pipe' });
+}

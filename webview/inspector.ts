@@ -474,7 +474,11 @@ function openTensor(row: number): void {
   keep({ selected: row });
   lookAtDetail();
   draw();
-  // The table has shrunk to make room; the row stays in sight.
+  revealSoon();
+}
+
+/** The table shrinks to make room for the tensor; its row stays in sight. */
+function revealSoon(): void {
   setTimeout(() => {
     rowWindow.reveal(active);
   }, 50);
@@ -526,6 +530,7 @@ function receiveLook(result: LookResult): void {
   if (!detail) {
     return;
   }
+  revealSoon();
   switch (result.what) {
     case 'slice': {
       const cells = decodeDoubles(result.slice.cells);
@@ -632,5 +637,10 @@ function arrangeForNumbers(): void {
     arrange();
   }
 }
+
+// Canvases are painted in the theme's colours.
+new MutationObserver(() => {
+  draw();
+}).observe(document.body, { attributeFilter: ['class'] });
 
 host?.post({ t: 'ready' });

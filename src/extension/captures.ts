@@ -16,12 +16,17 @@ export interface CaptureOfScript {
 }
 
 const MOST_CAPTURES = 2000;
+/** Until a capture is written whole, its network included. */
+const SETTLE_MS = 1500;
 
 export class Captures implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   /** Captures have come or gone. */
   readonly onDidChange = this.changed.event;
   private readonly watcher = vscode.workspace.createFileSystemWatcher('**/capture.json');
+  /** What is written into a folder right after it was made goes unreported; the folder itself does not. */
+  private readonly folders = vscode.workspace.createFileSystemWatcher('**/captures{,/*}', false, true, true);
+  private settle: NodeJS.Timeout | undefined;
   private readonly subscriptions: readonly { dispose(): unknown }[];
   private known: Promise<Map<string, CaptureOfScript[]>> | undefined;
 
@@ -30,9 +35,22 @@ export class Captures implements vscode.Disposable {
       this.known = undefined;
       this.changed.fire();
     };
+    const forgetSoon = (): void => {
+      clearTimeout(this.settle);
+      this.settle = setTimeout(forget, SETTLE_MS);
+    };
     this.subscriptions = [
       this.watcher,
+      this.folders,
       this.changed,
+      this.folders.onDidCreate(forgetSoon),
+      vscode.window.onDidEndTerminalShellExecution(forgetSoon),
+      vscode.tasks.onDidEndTask(forgetSoon),
+      vscode.window.onDidChangeWindowState(({ focused }) => {
+        if (focused) {
+          forgetSoon();
+        }
+      }),
       this.watcher.onDidCreate(forget),
       this.watcher.onDidChange(forget),
       this.watcher.onDidDelete(forget),
@@ -46,6 +64,7 @@ export class Captures implements vscode.Disposable {
   }
 
   dispose(): void {
+    clearTimeout(this.settle);
     for (const subscription of this.subscriptions) {
       subscription.dispose();
     }

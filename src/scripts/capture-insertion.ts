@@ -26,10 +26,11 @@ interface Names {
   loss?: string;
 }
 
-/** @returns undefined where there is no place for a statement */
+/** @returns undefined where there is no place for a statement, or a capture already */
 export function insertionFor(outline: Outline, point: TrainingPoint): CaptureInsertion | undefined {
   const place = placeOf(outline, point);
-  if (!place) {
+  const captures = outline.calls.some(({ callee, scope }) => scope === point.scope && callee.startsWith(`${MODULE}.`));
+  if (!place || captures) {
     return undefined;
   }
   const names = point.kind === 'flowerFit' ? flowerNames(outline, point.scope) : namesFor(outline, point);

@@ -52,14 +52,20 @@ export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hin
   if (points.length === 0) {
     return [];
   }
+  // What a capture repeats of the script has been said of the script.
+  const captures = outline.calls.filter(({ callee }) => callee.startsWith('gradleak_capture.'));
+  const isRepeated = ({ node }: Call): boolean =>
+    captures.some((capture) => capture.node.from < node.from && node.to < capture.node.to);
   const hints = [
-    ...outline.calls.flatMap((call) => [
-      ...batchSize(outline, call),
-      ...labels(outline, call, points),
-      ...layers(outline, call),
-      ...noise(outline, call),
-      ...loading(call),
-    ]),
+    ...outline.calls
+      .filter((call) => !isRepeated(call))
+      .flatMap((call) => [
+        ...batchSize(outline, call),
+        ...labels(outline, call, points),
+        ...layers(outline, call),
+        ...noise(outline, call),
+        ...loading(call),
+      ]),
     ...sharing(outline),
   ];
   return hints.sort((one, other) => one.from - other.from);

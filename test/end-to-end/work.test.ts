@@ -228,12 +228,13 @@ describe('the packaged extension at work', () => {
     await workbench.screenshot('work-stopped-dark');
     await summary.getByRole('button', { name: 'Resume' }).click();
     await summary.getByRole('button', { name: 'Audit again' }).waitFor({ timeout: 120_000 });
+    expect(await summary.locator('.entries .problem').allTextContents()).toEqual([]);
     expect(await summary.locator('.severity').count()).toBe(all);
   });
 
   it('shows runs and rounds in a tree, and problems on the script’s line', async () => {
     const { page } = workbench;
-    await workbench.runCommand('Workspace Audit: Focus on Workspace Audit View');
+    await workbench.runCommand('Focus on Workspace Audit View');
     const row = page.locator('.pane-body .monaco-list-row', { hasText: 'captures/train-1' });
     await row.waitFor({ timeout: 20_000 });
     expect(await row.textContent()).toContain('1 of 1 labels');

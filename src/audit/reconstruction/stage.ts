@@ -108,7 +108,7 @@ export async function rebuildInput(
     if (error instanceof CancelledError) {
       return { reconstructions: [], cancelled: true, problem: 'The audit was stopped before the input was found.' };
     }
-    if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack === 'auto') {
+    if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack !== 'matching') {
       // Recognising a network is a guess: that it does not fit must not take labels and features away.
       return { reconstructions: [], problem: error.message };
     }

@@ -169,6 +169,12 @@ describe('the capture that is inserted', () => {
     expect(insertion(name, point)).toMatchObject({ text, unknown: [] });
   });
 
+  it('repeats no hint', () => {
+    const { result } = insertion('label_smoothing.py', 1);
+    const codes = analyseScript(parsePython(result)).hints.map(({ code }) => code);
+    expect(codes).toEqual(analyseScript(parsePython(read('label_smoothing.py'))).hints.map(({ code }) => code));
+  });
+
   it('leaves to the user what cannot be told', () => {
     expect(insertion('accelerate_glue.py').unknown).toEqual(['model', 'inputs', 'labels', 'loss']);
     expect(insertion('mixup_own.py')).toMatchObject({
@@ -186,8 +192,9 @@ describe('the capture that is inserted', () => {
   it('leaves a script that parses, with its import once and after the others', () => {
     const { result } = insertion('plain_mnist.py');
     expect(result.indexOf('import gradleak_capture')).toBeGreaterThan(result.indexOf('from torchvision'));
-    const again = analyseScript(parsePython(result)).points[0]?.insertion;
-    expect(again?.import).toBeUndefined();
+    const again = analyseScript(parsePython(result));
+    expect(again.points[0]?.insertion, 'a second capture in the same place').toBeUndefined();
+    expect(again.hints).toEqual(analyseScript(parsePython(read('plain_mnist.py'))).hints);
     expect(treeOf(parsePython(result))).not.toContain('⚠');
   });
 });

@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
 import type { ProjectEntry } from '../protocol/project-report.js';
 import { COMMANDS } from './ids.js';
@@ -22,16 +23,7 @@ export class ProjectTree implements vscode.TreeDataProvider<Node>, vscode.Dispos
     if (node) {
       return 'entries' in node ? node.entries : [];
     }
-    const runs = new Map<string, ProjectEntry[]>();
-    for (const entry of this.project.report()?.entries ?? []) {
-      runs.set(entry.run, [...(runs.get(entry.run) ?? []), entry]);
-    }
-    // A run of one is its entry.
-    return [...runs].map(([run, entries]) => {
-      const [only] = entries;
-      entries.sort((one, other) => (one.round ?? 0) - (other.round ?? 0));
-      return only && entries.length === 1 ? only : { run, entries };
-    });
+    return groupsOf(this.project.report()?.entries ?? []);
   }
 
   getTreeItem(node: Node): vscode.TreeItem {
@@ -44,6 +36,31 @@ export class ProjectTree implements vscode.TreeDataProvider<Node>, vscode.Dispos
   }
 }
 
+/** Rounds under their run; dumps without rounds under the folder they are in. */
+function groupsOf(entries: readonly ProjectEntry[]): Node[] {
+  const sizes = new Map<string, number>();
+  for (const { run } of entries) {
+    sizes.set(run, (sizes.get(run) ?? 0) + 1);
+  }
+  const groups = new Map<string, ProjectEntry[]>();
+  for (const entry of entries) {
+    const isSeries = entry.round !== null && (sizes.get(entry.run) ?? 0) > 1;
+    const name = isSeries ? entry.run : dirname(nameOf(entry));
+    groups.set(name, [...(groups.get(name) ?? []), entry]);
+  }
+  return [...groups].map(([run, own]) => ({
+    run: run === '.' ? 'Workspace' : run,
+    entries: own.sort(
+      (one, other) => (one.round ?? 0) - (other.round ?? 0) || (one.gradients < other.gradients ? -1 : 1),
+    ),
+  }));
+}
+
+/** Without the file name that every capture has. */
+function nameOf({ gradients }: ProjectEntry): string {
+  return gradients.replace(/\/(gradients?|grads?)\.[^/]*$/, '');
+}
+
 function runItem({ run, entries }: { run: string; entries: ProjectEntry[] }): vscode.TreeItem {
   const item = new vscode.TreeItem(run, vscode.TreeItemCollapsibleState.Expanded);
   const leaking = entries.filter(({ result }) => result?.outcome === 'leaks').length;
@@ -54,13 +71,14 @@ function runItem({ run, entries }: { run: string; entries: ProjectEntry[] }): vs
 }
 
 function entryItem(entry: ProjectEntry): vscode.TreeItem {
-  const { result, status, problem, change, round, gradients } = entry;
-  const item = new vscode.TreeItem(round === null ? gradients : `${gradients} (round ${round})`);
+  const { result, status, problem, change } = entry;
+  const item = new vscode.TreeItem(basename(nameOf(entry)));
+  item.id = entry.id;
   item.iconPath = iconOf(entry);
   if (result) {
     const inputs = result.exactInputs > 0 ? `, ${result.exactInputs} inputs` : '';
     item.description = `${result.severity ?? 'nothing'}: ${result.labels} of ${result.samples} labels${inputs}${change === 'same' ? '' : ` (${change})`}`;
-    item.tooltip = result.sentence;
+    item.tooltip = `${entry.gradients}\n${result.sentence}`;
     item.command = { title: 'Show Audit', command: COMMANDS.showAudit, arguments: [entry.id] };
   } else {
     item.description = status === 'failed' ? `not audited: ${problem ?? ''}` : 'waiting';

@@ -235,7 +235,7 @@ describe('the packaged extension at work', () => {
   it('shows runs and rounds in a tree, and problems on the script’s line', async () => {
     const { page } = workbench;
     await workbench.runCommand('Focus on Workspace Audit View');
-    const row = page.locator('.pane-body .monaco-list-row', { hasText: 'captures/train-1' });
+    const row = page.locator('.pane-body .monaco-list-row', { hasText: /train-1/ });
     await row.waitFor({ timeout: 20_000 });
     expect(await row.textContent()).toContain('1 of 1 labels');
     await inEveryTheme('summary');
@@ -252,10 +252,11 @@ describe('the packaged extension at work', () => {
     await workbench.runCommand('GradLeak: Save Findings as SARIF');
     const target = join(workspace, 'findings.sarif');
     const input = page.locator('.quick-input-widget input.input');
-    await input.waitFor({ timeout: 20_000 });
+    // The dialog suggests a name once it is there; the palette that started it is gone by then.
+    await expect.poll(() => input.inputValue(), { timeout: 20_000 }).toContain('gradleak.sarif');
     await input.fill(target);
-    await page.waitForTimeout(500);
-    await page.keyboard.press('Enter');
+    await page.waitForTimeout(800);
+    await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
     await expect.poll(() => existsSync(target), { timeout: 20_000 }).toBe(true);
     const log = JSON.parse(readFileSync(target, 'utf8')) as {
       version: string;

@@ -10,7 +10,7 @@ await bundle({
   platform: 'node',
   format: 'cjs',
   outfile: 'out/bench.cjs',
-  external: ['onnxruntime-node'],
+  external: ['onnxruntime-node', 'playwright-core'],
   logLevel: 'warning',
 });
 run(process.execPath, ['out/bench.cjs', ...process.argv.slice(2)]);

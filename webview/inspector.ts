@@ -56,6 +56,8 @@ let compared: DifferenceSummary | null = null;
 let problem: string | undefined;
 let notice: string | undefined;
 let rows: readonly Row[] = [];
+/** Tensors that the filter lets through, and their bytes. */
+let shown: { indices: number[]; bytes: number } = { indices: [], bytes: 0 };
 let collapsed = new Set<string>();
 let active = 0;
 let detail: (DetailState & { row: number }) | undefined;
@@ -89,6 +91,7 @@ function sortOf(): Sort | null {
 /** Which rows there are; after a change of filter, order, tree or numbers that decide the order. */
 function arrange(): void {
   const indices = matching(tensors, kept.filter);
+  shown = { indices, bytes: indices.reduce((sum, at) => sum + (tensors.bytes[at] ?? 0), 0) };
   // What was looked for is shown, wherever it is.
   const closed = kept.filter.trim() === '' ? collapsed : new Set<string>();
   rows = kept.flat ? flatRows(tensors, indices, sortOf()) : treeRows(tensors, indices, sortOf(), closed);
@@ -128,11 +131,11 @@ function askForRows(): void {
   if (asking || !about) {
     return;
   }
-  const shown = rowWindow.items(rows.length).items.flatMap(({ index }) => {
+  const onScreen = rowWindow.items(rows.length).items.flatMap(({ index }) => {
     const row = rows[index];
     return row?.kind === 'tensor' ? [row.index] : [];
   });
-  const wanted = [...shown, ...asked, ...(needsAll() ? matching(tensors, kept.filter) : [])];
+  const wanted = [...onScreen, ...asked, ...(needsAll() ? shown.indices : [])];
   const differences = wanted.filter((at) => compared !== null && !tensors.differences.has(at) && !isHeavy(at));
   const statistics = wanted.filter((at) => !tensors.statistics.has(at) && !isHeavy(at));
   const missing = differences.length > 0 ? differences : statistics;
@@ -152,8 +155,7 @@ function needsAll(): boolean {
     notice = undefined;
     return false;
   }
-  const indices = matching(tensors, kept.filter);
-  const bytes = indices.reduce((sum, at) => sum + (tensors.bytes[at] ?? 0), 0);
+  const { indices, bytes } = shown;
   const isTooMuch = indices.length > MOST_SORTED || bytes > MOST_SORTED_BYTES;
   notice = isTooMuch
     ? `Sorted by the numbers that are known: ${indices.length} tensors of ${formatBytes(bytes)} are too many to compute unasked. Filter first.`
@@ -176,15 +178,12 @@ function page(): TemplateResult {
 
 function headView(header: DirectoryHeader): TemplateResult {
   const name = header.path.split(/[\\/]/).at(-1) ?? header.path;
-  const bytes = tensors.bytes.reduce((sum, own) => sum + own, 0);
   const { kind: what, reasons } = kind ?? header.kind;
   const dangerous = header.globals.filter(({ risk }) => risk === 'dangerous');
   return html`<header class="file">
     <div>
       <h1>${tag(KIND_WORDS[what])} ${name}</h1>
-      <p class="muted">
-        ${header.format}, ${header.tensors} tensors, ${formatBytes(bytes)} in a file of ${formatBytes(header.fileBytes)}
-      </p>
+      <p class="muted">${header.format}, ${header.tensors} tensors in a file of ${formatBytes(header.fileBytes)}</p>
       <details>
         <summary>${reasons[0] ?? ''}</summary>
         <ul>
@@ -246,8 +245,6 @@ function comparedView({ path, matched, onlyThere, how }: DifferenceSummary): Tem
 }
 
 function toolbar(): TemplateResult {
-  const shown = matching(tensors, kept.filter);
-  const bytes = shown.reduce((sum, at) => sum + (tensors.bytes[at] ?? 0), 0);
   return html`<div class="toolbar">
     <label class="filter"
       ><span class="muted">Filter</span>
@@ -277,7 +274,7 @@ function toolbar(): TemplateResult {
         draw();
       },
     })}
-    <span id="total" class="muted" role="status">${shown.length} tensors, ${formatBytes(bytes)}</span>
+    <span id="total" class="muted" role="status">${shown.indices.length} tensors, ${formatBytes(shown.bytes)}</span>
     ${notice === undefined ? nothing : html`<span class="notice">${notice}</span>`}
   </div>`;
 }
@@ -298,7 +295,6 @@ function tableArea(): TemplateResult {
       sortBy: (column) => {
         sortBy(column);
       },
-      activate: moveTo,
       open: (at) => {
         active = at;
         openRow(at);

@@ -38,6 +38,8 @@ class InspectorProvider implements vscode.CustomReadonlyEditorProvider {
 
   resolveCustomEditor(document: vscode.CustomDocument, panel: vscode.WebviewPanel): void {
     panel.webview.options = webviewOptions(this.extensionUri);
+    // The child starts while the page loads; a failure shows when it is asked.
+    void this.runner.get().catch(() => undefined);
     const editor = new InspectorEditor(document.uri, panel.webview, this.runner, this.log);
     panel.onDidDispose(() => {
       editor.dispose();

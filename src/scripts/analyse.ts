@@ -30,7 +30,10 @@ export function analyseScript(document: PythonDocument): ScriptAnalysis {
       at: point.at,
       isFirst: point.isFirst,
       within: [point.scope.owner?.name, point.scope.name].filter(Boolean).join('.'),
-      insertion: insertionFor(outline, point),
+      // Computed when it is asked for: most places are never shown.
+      get insertion() {
+        return insertionFor(outline, point);
+      },
     })),
     hints: hintsOf(outline, points),
   };

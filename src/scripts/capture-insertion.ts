@@ -29,11 +29,10 @@ interface Names {
 /** @returns undefined where there is no place for a statement, or a capture already */
 export function insertionFor(outline: Outline, point: TrainingPoint): CaptureInsertion | undefined {
   const place = placeOf(outline, point);
-  const captures = outline.calls.some(({ callee, scope }) => scope === point.scope && callee.startsWith(`${MODULE}.`));
-  if (!place || captures) {
+  if (!place || outline.capturing.has(point.scope)) {
     return undefined;
   }
-  const names = point.kind === 'flowerFit' ? flowerNames(outline, point.scope) : namesFor(outline, point);
+  const names = point.kind === 'flowerFit' ? flowerNames(point.scope) : namesFor(outline, point);
   const isTape = point.kind === 'tapeGradient';
   const needed = isTape ? (['model'] as const) : (['model', 'inputs', 'labels', 'loss'] as const);
   const unknown = needed.filter((name) => names[name] === undefined);
@@ -141,17 +140,20 @@ interface LossCall {
   readonly callable: string;
 }
 
+/** Calls before a place among which its loss is looked for. */
+const MOST_LOOKED_AT = 100;
 const LOSS = /(loss|criterion|cross_entropy|nll|bce|mse|objective)/i;
 
 /** The call that gives the loss: the assignment to its name, or the last call in the function that is called like a loss. */
 function lossCallOf(outline: Outline, scope: Scope, before: number, name?: string): LossCall | undefined {
-  const candidates = outline.calls.filter(
-    (call) =>
-      call.scope === scope &&
-      call.node.from < before &&
-      call.args.filter((argument) => argument.name === undefined).length >= 2 &&
-      (name === undefined ? LOSS.test(call.callee) : call.targets.includes(name) || LOSS.test(call.callee)),
-  );
+  const end = scope.calls.findLastIndex(({ from }) => from < before) + 1;
+  const candidates = scope.calls
+    .slice(Math.max(0, end - MOST_LOOKED_AT), end)
+    .filter(
+      (call) =>
+        call.args.filter((argument) => argument.name === undefined).length >= 2 &&
+        (name === undefined ? LOSS.test(call.callee) : call.targets.includes(name) || LOSS.test(call.callee)),
+    );
   const call = candidates.findLast(({ targets }) => name !== undefined && targets.includes(name)) ?? candidates.at(-1);
   const positional = call?.args.filter((argument) => argument.name === undefined) ?? [];
   // `mixup_criterion(criterion, outputs, a, b, lam)`: what comes out of a model need not come first.
@@ -180,7 +182,7 @@ function lossCallOf(outline: Outline, scope: Scope, before: number, name?: strin
 /** `outputs = model(inputs)`, directly or by way of a name. */
 function forwardNames(outline: Outline, scope: Scope, outputs: Argument, before: number): Names {
   const node = outputs.node.name === 'VariableName' ? lastAssignment(scope, outputs.text, before)?.value : outputs.node;
-  const call = node && outline.calls.find((own) => own.node.from === node.from && own.node.to === node.to);
+  const call = node?.name === 'CallExpression' ? outline.callEnding.get(node.to) : undefined;
   const inputs = call?.args.find(({ name }) => name === undefined);
   if (!call || !inputs || call.args.length > 1 || !/^[\w.]+$/.test(call.callee) || isLibrary(outline, call.callee)) {
     return {};
@@ -205,9 +207,8 @@ function gradientsName({ call }: TrainingPoint): string {
 }
 
 /** `train(self.net, self.trainloader, ...)` within fit. */
-function flowerNames(outline: Outline, scope: Scope): Names {
-  const members = outline.calls
-    .filter((call) => call.scope === scope)
+function flowerNames(scope: Scope): Names {
+  const members = scope.calls
     .flatMap(({ args }) => args.map(({ text }) => text))
     .filter((text) => /^self\.\w+$/.test(text));
   const model = members.find((text) => /(net|model)$/i.test(text));

@@ -52,6 +52,7 @@ export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hin
   if (points.length === 0) {
     return [];
   }
+  const frozen = frozenIn(outline);
   // What a capture repeats of the script has been said of the script.
   const captures = outline.calls.filter(({ callee }) => callee.startsWith('gradleak_capture.'));
   const isRepeated = ({ node }: Call): boolean =>
@@ -62,7 +63,7 @@ export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hin
       .flatMap((call) => [
         ...batchSize(outline, call),
         ...labels(outline, call, points),
-        ...layers(outline, call),
+        ...layers(call, frozen),
         ...noise(outline, call),
         ...loading(call),
       ]),
@@ -99,11 +100,14 @@ function batchSize(outline: Outline, call: Call): Hint[] {
     }
     return numberOf(outline, given, call.scope) === 1 ? [hintAt('GL101', keywordOf(given))] : [];
   }
-  const isTensorFlow = [...outline.imports.values()].some(
-    (name) => name === 'tensorflow' || name.startsWith('tensorflow.'),
-  );
   const [only] = call.args;
-  if (isTensorFlow && call.method === 'batch' && call.receiver !== undefined && only && call.args.length === 1) {
+  if (
+    outline.packages.has('tensorflow') &&
+    call.method === 'batch' &&
+    call.receiver !== undefined &&
+    only &&
+    call.args.length === 1
+  ) {
     return numberOf(outline, only, call.scope) === 1 ? [hintAt('GL101', only.node)] : [];
   }
   return [];
@@ -127,7 +131,7 @@ function labels(outline: Outline, call: Call, points: readonly TrainingPoint[]):
   return found;
 }
 
-function layers(outline: Outline, call: Call): Hint[] {
+function layers(call: Call, frozen: ReadonlySet<string>): Hint[] {
   const isDense = DENSE.test(call.qualified);
   if (LINEAR.test(call.qualified) || isDense) {
     const bias = argumentOf(call, isDense ? 'use_bias' : 'bias', isDense ? undefined : 2);
@@ -135,7 +139,9 @@ function layers(outline: Outline, call: Call): Hint[] {
   }
   if (EMBEDDING.test(call.qualified)) {
     const trainable = argumentOf(call, 'trainable');
-    return trainable?.text === 'False' || isFrozen(outline, call) ? [] : [hintAt('GL105', calleeOf(call))];
+    return trainable?.text === 'False' || call.targets.some((target) => frozen.has(target))
+      ? []
+      : [hintAt('GL105', calleeOf(call))];
   }
   return [];
 }
@@ -164,20 +170,25 @@ function isHead({ targets, node }: Call): boolean {
 }
 
 /** `self.embed.weight.requires_grad = False` or `self.embed.requires_grad_(False)` anywhere. */
-function isFrozen({ text }: Outline, { targets }: Call): boolean {
-  return targets.some(
-    (target) =>
-      text.includes(`${target}.weight.requires_grad = False`) || text.includes(`${target}.requires_grad_(False)`),
+function frozenIn({ calls, scopes, text }: Outline): Set<string> {
+  const called = calls.flatMap(({ method, receiver, args }) =>
+    method === 'requires_grad_' && receiver !== undefined && args[0]?.text === 'False' ? [receiver] : [],
   );
+  const assigned = scopes.flatMap(({ assignments }) =>
+    assignments.flatMap(({ targets, value }) => {
+      const name = /^(.*?)(\.weight)?\.requires_grad$/.exec(targets[0] ?? '')?.[1];
+      return name !== undefined && text.slice(value.from, value.to) === 'False' ? [name] : [];
+    }),
+  );
+  return new Set([...called, ...assigned]);
 }
 
 function noise(outline: Outline, call: Call): Hint[] {
-  const usesOpacus = [...outline.imports.values()].some((name) => name === 'opacus' || name.startsWith('opacus.'));
   const isPrivate =
     call.method === 'make_private' ||
     /(^|\.)(DPOptimizer|DPKerasSGDOptimizer|DPKerasAdamOptimizer)$/.test(call.qualified);
   const multiplier = argumentOf(call, 'noise_multiplier');
-  if (!isPrivate || !multiplier || (call.method === 'make_private' && !usesOpacus)) {
+  if (!isPrivate || !multiplier || (call.method === 'make_private' && !outline.packages.has('opacus'))) {
     return [];
   }
   const value = numberOf(outline, multiplier, call.scope);

@@ -12,6 +12,7 @@ export interface Argument {
 
 export interface Call {
   readonly node: SyntaxNode;
+  readonly from: number;
   /** What is called as written: `torch.load`, `scaler.scale(loss).backward`. */
   readonly callee: string;
   /** The same with import aliases replaced: `torch.nn.functional.cross_entropy` for `F.cross_entropy`. */
@@ -41,6 +42,8 @@ export interface Scope {
   readonly owner: ClassOutline | undefined;
   readonly parent: Scope | undefined;
   readonly assignments: Assignment[];
+  /** In the order of the text; those of functions within are theirs. */
+  readonly calls: Call[];
 }
 
 export interface ClassOutline {
@@ -58,6 +61,12 @@ export interface Outline {
   readonly classes: readonly ClassOutline[];
   readonly scopes: readonly Scope[];
   readonly calls: readonly Call[];
+  /** By the offset of their end, which no two share. */
+  readonly callEnding: ReadonlyMap<number, Call>;
+  /** Functions that capture already. */
+  readonly capturing: ReadonlySet<Scope>;
+  /** Packages that are imported: `torch`, `flwr`. */
+  readonly packages: ReadonlySet<string>;
   /** Context managers with a name: `with tf.GradientTape() as tape`. */
   readonly managers: readonly { name: string; qualified: string; from: number; to: number }[];
   readonly returns: readonly { node: SyntaxNode; scope: Scope }[];
@@ -77,6 +86,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
     owner: undefined,
     parent: undefined,
     assignments: [],
+    calls: [],
   };
   const scopes = [top];
   const slice = (node: SyntaxNode): string => text.slice(node.from, node.to);
@@ -116,6 +126,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
             owner,
             parent: scope,
             assignments: [],
+            calls: [],
           };
           scopes.push(own);
           owner?.methods.push(own);
@@ -151,6 +162,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
           const call = callOf(ref.node, scope, slice, qualify);
           if (call) {
             calls.push(call);
+            scope.calls.push(call);
           }
           break;
         }
@@ -171,7 +183,12 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
       }
     },
   });
-  return { text, imports, classes, scopes, calls, managers, returns };
+  const callEnding = new Map(calls.map((call) => [call.node.to, call]));
+  const capturing = new Set(
+    calls.filter(({ callee }) => callee.startsWith('gradleak_capture.')).map(({ scope: own }) => own),
+  );
+  const packages = new Set([...imports.values()].map((name) => name.split('.')[0] ?? name));
+  return { text, imports, classes, scopes, calls, callEnding, capturing, packages, managers, returns };
 }
 
 /** `F.cross_entropy` to `torch.nn.functional.cross_entropy`, where F was imported so. */
@@ -241,6 +258,7 @@ function callOf(
   const parent = node.parent;
   return {
     node,
+    from: node.from,
     callee: text,
     qualified: qualify(text),
     method: property ? slice(property) : text,

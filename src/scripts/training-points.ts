@@ -25,24 +25,27 @@ export interface TrainingPoint {
   readonly isFirst: boolean;
 }
 
-const TORCH = /^(torch|pytorch_lightning|lightning|accelerate|opacus|flwr)(\.|$)/;
+const TORCH = ['torch', 'pytorch_lightning', 'lightning', 'accelerate', 'opacus', 'flwr'];
 const LIGHTNING_MODULE = /^(pytorch_lightning|lightning)(\.[\w.]+)?\.LightningModule$/;
 const FLOWER_CLIENT = /^flwr\.client(\.\w+)*\.(NumPyClient|Client)$/;
+const ACCELERATOR = /^(accelerate|lightning|lightning_fabric)\.(\w+\.)*(Accelerator|Fabric)$/;
 const BACKWARD_ARGUMENTS = new Set(['gradient', 'retain_graph', 'create_graph', 'inputs']);
 
 /** In the order of the text. A file without any does not train. */
 export function trainingPointsOf(outline: Outline): TrainingPoint[] {
-  const imported = [...outline.imports.values()];
-  const usesTorch = imported.some((name) => TORCH.test(name));
+  const usesTorch = TORCH.some((name) => outline.packages.has(name));
+  const accelerators = new Set(
+    outline.calls.filter(({ qualified }) => ACCELERATOR.test(qualified)).flatMap(({ targets }) => targets),
+  );
   const points: Omit<TrainingPoint, 'isFirst'>[] = [];
   for (const call of outline.calls) {
-    const kind = kindOf(call, outline, usesTorch);
+    const kind = kindOf(call, outline, usesTorch, accelerators);
     if (kind !== undefined) {
       points.push({ kind, at: call.node.from, scope: call.scope, call });
     }
   }
   for (const owner of outline.classes) {
-    points.push(...methodPoints(owner, imported));
+    points.push(...methodPoints(owner, outline));
   }
   points.sort((one, other) => one.at - other.at);
   const seen = new Set<Scope>();
@@ -53,7 +56,12 @@ export function trainingPointsOf(outline: Outline): TrainingPoint[] {
   });
 }
 
-function kindOf(call: Call, outline: Outline, usesTorch: boolean): PointKind | undefined {
+function kindOf(
+  call: Call,
+  outline: Outline,
+  usesTorch: boolean,
+  accelerators: ReadonlySet<string>,
+): PointKind | undefined {
   const { method, receiver, qualified } = call;
   if (qualified === 'torch.autograd.grad' || qualified === 'torch.autograd.backward') {
     return 'autogradGrad';
@@ -71,7 +79,7 @@ function kindOf(call: Call, outline: Outline, usesTorch: boolean): PointKind | u
   if (method !== 'backward' || isImported(receiver, outline)) {
     return undefined;
   }
-  if (isAccelerator(receiver, outline)) {
+  if (isAccelerator(receiver, accelerators)) {
     return call.args.length > 0 ? 'acceleratorBackward' : undefined;
   }
   const positional = call.args.filter(({ name }) => name === undefined).length;
@@ -86,21 +94,15 @@ function isImported(receiver: string, { imports }: Outline): boolean {
 }
 
 /** An object that was made by Accelerate or Fabric, or is called so. */
-function isAccelerator(receiver: string, outline: Outline): boolean {
-  const name = receiver.split('.').at(-1) ?? '';
-  const made = outline.calls.some(
-    ({ targets, qualified }) =>
-      targets.includes(receiver) &&
-      /^(accelerate|lightning|lightning_fabric)\.(\w+\.)*(Accelerator|Fabric)$/.test(qualified),
-  );
-  return made || /^(accelerator|fabric)$/i.test(name);
+function isAccelerator(receiver: string, made: ReadonlySet<string>): boolean {
+  return made.has(receiver) || /^(accelerator|fabric)$/i.test(receiver.split('.').at(-1) ?? '');
 }
 
-function methodPoints(owner: ClassOutline, imported: readonly string[]): Omit<TrainingPoint, 'isFirst'>[] {
+function methodPoints(owner: ClassOutline, { packages }: Outline): Omit<TrainingPoint, 'isFirst'>[] {
   const isLightning =
     owner.bases.some((base) => LIGHTNING_MODULE.test(base)) ||
     (owner.bases.some((base) => base.endsWith('Module')) &&
-      imported.some((name) => /^(pytorch_lightning|lightning)(\.|$)/.test(name)));
+      (packages.has('lightning') || packages.has('pytorch_lightning')));
   const isFlower = owner.bases.some((base) => FLOWER_CLIENT.test(base));
   return owner.methods.flatMap((method): Omit<TrainingPoint, 'isFirst'>[] => {
     const at = method.node.from;

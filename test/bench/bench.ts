@@ -8,7 +8,9 @@ import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js'
 import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
 import { costs, counts } from './batch.js';
+import { inspectorCost, launch } from './inspector.js';
 import { benchMatching } from './matching.js';
+import { typingCost } from './scripts.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
 import { writeSparseTorchZip } from '../write-torch-zip.js';
 
@@ -154,18 +156,77 @@ function command(): void {
   };
   line('audit of the bundled LeNet dump, labels', [CLI, 'audit', join('media', 'example'), '--attack', 'none'], 500);
   line('audit of the bundled LeNet dump, with its input', [CLI, 'audit', join('media', 'example')], 5000);
+  const { large, many } = largeFiles();
+  line('listing a 4 GB checkpoint of 400 tensors', [CLI, 'inspect', large], 1000, 150);
+  line('listing a checkpoint of 100,000 tensors', [CLI, 'inspect', many], 3000);
+}
+
+/** A checkpoint of 4 GB and one of 100,000 tensors, as holes of sparse files. */
+function largeFiles(): { large: string; many: string } {
   const large = join(folder, 'large.pt');
   writeSparseTorchZip(
     large,
     Array.from({ length: 400 }, (_, index) => ({ name: `layers.${index}.weight`, shape: [1024, 2560] })),
   );
-  line('listing a 4 GB checkpoint of 400 tensors', [CLI, 'inspect', large], 1000, 150);
   const many = join(folder, 'many.pt');
   writeSparseTorchZip(
     many,
     Array.from({ length: 100_000 }, (_, index) => ({ name: `layers.${index}.weight`, shape: [16, 16] })),
   );
-  line('listing a checkpoint of 100,000 tensors', [CLI, 'inspect', many], 3000);
+  return { large, many };
+}
+
+async function inspector(): Promise<void> {
+  const { large, many } = largeFiles();
+  const browser = await launch();
+  head(
+    `Inspector${browser ? '' : ' (no browser here: set GRADLEAK_CHROMIUM)'}: ms and MB; scrolling from top to end in 180 frames`,
+    'file',
+    'directory',
+    'first paint',
+    'of an empty page',
+    'statistics of the rows on screen',
+    'child, peak',
+    'host, more',
+    'frame, 95 %',
+    'frame, worst',
+    'empty page, 95 %',
+  );
+  const number = (value: number | undefined): string => (value === undefined ? '' : value.toFixed(0));
+  for (const [name, path] of [
+    ['4 GB, 400 tensors', large],
+    ['100,000 tensors', many],
+  ] as const) {
+    const cost = await inspectorCost(path, browser);
+    row(
+      name,
+      number(cost.directoryMs),
+      number(cost.firstPaintMs),
+      number(cost.emptyPaintMs),
+      number(cost.statisticsMs),
+      number(cost.childMegabytes),
+      number(cost.hostMegabytes),
+      number(cost.frame?.p95),
+      number(cost.frame?.worst),
+      number(cost.frame?.emptyP95),
+    );
+  }
+  await browser?.close();
+}
+
+function scripts(): void {
+  head(
+    'Training scripts: parse and analysis, ms',
+    'lines',
+    'afresh',
+    'after a keystroke',
+    'worst keystroke',
+    'afresh / keystroke',
+  );
+  for (const lines of [100, 1000, 10_000]) {
+    const { lines: own, fresh, keystroke, worst } = typingCost(lines);
+    row(own, fresh.toFixed(1), keystroke.toFixed(1), worst.toFixed(1), (fresh / keystroke).toFixed(1));
+  }
 }
 
 async function matching(): Promise<void> {
@@ -241,6 +302,12 @@ async function main(): Promise<void> {
   }
   if (only === undefined || only === 'command') {
     command();
+  }
+  if (only === undefined || only === 'inspector') {
+    await inspector();
+  }
+  if (only === undefined || only === 'scripts') {
+    scripts();
   }
   if (only === undefined || only === 'batch') {
     await batch();

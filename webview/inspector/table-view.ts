@@ -24,7 +24,6 @@ export interface TableState {
 
 export interface TableActions {
   sortBy: (column: Column) => void;
-  activate: (at: number) => void;
   open: (at: number) => void;
   compute: (index: number) => void;
   key: (event: KeyboardEvent) => void;

@@ -118,7 +118,10 @@ function drawNow(): void {
   }
   root.querySelector(':scope > [role="status"]')?.remove();
   render(page(), root);
-  rowWindow.update(rows.length);
+  if (rowWindow.update(rows.length)) {
+    // The table has just come into being: what is on screen is known only now.
+    render(page(), root);
+  }
   askForRows();
 }
 

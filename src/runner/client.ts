@@ -137,7 +137,7 @@ export class RunnerClient {
 
   private async hello(): Promise<HelloResult> {
     const hello = await this.untilEnd(
-      this.connection.sendRequest(HelloRequest, { protocolVersion: PROTOCOL_VERSION }),
+      () => this.connection.sendRequest(HelloRequest, { protocolVersion: PROTOCOL_VERSION }),
       HELLO_TIMEOUT_MS,
     );
     if (hello.protocolVersion !== PROTOCOL_VERSION) {
@@ -174,7 +174,7 @@ export class RunnerClient {
       cancel();
     }
     try {
-      return await this.untilEnd(this.connection.sendRequest(AuditRun, params, source.token));
+      return await this.untilEnd(() => this.connection.sendRequest(AuditRun, params, source.token));
     } catch (error) {
       throw source.token.isCancellationRequested ? new CancelledError() : error;
     } finally {
@@ -185,7 +185,7 @@ export class RunnerClient {
 
   /** How well each candidate checkpoint fits a gradient file, best first. */
   async rank(params: RankParams): Promise<RankedCheckpoint[]> {
-    return this.untilEnd(this.connection.sendRequest(RankCheckpoints, params));
+    return this.untilEnd(() => this.connection.sendRequest(RankCheckpoints, params));
   }
 
   /**
@@ -199,7 +199,7 @@ export class RunnerClient {
       source.cancel();
     });
     try {
-      return await this.untilEnd(this.connection.sendRequest(PlanProject, params, source.token));
+      return await this.untilEnd(() => this.connection.sendRequest(PlanProject, params, source.token));
     } finally {
       source.dispose();
     }
@@ -207,7 +207,7 @@ export class RunnerClient {
 
   /** Which engines work on this machine. */
   async engines(params: EnginesParams): Promise<EngineStatus[]> {
-    return this.untilEnd(this.connection.sendRequest(ProbeEngines, params));
+    return this.untilEnd(() => this.connection.sendRequest(ProbeEngines, params));
   }
 
   /**
@@ -216,22 +216,22 @@ export class RunnerClient {
    * @throws UnusableInputError, RunnerCrashedError
    */
   async openInspection(path: string): Promise<OpenedInspection> {
-    return this.untilEnd(this.connection.sendRequest(OpenInspection, { path }));
+    return this.untilEnd(() => this.connection.sendRequest(OpenInspection, { path }));
   }
 
   /** Statistics of as many of the rows as a tenth of a second sufficed for. */
   async statistics(params: RowsParams): Promise<{ row: number; statistics: TensorStatistics }[]> {
-    return this.untilEnd(this.connection.sendRequest(InspectStatistics, params));
+    return this.untilEnd(() => this.connection.sendRequest(InspectStatistics, params));
   }
 
   /** The same of differences to the other file. */
   async differences(params: RowsParams): Promise<{ row: number; difference: TensorDifference }[]> {
-    return this.untilEnd(this.connection.sendRequest(InspectDifferences, params));
+    return this.untilEnd(() => this.connection.sendRequest(InspectDifferences, params));
   }
 
   /** One look at an open file. */
   async look<K extends keyof Looks>(inspection: number, look: Extract<Look, { look: K }>): Promise<Looks[K]['result']> {
-    return this.untilEnd(this.connection.sendRequest(InspectLook, { inspection, look }));
+    return this.untilEnd(() => this.connection.sendRequest(InspectLook, { inspection, look }));
   }
 
   /** Ends the child: politely by closing its input, then by signal. */
@@ -262,14 +262,15 @@ export class RunnerClient {
   }
 
   /** A pending request never answers once its process is gone, so every wait also waits for that. */
-  private async untilEnd<T>(answer: Promise<T>, timeoutMs?: number): Promise<T> {
+  private async untilEnd<T>(ask: () => Promise<T>, timeoutMs?: number): Promise<T> {
+    if (this.ended) {
+      throw new RunnerCrashedError('it had already ended', this.lastWords.trim());
+    }
+    const answer = ask();
     let fail: (error: Error) => void = () => undefined;
     let timer: NodeJS.Timeout | undefined;
     const failure = new Promise<never>((_, reject) => {
       fail = reject;
-      if (this.ended) {
-        reject(new RunnerCrashedError('it had already ended', this.lastWords.trim()));
-      }
       if (timeoutMs !== undefined) {
         timer = setTimeout(() => {
           reject(new RunnerCrashedError(`no answer within ${timeoutMs / 1000} s`, this.lastWords.trim()));

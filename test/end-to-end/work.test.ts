@@ -67,6 +67,21 @@ describe('the packaged extension at work', () => {
         'editor.codeLens': true,
       }),
     );
+    writeFileSync(
+      join(workspace, '.vscode', 'tasks.json'),
+      JSON.stringify({
+        version: '2.0.0',
+        tasks: [
+          {
+            type: 'gradleak',
+            folder: 'dumps/k10_hard_bias_default',
+            args: ['--out', 'task-report'],
+            label: 'audit one',
+          },
+        ],
+      }),
+    );
+    cpSync(join(FIXTURES, 'scripts', 'notebook.ipynb'), join(workspace, 'notebook.ipynb'));
     server = await startVsCode({ workspace, vsix: VSIX, trust: true });
     browser = await openBrowser(join(folder, 'profile'));
     const page = browser.pages()[0] ?? (await browser.newPage());
@@ -266,5 +281,41 @@ describe('the packaged extension at work', () => {
     const places = log.runs[0]!.results.map(({ locations }) => locations[0]!.physicalLocation.artifactLocation.uri);
     expect(new Set(places).size).toBeGreaterThanOrEqual(30);
     expect(places).toContain('train.py');
+  });
+
+  it('offers its tasks; running one takes a terminal, which this server has not', async () => {
+    const { page } = workbench;
+    await workbench.runCommand('Tasks: Run Task');
+    await page
+      .locator('.quick-input-list .monaco-list-row', { hasText: 'audit one' })
+      .first()
+      .waitFor({ timeout: 30_000 });
+    await page.keyboard.press('Escape');
+    await workbench.runCommand('View: Toggle Panel Visibility');
+  });
+
+  it('shows lenses and hints in the cells of a notebook', async () => {
+    const { page } = workbench;
+    await workbench.runCommand('View: Show Explorer');
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'notebook.ipynb' }).dblclick();
+    await page
+      .locator('.notebook-editor .codelens-decoration a', { hasText: 'Capture gradients here' })
+      .waitFor({ timeout: 40_000 });
+    await workbench.screenshot('work-notebook-dark');
+    await workbench.closeEditors();
+  });
+
+  it('leads in by a walkthrough with the bundled example', async () => {
+    const { page } = workbench;
+    await workbench.runCommand('Welcome: Open Walkthrough');
+    await page
+      .locator('.quick-input-list .monaco-list-row', { hasText: 'What do your gradients give away?' })
+      .first()
+      .click();
+    await page.getByText('Look into a dump').first().waitFor({ timeout: 30_000 });
+    await page.waitForTimeout(1000);
+    await workbench.screenshot('work-walkthrough-dark');
+    await workbench.runCommand('GradLeak: Audit the Bundled Example');
+    await workbench.webview('h1', 'the label is seven');
   });
 });

@@ -87,14 +87,16 @@ export class RowWindow {
     });
   }
 
-  /** After every drawing: the scroller exists only then. */
-  update(count: number): void {
+  /** After every drawing: the scroller exists only then. True when it is there for the first time. */
+  update(count: number): boolean {
     this.virtualizer.setOptions({ ...this.virtualizer.options, count });
-    if (!this.mounted && this.scroller()) {
+    const isNew = !this.mounted && this.scroller() !== null;
+    if (isNew) {
       this.virtualizer._didMount();
       this.mounted = true;
     }
     this.virtualizer._willUpdate();
+    return isNew;
   }
 
   /** Indices of rows to draw, and the height of all. */

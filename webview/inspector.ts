@@ -99,6 +99,8 @@ function arrange(): void {
 }
 
 let drawing = false;
+/** Components of the toolkit take longer to come into being than the whole table: rows are shown first, they a frame later. */
+let hasControls = false;
 
 /** At most once per frame. */
 function draw(): void {
@@ -121,6 +123,10 @@ function drawNow(): void {
   if (rowWindow.update(rows.length)) {
     // The table has just come into being: what is on screen is known only now.
     render(page(), root);
+  }
+  if (about && !hasControls) {
+    hasControls = true;
+    draw();
   }
   askForRows();
 }
@@ -185,7 +191,7 @@ function headView(header: DirectoryHeader): TemplateResult {
   const dangerous = header.globals.filter(({ risk }) => risk === 'dangerous');
   return html`<header class="file">
     <div>
-      <h1>${tag(KIND_WORDS[what])} ${name}</h1>
+      <h1>${hasControls ? tag(KIND_WORDS[what]) : nothing} ${name}</h1>
       <p class="muted">${header.format}, ${header.tensors} tensors in a file of ${formatBytes(header.fileBytes)}</p>
       <details>
         <summary>${reasons[0] ?? ''}</summary>
@@ -214,24 +220,26 @@ function headView(header: DirectoryHeader): TemplateResult {
             </details>`
       }
     </div>
-    <div class="actions">
-      ${button({
-        label: 'Audit',
-        title: 'Audit what this gradient gives away',
-        primary: true,
-        onClick: () => {
-          host?.post({ t: 'audit' });
-        },
-      })}
-      ${button({
-        label: 'Compare with...',
-        onClick: () => {
-          host?.post({ t: 'compare' });
-        },
-      })}
-    </div>
+    <div class="actions">${hasControls ? fileActions() : nothing}</div>
     ${compared ? comparedView(compared) : nothing}
   </header>`;
+}
+
+function fileActions(): TemplateResult {
+  return html`${button({
+    label: 'Audit',
+    title: 'Audit what this gradient gives away',
+    primary: true,
+    onClick: () => {
+      host?.post({ t: 'audit' });
+    },
+  })}
+  ${button({
+    label: 'Compare with...',
+    onClick: () => {
+      host?.post({ t: 'compare' });
+    },
+  })}`;
 }
 
 function comparedView({ path, matched, onlyThere, how }: DifferenceSummary): TemplateResult {
@@ -263,23 +271,27 @@ function toolbar(): TemplateResult {
           draw();
         }}
     /></label>
-    ${choice({
-      label: 'Order',
-      value: kept.flat ? 'list' : 'tree',
-      choices: [
-        { value: 'tree', label: 'Tree' },
-        { value: 'list', label: 'List' },
-      ],
-      onChange: (value) => {
-        keep({ flat: value === 'list' });
-        active = 0;
-        arrange();
-        draw();
-      },
-    })}
+    ${hasControls ? orderChoice() : nothing}
     <span id="total" class="muted" role="status">${shown.indices.length} tensors, ${formatBytes(shown.bytes)}</span>
     ${notice === undefined ? nothing : html`<span class="notice">${notice}</span>`}
   </div>`;
+}
+
+function orderChoice(): TemplateResult {
+  return choice({
+    label: 'Order',
+    value: kept.flat ? 'list' : 'tree',
+    choices: [
+      { value: 'tree', label: 'Tree' },
+      { value: 'list', label: 'List' },
+    ],
+    onChange: (value) => {
+      keep({ flat: value === 'list' });
+      active = 0;
+      arrange();
+      draw();
+    },
+  });
 }
 
 function tableArea(): TemplateResult {

@@ -32,17 +32,13 @@ export function pathsInFolder(folder: string): AuditPaths {
   };
 }
 
-/**
- * Whether a folder is one capture, or is meant as one: anything but a folder that exists and holds neither `checkpoint.*` nor
- * `gradient.*` of its own.
- */
+/** Whether a folder is meant as one capture: it holds `gradient.*` of its own, or nothing at all. Files are not folders of many. */
 export function isCapture(folder: string): boolean {
-  const isFolder = existsSync(folder) && statSync(folder).isDirectory();
-  return (
-    !isFolder ||
-    readdirSync(folder).some((name) => /^(checkpoint|gradients?)\./.test(name)) ||
-    readdirSync(folder).length === 0
-  );
+  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
+    return true;
+  }
+  const names = readdirSync(folder);
+  return names.length === 0 || names.some((name) => /^gradients?\./.test(name));
 }
 
 function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {

@@ -5,6 +5,7 @@ import { CancelledError, UnusableInputError, messageOf } from '../protocol/error
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { reaches } from '../audit/findings.js';
+import { findTraps } from '../audit/imprint.js';
 import { isCapture, pathsInFolder } from '../audit/inputs.js';
 import { readImages } from '../audit/output.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
@@ -268,10 +269,11 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
   const file = openTensorFile(path);
   try {
     const { entries, foreignGlobals, notes } = file;
+    const traps = findTraps(file);
     surroundings.print(
       format === 'json'
-        ? `${JSON.stringify({ path, format: file.format, tensors: entries, foreignGlobals, notes }, undefined, 1)}\n`
-        : renderListing(file),
+        ? `${JSON.stringify({ path, format: file.format, tensors: entries, foreignGlobals, notes, traps }, undefined, 1)}\n`
+        : renderListing(file, traps),
     );
   } finally {
     file.close();

@@ -226,7 +226,8 @@ function wrap(text: string, width: number): string[] {
 const MOST_LISTED = 2000;
 
 /** What a file holds, without reading its data. */
-export function renderListing(file: TensorFile): string {
+/** @param traps names of layers made to catch inputs */
+export function renderListing(file: TensorFile, traps: readonly string[]): string {
   const { entries } = file;
   const shown = entries.slice(0, MOST_LISTED);
   const nameWidth = Math.min(Math.max(...shown.map(({ name }) => name.length), 4), 70);
@@ -242,6 +243,9 @@ export function renderListing(file: TensorFile): string {
     `${file.path}: ${file.format}, ${entries.length} tensors, ${total} bytes`,
     ...risks,
     ...file.notes.map((note) => `  ${note}`),
+    ...traps.map(
+      (layer) => `  DANGER: ${layer} is a trap for inputs ("Robbing the Fed"): do not train with this checkpoint`,
+    ),
     '',
     ...shown.map(
       ({ name, shape, dtype, bytes, role }) =>

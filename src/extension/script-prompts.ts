@@ -130,10 +130,11 @@ function leaksInWords({ batch, samples, embeddings }: Report): string {
   const tokens = (embeddings ?? [])
     .filter(({ what }) => what === 'tokens')
     .reduce((sum, { touched }) => sum + touched, 0);
+  const isImages = samples.some(({ reconstruction }) => reconstruction?.preview);
   const all = batch.size ?? batch.lowerBound;
   const parts = [
     `${labels} of ${all} label${all === 1 ? '' : 's'}`,
-    ...(inputs > 0 ? [`${inputs} input${inputs === 1 ? '' : 's'}`] : []),
+    ...(inputs > 0 ? [`${inputs} ${isImages ? 'image' : 'input'}${inputs === 1 ? '' : 's'}`] : []),
     ...(tokens > 0 ? [`${tokens} tokens`] : []),
   ];
   return `${parts.join(' and ')} leaked`;

@@ -38,7 +38,7 @@ export async function planProject(
   options: PlanOptions,
   pause: () => Promise<void>,
 ): Promise<ProjectPlan> {
-  const { tensorFiles, truncated } = await discover(root, options, pause);
+  const { tensorFiles, networks, truncated } = await discover(root, options, pause);
   const skipped: ProjectPlan['skipped'] = truncated
     ? [{ path: '.', reason: 'The folder holds too many files; only the first were looked at.' }]
     : [];
@@ -66,7 +66,7 @@ export async function planProject(
     const name = portable(relative(root, dump.path));
     const best = bestCheckpoint(dump, checkpoints);
     if (best) {
-      entries.push(entryFor(root, dump.path, best, options.settings));
+      entries.push(entryFor(root, dump.path, best, networkFor(root, dump.path, networks), options.settings));
     } else {
       skipped.push({
         path: name,
@@ -107,24 +107,37 @@ function entryFor(
   root: string,
   gradients: string,
   { path, fit }: { path: string; fit: number },
+  network: string | undefined,
   settings: string,
 ): ProjectEntry {
   const name = portable(relative(root, gradients));
   const truth = join(dirname(gradients), 'truth.json');
   const capture = captureOf(gradients);
   return {
-    id: identity([gradients, path], settings),
+    id: identity([gradients, path, ...(network === undefined ? [] : [network])], settings),
     gradients: name,
     checkpoint: portable(relative(root, path)),
     fit,
     ...runOf(name),
     script: capture,
     truth: existsSync(truth) ? portable(relative(root, truth)) : null,
+    network: network === undefined ? null : portable(relative(root, network)),
     status: 'pending',
     problem: null,
     result: null,
     change: 'new',
   };
+}
+
+/** The only ONNX file of the nearest folder above the dump that has any; the audit itself looks beside the dump. */
+function networkFor(root: string, gradients: string, networks: readonly string[]): string | undefined {
+  for (let folder = dirname(gradients); folder.startsWith(root); folder = dirname(folder)) {
+    const own = networks.filter((path) => dirname(path) === folder);
+    if (own.length > 0 || folder === root) {
+      return own.length === 1 && folder !== dirname(gradients) ? own[0] : undefined;
+    }
+  }
+  return undefined;
 }
 
 function captureOf(gradients: string): ProjectEntry['script'] {

@@ -80,14 +80,27 @@ async function auditEntry(
   const folder = join(out, ENTRIES_FOLDER, entry.id);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
+  const request = {
+    ...settings,
+    checkpoint: resolve(plan.root, entry.checkpoint),
+    gradients: resolve(plan.root, entry.gradients),
+    ...(entry.truth === null ? {} : { truth: resolve(plan.root, entry.truth) }),
+    out: folder,
+  };
+  const { reconstruction } = settings;
   try {
-    await run.auditOne({
-      ...settings,
-      checkpoint: resolve(plan.root, entry.checkpoint),
-      gradients: resolve(plan.root, entry.gradients),
-      ...(entry.truth === null ? {} : { truth: resolve(plan.root, entry.truth) }),
-      out: folder,
-    });
+    if (entry.network === null || !reconstruction || reconstruction.model !== undefined) {
+      await run.auditOne(request);
+    } else {
+      const model = resolve(plan.root, entry.network);
+      await run.auditOne({ ...request, reconstruction: { ...reconstruction, model } }).catch(async (error: unknown) => {
+        // The network was only found nearby: that it does not fit must not take the audit away.
+        if (!(error instanceof UnusableInputError)) {
+          throw error;
+        }
+        await run.auditOne(request);
+      });
+    }
     return restored(out, entry, before);
   } catch (error) {
     if (error instanceof CancelledError) {

@@ -34,6 +34,8 @@ export interface ProjectEntry {
   /** Line of the script that captured it. */
   script: { file: string; line: number } | null;
   truth: string | null;
+  /** ONNX file above the dump that may describe its network; null where one is beside it, or there is none or several. */
+  network: string | null;
   status: 'pending' | 'done' | 'failed' | 'cancelled';
   /** Why it failed. */
   problem: string | null;

@@ -49,7 +49,11 @@ function plan(options: { exclude?: string[]; includeIgnored?: boolean } = {}): P
 
 function run(
   own: ProjectPlan,
-  options: { stopAfter?: number; onAudit?: (request: AuditRequest) => void } = {},
+  options: {
+    stopAfter?: number;
+    onAudit?: (request: AuditRequest) => void;
+    settings?: Pick<AuditRequest, 'method' | 'reconstruction'>;
+  } = {},
 ): Promise<ProjectReport> {
   let audited = 0;
   const isStopped = (): boolean => audited >= (options.stopAfter ?? Infinity);
@@ -57,7 +61,7 @@ function run(
     plan: own,
     out: join(root, 'gradleak-report'),
     concurrency: 2,
-    settings: { method: 'auto' },
+    settings: options.settings ?? { method: 'auto' },
     auditOne: async (request) => {
       if (isStopped()) {
         throw new CancelledError();
@@ -133,6 +137,19 @@ describe('the plan', () => {
     expect(own.skipped[0]?.reason).toContain('none of 0 other files fits');
   });
 
+  it('takes the only network of a folder above, never one of several', async () => {
+    dump('k10_hard_bias_default', 'runs/a');
+    write('runs/net.onnx', '');
+    dump('k10_mixup_bias_default', 'more/b');
+    write('more/one.onnx', '');
+    write('more/two.onnx', '');
+    const networks = (await plan()).entries.map(({ gradients, network }) => [gradients, network]);
+    expect(networks).toEqual([
+      ['more/b/gradient.pt', null],
+      ['runs/a/gradient.pt', 'runs/net.onnx'],
+    ]);
+  });
+
   it('takes line and script of a capture from its notes', async () => {
     dump('k10_hard_bias_default', 'captures/train-2');
     write(
@@ -206,6 +223,21 @@ describe('the audit of a project', () => {
     const report = await run(own);
     expect(report.summary).toMatchObject({ done: 2, failed: 1 });
     expect(report.entries.find(({ status }) => status === 'failed')?.problem).toContain('checkpoint.pt');
+  });
+
+  it('a network nearby that does not fit takes nothing away', async () => {
+    dump('k10_hard_bias_default', 'runs/a');
+    write('runs/net.onnx', 'no network');
+    const models: (string | undefined)[] = [];
+    const report = await run(await plan(), {
+      onAudit: ({ reconstruction }) => models.push(reconstruction?.model),
+      settings: {
+        method: 'auto',
+        reconstruction: { attack: 'chain', preset: 'soft-label', engine: 'auto', timeLimitSeconds: 10 },
+      },
+    });
+    expect(models).toEqual([join(root, 'runs', 'net.onnx'), undefined]);
+    expect(report.entries[0]).toMatchObject({ status: 'done', result: { labels: 1 } });
   });
 
   it('never writes over a report that is not one of a project', async () => {

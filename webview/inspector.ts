@@ -37,7 +37,6 @@ const MOST_SORTED_BYTES = 2 ** 31;
 
 const root = document.getElementById('root');
 const host = connectHost<FromInspector, ToInspector, InspectorState>([
-  'opening',
   'directory',
   'rows',
   'kind',
@@ -75,7 +74,15 @@ const rowWindow = new RowWindow(
 );
 
 function emptyTensors(): Tensors {
-  return { names: [], shapes: [], dtypes: [], bytes: [], statistics: new Map(), differences: new Map() };
+  return {
+    names: [],
+    shapes: [],
+    dtypes: [],
+    bytes: [],
+    buffers: new Set(),
+    statistics: new Map(),
+    differences: new Map(),
+  };
 }
 
 function keep(part: Partial<InspectorState>): void {
@@ -566,7 +573,7 @@ function receiveDirectory(header: DirectoryHeader): void {
   problem = undefined;
   asking = false;
   asked.clear();
-  tensors = emptyTensors();
+  tensors = { ...emptyTensors(), buffers: new Set(header.buffers) };
   rows = [];
 }
 
@@ -590,8 +597,6 @@ function receiveRows(from: number, part: Pick<Tensors, 'names' | 'shapes' | 'dty
 
 host?.onMessage((message) => {
   switch (message.t) {
-    case 'opening':
-      break;
     case 'directory':
       receiveDirectory(message.about);
       break;

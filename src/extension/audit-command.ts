@@ -3,8 +3,9 @@ import * as vscode from 'vscode';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { AuditOutcome, RankedCheckpoint } from '../protocol/runner-messages.js';
-import { type CancelSignal, RunnerCrashedError } from '../runner/client.js';
+import { RunnerCrashedError } from '../runner/client.js';
 import type { AuditStore } from './audit-store.js';
+import { cancelSignal } from './cancel-signal.js';
 import { COMMANDS, SETTINGS } from './ids.js';
 import { reconstructionSettings } from './reconstruction-settings.js';
 import type { ResultsPanels } from './results-panel.js';
@@ -225,17 +226,6 @@ function runWithProgress(
       );
     },
   );
-}
-
-function cancelSignal(token: vscode.CancellationToken): CancelSignal {
-  return {
-    get cancelled() {
-      return token.isCancellationRequested;
-    },
-    onCancel: (listener) => {
-      token.onCancellationRequested(listener);
-    },
-  };
 }
 
 function sayCancelled(services: AuditServices): void {

@@ -86,7 +86,7 @@ class InspectorEditor implements vscode.Disposable {
       );
       const changed = (): void => {
         clearTimeout(this.settle);
-        this.settle = setTimeout(() => void this.load(true), SETTLE_MS);
+        this.settle = setTimeout(() => void this.load(), SETTLE_MS);
       };
       this.subscriptions.push(watcher, watcher.onDidChange(changed), watcher.onDidCreate(changed));
     }
@@ -101,7 +101,7 @@ class InspectorEditor implements vscode.Disposable {
   private async receive(message: FromInspector): Promise<void> {
     switch (message.t) {
       case 'ready':
-        await this.load(false);
+        await this.load();
         break;
       case 'need':
         await this.answerRows(message.rows, message.differences);
@@ -126,7 +126,7 @@ class InspectorEditor implements vscode.Disposable {
     }
   }
 
-  private async load(changed: boolean): Promise<void> {
+  private async load(): Promise<void> {
     try {
       if (this.uri.scheme !== 'file') {
         throw new UnusableInputError({
@@ -144,7 +144,7 @@ class InspectorEditor implements vscode.Disposable {
       if (before) {
         await this.release(before);
       }
-      this.show(directory, changed);
+      this.show(directory);
       this.post({ t: 'kind', kind: await client.look(inspection, { look: 'kind' }) });
       if (this.compared !== undefined) {
         await this.compare(this.compared);
@@ -154,8 +154,8 @@ class InspectorEditor implements vscode.Disposable {
     }
   }
 
-  private show({ names, shapes, dtypes, bytes, ...about }: Directory, changed: boolean): void {
-    this.post({ t: 'directory', about: { ...about, tensors: names.length }, changed });
+  private show({ names, shapes, dtypes, bytes, ...about }: Directory): void {
+    this.post({ t: 'directory', about: { ...about, tensors: names.length } });
     for (let from = 0; from < names.length; from += ROWS_PER_MESSAGE) {
       const part = <T>(all: T[]): T[] => all.slice(from, from + ROWS_PER_MESSAGE);
       this.post({
@@ -195,7 +195,7 @@ class InspectorEditor implements vscode.Disposable {
     if (asked && !asked.client.alive) {
       this.open = undefined;
       this.fail(error);
-      await this.load(true);
+      await this.load();
       return;
     }
     this.fail(error);

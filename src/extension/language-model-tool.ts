@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import { renderReport } from '../cli/render-text.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type AuditServices, auditSettings } from './audit-command.js';
+import { cancelSignal } from './cancel-signal.js';
 import { TOOL_NAME } from './ids.js';
 
 /** The language-model tool `gradleak_audit`: asks before it runs, returns the report as text. */
@@ -55,14 +56,7 @@ async function auditAsText(
       },
     },
     () => undefined,
-    {
-      get cancelled() {
-        return token.isCancellationRequested;
-      },
-      onCancel: (listener) => {
-        token.onCancellationRequested(listener);
-      },
-    },
+    cancelSignal(token),
   );
   store.changed();
   const report = store.read(id);

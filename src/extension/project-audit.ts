@@ -6,10 +6,10 @@ import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { readProject, runProject } from '../project/run-project.js';
-import type { CancelSignal } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
 import { auditSettings, isTrusted } from './audit-command.js';
 import type { AuditStore } from './audit-store.js';
+import { cancelSignal } from './cancel-signal.js';
 import { SETTINGS } from './ids.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -98,7 +98,7 @@ export class ProjectAudits implements vscode.Disposable {
         includeIgnored: vscode.workspace.getConfiguration(undefined, folder.uri).get(SETTINGS.includeIgnored, false),
         settings: JSON.stringify(projectSettings(folder.uri)),
       },
-      signalOf(token),
+      cancelSignal(token),
     );
   }
 
@@ -112,7 +112,7 @@ export class ProjectAudits implements vscode.Disposable {
     const out = projectFolder(this.storage, folder.uri.fsPath);
     mkdirSync(out, { recursive: true });
     const given = vscode.workspace.getConfiguration(undefined, folder.uri).get<number>(SETTINGS.concurrency, 0);
-    const signal = signalOf(token);
+    const signal = cancelSignal(token);
     let shown = 0;
     const report = await runProject({
       plan,
@@ -205,15 +205,4 @@ async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
     matchOnDescription: true,
   });
   return chosen && chosen.length > 0 ? { ...plan, entries: chosen.map(({ entry }) => entry) } : undefined;
-}
-
-function signalOf(token: vscode.CancellationToken): CancelSignal {
-  return {
-    get cancelled() {
-      return token.isCancellationRequested;
-    },
-    onCancel: (listener) => {
-      token.onCancellationRequested(listener);
-    },
-  };
 }

@@ -43,9 +43,16 @@ export function parseNumpyDtype(description: string): { dtype: Dtype; littleEndi
   return dtype && { dtype, littleEndian: !description.startsWith('>') };
 }
 
-/** Bytes of the header that begins with `head` (at least 12 bytes of the file). */
+/**
+ * Bytes of the header that begins with `head` (12 bytes of the file, fewer where it ends before).
+ *
+ * @throws UnusableInputError when it breaks off, or is of a version or size that numpy does not write
+ */
 export function npyHeaderLength(path: string, head: Uint8Array): number {
   const major = head[6] ?? 0;
+  if (head.length < (major === 1 ? 10 : 12)) {
+    throw malformed(path, `an npy file of ${head.length} bytes`, 'a whole npy header');
+  }
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const length = major === 1 ? 10 + view.getUint16(8, true) : 12 + view.getUint32(8, true);
   if (major < 1 || major > 3 || length > MAX_HEADER_BYTES) {

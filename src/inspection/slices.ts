@@ -4,6 +4,7 @@ import {
   type FilterImages,
   MOST_CELLS,
   MOST_FILTERS,
+  hasFilters,
   type Slice,
   type SliceRequest,
 } from '../protocol/inspection.js';
@@ -147,14 +148,6 @@ export function textOf(file: TensorFile, { name, shape }: TensorEntry, start: nu
   const end = Math.min(from + MOST_TEXT, total);
   const { data } = file.read(name, { start: from, end });
   return { start: from, values: Array.from(data, String), total };
-}
-
-const LARGEST_FILTER = 64;
-
-/** True for what looks like filters: out x in x height x width, as PyTorch stores them, of a size to look at. */
-export function hasFilters(shape: readonly number[]): boolean {
-  const [, , height = 0, width = 0] = shape;
-  return shape.length === 4 && height > 1 && width > 1 && height <= LARGEST_FILTER && width <= LARGEST_FILTER;
 }
 
 /**

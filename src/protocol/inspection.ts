@@ -132,6 +132,14 @@ export interface FilterImages {
   scale: number;
 }
 
+const LARGEST_FILTER = 64;
+
+/** True for what looks like filters: out x in x height x width, as PyTorch stores them, of a size to look at. */
+export function hasFilters(shape: readonly number[]): boolean {
+  const [, , height = 0, width = 0] = shape;
+  return shape.length === 4 && height > 1 && width > 1 && height <= LARGEST_FILTER && width <= LARGEST_FILTER;
+}
+
 export const MOST_FILTERS = 256;
 /** Cells of a heat map down or across. */
 export const MOST_CELLS = 192;

@@ -15,9 +15,8 @@ import type {
 
 /** Host to inspector. */
 export type ToInspector =
-  | { t: 'opening'; name: string }
   /** Everything of the directory but its rows, which follow in parts. */
-  | { t: 'directory'; about: DirectoryHeader; changed: boolean }
+  | { t: 'directory'; about: DirectoryHeader }
   | { t: 'rows'; from: number; rows: DirectoryRows }
   | { t: 'kind'; kind: FileKindReport }
   | { t: 'statistics'; of: { row: number; statistics: TensorStatistics }[] }

@@ -122,7 +122,7 @@ async function draw(
 }
 
 function partsOf({ names, shapes, dtypes, bytes, ...about }: Directory): ToInspector[] {
-  const parts: ToInspector[] = [{ t: 'directory', about: { ...about, tensors: names.length }, changed: false }];
+  const parts: ToInspector[] = [{ t: 'directory', about: { ...about, tensors: names.length } }];
   for (let from = 0; from < names.length; from += ROWS_PER_MESSAGE) {
     const to = from + ROWS_PER_MESSAGE;
     parts.push({

@@ -27,7 +27,7 @@ function hostOf(inspection: Inspection): (message: unknown, page: Page) => Promi
     const answer = (own: ToInspector): Promise<void> => tell(page, own);
     if (message.t === 'ready') {
       const { names, shapes, dtypes, bytes, ...about } = inspection.directory();
-      await answer({ t: 'directory', about: { ...about, tensors: names.length }, changed: false });
+      await answer({ t: 'directory', about: { ...about, tensors: names.length } });
       await answer({ t: 'rows', from: 0, rows: { names, shapes, dtypes, bytes } });
       await answer({ t: 'kind', kind: inspection.kind() });
     } else if (message.t === 'need' && message.differences) {
@@ -212,7 +212,6 @@ describe('the inspector', () => {
     const page = await openView(browser, 'inspector', 'dark', { width: 900, height: 600 });
     await tell(page, {
       t: 'directory',
-      changed: false,
       about: {
         path: '/x/evil.pt',
         format: 'torch-zip',
@@ -244,7 +243,7 @@ describe('the inspector', () => {
       globals: [],
       notes: [],
     };
-    await tell(page, { t: 'directory', changed: false, about: { ...about, kind: { kind: 'unknown', reasons: [] } } });
+    await tell(page, { t: 'directory', about: { ...about, kind: { kind: 'unknown', reasons: [] } } });
     await tell(page, {
       t: 'rows',
       from: 0,

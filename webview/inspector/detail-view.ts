@@ -1,5 +1,12 @@
 import { type TemplateResult, html, nothing, svg } from 'lit';
-import type { ElementText, FilterImages, Histogram, SliceRequest } from '../../src/protocol/inspection.js';
+import {
+  type ElementText,
+  type FilterImages,
+  type Histogram,
+  MOST_FILTERS,
+  type SliceRequest,
+  hasFilters,
+} from '../../src/protocol/inspection.js';
 import { button, choice } from '../ui/toolkit.js';
 import { type HeatMapActions, type HeatMapState, filtersView, heatMapView, zoomed } from './heat-map.js';
 import { formatNumber } from './rows.js';
@@ -30,11 +37,6 @@ export interface DetailActions extends HeatMapActions {
   setInput: (input: number) => void;
   copyValues: () => void;
   close: () => void;
-}
-
-export function hasFilters(shape: readonly number[]): boolean {
-  const [, , height = 0, width = 0] = shape;
-  return shape.length === 4 && height > 1 && width > 1 && height <= 64 && width <= 64;
 }
 
 export function detailView(state: DetailState, actions: DetailActions): TemplateResult {
@@ -238,7 +240,7 @@ function inputControl({ shape, input, filters }: DetailState, actions: DetailAct
     ${inputs === 3 ? nothing : numberInput('Input channel', input, inputs - 1, actions.setInput)}
     <span class="muted"
       >${inputs === 3 ? 'Three input channels as red, green and blue. ' : ''}${
-        filters && count > 256 ? `The first 256 of ${count} filters.` : `${count} filters.`
+        filters && count > MOST_FILTERS ? `The first ${MOST_FILTERS} of ${count} filters.` : `${count} filters.`
       }</span
     >
   </div>`;

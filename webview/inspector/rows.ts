@@ -7,6 +7,8 @@ export interface Tensors {
   shapes: number[][];
   dtypes: string[];
   bytes: number[];
+  /** Saved with weights, but not trained. */
+  buffers: ReadonlySet<number>;
   statistics: Map<number, TensorStatistics>;
   differences: Map<number, TensorDifference>;
 }

@@ -203,7 +203,7 @@ function tensorCells(
   const shape = tensors.shapes[index] ?? [];
   const bytes = tensors.bytes[index] ?? 0;
   return html`<div role="gridcell" class="name" style="--level: ${level}" title=${tensors.names[index] ?? ''}>
-      ${label}
+      ${label}${tensors.buffers.has(index) ? html` <span class="muted">buffer</span>` : nothing}
     </div>
     <div role="gridcell">${shape.length === 0 ? 'scalar' : shape.join(' × ')}</div>
     <div role="gridcell">${tensors.dtypes[index]}</div>

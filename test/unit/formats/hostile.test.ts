@@ -270,6 +270,12 @@ describe('numpy', () => {
   it('a shape larger than the file', () => {
     expectCode(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000,), }", 16), 'size-lie', 'x.npy');
   });
+  it.each([1, 2])('a file of version %s that ends before its header does', (version) => {
+    const magic = Buffer.from([0x93, ...Buffer.from('NUMPY'), version, 0, 9, 9, 9]);
+    for (let length = 6; length < (version === 1 ? 10 : 12) && length <= magic.length; length++) {
+      expectCode(magic.subarray(0, length), 'malformed-file', 'x.npy');
+    }
+  });
   it('a header without a shape', () => {
     expectCode(npy("{'descr': '<f4', 'fortran_order': False}", 16), 'malformed-file', 'x.npy');
   });

@@ -14,6 +14,7 @@ const PROJECT_ID = /^[0-9a-f]{20}$/;
 
 export class AuditStore {
   private readonly listeners = new Set<() => void>();
+  private readonly audited = new Map<string, { made: number; gradients: string | undefined }>();
 
   /**
    * @param folder made when first written to
@@ -84,13 +85,26 @@ export class AuditStore {
       return existsSync(entries) ? readdirSync(entries).filter((name) => PROJECT_ID.test(name)) : [];
     });
     for (const id of [...this.ids(), ...inProjects]) {
-      const report = this.read(id);
-      const isOwn = report?.inputs.gradients.path === gradients && report.cancelled !== true;
-      if (isOwn && statSync(this.filePath(id, REPORT_FILE)).mtimeMs >= since) {
-        return { id, report };
+      const path = this.filePath(id, REPORT_FILE);
+      const made = existsSync(path) ? statSync(path).mtimeMs : 0;
+      if (made >= since && this.gradientsOf(id, made) === gradients) {
+        const report = this.read(id);
+        return report && { id, report };
       }
     }
     return undefined;
+  }
+
+  /** Asked for with every refresh of a lens, so reports are read once; undefined for one that was stopped. */
+  private gradientsOf(id: string, made: number): string | undefined {
+    const known = this.audited.get(id);
+    if (known?.made === made) {
+      return known.gradients;
+    }
+    const report = this.read(id);
+    const gradients = report?.cancelled === true ? undefined : report?.inputs.gradients.path;
+    this.audited.set(id, { made, gradients });
+    return gradients;
   }
 
   /** The id comes back from a webview, so it must not lead anywhere else. */

@@ -195,6 +195,49 @@ describe('the inspector', () => {
     await page.close();
   });
 
+  it('draws a histogram of bars side by side, as high as their counts', async () => {
+    const page = await open('dark', 'second.pt');
+    await row(page, 'block.0.weight').click();
+    await page.getByRole('radio', { name: 'Histogram' }).click();
+    const boxes = await page.locator('figure.histogram rect').evaluateAll((bins) =>
+      bins.map((bin) => {
+        const { left, width, height, bottom } = (
+          bin as unknown as { getBoundingClientRect(): { left: number; width: number; height: number; bottom: number } }
+        ).getBoundingClientRect();
+        return { left, width, height, bottom };
+      }),
+    );
+    expect(boxes).toHaveLength(80);
+    const inspection = new Inspection(join(FIXTURES, 'second.pt'));
+    const { counts } = await inspection.histogram(inspection.directory().names.indexOf('block.0.weight'), pause);
+    inspection.close();
+    const highest = Math.max(...boxes.map(({ height }) => height));
+    boxes.forEach(({ left, width, height, bottom }, at) => {
+      expect(width).toBeCloseTo(boxes[0]!.width, 1);
+      expect(bottom).toBeCloseTo(boxes[0]!.bottom, 1);
+      expect(at === 0 || left > boxes[at - 1]!.left).toBe(true);
+      expect(height / highest).toBeCloseTo(Math.log1p(counts[at]!) / Math.log1p(Math.max(...counts)), 2);
+    });
+    await page.close();
+  });
+
+  it('keeps the row in sight that the keyboard is on', async () => {
+    const page = await open('dark');
+    await page.locator('#table').focus();
+    for (const key of ['End', 'Home', 'PageDown', 'ArrowUp']) {
+      await page.keyboard.press(key);
+      await expect
+        .poll(async () => {
+          const [table, active, head] = await Promise.all(
+            ['#table', '#table .row.active', '#table .head'].map((selector) => page.locator(selector).boundingBox()),
+          );
+          return active!.y >= head!.y + head!.height - 1 && active!.y + active!.height <= table!.y + table!.height + 1;
+        })
+        .toBe(true);
+    }
+    await page.close();
+  });
+
   it('compares two files row by row', async () => {
     const page = await open('dark');
     await page.getByRole('button', { name: 'Compare with...' }).click();

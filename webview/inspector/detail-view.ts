@@ -186,7 +186,7 @@ function histogramView({ low, high, counts, notFinite }: Histogram): TemplateRes
     >
       ${counts.map((count, at) => {
         const height = ((heights[at] ?? 0) / most) * HEIGHT;
-        return svg`<rect class="bar" x=${at * bar} y=${HEIGHT - height} width=${Math.max(bar - 1, 1)} height=${height}>
+        return svg`<rect class="bin" x=${at * bar} y=${HEIGHT - height} width=${Math.max(bar - 1, 1)} height=${height}>
           <title>${count} elements from ${formatNumber(low + at * width)} to ${formatNumber(low + (at + 1) * width)}</title></rect>`;
       })}
       ${zero === undefined ? nothing : svg`<line class="zero" x1=${zero} x2=${zero} y1="0" y2=${HEIGHT}></line>`}

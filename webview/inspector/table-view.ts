@@ -82,8 +82,8 @@ export class RowWindow {
       onChange: () => {
         changed();
       },
-      // The head of the table stays on top and covers a row.
-      scrollPaddingStart: ROW_HEIGHT,
+      // The head of the table comes before the rows and stays on top, so every row is one lower than it says.
+      scrollPaddingEnd: ROW_HEIGHT,
     });
   }
 

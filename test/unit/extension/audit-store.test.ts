@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -30,6 +30,26 @@ describe('stored audits', () => {
     for (const id of ['..', '../', '', '/etc', '20260101000000-00000000/../..']) {
       expect(store.read(id)).toBeUndefined();
     }
+  });
+
+  it('finds the newest audit of a gradient, among projects too, and none that is older or was stopped', () => {
+    const project = join(folder, 'project');
+    const store = new AuditStore(join(folder, 'd'), () => [project]);
+    const report = (path: string, cancelled = false): string =>
+      JSON.stringify({ schemaVersion: 1, inputs: { gradients: { path } }, ...(cancelled ? { cancelled } : {}) });
+    const { id } = store.create();
+    writeFileSync(store.filePath(id, 'report.json'), report('/x/gradient.pt'));
+    const entry = 'a'.repeat(20);
+    mkdirSync(join(project, 'entries', entry), { recursive: true });
+    writeFileSync(join(project, 'entries', entry, 'report.json'), report('/y/gradient.pt'));
+    expect(store.newestOf('/x/gradient.pt', 0)?.id).toBe(id);
+    expect(store.newestOf('/y/gradient.pt', 0)?.id).toBe(entry);
+    expect(store.newestOf('/z/gradient.pt', 0)).toBeUndefined();
+    expect(store.newestOf('/x/gradient.pt', Date.now() + 60_000)).toBeUndefined();
+    const later = new Date(Date.now() + 5000);
+    writeFileSync(store.filePath(id, 'report.json'), report('/x/gradient.pt', true));
+    utimesSync(store.filePath(id, 'report.json'), later, later);
+    expect(store.newestOf('/x/gradient.pt', 0)).toBeUndefined();
   });
 
   it('beyond fifty the oldest go', () => {

@@ -59,7 +59,20 @@ export default tseslint.config(
     [
       vscode,
       rooms(
-        ['formats', 'graph', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        [
+          'formats',
+          'graph',
+          'network',
+          'engine',
+          'recovery',
+          'audit',
+          'runner',
+          'cli',
+          'extension',
+          'inspection',
+          'scripts',
+          'project',
+        ],
         'The protocol depends on nothing.',
       ),
     ],
@@ -69,7 +82,19 @@ export default tseslint.config(
     [
       vscode,
       rooms(
-        ['graph', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        [
+          'graph',
+          'network',
+          'engine',
+          'recovery',
+          'audit',
+          'runner',
+          'cli',
+          'extension',
+          'inspection',
+          'scripts',
+          'project',
+        ],
         'A reader of a file format knows nothing of attacks.',
       ),
     ],
@@ -80,7 +105,20 @@ export default tseslint.config(
       vscode,
       nodeFiles,
       rooms(
-        ['protocol', 'formats', 'network', 'engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        [
+          'protocol',
+          'formats',
+          'network',
+          'engine',
+          'recovery',
+          'audit',
+          'runner',
+          'cli',
+          'extension',
+          'inspection',
+          'scripts',
+          'project',
+        ],
         'The graph is arithmetic and knows nothing else.',
       ),
     ],
@@ -91,7 +129,7 @@ export default tseslint.config(
       vscode,
       nodeFiles,
       rooms(
-        ['engine', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        ['engine', 'recovery', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
         'A network knows neither attacks nor engines.',
       ),
     ],
@@ -101,7 +139,7 @@ export default tseslint.config(
     [
       vscode,
       rooms(
-        ['network', 'recovery', 'audit', 'runner', 'cli', 'extension'],
+        ['network', 'recovery', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
         'An engine runs graphs, whatever they mean.',
       ),
     ],
@@ -111,7 +149,10 @@ export default tseslint.config(
     [
       vscode,
       nodeFiles,
-      rooms(['formats', 'audit', 'runner', 'cli', 'extension'], 'Recovery knows neither files nor editors.'),
+      rooms(
+        ['formats', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
+        'Recovery knows neither files nor editors.',
+      ),
       {
         regex: '/engine/(?!engine\\.js$)',
         message: 'Recovery is handed an engine; which one is not its business.',
@@ -161,7 +202,16 @@ export default tseslint.config(
       ),
     ],
   ),
-  door(['src/audit/**'], [vscode, rooms(['runner', 'cli', 'extension'], 'The pipeline does not know who runs it.')]),
+  door(
+    ['src/audit/**'],
+    [
+      vscode,
+      rooms(
+        ['runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
+        'The pipeline does not know who runs it.',
+      ),
+    ],
+  ),
   door(
     ['src/runner/**'],
     [vscode, rooms(['cli', 'extension', 'recovery', 'scripts'], 'The child process only serves the pipeline.')],

@@ -8,6 +8,27 @@ const door = (files, patterns) => ({
 });
 const vscode = { group: ['vscode'], message: 'Only src/extension/ imports vscode.' };
 const rooms = (names, message) => ({ group: names.flatMap((name) => [`**/${name}/**`, `../${name}/*`]), message });
+const ROOMS = [
+  'protocol',
+  'formats',
+  'graph',
+  'network',
+  'engine',
+  'recovery',
+  'audit',
+  'inspection',
+  'scripts',
+  'project',
+  'runner',
+  'cli',
+  'extension',
+];
+/** A new room is closed to all that do not name it. */
+const allBut = (open, message) =>
+  rooms(
+    ROOMS.filter((room) => !open.includes(room)),
+    message,
+  );
 const nodeFiles = {
   regex: '^(node:)?(fs|fs/promises|path|child_process|os|net|http|https|worker_threads|process)$',
   message: 'Pure numerics: no files, no processes.',
@@ -54,105 +75,30 @@ export default tseslint.config(
     files: ['test/**'],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
-  door(
-    ['src/protocol/**'],
-    [
-      vscode,
-      rooms(
-        [
-          'formats',
-          'graph',
-          'network',
-          'engine',
-          'recovery',
-          'audit',
-          'runner',
-          'cli',
-          'extension',
-          'inspection',
-          'scripts',
-          'project',
-        ],
-        'The protocol depends on nothing.',
-      ),
-    ],
-  ),
+  door(['src/protocol/**'], [vscode, allBut(['protocol'], 'The protocol depends on nothing.')]),
   door(
     ['src/formats/**'],
-    [
-      vscode,
-      rooms(
-        [
-          'graph',
-          'network',
-          'engine',
-          'recovery',
-          'audit',
-          'runner',
-          'cli',
-          'extension',
-          'inspection',
-          'scripts',
-          'project',
-        ],
-        'A reader of a file format knows nothing of attacks.',
-      ),
-    ],
+    [vscode, allBut(['formats', 'protocol'], 'A reader of a file format knows nothing of attacks.')],
   ),
-  door(
-    ['src/graph/**'],
-    [
-      vscode,
-      nodeFiles,
-      rooms(
-        [
-          'protocol',
-          'formats',
-          'network',
-          'engine',
-          'recovery',
-          'audit',
-          'runner',
-          'cli',
-          'extension',
-          'inspection',
-          'scripts',
-          'project',
-        ],
-        'The graph is arithmetic and knows nothing else.',
-      ),
-    ],
-  ),
+  door(['src/graph/**'], [vscode, nodeFiles, allBut(['graph'], 'The graph is arithmetic and knows nothing else.')]),
   door(
     ['src/network/**'],
     [
       vscode,
       nodeFiles,
-      rooms(
-        ['engine', 'recovery', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
-        'A network knows neither attacks nor engines.',
-      ),
+      allBut(['network', 'protocol', 'formats', 'graph'], 'A network knows neither attacks nor engines.'),
     ],
   ),
   door(
     ['src/engine/**'],
-    [
-      vscode,
-      rooms(
-        ['network', 'recovery', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
-        'An engine runs graphs, whatever they mean.',
-      ),
-    ],
+    [vscode, allBut(['engine', 'protocol', 'formats', 'graph'], 'An engine runs graphs, whatever they mean.')],
   ),
   door(
     ['src/recovery/**'],
     [
       vscode,
       nodeFiles,
-      rooms(
-        ['formats', 'audit', 'runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
-        'Recovery knows neither files nor editors.',
-      ),
+      allBut(['recovery', 'protocol', 'graph', 'network', 'engine'], 'Recovery knows neither files nor editors.'),
       {
         regex: '/engine/(?!engine\\.js$)',
         message: 'Recovery is handed an engine; which one is not its business.',
@@ -161,43 +107,18 @@ export default tseslint.config(
   ),
   door(
     ['src/inspection/**'],
-    [
-      vscode,
-      rooms(
-        ['graph', 'network', 'engine', 'recovery', 'audit', 'scripts', 'project', 'runner', 'cli', 'extension'],
-        'Looking at tensors knows nothing of attacks.',
-      ),
-    ],
+    [vscode, allBut(['inspection', 'protocol', 'formats'], 'Looking at tensors knows nothing of attacks.')],
   ),
   door(
     ['src/scripts/**'],
-    [
-      vscode,
-      nodeFiles,
-      rooms(
-        [
-          'formats',
-          'graph',
-          'network',
-          'engine',
-          'recovery',
-          'audit',
-          'inspection',
-          'project',
-          'runner',
-          'cli',
-          'extension',
-        ],
-        'Reading a training script knows neither files nor attacks.',
-      ),
-    ],
+    [vscode, nodeFiles, allBut(['scripts', 'protocol'], 'Reading a training script knows neither files nor attacks.')],
   ),
   door(
     ['src/project/**'],
     [
       vscode,
-      rooms(
-        ['graph', 'network', 'engine', 'recovery', 'inspection', 'scripts', 'runner', 'cli', 'extension'],
+      allBut(
+        ['project', 'protocol', 'formats', 'audit'],
         'A project is many audits; how one is done or run is not its business.',
       ),
     ],
@@ -206,21 +127,30 @@ export default tseslint.config(
     ['src/audit/**'],
     [
       vscode,
-      rooms(
-        ['runner', 'cli', 'extension', 'inspection', 'scripts', 'project'],
+      allBut(
+        ['audit', 'protocol', 'formats', 'graph', 'network', 'engine', 'recovery'],
         'The pipeline does not know who runs it.',
       ),
     ],
   ),
   door(
     ['src/runner/**'],
-    [vscode, rooms(['cli', 'extension', 'recovery', 'scripts'], 'The child process only serves the pipeline.')],
+    [
+      vscode,
+      allBut(
+        ['runner', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'inspection', 'project'],
+        'The child process only serves the pipeline.',
+      ),
+    ],
   ),
   door(
     ['src/cli/**'],
     [
       vscode,
-      rooms(['extension', 'recovery', 'scripts'], 'The command line only calls the pipeline.'),
+      allBut(
+        ['cli', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'inspection', 'project', 'runner'],
+        'The command line only calls the pipeline.',
+      ),
       { regex: '/runner/(?!(client|pool|runtime)\\.js$)', message: 'The command line is a host of children, not one.' },
     ],
   ),

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { EmbeddingReport } from '../protocol/report.js';
 import { type TensorFile, elementCount } from '../formats/tensor-file.js';
 import { touchedRows } from '../recovery/embedding-rows.js';
+import { stem } from './head.js';
 import type { AuditPaths } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
 
@@ -26,9 +27,7 @@ export function findEmbeddings(
   headWeight: string | undefined,
 ): EmbeddingReport[] {
   const biased = new Set(
-    matching.pairs
-      .filter(({ parameter }) => parameter.shape.length === 1)
-      .map(({ parameter }) => layerOf(parameter.name)),
+    matching.pairs.filter(({ parameter }) => parameter.shape.length === 1).map(({ parameter }) => stem(parameter.name)),
   );
   return matching.pairs.flatMap((pair): EmbeddingReport[] => {
     const { parameter, gradient } = pair;
@@ -38,7 +37,7 @@ export function findEmbeddings(
       parameter.shape.length === 2 &&
       parameter.name !== headWeight &&
       elementCount(parameter.shape) <= MOST_ELEMENTS &&
-      (isNamed || (rows >= MANY_ROWS && !biased.has(layerOf(parameter.name))));
+      (isNamed || (rows >= MANY_ROWS && !biased.has(stem(parameter.name))));
     if (!isCandidate) {
       return [];
     }
@@ -48,10 +47,6 @@ export function findEmbeddings(
     }
     return [describe(pair, touched, paths)];
   });
-}
-
-function layerOf(name: string): string {
-  return name.replace(/[./]?[^./]*$/, '');
 }
 
 function describe({ parameter }: TensorPair, touched: readonly number[], paths: AuditPaths): EmbeddingReport {

@@ -215,7 +215,7 @@ function biasOf(weight: TensorEntry, entries: readonly TensorEntry[], classes: n
 }
 
 /** The name of the layer: the tensor's name without its last part. */
-function stem(name: string): string {
+export function stem(name: string): string {
   return name.replace(/[./]?[^./]*$/, '');
 }
 

@@ -1,6 +1,7 @@
 import type { ImprintReport } from '../protocol/report.js';
 import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../formats/tensor-file.js';
-import { type Imprint, findTrap, readTrap } from '../recovery/imprint.js';
+import { type Imprint, type Trap, findTrap, readTrap } from '../recovery/imprint.js';
+import type { Matrix } from '../recovery/linear-algebra.js';
 import type { Matching } from './matching.js';
 
 /** Traps in a checkpoint (recovery/imprint.ts), and what they caught in a gradient. */
@@ -34,54 +35,64 @@ function linearLayers({ entries }: TensorFile): Layer[] {
 }
 
 /** Rows of one layer, and its biases. */
-function read(file: TensorFile, weight: string, bias: string, shape: readonly number[]): Parameters<typeof findTrap> {
+function read(file: TensorFile, weight: string, bias: string, shape: readonly number[]): [Matrix, Float64Array] {
   const [rows = 0, cols = 0] = shape;
   return [{ rows, cols, data: file.read(weight).data }, file.read(bias).data];
 }
 
-/** Names of layers that are traps, from the checkpoint alone. */
-export function findTraps(checkpoint: TensorFile): string[] {
-  return linearLayers(checkpoint).flatMap(({ weight, bias }) => {
+interface TrapLayer {
+  readonly layer: string;
+  readonly biasName: string;
+  readonly shape: readonly number[];
+  readonly weight: Matrix;
+  readonly bias: Float64Array;
+  readonly trap: Trap;
+}
+
+function trapLayers(checkpoint: TensorFile): TrapLayer[] {
+  return linearLayers(checkpoint).flatMap(({ weight: entry, bias: biasEntry }): TrapLayer[] => {
+    const { name: layer, shape } = entry;
     // Two rows tell most layers apart from a trap without reading the rest.
-    const [, cols = 0] = weight.shape;
-    const { data } = checkpoint.read(weight.name, { start: 0, end: Math.min(2 * cols, elementCount(weight.shape)) });
+    const [, cols = 0] = shape;
+    const { data } = checkpoint.read(layer, { start: 0, end: Math.min(2 * cols, elementCount(shape)) });
     const isAlike = data
       .subarray(0, cols)
       .every((value, at) => Math.abs(value - (data[cols + at] ?? NaN)) <= 0.1 * Math.abs(value) + 1e-12);
-    return isAlike && findTrap(...read(checkpoint, weight.name, bias.name, weight.shape)) ? [weight.name] : [];
+    if (!isAlike) {
+      return [];
+    }
+    const [weight, bias] = read(checkpoint, layer, biasEntry.name, shape);
+    const trap = findTrap(weight, bias);
+    return trap ? [{ layer, biasName: biasEntry.name, shape, weight, bias, trap }] : [];
   });
+}
+
+/** Names of layers that are traps, from the checkpoint alone. */
+export function findTraps(checkpoint: TensorFile): string[] {
+  return trapLayers(checkpoint).map(({ layer }) => layer);
 }
 
 /** Traps, each with the inputs that the gradient holds of it. */
 export function readImprints(checkpoint: TensorFile, gradients: TensorFile, matching: Matching): FoundImprint[] {
   const gradientOf = new Map(matching.pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
-  return findTraps(checkpoint).flatMap((layer): FoundImprint[] => {
-    const biasName = layer.replace(/weight$/, 'bias');
-    const shape = checkpoint.entries.find(({ name }) => name === layer)?.shape ?? [];
-    const [weight, bias] = read(checkpoint, layer, biasName, shape);
-    const trap = findTrap(weight, bias);
+  return trapLayers(checkpoint).map(({ layer, biasName, shape, weight, bias, trap }): FoundImprint => {
     const [weightGradient, biasGradient] = [gradientOf.get(layer), gradientOf.get(biasName)];
-    if (!trap) {
-      return [];
-    }
     const imprints =
       weightGradient !== undefined && biasGradient !== undefined
         ? readTrap(trap, weight, bias, ...read(gradients, weightGradient, biasGradient, shape))
         : [];
     const inputs = imprints.filter(({ consistent }) => consistent);
-    return [
-      {
-        imprints: inputs,
-        report: {
-          layer,
-          bins: weight.rows,
-          spread: trap.spread,
-          filled: imprints.length,
-          inputs: inputs.length,
-          width: weight.cols,
-          file: null,
-        },
+    return {
+      imprints: inputs,
+      report: {
+        layer,
+        bins: weight.rows,
+        spread: trap.spread,
+        filled: imprints.length,
+        inputs: inputs.length,
+        width: weight.cols,
+        file: null,
       },
-    ];
+    };
   });
 }

@@ -66,7 +66,7 @@ export function writeResults(
   imprints: readonly FoundImprint[] = [],
 ): void {
   if (features.length > 0) {
-    replace(join(out, FEATURES_FILE), encodeNpy(features));
+    replaceFile(join(out, FEATURES_FILE), encodeNpy(features));
   }
   for (const image of images) {
     writeImages(out, image);
@@ -74,13 +74,13 @@ export function writeResults(
   imprints.forEach(({ report: own, imprints: inputs }, at) => {
     if (inputs.length > 0) {
       own.file = `imprint-${at}.npy`;
-      replace(
+      replaceFile(
         join(out, own.file),
         encodeNpyArray(Float64Array.from(inputs.flatMap(({ input }) => [...input])), [inputs.length, own.width]),
       );
     }
   });
-  replace(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
+  replaceFile(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
 }
 
 export interface ImageResults {
@@ -96,19 +96,19 @@ function writeImages(out: string, { sample, reconstruction, truth }: ImageResult
     return;
   }
   report.file = `reconstruction-${sample}.npy`;
-  replace(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
+  replaceFile(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
   if (isImage(report.shape)) {
     report.preview = `reconstruction-${sample}.png`;
-    replace(join(out, report.preview), encodePicture(input, report.shape, report.normalisation));
+    replaceFile(join(out, report.preview), encodePicture(input, report.shape, report.normalisation));
   }
   if (truth?.length === input.length) {
     report.truthFile = `truth-${sample}.npy`;
-    replace(join(out, report.truthFile), encodeNpyArray(truth, [1, ...report.shape]));
+    replaceFile(join(out, report.truthFile), encodeNpyArray(truth, [1, ...report.shape]));
   }
 }
 
-/** A crash in the middle must not leave half a file under the real name. */
-function replace(path: string, content: string | Uint8Array): void {
+/** Writes a file whole or not at all: a crash in the middle must not leave half of it under the real name. */
+export function replaceFile(path: string, content: string | Uint8Array): void {
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, content);
   renameSync(temporary, path);

@@ -21,6 +21,8 @@ export class ProjectAudits implements vscode.Disposable {
   readonly onDidChange = this.changed.event;
   progress: ProjectProgress | null = null;
   private root: string | undefined;
+  private known: ProjectReport | undefined;
+  private isRead = false;
   private running: vscode.CancellationTokenSource | undefined;
 
   constructor(
@@ -32,9 +34,18 @@ export class ProjectAudits implements vscode.Disposable {
     this.root = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   }
 
-  /** The report of the workspace's folder that was audited last. */
+  /** The report of the workspace's folder that was audited last; read once per change, as summary, tree and problems all ask. */
   report(): ProjectReport | undefined {
-    return this.root === undefined ? undefined : readProject(projectFolder(this.storage, this.root));
+    if (!this.isRead) {
+      this.known = this.root === undefined ? undefined : readProject(projectFolder(this.storage, this.root));
+      this.isRead = true;
+    }
+    return this.known;
+  }
+
+  private hasChanged(): void {
+    this.isRead = false;
+    this.changed.fire();
   }
 
   /** @param askFirst show the plan and let the user choose; not when going on with what was stopped */
@@ -51,6 +62,7 @@ export class ProjectAudits implements vscode.Disposable {
       return;
     }
     this.root = folder.uri.fsPath;
+    this.isRead = false;
     const source = new vscode.CancellationTokenSource();
     this.running = source;
     const pool = new RunnerPool(() => this.runner.another());
@@ -80,7 +92,7 @@ export class ProjectAudits implements vscode.Disposable {
       pool.dispose();
       source.dispose();
       this.store.changed();
-      this.changed.fire();
+      this.hasChanged();
     }
   }
 
@@ -129,7 +141,7 @@ export class ProjectAudits implements vscode.Disposable {
         const share = (100 * own.done) / Math.max(own.of, 1);
         notification.report({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
         shown = share;
-        this.changed.fire();
+        this.hasChanged();
       },
       cancelled: () => token.isCancellationRequested,
     });

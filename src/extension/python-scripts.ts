@@ -19,6 +19,8 @@ const MOST_CHARACTERS = 4 * 2 ** 20;
 
 export class PythonScripts implements vscode.Disposable {
   private readonly parsed = new Map<string, { version: number; document: PythonDocument }>();
+  /** Lenses, hints and quick fixes ask one after the other, the last with every move of the cursor. */
+  private readonly analysed = new WeakMap<PythonDocument, ScriptAnalysis>();
   private readonly subscriptions: vscode.Disposable[];
 
   constructor() {
@@ -41,11 +43,17 @@ export class PythonScripts implements vscode.Disposable {
     const source = this.parse(document);
     return (
       source && {
-        analysis: analyseScript(source),
+        analysis: this.analysisOf(source),
         locate: (offset) => ({ document, position: document.positionAt(offset) }),
         isHere: () => true,
       }
     );
+  }
+
+  private analysisOf(source: PythonDocument): ScriptAnalysis {
+    const analysis = this.analysed.get(source) ?? analyseScript(source);
+    this.analysed.set(source, analysis);
+    return analysis;
   }
 
   private parse(document: vscode.TextDocument): PythonDocument | undefined {

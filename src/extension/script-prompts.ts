@@ -204,17 +204,17 @@ class Hints implements vscode.Disposable {
 
 function diagnosticsOf(scripts: PythonScripts, document: vscode.TextDocument): vscode.Diagnostic[] {
   const places = scripts.analyse(document);
-  return (places?.analysis.hints ?? [])
-    .filter(({ from, code }) => places?.isHere(from) === true && isOn(HINT_SETTINGS[code], document))
-    .flatMap(({ from, to, code }) => {
-      if (!places) {
-        return [];
-      }
+  if (!places) {
+    return [];
+  }
+  return places.analysis.hints
+    .filter(({ from, code }) => places.isHere(from) && isOn(HINT_SETTINGS[code], document))
+    .map(({ from, to, code }) => {
       const range = new vscode.Range(places.locate(from).position, places.locate(to).position);
       const diagnostic = new vscode.Diagnostic(range, HINTS[code], vscode.DiagnosticSeverity.Information);
       diagnostic.source = 'GradLeak';
       diagnostic.code = { value: code, target: vscode.Uri.parse(`${HELP}#${code.toLowerCase()}`) };
-      return [diagnostic];
+      return diagnostic;
     });
 }
 

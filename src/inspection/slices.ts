@@ -124,8 +124,6 @@ export function toCells({ values, rows, columns, slice, window, every }: Window,
     cellColumns,
     cells: toBase64(cells),
     scale: known ?? largest,
-    rows: slice.rows,
-    columns: slice.columns,
     ...(every > 1 ? { note: `One row in ${every} is read; zoom in to see all.` } : {}),
   };
 }

@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
-import { REPORT_FILE } from '../audit/output.js';
+import { REPORT_FILE, replaceFile } from '../audit/output.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
 
@@ -46,6 +46,9 @@ export async function runProject(run: ProjectRun): Promise<ProjectReport> {
     skipped: plan.skipped,
     summary: summarise(entries),
   });
+  const write = (own: ProjectReport): void => {
+    replaceFile(join(out, REPORT_FILE), `${JSON.stringify(own, undefined, 1)}\n`);
+  };
   const say = (message: string): void => {
     run.progress({ done: entries.filter(({ status }) => status !== 'pending').length, of: entries.length, message });
   };
@@ -56,9 +59,9 @@ export async function runProject(run: ProjectRun): Promise<ProjectReport> {
       const entry = entries[at];
       if (entry) {
         entries[at] = await auditEntry(run, entry, earlier.get(entry.gradients));
+        // A crash of the editor loses no more than what is running; and who hears of the entry finds it in the report.
+        write(report('cancelled'));
         say(entry.gradients);
-        // A crash of the editor loses no more than what is running.
-        write(join(out, REPORT_FILE), report('cancelled'));
       }
     }
   };
@@ -66,7 +69,7 @@ export async function runProject(run: ProjectRun): Promise<ProjectReport> {
   const final = report(
     run.cancelled() && entries.some(({ status }) => status === 'pending') ? 'cancelled' : 'complete',
   );
-  write(join(out, REPORT_FILE), final);
+  write(final);
   dropStale(out, entries);
   return final;
 }
@@ -172,11 +175,4 @@ function dropStale(out: string, entries: readonly ProjectEntry[]): void {
       rmSync(join(out, ENTRIES_FOLDER, name), { recursive: true, force: true });
     }
   }
-}
-
-/** A crash in the middle must not leave half a file under the real name. */
-function write(path: string, report: ProjectReport): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, `${JSON.stringify(report, undefined, 1)}\n`);
-  renameSync(temporary, path);
 }

@@ -36,8 +36,8 @@ export function serve(connection: MessageConnection): void {
     node: process.version,
     pid: process.pid,
   }));
-  connection.onRequest(AuditRun, async ({ id, request }, token) => {
-    try {
+  connection.onRequest(AuditRun, ({ id, request }, token) =>
+    answered(async () => {
       const { report } = await runAudit(request, {
         progress: (progress) => void connection.sendNotification(ProgressNotification, { id, progress }),
         pause: pausing(token),
@@ -47,10 +47,8 @@ export function serve(connection: MessageConnection): void {
         mismatch: mismatchError(report)?.message ?? null,
         cancelled: report.cancelled === true,
       };
-    } catch (error) {
-      return toResponseError(error);
-    }
-  });
+    }),
+  );
   connection.onRequest(ProbeEngines, async ({ tfjsFolder }) => {
     const options = tfjsFolder === null ? {} : { tfjsFolder };
     return Promise.all([...GPU_ENGINES, ...CPU_ENGINES].map((id) => probeEngine(id, options)));
@@ -58,13 +56,9 @@ export function serve(connection: MessageConnection): void {
   connection.onRequest(PlanProject, ({ root, ...options }, token) =>
     answered(() => planProject(root, { ...options, kindOf: (file) => fileKindOf(file, true).kind }, pausing(token))),
   );
-  connection.onRequest(RankCheckpoints, ({ gradients, candidates }) => {
-    try {
-      return rankCheckpoints(gradients, candidates);
-    } catch (error) {
-      return toResponseError(error);
-    }
-  });
+  connection.onRequest(RankCheckpoints, ({ gradients, candidates }) =>
+    answered(() => rankCheckpoints(gradients, candidates)),
+  );
   serveInspections(connection);
   connection.listen();
 }

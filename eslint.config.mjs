@@ -16,12 +16,14 @@ const ROOMS = [
   'engine',
   'recovery',
   'audit',
+  'kinds',
   'inspection',
   'scripts',
   'project',
   'runner',
   'cli',
   'extension',
+  'words',
 ];
 /** A new room is closed to all that do not name it. */
 const allBut = (open, message) =>
@@ -64,6 +66,7 @@ export default tseslint.config(
       'src/engine/**',
       'src/audit/reconstruction/**',
       'src/inspection/**',
+      'src/kinds/**',
     ],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
@@ -105,9 +108,14 @@ export default tseslint.config(
       },
     ],
   ),
+  door(['src/words/**'], [vscode, nodeFiles, allBut(['words', 'protocol'], 'Words are said of reports alone.')]),
+  door(
+    ['src/kinds/**'],
+    [vscode, allBut(['kinds', 'protocol', 'formats'], 'What a file is, is settled before any attack.')],
+  ),
   door(
     ['src/inspection/**'],
-    [vscode, allBut(['inspection', 'protocol', 'formats'], 'Looking at tensors knows nothing of attacks.')],
+    [vscode, allBut(['inspection', 'kinds', 'protocol', 'formats'], 'Looking at tensors knows nothing of attacks.')],
   ),
   door(
     ['src/scripts/**'],
@@ -118,7 +126,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['project', 'protocol', 'formats', 'audit'],
+        ['project', 'protocol', 'formats', 'audit', 'words'],
         'A project is many audits; how one is done or run is not its business.',
       ),
     ],
@@ -128,7 +136,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['audit', 'protocol', 'formats', 'graph', 'network', 'engine', 'recovery'],
+        ['audit', 'protocol', 'formats', 'kinds', 'graph', 'network', 'engine', 'recovery', 'words'],
         'The pipeline does not know who runs it.',
       ),
     ],
@@ -138,7 +146,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['runner', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'inspection', 'project'],
+        ['runner', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'kinds', 'inspection', 'project'],
         'The child process only serves the pipeline.',
       ),
     ],
@@ -148,7 +156,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['cli', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'inspection', 'project', 'runner'],
+        ['cli', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'kinds', 'inspection', 'project', 'runner', 'words'],
         'The command line only calls the pipeline.',
       ),
       { regex: '/runner/(?!(client|pool|runtime)\\.js$)', message: 'The command line is a host of children, not one.' },
@@ -160,8 +168,8 @@ export default tseslint.config(
     [
       vscode,
       {
-        regex: '/src/(?!protocol/)',
-        message: 'The webview shares the protocol and nothing else.',
+        regex: '/src/(?!(protocol|words)/)',
+        message: 'The webview shares the protocol and the words, and nothing else.',
       },
       { group: ['@vscode/webview-ui-toolkit*'], message: 'Only webview/ui/ knows the component library.' },
     ],

@@ -7,7 +7,7 @@ import { chartAsPng } from './views/landscape-chart.js';
 import { decodeFloats } from './views/picture.js';
 import { AMPLIFICATIONS, type PanelPicture } from './views/reconstruction-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
-import { summaryOf } from './words.js';
+import { summaryOf } from '../src/words/report-words.js';
 
 /** Entry of the results panel, in VS Code and on a saved page. */
 

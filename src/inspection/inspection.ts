@@ -13,7 +13,7 @@ import type {
 } from '../protocol/inspection.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
-import { fileKindOf } from './file-kind.js';
+import { fileKindOf } from '../kinds/file-kind.js';
 import { filtersOf, readWindow, subtract, textOf, toCells } from './slices.js';
 import { type Pause, differenceOf, histogramOf, statisticsOf } from './statistics.js';
 

@@ -18,6 +18,8 @@ export type UnusableInputCode =
   | 'unsupported-tensor'
   | 'tensor-too-large'
   | 'same-file'
+  | 'swapped-files'
+  | 'not-a-gradient'
   | 'no-match'
   | 'ambiguous-match'
   | 'shape-mismatch'

@@ -13,7 +13,11 @@ export interface Report {
   inputs: { checkpoint: InputFile; gradients: InputFile };
   /** Null where no classifier head was found and only other parts leak. */
   head: HeadDescription | null;
+  /** What the file given as a gradient is; absent in reports of earlier versions. */
+  update?: UpdateReport;
   consistency: ConsistencyCheck[];
+  /** Which methods ran, and why the others did not; absent in reports of earlier versions. */
+  methods?: MethodReport[];
   batch: BatchDescription;
   /** One entry per recovered sample, or group of samples that cannot be told apart; empty for a batch whose samples were only counted. */
   samples: SampleReport[];
@@ -37,9 +41,39 @@ export interface Report {
 }
 
 export interface Verdict {
-  /** `leaks`: something was recovered; `counts`: only how often classes occur; `none`: nothing; `mismatch`: the files do not belong together. */
-  outcome: 'leaks' | 'counts' | 'none' | 'mismatch';
+  /**
+   * `leaks`: something was recovered; `counts`: only how often classes occur; `none`: nothing was found by the methods
+   * that apply; `not-assessed`: no method could judge this file, for the reason that the sentence gives; `mismatch`: the
+   * files do not belong together.
+   */
+  outcome: 'leaks' | 'counts' | 'none' | 'not-assessed' | 'mismatch';
   sentence: string;
+}
+
+/** What the file given as a gradient is, settled before anything is recovered. */
+export type UpdateKind =
+  | 'gradient'
+  | 'checkpoint'
+  | 'optimiser-state'
+  | 'difference'
+  | 'several-steps'
+  | 'adam-step'
+  | 'sign'
+  | 'quantised'
+  | 'pruned'
+  | 'unknown';
+
+export interface UpdateReport {
+  kind: UpdateKind;
+  /** One sentence each, what the kind was told from. */
+  reasons: string[];
+  /**
+   * The captured numbers were multiplied by this sign before the audit: -1 for weights after minus weights before,
+   * since a descent step subtracts the gradient.
+   */
+  sign: 1 | -1;
+  /** Root mean square of the rounding error of one number of the head, in the file's units; null where it is relative to the number. */
+  absoluteError: number | null;
 }
 
 export interface InputFile {
@@ -87,6 +121,14 @@ export interface BatchDescription {
   explained?: number;
 }
 
+export interface MethodReport {
+  id: string;
+  /** `found`: it recovered something; `nothing`: it ran and found nothing; `not-applicable`: it could not run here. */
+  outcome: 'found' | 'nothing' | 'not-applicable';
+  /** One sentence: what it found, or at which noise it found nothing, or why it does not apply. */
+  detail: string;
+}
+
 export interface EmbeddingReport {
   /** Name of the weight in the checkpoint. */
   tensor: string;
@@ -121,7 +163,8 @@ export interface ImprintReport {
   file: string | null;
 }
 
-export type LabelKindName = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other';
+/** `undetermined`: several kinds explain the gradient within its noise. */
+export type LabelKindName = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other' | 'undetermined';
 
 export interface SampleReport {
   label: {
@@ -130,8 +173,16 @@ export interface SampleReport {
     kind: LabelKindName;
     /** Label smoothing's epsilon: each class gets epsilon / K. */
     smoothing: number;
-    /** Classes that stand out, heaviest first, with their share of what smoothing leaves. */
-    classes: { index: number; weight: number }[];
+    /** Classes that stand out, heaviest first, with their share of what smoothing leaves; `range` is the 95 % interval of the label's entry for the class. */
+    classes: { index: number; weight: number; range?: [number, number] }[];
+    /** Posterior probability that the first class is the label's largest; absent in reports of earlier versions. */
+    classConfidence?: number;
+    /** Posterior probability of `kind`, and when that is undetermined of the most probable one. */
+    kindConfidence?: number;
+    /** Kinds that the gradient leaves open, most probable first, when `kind` is undetermined. */
+    openKinds?: LabelKindName[];
+    /** 95 % interval of smoothing's epsilon. */
+    smoothingRange?: [number, number];
   };
   /** A row of a `.npy` file in the report's folder (null when nothing was written). */
   feature: { file: string | null; row: number };
@@ -197,6 +248,8 @@ export interface ReconstructionReport {
   verdict: 'exact' | 'close' | 'uncertain' | 'failed';
   /** One sentence on the verdict, on what stopped the exact method, or on what is missing. */
   reason: string;
+  /** True when the user let the true label into the reconstruction (`--labels true`): the result is no evidence of a leak. */
+  usedTruth?: true;
   /** ||simulated - captured|| / ||captured|| over all parameters; null when it could not be simulated. */
   gradientError: number | null;
   /** Lowest loss that matching reached, null for the closed form. */
@@ -286,6 +339,11 @@ export interface LabelCountReport {
   }[];
   /** Per class, the count on which a strict majority of the counting estimators agrees, else null. */
   agreed: (number | null)[];
+  /**
+   * What confirms the counts independently of the estimators' shared assumptions, one sentence; null where nothing does, and
+   * they are an estimate. Absent in reports of earlier versions.
+   */
+  confirmedBy?: string | null;
 }
 
 export type Severity = 'critical' | 'high' | 'medium' | 'low';

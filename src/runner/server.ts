@@ -22,7 +22,7 @@ import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
-import { fileKindOf } from '../inspection/file-kind.js';
+import { fileKindOf } from '../kinds/file-kind.js';
 import { Inspection } from '../inspection/inspection.js';
 import { planProject } from '../project/plan.js';
 

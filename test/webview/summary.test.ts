@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.js';
-import { fileKindOf } from '../../src/inspection/file-kind.js';
+import { fileKindOf } from '../../src/kinds/file-kind.js';
 import { planProject } from '../../src/project/plan.js';
 import { runProject } from '../../src/project/run-project.js';
 import type { ProjectReport } from '../../src/protocol/project-report.js';

@@ -1,7 +1,7 @@
 import { type TemplateResult, html } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FeatureStatistics } from '../../src/protocol/report.js';
-import { percent, short } from '../words.js';
+import { percent, short } from '../../src/words/report-words.js';
 
 /** The feature as a heat strip with its statistics. */
 

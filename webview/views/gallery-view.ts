@@ -1,7 +1,7 @@
 import { type TemplateResult, html } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
-import { className, percent } from '../words.js';
+import { className, percent } from '../../src/words/report-words.js';
 import { type Picture, asPicture, drawPicture, isPicture, rangeOf } from './picture.js';
 import { type PanelPicture, type PictureChoice, normalisationOf } from './reconstruction-view.js';
 

@@ -1,6 +1,6 @@
 import { type TemplateResult, html, svg } from 'lit';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
-import { className, percent } from '../words.js';
+import { className, percent } from '../../src/words/report-words.js';
 
 /** A label as bars: the classes that stand out, the rest folded, all of them on demand. */
 

@@ -3,7 +3,7 @@ import { line } from 'd3-shape';
 import { type TemplateResult, html, svg } from 'lit';
 import type { LandscapeReport } from '../../src/protocol/report.js';
 import { button, choice } from '../ui/toolkit.js';
-import { short } from '../words.js';
+import { short } from '../../src/words/report-words.js';
 
 /** The loss over lambda with the solution marked: the search as a picture. */
 

@@ -1,7 +1,7 @@
 import { scaleLinear, scaleLog } from 'd3-scale';
 import { line } from 'd3-shape';
 import { type TemplateResult, svg } from 'lit';
-import { short } from '../words.js';
+import { short } from '../../src/words/report-words.js';
 
 /** Lowest matching loss over the iterations, one line per restart. */
 

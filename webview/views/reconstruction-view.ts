@@ -2,7 +2,7 @@ import { type TemplateResult, html } from 'lit';
 import type { ReconstructionReport, Report } from '../../src/protocol/report.js';
 import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
 import { button, tag } from '../ui/toolkit.js';
-import { short } from '../words.js';
+import { short } from '../../src/words/report-words.js';
 import { fact } from './feature-strip.js';
 import { lossCurve } from './loss-curve.js';
 import { type Picture, type PictureView, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';

@@ -10,7 +10,7 @@ import type {
   SampleReport,
 } from '../../src/protocol/report.js';
 import { button, tag } from '../ui/toolkit.js';
-import { baseName, className, confidenceInWords, kindInWords, methodInWords, percent, short } from '../words.js';
+import { baseName, className, confidenceInWords, kindInWords, methodInWords, percent, short } from '../../src/words/report-words.js';
 import { fact, featureStrip } from './feature-strip.js';
 import { galleryView } from './gallery-view.js';
 import { labelBars } from './label-bars.js';
@@ -67,7 +67,8 @@ function isGallery({ samples }: Report): boolean {
 const OUTCOMES: Record<Report['verdict']['outcome'], string> = {
   leaks: 'Leaks',
   counts: 'Leaks label counts',
-  none: 'Nothing recovered',
+  none: 'Nothing found',
+  'not-assessed': 'Not assessed',
   mismatch: 'Files do not fit',
 };
 

@@ -10,7 +10,7 @@ import type {
 import { SEVERITIES, type LabelKindName } from '../../src/protocol/report.js';
 import type { FromSummary } from '../../src/protocol/summary-messages.js';
 import { button, tag } from '../ui/toolkit.js';
-import { baseName, percent } from '../words.js';
+import { baseName, percent } from '../../src/words/report-words.js';
 
 /** A whole project on one page: totals, what leaks where, over rounds, and a row per dump. */
 
@@ -78,6 +78,7 @@ const KINDS: Record<LabelKindName, string> = {
   mixup: 'mixed',
   'mixup-smoothed': 'mixed and smoothed',
   other: 'other',
+  undetermined: 'undetermined',
 };
 
 function sentenceOf({ summary }: ProjectReport): string {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openTensorFile } from '../../../src/formats/open.js';
-import { fileKindOf } from '../../../src/inspection/file-kind.js';
+import { fileKindOf } from '../../../src/kinds/file-kind.js';
 import { Inspection } from '../../../src/inspection/inspection.js';
 import type { FileKind, SliceRequest, TensorStatistics } from '../../../src/protocol/inspection.js';
 import { CancelledError } from '../../../src/protocol/errors.js';

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { Ajv } from 'ajv';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
-import { fileKindOf } from '../../../src/inspection/file-kind.js';
+import { fileKindOf } from '../../../src/kinds/file-kind.js';
 import { discover } from '../../../src/project/discover.js';
 import { planProject, runOf } from '../../../src/project/plan.js';
 import { readProject, runProject } from '../../../src/project/run-project.js';

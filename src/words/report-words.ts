@@ -1,4 +1,4 @@
-import type { Report, SampleReport } from '../src/protocol/report.js';
+import type { Report, SampleReport } from '../protocol/report.js';
 
 /** Numbers and names as people read them. */
 
@@ -28,6 +28,7 @@ const KINDS: Record<SampleReport['label']['kind'], string> = {
   mixup: 'a mixed label (mixup or CutMix)',
   'mixup-smoothed': 'a mixed and smoothed label',
   other: 'a soft label of another kind',
+  undetermined: 'a label whose kind the gradient leaves open',
 };
 
 export function kindInWords({ label }: SampleReport): string {

@@ -17,8 +17,23 @@ export function describeSample(
   factors: HeadFactors | undefined,
   written: boolean,
 ): SampleReport {
+  const { classConfidence, kindConfidence, openKinds, topRange, smoothingRange } = sample;
+  const label = describeLabel(sample.label);
+  const [top, ...others] = label.classes;
+  const isTold = sample.status !== 'not-identifiable' && top !== undefined;
   return {
-    label: describeLabel(sample.label),
+    label: {
+      ...label,
+      ...(isTold
+        ? {
+            classes: [{ ...top, range: [...topRange] }, ...others],
+            classConfidence,
+            kindConfidence,
+            smoothingRange: [...smoothingRange],
+            ...(openKinds.length > 0 ? { openKinds: [...openKinds] } : {}),
+          }
+        : {}),
+    },
     feature: { file: written ? FEATURES_FILE : null, row },
     featureStatistics: statisticsOf(sample.feature),
     scalar: sample.lambda,

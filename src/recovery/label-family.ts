@@ -5,7 +5,8 @@
  * eps/K. How flat they are is the evidence; no ground truth is needed (head.md, section 2).
  */
 
-export type LabelKind = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other';
+/** `undetermined`: several kinds explain the gradient within its noise. */
+export type LabelKind = 'hard' | 'smoothed' | 'mixup' | 'mixup-smoothed' | 'other' | 'undetermined';
 
 export interface LabelFamily {
   /** Number of classes that stand out. */

@@ -50,7 +50,7 @@ const LABEL_TOLERANCE = 1e-2;
 /** A residual this small is a solution's, give or take noise. */
 const SOLVED = 1e-4;
 /** Labels are float32 tensors even in float64 training, so no family is told from another below this. */
-const LABEL_ROUNDING = 2 ** -24;
+export const LABEL_ROUNDING = 2 ** -24;
 
 /**
  * All local minima of every family's residual with a label inside [0, 1], best score first.
@@ -203,7 +203,7 @@ function minimumOf(problem: ScanProblem, trial: Trial, family: LabelFamily, scal
   trial.evaluate(scalar);
   const { u } = problem;
   const residual = trial.residual(family, true);
-  const errors = errorsOf(problem, trial.p, scalar);
+  const errors = labelErrors(problem, trial.p, scalar);
   const toRho = (scalar * scalar) / dot(u, u);
   const mean = errors.common + errors.own.reduce((sum, value) => sum + value, 0) / u.length;
   const freedom = Math.max(u.length - family.m - (family.smoothed ? 1 : 0), 1);
@@ -220,7 +220,7 @@ function minimumOf(problem: ScanProblem, trial: Trial, family: LabelFamily, scal
 }
 
 /** Expected squared errors of y: one that all classes share, and what each adds. */
-interface LabelErrors {
+export interface LabelErrors {
   readonly common: number;
   /** K */
   readonly own: Float64Array;
@@ -230,7 +230,7 @@ interface LabelErrors {
  * Noise in u and the label's own rounding reach every class alike; noise in v and the forward pass's rounding
  * reach y through p, so they blur the classes that the network believes in.
  */
-function errorsOf(problem: ScanProblem, p: Float64Array, scalar: number): LabelErrors {
+export function labelErrors(problem: ScanProblem, p: Float64Array, scalar: number): LabelErrors {
   const { u, noise, rowNorms, forwardError, a, b } = problem;
   // v carries the same noise as u, divided by ||u||.
   const logitNoise = (Math.abs(scalar) * noise) / norm(u);

@@ -1,8 +1,22 @@
 import { type HeadActivation, softmax } from './activation.js';
-import { fitScale, isScaled, scanScaled } from './gradient-scale.js';
+import { type ScaledMinimum, fitScale, scanScaled } from './gradient-scale.js';
 import { type HeadFactors, activationOf, factorsOf } from './head-factors.js';
 import type { GradientShape, HeadGradient } from './head-gradient.js';
-import { type FittedLabel, type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
+import {
+  type FittedLabel,
+  type LabelFamily,
+  type LabelKind,
+  denseLabel,
+  fitLabel,
+  labelFamilies,
+} from './label-family.js';
+import {
+  type LabelCandidate,
+  type LabelHypothesis,
+  type LabelPosterior,
+  type PosteriorOptions,
+  judgeLabels,
+} from './label-posterior.js';
 import { dot, norm, scaled } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
 import { scanSigmoid } from './sigmoid-head.js';
@@ -44,19 +58,31 @@ export interface RecoveredSample {
   readonly family: LabelFamily;
   /** One sentence on why the status is what it is. */
   readonly reason: string;
+  /** Posterior probability of the label's largest class, and of its kind. */
+  readonly classConfidence: number;
+  readonly kindConfidence: number;
+  /** Kinds that stay open when the label's kind is undetermined, most probable first. */
+  readonly openKinds: readonly LabelKind[];
+  /** 95 % intervals of the label's largest entry and of smoothing's epsilon. */
+  readonly topRange: readonly [number, number];
+  readonly smoothingRange: readonly [number, number];
+  /** True when the numbers explain a label only with the opposite sign. */
+  readonly isReversed: boolean;
 }
 
-/**
- * A misfit per flat class below this is harmless even where it exceeds the noise floor (mixed precision).
- * rho must be small as well: any label fits absolutely once the scalar is large enough.
- */
+/** A sigmoid head's misfit per class below this is harmless even where it exceeds the noise floor; rho must be small as well. */
 const HARMLESS_MISFIT = 1e-3;
 const HARMLESS_RESIDUAL = 1e-4;
 const PLAUSIBLE_MISFIT = 2e-2;
 const PLAUSIBLE_RESIDUAL = 1e-3;
-/** rho may exceed its estimated floor by this factor before the fit counts as failed. */
+/** rho may exceed its estimated floor by this factor before a sigmoid head's fit counts as failed. */
 const FLOOR_MARGIN = 60;
 const SURE = 0.95;
+
+export interface RecoveryOptions {
+  /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */
+  readonly isScaleKnown?: boolean;
+}
 
 /**
  * Recovers one sample. Uses the closed form when the bias gradient is there, the scan otherwise, and
@@ -64,16 +90,24 @@ const SURE = 0.95;
  *
  * @param shape from {@link shapeOfGradient}; its nature must not be `batch`
  */
-export function recoverSingle(head: HeadGradient, shape: GradientShape): RecoveredSample {
-  return recoverFromFactors(factorsOf(head, shape), shape);
+export function recoverSingle(
+  head: HeadGradient,
+  shape: GradientShape,
+  options: RecoveryOptions = {},
+): RecoveredSample {
+  return recoverFromFactors(factorsOf(head, shape), shape, options);
 }
 
 /** The same for a head that is already factored. */
-export function recoverFromFactors(factors: HeadFactors, shape: GradientShape): RecoveredSample {
+export function recoverFromFactors(
+  factors: HeadFactors,
+  shape: GradientShape,
+  options: RecoveryOptions = {},
+): RecoveredSample {
   if (shape.nature === 'hidden') {
     return { ...notFound(factors), reason: HIDDEN };
   }
-  const sample = recoverVisible(factors, shape);
+  const sample = recoverVisible(factors, shape, options);
   const share = shape.rankOne.residual / shape.rankOne.total;
   return sample.status === 'recovered' && share > MOST_NOISE
     ? {
@@ -87,66 +121,83 @@ export function recoverFromFactors(factors: HeadFactors, shape: GradientShape): 
 /** With more noise than this in the gradient, the kind of label cannot be told reliably. */
 const MOST_NOISE = 0.4;
 
-function recoverVisible(factors: HeadFactors, shape: GradientShape): RecoveredSample {
+function recoverVisible(factors: HeadFactors, shape: GradientShape, options: RecoveryOptions): RecoveredSample {
   if (activationOf(factors, shape) === 'sigmoid') {
     return recoverSigmoid(factors);
   }
-  return factors.scalar === undefined ? recoverByScan(factors) : recoverInClosedForm(factors, factors.scalar);
+  const posterior = posteriorOf(factors, options);
+  const [best] = posterior.hypotheses;
+  if (!best || posterior.foreign > 0.5) {
+    return factors.scalar === undefined
+      ? notFound(factors)
+      : denseInClosedForm(factors, factors.scalar, options.isScaleKnown !== false);
+  }
+  if (posterior.reversed > 0.5) {
+    return { ...notFound(factors), isReversed: true, reason: REVERSED };
+  }
+  return sampleOf(factors, best, posterior);
 }
 
-/** ||p - y||, from u = s (p - y). */
-function misfitPerClass(minimum: ScanMinimum, problem: ScanProblem): number {
-  const freedom = Math.max(problem.u.length - minimum.family.m - 1, 1);
-  return Math.sqrt((minimum.residual * dot(problem.u, problem.u)) / freedom) / Math.abs(minimum.scalar);
-}
+const REVERSED =
+  'These numbers explain a label only with the opposite sign: they look like a weight difference, or a negated gradient. Give weights before minus weights after, or the gradient itself.';
 
-function fits(minimum: ScanMinimum, problem: ScanProblem): boolean {
-  // Without noise, a floor that hides a hundredth of the gradient belongs to a scalar too large to be told.
-  const withinFloor = minimum.residual <= FLOOR_MARGIN * minimum.floor;
-  const telling = minimum.residual <= 10 * PLAUSIBLE_RESIDUAL || hasNoise(problem);
-  return (
-    (withinFloor && telling) ||
-    (minimum.residual <= HARMLESS_RESIDUAL && misfitPerClass(minimum, problem) <= HARMLESS_MISFIT)
+/** Odds of a clear answer, in nats: an accident or another kind of file would have to be this improbable. */
+const CLEAR = 25;
+
+/** Every label that could explain the gradient, first those that need no factor and no change of sign. */
+function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPosterior {
+  const { problem, scalar, scalarError } = factors;
+  const settings: PosteriorOptions = {
+    scalar:
+      scalar === undefined ? undefined : { value: scalar, error: Math.max(scalarError, 4 * problem.forwardError) },
+    ...(options.isScaleKnown === false ? { isScaleKnown: false } : {}),
+  };
+  const negated = { ...problem, u: scaled(problem.u, -1) };
+  if (scalar !== undefined) {
+    const closed = labelFamilies(problem.u.length).flatMap((family) => [
+      { scalar: closedFormMinimum(factors, family, scalar).scalar, family, scale: 1 },
+      ...asCandidates([fitScale(problem, family, scalar)], 1),
+      ...asCandidates([fitScale(negated, family, scalar)], -1),
+    ]);
+    return judgeLabels(problem, closed, settings);
+  }
+  const plain = scanScalars(problem)
+    .slice(0, MOST_CANDIDATES)
+    .map((minimum): LabelCandidate => ({ scalar: minimum.scalar, family: minimum.family, scale: 1 }));
+  const first = judgeLabels(problem, plain, settings);
+  const [best] = first.hypotheses;
+  if (
+    options.isScaleKnown !== false &&
+    best &&
+    !best.isScaled &&
+    best.oddsAgainstAccident > CLEAR &&
+    best.misfit < 10
+  ) {
+    return first;
+  }
+  const families = labelFamilies(problem.u.length).filter(({ m }) => m <= 2);
+  return judgeLabels(
+    problem,
+    [
+      ...plain,
+      ...asCandidates(scanScaled(problem, families), 1),
+      ...scanScalars(negated)
+        .slice(0, MOST_CANDIDATES)
+        .map((minimum) => ({ scalar: minimum.scalar, family: minimum.family, scale: -1 })),
+      ...asCandidates(scanScaled(negated, families), -1),
+    ],
+    settings,
   );
 }
 
-/** True when noise was added, beyond the rounding of the dump's numbers. */
-function hasNoise({ noise, u, forwardError }: ScanProblem): boolean {
-  return noise > 1e3 * forwardError * norm(u) || noise * Math.sqrt(u.length) > 1e-2 * norm(u);
-}
+const MOST_CANDIDATES = 16;
 
-function isPlausible(minimum: ScanMinimum, problem: ScanProblem): boolean {
-  return minimum.residual <= PLAUSIBLE_RESIDUAL && misfitPerClass(minimum, problem) <= PLAUSIBLE_MISFIT;
-}
-
-/** Posterior odds of two scores that are -2 log likelihoods. */
-function oddsConfidence(best: number, second: number | undefined): number {
-  return second === undefined ? 1 : 1 / (1 + Math.exp(Math.max(-700, -(second - best) / 2)));
-}
-
-function recoverInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample {
-  const { problem } = factors;
-  const byFamily = labelFamilies(problem.u.length)
-    .map((family) => closedFormMinimum(factors, family, scalar))
-    .sort((one, other) => one.score - other.score);
-  const [best] = byFamily;
-  if (best && fits(best, problem)) {
-    const confidence = confidenceOf(best, byFamily);
-    return finish(factors, best, {
-      method: 'closed-form-bias',
-      status: statusOf(best, confidence),
-      confidence,
-      reason:
-        statusOf(best, confidence) === 'recovered'
-          ? 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature; the label that follows is flat but for the classes that stand out.'
-          : `The bias gradient gives p - y and the feature, but ${blurred(best)}`,
-    });
-  }
-  const rescaled = scaledInClosedForm(factors, scalar);
-  if (rescaled) {
-    return rescaled;
-  }
-  return denseInClosedForm(factors, scalar, best);
+function asCandidates(fits: readonly (ScaledMinimum | undefined)[], sign: 1 | -1): LabelCandidate[] {
+  return fits.flatMap((fit) =>
+    fit && Number.isFinite(fit.scale) && fit.scale > 0
+      ? [{ scalar: fit.minimum.scalar, family: fit.minimum.family, scale: sign * fit.scale }]
+      : [],
+  );
 }
 
 /** With noise, the scalar that makes the label flattest within the bias gradient's error is the better one. */
@@ -161,149 +212,115 @@ function closedFormMinimum({ problem, scalarError }: HeadFactors, family: LabelF
   return isNear && near.residual < exact.residual ? near : exact;
 }
 
-/** Labels this far apart are two answers, not one. */
-const DISTINCT_LABEL = 0.02;
+/** Stated of a label that is called recovered: its class, and its kind. */
+const SURE_CLASS = 0.99;
+const SURE_KIND = 0.98;
+/** A label known worse than this is not called recovered, however well it beats its rivals. */
+const MOST_LABEL_ERROR = 0.03;
+/** No confidence is stated above this: the model of the errors is itself not known better. */
+const MOST_CONFIDENCE = 0.9999;
 
-/** Odds of the best minimum against the best one that says something else: another scalar or another label. */
-function confidenceOf(best: ScanMinimum, all: readonly ScanMinimum[]): number {
-  const label = fitLabel(best.y, best.family).probabilities;
-  const rival = all.find((other) => {
-    if (Math.abs(other.scalar - best.scalar) > 1e-2 * Math.abs(best.scalar)) {
-      return true;
-    }
-    const theirs = fitLabel(other.y, other.family).probabilities;
-    return theirs.some((value, i) => Math.abs(value - label[i]!) > DISTINCT_LABEL);
-  });
-  return oddsConfidence(best.score, rival?.score);
-}
-
-function scaledInClosedForm(factors: HeadFactors, scalar: number): RecoveredSample | undefined {
+function sampleOf(factors: HeadFactors, best: LabelHypothesis, posterior: LabelPosterior): RecoveredSample {
   const { problem } = factors;
-  const [fit] = labelFamilies(problem.u.length)
-    .flatMap((family) => fitScale(problem, family, scalar) ?? [])
-    .sort((one, other) => one.minimum.score - other.minimum.score);
-  if (!fit || !isScaled(fit.scale) || !fits(fit.minimum, problem) || !isSimplex(fit.minimum.y, 1e-2)) {
-    return undefined;
-  }
-  return finish(factors, fit.minimum, {
-    method: 'closed-form-bias',
-    status: 'recovered',
-    confidence: 0.99,
-    scale: fit.scale,
-    reason: `The gradient is ${fit.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction); the factor was fitted on the classes that do not stand out.`,
-  });
-}
-
-function denseInClosedForm(factors: HeadFactors, scalar: number, best: ScanMinimum | undefined): RecoveredSample {
-  const { problem } = factors;
-  const logits = problem.a.map((value, i) => scalar * value + problem.b[i]!);
-  const y = softmax(logits).map((p, i) => p - problem.u[i]! / scalar);
-  const family: LabelFamily = best?.family ?? { m: 1, smoothed: false };
-  const minimum: ScanMinimum = best ?? { ...minimumAt(problem, family, scalar), residual: 0 };
-  const tolerance = Math.max(1e-5, 8 * (problem.noise / norm(problem.u)));
-  const possible = isSimplex(y, tolerance);
-  // With two or three classes nothing is left to check a label against, but it is still exact.
-  const unchecked = labelFamilies(problem.u.length).length === 0;
+  const [kind] = posterior.kinds;
+  const kindConfidence = Math.min(kind?.probability ?? 0, MOST_CONFIDENCE);
+  const classConfidence = Math.min(posterior.classConfidence, MOST_CONFIDENCE);
+  const isKindKnown = kindConfidence >= SURE_KIND && kind?.kind === best.label.kind;
+  const isSure = classConfidence >= SURE_CLASS && isKindKnown && best.topError <= MOST_LABEL_ERROR;
+  const scale = best.isScaled ? best.scale : 1;
+  const unscaled =
+    scale === 1 ? problem : { ...problem, u: scaled(problem.u, 1 / scale), noise: problem.noise / scale };
+  const minimum = minimumAt(unscaled, best.family, best.scalar);
   const sample = finish(
     factors,
-    { ...minimum, y },
+    { ...minimum, y: best.y },
     {
-      method: 'closed-form-bias',
-      status: possible ? (unchecked ? 'recovered' : 'ambiguous') : 'not-identifiable',
-      confidence: possible ? 0.5 : 0,
-      reason: possible
-        ? 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
-        : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
+      method: factors.scalar === undefined ? 'scalar-scan' : 'closed-form-bias',
+      status: isSure ? 'recovered' : 'ambiguous',
+      confidence: Math.min(classConfidence, kindConfidence),
+      reason: reasonOf(factors, best, { isSure, classConfidence, isKindKnown }),
+      scale,
     },
   );
+  return {
+    ...sample,
+    label: isKindKnown ? sample.label : { ...sample.label, kind: 'undetermined' },
+    classConfidence,
+    kindConfidence,
+    openKinds: isKindKnown
+      ? []
+      : posterior.kinds.filter(({ probability }) => probability >= 1 - SURE_KIND).map((own) => own.kind),
+    topRange: posterior.topRange,
+    smoothingRange: posterior.smoothingRange,
+  };
+}
+
+function reasonOf(
+  { scalar }: HeadFactors,
+  best: LabelHypothesis,
+  { isSure, classConfidence, isKindKnown }: { isSure: boolean; classConfidence: number; isKindKnown: boolean },
+): string {
+  if (isSure) {
+    const how =
+      scalar === undefined
+        ? 'Of all lengths that the feature could have, one alone leaves a label of a known kind, down to the noise of the dump'
+        : 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature, and the label that follows is of a known kind';
+    const factor = best.isScaled
+      ? `; the gradient is ${best.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction)`
+      : '';
+    return `${how}${factor}.`;
+  }
+  if (classConfidence >= SURE_CLASS) {
+    return isKindKnown
+      ? 'The class is clear; the noise blurs how large its share of the label is.'
+      : 'The class is clear; the noise leaves open of which kind the label is.';
+  }
+  return 'Several labels explain this gradient about as well within its noise; the one shown is the most probable.';
+}
+
+/**
+ * No known kind of label fits, but the bias gradient gives the label itself. It is checked only by lying on the simplex, so
+ * a dense label cannot be told from another checkpoint; a label of exact zeros and a one is no accident.
+ */
+function denseInClosedForm(factors: HeadFactors, scalar: number, isScaleKnown: boolean): RecoveredSample {
+  const { problem } = factors;
+  const classes = problem.u.length;
+  const logits = problem.a.map((value, i) => scalar * value + problem.b[i]!);
+  const y = softmax(logits).map((p, i) => p - problem.u[i]! / scalar);
+  const error = 8 * (problem.noise / norm(problem.u));
+  const tolerance = Math.max(1e-5, error);
+  const possible = isScaleKnown && isSimplex(y, tolerance);
   const oneHot = fitLabel(y, { m: 1, smoothed: false });
-  const isHard = y.every((value, i) => Math.abs(value - oneHot.probabilities[i]!) <= tolerance);
-  return { ...sample, label: possible ? (isHard ? oneHot : denseLabel(y)) : unknownLabel(y.length) };
+  const isHard = possible && y.every((value, i) => Math.abs(value - oneHot.probabilities[i]!) <= tolerance);
+  const isTelling = isHard && tolerance ** (classes - 1) < 1e-3 && tolerance < 1e-3;
+  const sample = finish(
+    factors,
+    { ...minimumAt(problem, { m: 1, smoothed: false }, scalar), y },
+    {
+      method: 'closed-form-bias',
+      status: possible ? (isTelling ? 'recovered' : 'ambiguous') : 'not-identifiable',
+      confidence: possible ? (isTelling ? 0.995 : 0.5) : 0,
+      reason: isTelling
+        ? 'The bias gradient gives the label, and it came out as one class exactly.'
+        : possible
+          ? classes <= 3
+            ? `With ${classes} classes nothing is left to check a label against: under this checkpoint it is exactly this, and another checkpoint's gradient would look the same.`
+            : 'Either the label is a dense soft one (distillation), then it is exactly this, or the gradient was captured from another checkpoint: both look alike.'
+          : 'The bias gradient and this checkpoint give label entries outside 0 to 1: the gradient was captured from another checkpoint (for instance after the optimiser step) or with another loss.',
+    },
+  );
+  return { ...sample, label: possible ? (isHard ? oneHot : denseLabel(y)) : unknownLabel(classes) };
 }
 
 function isSimplex(y: Float64Array, tolerance: number): boolean {
   return y.every((value) => value >= -tolerance && value <= 1 + tolerance);
 }
 
-function recoverByScan(factors: HeadFactors): RecoveredSample {
-  const { problem } = factors;
-  const minima = scanScalars(problem);
-  const [best] = minima;
-  if (!best || !fits(best, problem)) {
-    const rescaled = scaledByScan(factors);
-    if (rescaled) {
-      return rescaled;
-    }
-  }
-  if (!best) {
-    return notFound(factors);
-  }
-  const confidence = confidenceOf(best, minima);
-  const fit = fits(best, problem);
-  if (!fit && !isPlausible(best, problem)) {
-    return notFound(factors, best);
-  }
-  const status = fit ? statusOf(best, confidence) : 'ambiguous';
-  return finish(factors, best, {
-    method: 'scalar-scan',
-    status,
-    confidence: fit ? confidence : 0,
-    reason: scanReason(status, fit, best),
-  });
-}
-
 const NOT_FOUND =
   'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
 
-/** A label known worse than this is not called recovered, however well it beats its rivals. */
-const MOST_LABEL_ERROR = 0.03;
-
-function statusOf(minimum: ScanMinimum, confidence: number): SampleStatus {
-  return confidence >= SURE && minimum.labelError <= MOST_LABEL_ERROR ? 'recovered' : 'ambiguous';
-}
-
-function blurred({ labelError }: ScanMinimum): string {
-  return labelError > MOST_LABEL_ERROR
-    ? `the noise blurs the label by about ${labelError.toPrecision(1)}; the one shown fits best.`
-    : 'the noise leaves room for another label; the one shown fits best.';
-}
-
 const HIDDEN =
-  'Noise hides everything: not even the largest singular value of the gradient stands out of what noise alone gives.';
-
-function scanReason(status: SampleStatus, fit: boolean, minimum: ScanMinimum): string {
-  if (status === 'recovered') {
-    return 'One scalar, and no other, makes the label flat but for the classes that stand out, down to the noise of the dump.';
-  }
-  return fit
-    ? `A label fits within the noise, but ${blurred(minimum)}`
-    : 'The label shown is the nearest to flat, but it misses by more than the noise explains: a soft label of another kind, or a gradient from a slightly different checkpoint.';
-}
-
-function scaledByScan(factors: HeadFactors): RecoveredSample | undefined {
-  const { problem } = factors;
-  const families = labelFamilies(problem.u.length).filter(({ m }) => m <= 2 && problem.u.length - m >= 5);
-  const candidates = scanScaled(problem, families);
-  const [fit] = candidates;
-  if (!fit || !isScaled(fit.scale) || !isSimplex(fit.minimum.y, 1e-2)) {
-    return undefined;
-  }
-  const second = candidates.find(
-    ({ minimum }) => Math.abs(minimum.scalar - fit.minimum.scalar) > 1e-2 * Math.abs(fit.minimum.scalar),
-  );
-  const confidence = oddsConfidence(fit.minimum.score, second?.minimum.score);
-  // Two fitted numbers can imitate a label, so only a fit down to the floor counts here.
-  if (fit.minimum.residual > FLOOR_MARGIN * fit.minimum.floor || confidence < SURE) {
-    return undefined;
-  }
-  return finish(factors, fit.minimum, {
-    method: 'scalar-scan',
-    status: 'recovered',
-    confidence,
-    scale: fit.scale,
-    reason: `The gradient is ${fit.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction); scalar and factor were searched together.`,
-  });
-}
+  'Noise hides everything: not even the largest singular value of the gradient exceeds what noise alone gives.';
 
 /** No label is made up: it is uniform, no class stands out, and the feature is known only up to its length. */
 function notFound(factors: HeadFactors, best?: ScanMinimum): RecoveredSample {
@@ -363,6 +380,12 @@ function recoverSigmoid(factors: HeadFactors): RecoveredSample {
     scale: 1,
     problem,
     family: { m: 1, smoothed: false },
+    classConfidence: fit ? confidence : 0,
+    kindConfidence: fit ? confidence : 0,
+    openKinds: [],
+    topRange: [0, 1],
+    smoothingRange: [0, 1],
+    isReversed: false,
     reason: `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
   };
 }
@@ -378,6 +401,11 @@ function sigmoidLabel(y: Float64Array, smoothing: number): FittedLabel {
     smoothing,
     classes: on.map((index) => ({ index, weight: 1 })),
   };
+}
+
+/** Posterior odds of two scores that are -2 log likelihoods. */
+function oddsConfidence(best: number, second: number | undefined): number {
+  return second === undefined ? 1 : 1 / (1 + Math.exp(Math.max(-700, -(second - best) / 2)));
 }
 
 interface Verdict {
@@ -406,6 +434,12 @@ export function finish(factors: HeadFactors, minimum: ScanMinimum, verdict: Verd
     problem: scale === 1 ? factors.problem : { ...factors.problem, u: scaled(factors.problem.u, 1 / scale) },
     family: minimum.family,
     reason: verdict.reason,
+    classConfidence: verdict.confidence,
+    kindConfidence: verdict.confidence,
+    openKinds: [],
+    topRange: [0, 1],
+    smoothingRange: [0, 1],
+    isReversed: false,
   };
 }
 

@@ -1,0 +1,516 @@
+import { softmax } from './activation.js';
+import { type FittedLabel, type LabelFamily, type LabelKind, fitLabel, largest } from './label-family.js';
+import { LABEL_ROUNDING, type ScanProblem, labelErrors } from './scalar-scan.js';
+
+/**
+ * How probable each label is, given one sample's head gradient.
+ *
+ * A hypothesis is a family of labels, the classes that it lifts, and whether the gradient was scaled by an unknown
+ * factor c (clipping, a factor in the loss, a learning rate). At a scalar s, e = softmax(s a + b) - u / (c s) is the
+ * label (Theorem 1 of Wang, Liang, He, ICLR 2024); the K - m classes that are not lifted must share one value f (0, or
+ * epsilon / K), each with its own standard error. The evidence of a hypothesis is the likelihood of those K - m numbers,
+ * integrated over s, c and f by Laplace's approximation (MacKay, "Bayesian Interpolation", Neural Computation 4, 1992),
+ * times its prior: a free number costs what its posterior is narrower than its prior, and no further penalty is added.
+ *
+ * Three things keep the result honest. Errors may be larger than modelled by a factor kappa that is integrated over.
+ * A gradient that belongs to another checkpoint or to a label of no family ("foreign") fits by accident, with the
+ * probability that its misfit happens to be this small. And a gradient of the opposite sign is a hypothesis as well.
+ */
+export interface LabelHypothesis {
+  readonly family: LabelFamily;
+  /** Classes that the label lifts, largest entry first. */
+  readonly classes: readonly number[];
+  /** s in x = s v. */
+  readonly scalar: number;
+  /** c: the captured gradient is this many times the true one; 1 where it is not free, negative for the opposite sign. */
+  readonly scale: number;
+  readonly isScaled: boolean;
+  /** K, the measured label e. */
+  readonly y: Float64Array;
+  readonly label: FittedLabel;
+  /** Standard error of the label's largest entry, and of epsilon. */
+  readonly topError: number;
+  readonly smoothingError: number;
+  /** Mean squared misfit in units of the modelled error; about 1 where the model holds. */
+  readonly misfit: number;
+  /** Equations left over after the free numbers. */
+  readonly freedom: number;
+  readonly logEvidence: number;
+  /** ln of how much likelier this fit is than the same by accident. */
+  readonly oddsAgainstAccident: number;
+  /** Posterior probability, 0 to 1, among all hypotheses and an accidental fit. */
+  readonly probability: number;
+}
+
+export interface LabelPosterior {
+  /** Most probable first; empty when no candidate gives a label. */
+  readonly hypotheses: readonly LabelHypothesis[];
+  /** Probability that the gradient fits by accident: another checkpoint, or a label of no family. */
+  readonly foreign: number;
+  /** Probability that the gradient's sign is reversed. */
+  readonly reversed: number;
+  /** Probability that the first hypothesis has the right largest class. */
+  readonly classConfidence: number;
+  /** Probability by kind of label, most probable first. */
+  readonly kinds: readonly { readonly kind: LabelKind; readonly probability: number }[];
+  /** 95 % intervals over all hypotheses with the first one's largest class: of the label's entry for it, and of epsilon. */
+  readonly topRange: readonly [number, number];
+  readonly smoothingRange: readonly [number, number];
+}
+
+export interface LabelCandidate {
+  readonly scalar: number;
+  readonly family: LabelFamily;
+  /** A first value of c; 1 unless it was fitted. */
+  readonly scale: number;
+}
+
+export interface PosteriorOptions {
+  /** What the bias gradient says of s: its value and relative standard error. */
+  readonly scalar?: { readonly value: number; readonly error: number } | undefined;
+  /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */
+  readonly isScaleKnown?: boolean;
+}
+
+/** Prior probabilities of families: hard, smoothed, mixed, both; a few pipelines mix three or four samples. */
+const FAMILY_PRIOR = [
+  [0.3, 0.25],
+  [0.2, 0.2],
+  [0.02, 0.01],
+  [0.01, 0.01],
+] as const;
+/** Gradients that were scaled, among those whose scale is not known to be free. */
+const SCALED_PRIOR = 0.25;
+const REVERSED_PRIOR = 0.1;
+const FOREIGN_PRIOR = 0.1;
+/** ln of the range over which c and s are uniform in their logarithm. */
+const LOG_RANGE = Math.log(1e9);
+/** Epsilon is uniform up to this, with a tenth of its probability spread up to 1. */
+const USUAL_SMOOTHING = 0.6;
+/** Errors may be larger than modelled: each factor with its prior. */
+const MISMODELLED: readonly (readonly [number, number])[] = [
+  [1, 0.86],
+  [2, 0.06],
+  [5, 0.03],
+  [20, 0.02],
+  [100, 0.02],
+  [1000, 0.01],
+];
+/** How far a foreign gradient's numbers typically are off, as a share of their size, and how many independent trials a free number is worth. */
+const ACCIDENTAL_SHARE = 0.3;
+const TRIALS_PER_FREE_NUMBER = 20;
+/** Errors of probabilities are correlated between classes, which the likelihood does not model: it counts for less. */
+const TEMPER = 0.7;
+const STANDARD_ERRORS = 2;
+/** Hypotheses below this probability do not widen an interval. */
+const RELEVANT = 0.005;
+const MOST_ITERATIONS = 12;
+
+/**
+ * @param candidates minima of the scan or of the closed form; each is refined, and judged with and without a free scale
+ * @throws nothing; without candidates the gradient is foreign
+ */
+export function judgeLabels(
+  problem: ScanProblem,
+  candidates: readonly LabelCandidate[],
+  options: PosteriorOptions = {},
+): LabelPosterior {
+  const found: Draft[] = [];
+  for (const { scalar, family, scale } of candidates) {
+    for (const isScaled of options.isScaleKnown === false ? [true] : [false, true]) {
+      if (!isScaled && scale < 0) {
+        continue;
+      }
+      for (const classes of setsAt(problem, family, scalar, isScaled ? scale : 1)) {
+        const draft = fitHypothesis(
+          problem,
+          family,
+          classes,
+          { scalar, scale: isScaled ? scale : 1, isScaled },
+          options,
+        );
+        if (draft && !found.some((other) => isSame(other, draft))) {
+          found.push(draft);
+        }
+      }
+    }
+  }
+  return normalise(found);
+}
+
+interface Draft extends Omit<LabelHypothesis, 'probability' | 'label'> {
+  /** ln of the evidence that the same numbers have when their fit is an accident. */
+  readonly logAccident: number;
+}
+
+function isSame(one: Draft, other: Draft): boolean {
+  return (
+    one.isScaled === other.isScaled &&
+    one.family.m === other.family.m &&
+    one.family.smoothed === other.family.smoothed &&
+    one.classes.every((index) => other.classes.includes(index)) &&
+    Math.abs(one.scalar - other.scalar) < 1e-3 * Math.abs(one.scalar)
+  );
+}
+
+/** The lifted classes at this scalar, and the set with the next class in place of the last. */
+function setsAt(problem: ScanProblem, family: LabelFamily, scalar: number, scale: number): number[][] {
+  const y = labelAt(problem, scalar, 1 / scale).y;
+  const top = largest(y, Math.min(family.m + 1, y.length));
+  const first = top.slice(0, family.m);
+  const next = top[family.m];
+  return next === undefined ? [first] : [first, [...first.slice(0, -1), next]];
+}
+
+function labelAt({ u, a, b }: ScanProblem, scalar: number, inverse: number): { p: Float64Array; y: Float64Array } {
+  const p = softmax(a.map((value, i) => scalar * value + b[i]!));
+  return { p, y: p.map((value, i) => value - (inverse * u[i]!) / scalar) };
+}
+
+/** Gauss-Newton over s, 1/c and f, then Laplace's approximation around the optimum. */
+function fitHypothesis(
+  problem: ScanProblem,
+  family: LabelFamily,
+  classes: readonly number[],
+  start: { scalar: number; scale: number; isScaled: boolean },
+  { scalar: known }: PosteriorOptions,
+): Draft | undefined {
+  const { u, a } = problem;
+  const count = u.length;
+  const lifted = new Set(classes);
+  const flat = [...u.keys()].filter((i) => !lifted.has(i));
+  const scalarFree = known === undefined || known.error > 1e-9;
+  const names = [
+    ...(scalarFree ? (['s'] as const) : []),
+    ...(start.isScaled ? (['g'] as const) : []),
+    ...(family.smoothed ? (['f'] as const) : []),
+  ];
+  let s = start.scalar;
+  let g = 1 / start.scale;
+  let f = 0;
+  const evaluate = (own: { s: number; g: number; f: number }): Evaluation => {
+    const { p, y } = labelAt(problem, own.s, own.g);
+    const each = labelErrors(problem, p, own.s).own;
+    const common = ((own.g * problem.noise) / own.s) ** 2 + (LABEL_ROUNDING * own.f) ** 2;
+    const mean = p.reduce((sum, value, i) => sum + value * a[i]!, 0);
+    let chi = 0;
+    let logs = 0;
+    const hessian = names.map(() => new Float64Array(names.length));
+    const slope = new Float64Array(names.length);
+    const row = new Float64Array(names.length);
+    for (const i of flat) {
+      const variance = common + each[i]!;
+      const misfit = y[i]! - own.f;
+      chi += (misfit * misfit) / variance;
+      logs += Math.log(2 * Math.PI * variance);
+      names.forEach((name, at) => {
+        row[at] =
+          name === 's'
+            ? p[i]! * (a[i]! - mean) + (own.g * u[i]!) / (own.s * own.s)
+            : name === 'g'
+              ? -u[i]! / own.s
+              : -1;
+      });
+      for (let j = 0; j < names.length; j++) {
+        slope[j]! += (row[j]! * misfit) / variance;
+        for (let k = 0; k < names.length; k++) {
+          hessian[j]![k]! += (row[j]! * row[k]!) / variance;
+        }
+      }
+    }
+    // The data are u, not e: each of the K - 1 independent numbers is stretched by |ds/du| = 1 / |c s|.
+    logs -= 2 * (count - 1) * Math.log(Math.abs(own.g / own.s));
+    if (known && scalarFree) {
+      const deviation = Math.abs(known.value) * known.error;
+      const misfit = (own.s - known.value) / deviation;
+      chi += misfit * misfit;
+      logs += Math.log(2 * Math.PI * deviation * deviation);
+      slope[0]! += misfit / deviation;
+      hessian[0]![0]! += 1 / (deviation * deviation);
+    }
+    return { p, y, chi, logs, hessian, slope, common, each };
+  };
+  if (family.smoothed) {
+    const { y } = labelAt(problem, s, g);
+    f = flat.reduce((sum, i) => sum + y[i]!, 0) / Math.max(flat.length, 1);
+  }
+  let now = evaluate({ s, g, f });
+  for (let iteration = 0; iteration < MOST_ITERATIONS && names.length > 0; iteration++) {
+    const step = solveSmall(now.hessian, now.slope);
+    if (!step) {
+      return undefined;
+    }
+    let length = 1;
+    let better: Evaluation | undefined;
+    for (; length > 1e-3; length /= 3) {
+      const next = { s, g, f };
+      names.forEach((name, at) => {
+        next[name] -= length * step[at]!;
+      });
+      if (next.s * s <= 0 || next.g * g <= 0) {
+        continue;
+      }
+      const trial = evaluate(next);
+      // The variance depends on the parameters as well, so the whole likelihood must gain.
+      if (trial.chi + trial.logs < now.chi + now.logs) {
+        ({ s, g, f } = next);
+        better = trial;
+        break;
+      }
+    }
+    if (!better) {
+      break;
+    }
+    const gain = now.chi + now.logs - better.chi - better.logs;
+    now = better;
+    if (gain < 1e-4) {
+      break;
+    }
+  }
+  const covariance = invertSmall(now.hessian);
+  if (!covariance || !Number.isFinite(now.chi)) {
+    return undefined;
+  }
+  const at = (name: 's' | 'g' | 'f'): number => names.findIndex((own) => own === name);
+  const deviationOf = (name: 's' | 'g' | 'f'): number =>
+    at(name) < 0 ? 0 : Math.sqrt(Math.max(covariance.inverse[at(name)]![at(name)]!, 0));
+  const entries = classes.map((index) => now.y[index]!);
+  const spread = Math.sqrt(now.common + classes.reduce((most, index) => Math.max(most, now.each[index]!), 0));
+  const tolerance = Math.max(1e-2, 4 * spread);
+  const lowest = flat.reduce((least, i) => Math.min(least, now.y[i]!), 0);
+  if (entries.some((value) => value < f - tolerance || value > 1 + tolerance) || lowest < -Math.max(0.05, tolerance)) {
+    return undefined;
+  }
+  const epsilon = f * count;
+  const inRange =
+    (family.smoothed ? logNormal(f / Math.max(deviationOf('f'), 1e-300)) : 0) +
+    (family.m > 1 ? logNormal(Math.min(...entries.map((value) => value - Math.max(f, 0))) / spread) : 0);
+  const smoothingDensity = epsilon <= USUAL_SMOOTHING ? 0.9 / USUAL_SMOOTHING + 0.1 : epsilon <= 1.02 ? 0.1 : 1e-6;
+  const prior =
+    Math.log(FAMILY_PRIOR[family.m - 1]?.[family.smoothed ? 1 : 0] ?? 1e-3) -
+    logChoose(count, family.m) +
+    logFactorial(family.m - 1) +
+    (scalarFree && known === undefined ? -Math.log(Math.abs(s) * LOG_RANGE) : 0) +
+    (start.isScaled ? -Math.log(Math.abs(g) * LOG_RANGE) : 0) +
+    (family.smoothed ? Math.log(count * smoothingDensity) : 0) +
+    Math.log(g < 0 ? REVERSED_PRIOR : 1 - REVERSED_PRIOR) +
+    Math.log(start.isScaled ? SCALED_PRIOR : 1 - SCALED_PRIOR);
+  const data = flat.length + (known && scalarFree ? 1 : 0);
+  const freedom = data - names.length;
+  const width = (names.length / 2) * Math.log(2 * Math.PI) - 0.5 * covariance.logDeterminant;
+  const likelihood = logSum(
+    MISMODELLED.map(
+      ([kappa, share]) =>
+        Math.log(share) - (TEMPER * now.chi) / (2 * kappa * kappa) - Math.max(freedom, 0) * Math.log(kappa),
+    ),
+  );
+  const common = -0.5 * now.logs + width + prior + inRange;
+  const accident = logAccident(problem, now, g / s, flat, names.length, freedom);
+  const top = classes.reduce((best, index) => (now.y[index]! > now.y[best]! ? index : best), classes[0] ?? 0);
+  const kappa = Math.sqrt(Math.max(1, now.chi / Math.max(freedom, 1)));
+  const alongScalar = now.p[top]! * (a[top]! - now.p.reduce((sum, value, i) => sum + value * a[i]!, 0));
+  const topVariance =
+    now.common +
+    now.each[top]! +
+    ((alongScalar + (g * u[top]!) / (s * s)) * deviationOf('s')) ** 2 +
+    ((u[top]! / s) * deviationOf('g')) ** 2;
+  return {
+    family,
+    classes: [...classes].sort((one, other) => now.y[other]! - now.y[one]!),
+    scalar: s,
+    scale: 1 / g,
+    isScaled: start.isScaled,
+    y: now.y,
+    topError: kappa * Math.sqrt(topVariance),
+    smoothingError: kappa * count * deviationOf('f'),
+    misfit: now.chi / Math.max(freedom, 1),
+    freedom,
+    logEvidence: likelihood + common,
+    logAccident: accident + common,
+    oddsAgainstAccident: likelihood - accident,
+  };
+}
+
+/**
+ * An accidental fit leaves a misfit in proportion to each number's own size instead of to its error, but for as many
+ * numbers as there are free ones to absorb it, each of which is worth some independent trials.
+ */
+function logAccident(
+  { u }: ScanProblem,
+  { p, common, each }: Evaluation,
+  factor: number,
+  flat: readonly number[],
+  free: number,
+  freedom: number,
+): number {
+  const improbable = flat
+    .map((i) =>
+      Math.log(
+        Math.max(1, (ACCIDENTAL_SHARE * Math.max(p[i]!, Math.abs(factor * u[i]!))) / Math.sqrt(common + each[i]!)),
+      ),
+    )
+    .sort((one, other) => other - one)
+    .slice(free)
+    .reduce((total, value) => total + value, 0);
+  return free * Math.log(TRIALS_PER_FREE_NUMBER) - 0.5 * TEMPER * Math.max(freedom, 0) - improbable;
+}
+
+interface Evaluation {
+  readonly p: Float64Array;
+  readonly y: Float64Array;
+  readonly chi: number;
+  readonly logs: number;
+  readonly hessian: Float64Array[];
+  readonly slope: Float64Array;
+  readonly common: number;
+  readonly each: Float64Array;
+}
+
+function normalise(drafts: readonly Draft[]): LabelPosterior {
+  const [best] = [...drafts].sort((one, other) => other.logEvidence - one.logEvidence);
+  if (!best) {
+    return {
+      hypotheses: [],
+      foreign: 1,
+      reversed: 0,
+      classConfidence: 0,
+      kinds: [],
+      topRange: [0, 1],
+      smoothingRange: [0, 1],
+    };
+  }
+  const foreign = Math.log(FOREIGN_PRIOR) + best.logAccident;
+  const total = logSum([foreign, ...drafts.map(({ logEvidence }) => logEvidence)]);
+  const hypotheses = drafts
+    .map((draft): LabelHypothesis => ({
+      ...draft,
+      label: fitLabel(draft.y, draft.family),
+      probability: Math.exp(draft.logEvidence - total),
+    }))
+    .sort((one, other) => other.probability - one.probability);
+  const kinds = new Map<LabelKind, number>();
+  for (const { label, probability } of hypotheses) {
+    kinds.set(label.kind, (kinds.get(label.kind) ?? 0) + probability);
+  }
+  const first = hypotheses[0]!;
+  const top = topOf(first);
+  const alike = hypotheses.filter((own) => topOf(own) === top && own.probability >= RELEVANT);
+  const range = (
+    value: (own: LabelHypothesis) => number,
+    error: (own: LabelHypothesis) => number,
+  ): [number, number] => {
+    const low = alike.map((own) => value(own) - STANDARD_ERRORS * error(own));
+    const high = alike.map((own) => value(own) + STANDARD_ERRORS * error(own));
+    const clamp = (number: number): number => Math.min(Math.max(number, 0), 1);
+    return alike.length === 0 ? [0, 1] : [clamp(Math.min(...low)), clamp(Math.max(...high))];
+  };
+  return {
+    hypotheses,
+    foreign: Math.exp(foreign - total),
+    reversed: sum(hypotheses.filter(({ scale }) => scale < 0)),
+    classConfidence: sum(hypotheses.filter((own) => topOf(own) === top)),
+    kinds: [...kinds]
+      .map(([kind, probability]) => ({ kind, probability }))
+      .sort((one, other) => other.probability - one.probability),
+    topRange: range(
+      ({ label }) => label.probabilities[top]!,
+      ({ topError }) => topError,
+    ),
+    smoothingRange: range(
+      ({ label }) => label.smoothing,
+      ({ smoothingError }) => smoothingError,
+    ),
+  };
+}
+
+function topOf({ label, classes }: LabelHypothesis): number {
+  return label.classes[0]?.index ?? classes[0] ?? 0;
+}
+
+function sum(hypotheses: readonly LabelHypothesis[]): number {
+  return hypotheses.reduce((total, { probability }) => total + probability, 0);
+}
+
+function logSum(values: readonly number[]): number {
+  const top = values.reduce((most, value) => Math.max(most, value), -Infinity);
+  return top === -Infinity ? top : top + Math.log(values.reduce((total, value) => total + Math.exp(value - top), 0));
+}
+
+/** ln of the normal distribution function. */
+function logNormal(z: number): number {
+  if (z > 6) {
+    return 0;
+  }
+  if (z < -6) {
+    return -0.5 * z * z - Math.log(-z * Math.sqrt(2 * Math.PI));
+  }
+  // Abramowitz and Stegun 26.2.17, to 7.5e-8.
+  const t = 1 / (1 + 0.2316419 * Math.abs(z));
+  const tail =
+    (Math.exp(-0.5 * z * z) / Math.sqrt(2 * Math.PI)) *
+    t *
+    (0.31938153 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
+  return Math.log(z >= 0 ? 1 - tail : tail);
+}
+
+function logFactorial(n: number): number {
+  let total = 0;
+  for (let i = 2; i <= n; i++) {
+    total += Math.log(i);
+  }
+  return total;
+}
+
+function logChoose(n: number, k: number): number {
+  let total = -logFactorial(k);
+  for (let i = 0; i < k; i++) {
+    total += Math.log(n - i);
+  }
+  return total;
+}
+
+/** Inverse and ln determinant of a symmetric positive definite matrix of up to three rows; undefined when it is singular. */
+function invertSmall(matrix: readonly Float64Array[]): { inverse: Float64Array[]; logDeterminant: number } | undefined {
+  const n = matrix.length;
+  // Scaled to a unit diagonal first: s, 1/c and f differ by many orders of magnitude.
+  const unit = matrix.map((row, i) => 1 / Math.sqrt(row[i]!));
+  if (unit.some((value) => !Number.isFinite(value))) {
+    return undefined;
+  }
+  const work = matrix.map((row, i) => {
+    const extended = new Float64Array(2 * n);
+    row.forEach((value, j) => {
+      extended[j] = value * unit[i]! * unit[j]!;
+    });
+    extended[n + i] = 1;
+    return extended;
+  });
+  let logDeterminant = -2 * unit.reduce((total, value) => total + Math.log(value), 0);
+  for (let i = 0; i < n; i++) {
+    const pivot = work[i]![i]!;
+    if (!(pivot > 1e-13)) {
+      return undefined;
+    }
+    logDeterminant += Math.log(pivot);
+    for (let j = 0; j < 2 * n; j++) {
+      work[i]![j]! /= pivot;
+    }
+    for (let k = 0; k < n; k++) {
+      const factor = k === i ? 0 : work[k]![i]!;
+      for (let j = 0; factor !== 0 && j < 2 * n; j++) {
+        work[k]![j]! -= factor * work[i]![j]!;
+      }
+    }
+  }
+  return {
+    inverse: work.map((row, i) => Float64Array.from({ length: n }, (_, j) => row[n + j]! * unit[i]! * unit[j]!)),
+    logDeterminant,
+  };
+}
+
+function solveSmall(matrix: readonly Float64Array[], right: Float64Array): Float64Array | undefined {
+  const inverted = invertSmall(matrix);
+  return (
+    inverted && right.map((_, i) => inverted.inverse[i]!.reduce((total, value, j) => total + value * right[j]!, 0))
+  );
+}

@@ -19,6 +19,26 @@ export function describeFile(file: TensorFile): Report['inputs']['checkpoint'] {
   return { path: file.path, format: file.format, tensors: file.entries.length };
 }
 
+/** Why no method is tried on an update of this kind, the verdict's sentence; undefined for one that is. */
+export function notAttacked({ kind }: UpdateReport): string | undefined {
+  switch (kind) {
+    case 'adam-step':
+      return 'Nothing was assessed: this is the first step of Adam or a sign, whose entries have one size, and no method here reads a gradient from it.';
+    case 'sign':
+      return 'Nothing was assessed: this is the sign of a gradient, which keeps no magnitudes, and no method here reads it.';
+    case 'several-steps':
+      return 'Nothing was assessed: this is the difference of weights over several steps, and no method here takes the steps apart.';
+    case 'gradient':
+    case 'checkpoint':
+    case 'optimiser-state':
+    case 'difference':
+    case 'quantised':
+    case 'pruned':
+    case 'unknown':
+      return undefined;
+  }
+}
+
 /**
  * A complete report, written to the request's folder, of an update that no method can judge. Absence of evidence is not
  * evidence of absence, so nothing in it may read as a clean result.

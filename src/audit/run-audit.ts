@@ -1,8 +1,9 @@
 import { performance } from 'node:perf_hooks';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import type { ConsistencyCheck, EmbeddingReport, Report } from '../protocol/report.js';
+import type { ConsistencyCheck, EmbeddingReport, Report, UpdateReport } from '../protocol/report.js';
 import { openTensorFile } from '../formats/open.js';
+import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
 import type { Dtype, TensorFile } from '../formats/tensor-file.js';
 import { type HeadGradient, effectiveRoundoff, shapeOfGradient } from '../recovery/head-gradient.js';
 import * as consistency from './consistency.js';
@@ -14,6 +15,7 @@ import { type FoundImprint, readImprints } from './imprint.js';
 import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
 import { type Matching, matchTensors } from './matching.js';
 import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
+import { describeFile, notAssessed, notAttacked } from './not-assessed.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
 import { recoverHead } from './recover-head.js';
@@ -69,12 +71,19 @@ async function auditFiles(
   started: number,
 ): Promise<AuditResult> {
   await step(hooks, 'match', 'Matching gradients to parameters');
+  refuseOptimiserState(gradients);
   const matching = matchTensors(checkpoint, gradients);
-  const imprints = readImprints(checkpoint, gradients, matching);
-  const tensors = findHeadOrNone(matching, checkpoint, gradients, request, imprints);
-  if (!('weight' in tensors)) {
-    return reportWithoutHead(request, { checkpoint, gradients, matching, imprints, ...tensors }, started);
+  const { update } = settleKind(checkpoint, gradients, matching.pairs);
+  const beyond = notAttacked(update);
+  if (beyond) {
+    return notAssessed(request, { checkpoint, gradients }, matching, update, beyond, [], started);
   }
+  const imprints = readImprints(checkpoint, gradients, matching);
+  const search = findHeadOrNone(matching, checkpoint, gradients, request, imprints);
+  if ('why' in search) {
+    return reportWithoutHead(request, { checkpoint, gradients, matching, update, imprints, ...search }, started);
+  }
+  const { tensors, headChecks } = search;
   const embeddings = findEmbeddings(matching, gradients, request, tensors.weight.parameter.name);
   await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
   const head = readHead(tensors, checkpoint, gradients);
@@ -86,6 +95,7 @@ async function auditFiles(
   const checks: ConsistencyCheck[] = [
     consistency.checkFileSafety([checkpoint, gradients]),
     consistency.checkMatching(matching, gradients),
+    ...headChecks,
     ...consistency.checkValues(matching, gradients, headNames),
     consistency.checkPrecision(head.gradient, head.storedRoundoff),
   ];
@@ -118,6 +128,7 @@ async function auditFiles(
     verdict: verdictOf(recovered, samples, tensors, className, shape),
     ...(stoppedEarly ? { cancelled: true as const } : {}),
     inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
+    update,
     head: {
       weight: tensors.weight.parameter.name,
       bias: tensors.bias?.name ?? null,
@@ -211,16 +222,28 @@ async function auditFiles(
   return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
 }
 
-/** The head; without one, why, as long as other parts leak: then there is something to report all the same. */
+/**
+ * The head; without one, why, and what the embeddings give away all the same.
+ *
+ * @throws UnusableInputError for a head that the user named and that is not there, and for several or unusable heads unless
+ *   other parts leak
+ */
 function findHeadOrNone(
   matching: Matching,
   checkpoint: TensorFile,
   gradients: TensorFile,
   request: AuditRequest,
   imprints: readonly FoundImprint[],
-): HeadTensors | { embeddings: EmbeddingReport[]; why: string } {
+): { tensors: HeadTensors; headChecks: ConsistencyCheck[] } | Headless {
   try {
-    return findHead(matching, checkpoint, gradients, request);
+    const { found, notes, doubtful } = findHead(matching, checkpoint, gradients, request);
+    const headChecks: ConsistencyCheck[] =
+      notes.length > 0 ? [{ id: 'head-hint', status: doubtful ? 'warn' : 'pass', detail: notes.join(' ') }] : [];
+    if (!('why' in found)) {
+      return { tensors: found, headChecks };
+    }
+    const embeddings = findEmbeddings(matching, gradients, request, found.tied);
+    return { embeddings, why: found.why, headChecks };
   } catch (error) {
     const embeddings =
       error instanceof UnusableInputError && request.head === undefined
@@ -229,39 +252,55 @@ function findHeadOrNone(
     if (embeddings.length + imprints.length === 0) {
       throw error;
     }
-    return { embeddings, why: messageOf(error) };
+    return { embeddings, why: messageOf(error), headChecks: [] };
   }
 }
 
-interface HeadlessFacts {
+interface Headless {
+  readonly embeddings: readonly EmbeddingReport[];
+  readonly why: string;
+  readonly headChecks: readonly ConsistencyCheck[];
+}
+
+interface HeadlessFacts extends Headless {
   readonly checkpoint: TensorFile;
   readonly gradients: TensorFile;
   readonly matching: Matching;
+  readonly update: UpdateReport;
   readonly imprints: readonly FoundImprint[];
-  readonly embeddings: readonly EmbeddingReport[];
-  readonly why: string;
 }
 
+/** Embeddings and traps leak without a head; where neither does, no method could judge the file. */
 function reportWithoutHead(
-  { out }: AuditRequest,
-  { checkpoint, gradients, matching, imprints, embeddings, why }: HeadlessFacts,
+  request: AuditRequest,
+  { checkpoint, gradients, matching, update, imprints, embeddings, why, headChecks }: HeadlessFacts,
   started: number,
 ): AuditResult {
+  const checks: ConsistencyCheck[] = [{ id: 'head', status: 'warn', detail: why }, ...headChecks];
+  // The length of the inputs alone is worth a finding, but labels and texts stay unjudged.
+  const leaks = imprints.length > 0 || embeddings.some(({ what }) => what === 'tokens');
+  if (embeddings.length + imprints.length === 0) {
+    return notAssessed(request, { checkpoint, gradients }, matching, update, why, checks, started);
+  }
+  const { out } = request;
   const traps = imprints.map(({ report }) => report);
   const totalMs = performance.now() - started;
   const report: Report = {
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
-    verdict: {
-      outcome: 'leaks',
-      sentence: `No classifier head was found, but other parts of this gradient leak: ${besideHead(embeddings, traps)}.`,
-    },
+    verdict: leaks
+      ? {
+          outcome: 'leaks',
+          sentence: `No classifier head was found, but other parts of this gradient leak: ${besideHead(embeddings, traps)}.`,
+        }
+      : { outcome: 'not-assessed', sentence: `${why} The gradient tells ${besideHead(embeddings, traps)}.` },
+    update,
     inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
     head: null,
     consistency: [
       consistency.checkFileSafety([checkpoint, gradients]),
       consistency.checkMatching(matching, gradients),
-      { id: 'head', status: 'warn', detail: why },
+      ...checks,
     ],
     batch: { size: null, lowerBound: 1, evidence: 'Without a head, the number of samples is not known.' },
     samples: [],
@@ -330,10 +369,6 @@ function readHead(tensors: HeadTensors, checkpoint: TensorFile, gradients: Tenso
       underflow: weight.gradient.dtype === 'float16' ? 2 ** -24 : 0,
     },
   };
-}
-
-function describeFile(file: TensorFile): Report['inputs']['checkpoint'] {
-  return { path: file.path, format: file.format, tensors: file.entries.length };
 }
 
 /** The error for a gradient that was captured from other weights; the report that goes with it is complete. */

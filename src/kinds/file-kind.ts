@@ -56,15 +56,33 @@ function lower(sentence: string): string {
   return sentence.charAt(0).toLowerCase() + sentence.slice(1);
 }
 
+/** The entries of an optimiser's state, counters of its steps included; the one that gives it away comes first. */
+function optimiserEntries(entries: readonly TensorEntry[]): TensorEntry[] {
+  const telling = entries.filter(({ name }) => OPTIMISER.test(name));
+  if (telling.length === 0) {
+    return [];
+  }
+  const groups = new Set(telling.map(({ group }) => group));
+  return [
+    ...telling,
+    ...entries.filter((entry) => !OPTIMISER.test(entry.name) && (groups.has(entry.group) || entry.key === 'step')),
+  ];
+}
+
+/** The name of a tensor that only optimisers keep, when the file holds nothing but their state. */
+export function isOptimiserState({ entries }: TensorFile): string | undefined {
+  const state = optimiserEntries(entries);
+  return state.length > 0 && state.length === entries.length ? state[0]?.name : undefined;
+}
+
 function byNames({ path, entries }: TensorFile): Evidence[] {
   const found: Evidence[] = [];
-  const optimiser = entries.filter(({ name }) => OPTIMISER.test(name));
-  const others = entries.length - optimiser.length;
+  const optimiser = optimiserEntries(entries);
   const [example] = optimiser;
-  if (example && others > optimiser.length) {
+  if (example && entries.length > optimiser.length) {
     found.push({
       kind: 'checkpoint',
-      weight: 3,
+      weight: 4,
       reason: `It holds weights and the state of an optimiser ("${example.name}").`,
     });
   } else if (example) {

@@ -1,12 +1,13 @@
 import { basename } from 'node:path';
 import type { FileKind, FileKindReport } from '../protocol/inspection.js';
 import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../formats/tensor-file.js';
+import { type MatrixView, rankOf } from './structure.js';
 
 /** What a tensor file is: told from names, roles and a few small tensors, each reason with its weight. */
 
 interface Evidence {
   readonly kind: Exclude<FileKind, 'unknown'>;
-  /** A name suggests (1), content shows (3). */
+  /** A name suggests (1), content shows (3), or nothing else can hold it (12): differences and moments have a gradient's traits too. */
   readonly weight: number;
   readonly reason: string;
 }
@@ -47,9 +48,23 @@ export function fileKindOf(file: TensorFile, withValues: boolean): FileKindRepor
         : ['Neither names nor small tensors say whether these are weights or gradients.'],
     };
   }
+  const sure = best[1] - (second?.[1] ?? 0) >= SURE;
   const own = evidence.filter(({ kind }) => kind === best[0]).sort((one, other) => other.weight - one.weight);
   const against = evidence.filter(({ kind }) => kind !== best[0]).map(({ reason }) => `Against it: ${lower(reason)}`);
-  return { kind: best[0], reasons: [...own.map(({ reason }) => reason), ...against] };
+  const reasons = [...own.map(({ reason }) => reason), ...against];
+  return sure ? { kind: best[0], reasons, sure } : { kind: best[0], reasons };
+}
+
+/** A file's name and one trait of its contents may mislead together; this much more than for any other kind does not. */
+const SURE = 4;
+
+/**
+ * Whether a picker should offer the file: false only for one that surely is something else. A difference of weights
+ * passes as a gradient, since it is audited like one.
+ */
+export function canBe({ kind, sure }: FileKindReport, what: 'gradient' | 'checkpoint'): boolean {
+  const open: readonly FileKind[] = what === 'gradient' ? ['gradient', 'delta', 'unknown'] : ['checkpoint', 'unknown'];
+  return sure !== true || open.includes(kind);
 }
 
 function lower(sentence: string): string {
@@ -86,7 +101,7 @@ function byNames({ path, entries }: TensorFile): Evidence[] {
       reason: `It holds weights and the state of an optimiser ("${example.name}").`,
     });
   } else if (example) {
-    found.push({ kind: 'optimiser-state', weight: 5, reason: `It holds "${example.name}", which optimisers keep.` });
+    found.push({ kind: 'optimiser-state', weight: 12, reason: `It holds "${example.name}", which optimisers keep.` });
   }
   const statistics = entries.find(({ name }) => STATISTICS.test(name));
   if (statistics) {
@@ -120,7 +135,7 @@ function byValues(file: TensorFile): Evidence[] {
   if (variance && read(file, variance).some((value) => value < 0)) {
     found.push({
       kind: 'delta',
-      weight: 4,
+      weight: 12,
       reason: `"${variance.name}" has negative entries, which a variance cannot have: a difference of two states.`,
     });
   }
@@ -149,6 +164,16 @@ function byValues(file: TensorFile): Evidence[] {
       weight: 3,
       reason: `"${balanced.name}" sums to zero along its classes, as the gradient of a softmax head does.`,
     });
+    const matrix = small.findLast((entry) => entry.shape.length === 2 && isBalanced(file, entry));
+    const { rank, most } = matrix ? rankOf(asMatrix(matrix, read(file, matrix))) : { rank: 0, most: 0 };
+    // Weights that began at zero sum to zero as well, which costs them one rank and no more.
+    if (matrix && rank > 0 && rank < most - 1) {
+      found.push({
+        kind: 'gradient',
+        weight: 3,
+        reason: `"${matrix.name}" has rank ${rank} of ${most}, as the gradient of few samples has.`,
+      });
+    }
   } else if (file.entries.length > 1 && small.some(({ shape }) => shape.length === 1)) {
     found.push({
       kind: 'checkpoint',
@@ -166,6 +191,11 @@ function read(file: TensorFile, { name }: TensorEntry): Float64Array {
     // A tensor that cannot be read says nothing about the file; its row in the table says why.
     return new Float64Array(0);
   }
+}
+
+function asMatrix({ shape }: TensorEntry, data: Float64Array): MatrixView {
+  const [rows = 1] = shape;
+  return { rows, columns: data.length / rows, data };
 }
 
 /** A bias gradient, or the columns of a small head's gradient, sum to zero: probabilities and labels both sum to one. */

@@ -67,11 +67,11 @@ function nonzero(gradient: Float64Array, parameter: Float64Array): [Float64Array
 }
 
 function nearlyConstant(sizes: Float64Array, signed: Float64Array): { size: number; decay: number } | undefined {
-  // Gradients near eps and dead units under weight decay are smaller; most entries are not.
-  const limit = 0.5 * quantile(sizes, 0.9);
+  // Gradients near eps and dead units under weight decay are smaller than the others.
+  const limit = 0.5 * quantile(sizes, 0.95);
   const isUpper = (_: number, index: number): boolean => sizes[index]! > limit;
   const upper = sizes.filter(isUpper);
-  if (upper.length < FEWEST_ENTRIES || upper.length < 0.5 * sizes.length) {
+  if (upper.length < FEWEST_ENTRIES || (upper.length < 0.5 * sizes.length && !isDecayAlone(sizes, signed, limit))) {
     return undefined;
   }
   if (spreadOf(upper) < SPREAD) {
@@ -82,6 +82,14 @@ function nearlyConstant(sizes: Float64Array, signed: Float64Array): { size: numb
   const corrected = upper.map((size, index) => size - slope * weights[index]!);
   const size = quantile(corrected, 0.5);
   return spreadOf(corrected) < SPREAD ? { size, decay: slope / size } : undefined;
+}
+
+/** Whether the entries up to a size are one multiple of their weights: nothing but decay moved them. */
+function isDecayAlone(sizes: Float64Array, signed: Float64Array, limit: number): boolean {
+  const shares = sizes
+    .map((size, index) => size / Math.abs(signed[index]!))
+    .filter((_, index) => sizes[index]! <= limit);
+  return spreadOf(shares) < SPREAD;
 }
 
 function quantile(values: Float64Array, share: number): number {
@@ -179,6 +187,8 @@ export interface Pruning {
 }
 
 const FEWEST_ZEROS = 20;
+/** Share of single zeros, outside rows, columns and kernels that are zero throughout. */
+const SINGLE_ZEROS = 0.1;
 /** What half types flush to zero: smallest numbers of float16, float8_e5m2 and float8_e4m3fn. */
 const UNDERFLOWS = [2 ** -24, 2 ** -16, 2 ** -9];
 
@@ -191,25 +201,25 @@ const UNDERFLOWS = [2 ** -24, 2 ** -16, 2 ** -9];
 export function pruning(samples: readonly SampledPair[], head: SampledPair | undefined): Pruning | undefined {
   if (head && !isUnderflow(head.gradient)) {
     const { scattered, scatteredCount } = zeroPattern({ ...head, data: head.gradient }, 1);
-    if (scattered >= 0.1 && scatteredCount >= FEWEST_ZEROS) {
+    if (scattered >= SINGLE_ZEROS && scatteredCount >= FEWEST_ZEROS) {
       return { name: head.name, zeros: scattered };
     }
   }
-  let entries = 0;
-  let cut = 0;
-  let last: Pruning | undefined;
-  for (const { name, gradient, rows, columns, kernel } of samples) {
-    if (columns === 1 || gradient.length < 100) {
-      continue;
-    }
-    entries += gradient.length;
+  const matrices = samples.filter(({ columns, gradient }) => columns > 1 && gradient.length >= 100);
+  const holed = matrices.filter(({ rows, columns, kernel, gradient }) => {
     const { scattered, scatteredCount } = zeroPattern({ rows, columns, data: gradient }, kernel);
-    if (scattered >= 0.3 && scatteredCount >= FEWEST_ZEROS && endsAbruptly(gradient)) {
-      cut += gradient.length;
-      last = { name, zeros: scattered };
-    }
+    return scattered >= SINGLE_ZEROS && scatteredCount >= FEWEST_ZEROS && !isUnderflow(gradient);
+  });
+  const last = holed.at(-1);
+  const size = (own: readonly SampledPair[]): number => own.reduce((sum, { gradient }) => sum + gradient.length, 0);
+  if (!last || size(holed) < 0.25 * size(matrices)) {
+    return undefined;
   }
-  return cut >= 0.5 * entries ? last : undefined;
+  const sharp = holed.filter(({ gradient }) => endsAbruptly([gradient]));
+  // One threshold for all tensors leaves too few entries at the edge in some of them to be seen there alone.
+  return size(sharp) >= 0.5 * size(holed) || endsAbruptly(samples.map(({ gradient }) => gradient))
+    ? { name: last.name, zeros: zeroPattern({ ...last, data: last.gradient }, last.kernel).scattered }
+    : undefined;
 }
 
 function isUnderflow(values: Float64Array): boolean {
@@ -221,8 +231,32 @@ function isUnderflow(values: Float64Array): boolean {
   return UNDERFLOWS.includes(least);
 }
 
-/** Independent numbers have a hundredth of them below a fiftieth of the median. */
-function endsAbruptly(values: Float64Array): boolean {
-  const sizes = values.filter((value) => value !== 0).map(Math.abs);
-  return sizes.length >= FEWEST_ENTRIES && quantile(sizes, 0.01) > 0.2 * quantile(sizes, 0.5);
+const FEWEST_AT_EDGE = 20;
+const SHARE_AT_EDGE = 0.003;
+
+/**
+ * Whether the magnitudes stop at a threshold: of numbers that were not cut, hardly any lies within a tenth of the least.
+ * Different ones are counted, since inputs of two values make many equal products.
+ */
+function endsAbruptly(tensors: readonly Float64Array[]): boolean {
+  let least = Infinity;
+  let count = 0;
+  for (const values of tensors) {
+    for (const value of values) {
+      const size = Math.abs(value);
+      count += size > 0 ? 1 : 0;
+      least = size > 0 && size < least ? size : least;
+    }
+  }
+  const enough = Math.max(FEWEST_AT_EDGE, SHARE_AT_EDGE * count);
+  const atEdge = new Set<number>();
+  for (const values of tensors) {
+    for (const value of values) {
+      const size = Math.abs(value);
+      if (size > 0 && size < 1.1 * least && atEdge.size < enough) {
+        atEdge.add(size);
+      }
+    }
+  }
+  return atEdge.size >= enough;
 }

@@ -9,7 +9,7 @@ export type Side = 'gradient' | 'parameter';
 export interface SideEvidence {
   /** The best-balanced of the last matrices and its balance over the classes. */
   readonly balance: (Balance & { name: string }) | undefined;
-  /** A vector that sums to zero to rounding where no matrix does. */
+  /** A vector that sums to zero to rounding, where there is no matrix to look at. */
   readonly balancedVector: string | undefined;
   /** A matrix of lower rank than its sum to zero explains, as a gradient of few samples has. */
   readonly lowRank: { name: string; rank: number; most: number } | undefined;
@@ -35,13 +35,22 @@ export function sideEvidence(samples: readonly SampledPair[], side: Side): SideE
   const balance = balances.find(({ exact, significant }) => exact && significant) ?? balances.find(isSignificant);
   return {
     balance,
-    balancedVector: balance ? undefined : samples.findLast((sample) => sample.vector && sumsToZero(sample[side]))?.name,
+    balancedVector:
+      matrices.length > 0 ? undefined : samples.findLast((sample) => sample.vector && sumsToZero(sample[side]))?.name,
     lowRank: lowRankOf(matrices, side, balances),
     zeroRows: matrices.find((sample) => hasZeroRows(sample, side))?.name,
-    gains: samples.filter((sample) => sample.vector && looksLikeGains(sample[side])).map(({ name }) => name),
+    gains: gainsOf(samples, side),
     initialised: samples.filter((sample) => fillsInitialisation(sample, side)).map(({ name }) => name),
     sizes: samples.filter((sample) => sample[side].length >= 64).map((sample) => rms(sample[side])),
   };
+}
+
+/** Where no layer has a negative entry, positive vectors say nothing. */
+function gainsOf(samples: readonly SampledPair[], side: Side): string[] {
+  const layers = samples.filter(({ columns }) => columns > 1);
+  return layers.some((sample) => sample[side].some((value) => value < 0))
+    ? samples.filter((sample) => sample.vector && looksLikeGains(sample[side])).map(({ name }) => name)
+    : [];
 }
 
 /** Linear layers and 1 x 1 convolutions. */

@@ -197,5 +197,5 @@ export function looksLikeGains(values: Float64Array): boolean {
   }
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const spread = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
-  return mean > 0.3 && mean < 3 && spread < 0.5 * mean && values.every((value) => value > 0);
+  return mean > 0.3 && mean < 3 && spread < 0.3 * mean && values.every((value) => value > 0);
 }

@@ -51,11 +51,12 @@ export function settleKind(
     );
   }
   const changed = settleChanged(samples);
+  const given = sideEvidence(samples, 'gradient');
+  // An update that was pruned or quantised has lost traits of its own, so more is asked of the other file.
+  refuseSwapped(checkpoint, gradients, samples, given, changed ? 4 : 3);
   if (changed) {
     return changed;
   }
-  const given = sideEvidence(samples, 'gradient');
-  refuseSwapped(checkpoint, gradients, samples, given);
   refuseWeights(gradients, given);
   return settleGradient(gradients, given);
 }
@@ -88,6 +89,8 @@ function plain(kind: UpdateReport['kind'], ...reasons: string[]): SettledUpdate 
 
 const PERCENT = (share: number): string => `${(100 * share).toPrecision(2)} %`;
 
+const STEPS_OF_GRID = 50;
+
 function settleDifference(gradients: TensorFile, samples: readonly SampledPair[]): SettledUpdate | undefined {
   const evidence = differenceEvidence(samples);
   const head = samples.findLast(isMatrix) ?? samples.at(-1);
@@ -100,7 +103,10 @@ function settleDifference(gradients: TensorFile, samples: readonly SampledPair[]
   const steps = countedSteps(gradients);
   const sign = settleSign(evidence.orientation, steps, samples);
   reasons.push(...sign.reasons);
-  const size = constantSize(samples);
+  const absoluteError = roundingError(head, sign.orientation);
+  const constant = constantSize(samples);
+  // Updates below the weights' grid are one step of it or none, whatever made them.
+  const size = constant && constant.size > STEPS_OF_GRID * absoluteError ? constant : undefined;
   if (size) {
     reasons.push(sizeReason(size.size, size.decay));
   } else if (Math.abs(steps?.value ?? 0) > 1) {
@@ -114,7 +120,7 @@ function settleDifference(gradients: TensorFile, samples: readonly SampledPair[]
       kind,
       reasons,
       sign: sign.orientation === 'before-after' ? 1 : -1,
-      absoluteError: roundingError(head, sign.orientation),
+      absoluteError,
     },
     signToldBy: sign.toldBy,
   };
@@ -212,17 +218,19 @@ function classSums(samples: readonly SampledPair[]): Float64Array | undefined {
 
 function settleChanged(samples: readonly SampledPair[]): SettledUpdate | undefined {
   const size = constantSize(samples);
-  if (size) {
-    return size.how === 'exact'
-      ? plain('sign', `Each tensor holds one size only (${size.size.toPrecision(3)}), zero and both signs.`)
-      : plain('adam-step', sizeReason(size.size, size.decay));
+  if (size?.how === 'exact') {
+    return plain('sign', `Each tensor holds one size only (${size.size.toPrecision(3)}), zero and both signs.`);
   }
+  // Most entries of a coarse grid are on its first level, so they too are nearly of one size.
   const grid = quantisedGrid(samples);
   if (grid) {
     return plain(
       'quantised',
       `The ${grid.entries} entries of "${grid.name}" take ${grid.levels} values in equal steps: it was quantised.`,
     );
+  }
+  if (size) {
+    return plain('adam-step', sizeReason(size.size, size.decay));
   }
   const head = samples.findLast(isMatrix);
   const cut = pruning(samples, head);
@@ -246,6 +254,7 @@ function refuseSwapped(
   gradients: TensorFile,
   samples: readonly SampledPair[],
   given: SideEvidence,
+  enough: number,
 ): void {
   const stored = sideEvidence(samples, 'parameter');
   const back = samples.map((sample) => ({
@@ -271,7 +280,7 @@ function refuseSwapped(
     (named ? 1 : 0) +
     (stored.balance?.exact === true && !given.balance && !isEvenNoise(given) ? 1 : 0) +
     (given.initialised.length > 1 && stored.initialised.length === 0 ? 1 : 0);
-  if (score < 3) {
+  if (score < enough) {
     return;
   }
   const weights =

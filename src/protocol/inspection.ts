@@ -5,6 +5,8 @@ export type FileKind = 'gradient' | 'checkpoint' | 'optimiser-state' | 'delta' |
 
 export interface FileKindReport {
   kind: FileKind;
+  /** Absent where names or a single trait could mislead. */
+  sure?: true;
   /** One sentence each, the weightiest first. */
   reasons: string[];
 }

@@ -1,5 +1,6 @@
 import { type CancellationToken, type MessageConnection, ResponseError } from 'vscode-jsonrpc';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { FileKind } from '../protocol/inspection.js';
 import {
   AuditRun,
   HelloRequest,
@@ -22,7 +23,7 @@ import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
-import { fileKindOf } from '../kinds/file-kind.js';
+import { canBe, fileKindOf } from '../kinds/file-kind.js';
 import { Inspection } from '../inspection/inspection.js';
 import { planProject } from '../project/plan.js';
 
@@ -146,6 +147,15 @@ function pausing(token: CancellationToken): () => Promise<void> {
   };
 }
 
+const KIND_WORDS: Record<FileKind, string> = {
+  gradient: 'a gradient',
+  checkpoint: 'a checkpoint',
+  'optimiser-state': 'the state of an optimiser',
+  delta: 'a difference of weights',
+  unknown: 'unknown',
+};
+
+/** What surely is no checkpoint keeps its place at the end, with the reason, so that nobody looks for a lost file. */
 function rankCheckpoints(gradientPath: string, candidates: readonly string[]): RankedCheckpoint[] {
   const gradients = openTensorFile(gradientPath);
   try {
@@ -154,7 +164,10 @@ function rankCheckpoints(gradientPath: string, candidates: readonly string[]): R
         try {
           const checkpoint = openTensorFile(path);
           try {
-            return { path, fit: fitOf(checkpoint, gradients), problem: null };
+            const kind = fileKindOf(checkpoint, true);
+            return canBe(kind, 'checkpoint')
+              ? { path, fit: fitOf(checkpoint, gradients), problem: null }
+              : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents` };
           } finally {
             checkpoint.close();
           }

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import type { EmbeddingReport } from '../protocol/report.js';
 import { type TensorFile, elementCount } from '../formats/tensor-file.js';
 import { touchedRows } from '../recovery/embedding-rows.js';
-import { stem } from './head.js';
+import { stem } from './head-structure.js';
 import type { AuditPaths } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
 

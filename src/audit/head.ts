@@ -1,12 +1,26 @@
 import { UnusableInputError } from '../protocol/errors.js';
-import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
+import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { columnSumNorm } from '../recovery/head-gradient.js';
-import { type Matrix, norm, transpose } from '../recovery/linear-algebra.js';
+import { type Matrix, multiplyTransposed, norm, rankOne, transpose } from '../recovery/linear-algebra.js';
+import { type HeadHint, findHint } from './head-hint.js';
+import {
+  type HeadLayout,
+  type Layer,
+  Structure,
+  biasOf,
+  guessLayout,
+  isEmbedding,
+  isHeadlike,
+  isNeverHead,
+  stem,
+} from './head-structure.js';
+import type { AuditPaths } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
+import { copyOf, looksTied, tokenEmbedding } from './tied-head.js';
 
 /** Finding the classifier head among the matched tensors. */
 
-export type HeadLayout = 'kxd' | 'dxk';
+export type { HeadLayout };
 
 export interface HeadTensors {
   readonly weight: TensorPair;
@@ -17,35 +31,71 @@ export interface HeadTensors {
   readonly features: number;
 }
 
-export interface HeadOptions {
+export interface HeadOptions extends AuditPaths {
   /** Name of the weight or of its layer. */
   readonly head?: string;
   readonly layout?: HeadLayout;
 }
 
-/** Heads are at the end; looking at more candidates than this would only cost reading. */
-const MOST_CANDIDATES = 12;
+export interface HeadSearch {
+  /** The head, or why there is none that labels could be read from. */
+  readonly found: HeadTensors | NoHead;
+  /** Files beside the dump that say something of the head, and whether they were followed; one sentence each. */
+  readonly notes: readonly string[];
+  /** True when one of them was passed over. */
+  readonly doubtful: boolean;
+}
+
+export interface NoHead {
+  /** One sentence for the verdict. */
+  readonly why: string;
+  /** The embedding whose weight is the head's as well: its dense gradient tells of no look-up. */
+  readonly tied?: string;
+}
+
 /** ||1^T G|| / ||G|| below this marks softmax cross-entropy: rounding stays far below, other layers far above. */
 const SOFTMAX_SUM = 1e-3;
-const EMBEDDING = /(^|[._/])(embed\w*|embeddings?|wte|wpe|tok_emb|pos_emb|position\w*)([._/]|$)/i;
+/** A sum of rounded numbers errs by a few units of the type's roundoff. */
+const ROUNDING: Partial<Record<Dtype, number>> = {
+  float16: 2 ** -9,
+  bfloat16: 2 ** -6,
+  float8_e4m3fn: 0.1,
+  float8_e5m2: 0.2,
+};
 
 /**
- * Chooses the head: a matrix whose outputs no later layer takes in, and whose gradient sums to zero over
- * the classes as softmax cross-entropy's does; without such a one (noise, sigmoid) the last matrix.
+ * Chooses the head: the one named; else the one that a file beside the dump names; else a matrix that nothing after it uses
+ * and whose gradient sums to zero over the classes as softmax cross-entropy's does; without such a one (noise, sigmoid) a
+ * matrix at the right place.
  *
- * @throws UnusableInputError when there is none, several, or the one named does not exist
+ * @returns no head where none of the matrices is one, where it is tied to an embedding, and where it is not of a softmax
+ * @throws UnusableInputError when there are several, when it has a single class, or when the one named does not exist
  */
 export function findHead(
   matching: Matching,
   checkpoint: TensorFile,
   gradients: TensorFile,
   options: HeadOptions,
-): HeadTensors {
-  const matrices = matching.pairs.filter(({ parameter }) => parameter.shape.length === 2);
-  const chosen =
+): HeadSearch {
+  const search: Search = {
+    matching,
+    checkpoint,
+    gradients,
+    options,
+    structure: new Structure(checkpoint, matching, options.layout),
+    matrices: matching.pairs.filter(({ parameter }) => parameter.shape.length === 2),
+  };
+  const hint: HeadHint =
     options.head === undefined
-      ? chooseHead(matrices, matching, gradients, options)
-      : namedHead(options.head, matrices, gradients);
+      ? findHint(options, matching, search.structure.matrices(), checkpoint, gradients)
+      : { kind: 'none', notes: [] };
+  const notes = [...(hint.reason === undefined ? [] : [hint.reason]), ...hint.notes];
+  const doubtful = hint.notes.length > 0;
+  const chosen =
+    options.head === undefined ? chooseHead(search, hint) : namedHead(options.head, search.matrices, gradients);
+  if ('why' in chosen) {
+    return { found: chosen, notes, doubtful };
+  }
   if (!chosen.certain) {
     throw new UnusableInputError({
       code: 'ambiguous-match',
@@ -54,6 +104,10 @@ export function findHead(
       expected: 'one way to match it',
       advice: 'Save a dict of names to gradients, or the gradients of all parameters in their order.',
     });
+  }
+  const tied = tiedTo(chosen, search);
+  if (tied !== undefined) {
+    return { found: tiedHead(tied), notes, doubtful };
   }
   const layout = layoutOf(chosen, matching, options.layout, gradients);
   const [rows = 0, cols = 0] = chosen.parameter.shape;
@@ -68,8 +122,12 @@ export function findHead(
         'One output leaves softmax nothing to tell apart: name the layer that classifies with --head, or its layout with --layout.',
     });
   }
+  const { data } = gradients.read(chosen.gradient.name);
+  if (hasOtherLoss(toMatrix(chosen.gradient, data, layout), ROUNDING[chosen.gradient.dtype] ?? SOFTMAX_SUM)) {
+    return { found: otherLoss(chosen), notes, doubtful };
+  }
   const bias = biasOf(chosen.parameter, checkpoint.entries, classes);
-  return {
+  const found: HeadTensors = {
     weight: chosen,
     bias,
     biasGradient: matching.pairs.find(({ parameter, certain }) => parameter === bias && certain)?.gradient,
@@ -77,6 +135,16 @@ export function findHead(
     classes,
     features: layout === 'kxd' ? cols : rows,
   };
+  return { found, notes, doubtful };
+}
+
+interface Search {
+  readonly matching: Matching;
+  readonly checkpoint: TensorFile;
+  readonly gradients: TensorFile;
+  readonly options: HeadOptions;
+  readonly structure: Structure;
+  readonly matrices: readonly TensorPair[];
 }
 
 function namedHead(name: string, matrices: readonly TensorPair[], gradients: TensorFile): TensorPair {
@@ -98,79 +166,159 @@ function namedHead(name: string, matrices: readonly TensorPair[], gradients: Ten
   return only;
 }
 
-function chooseHead(
-  matrices: readonly TensorPair[],
-  matching: Matching,
-  gradients: TensorFile,
-  options: HeadOptions,
-): TensorPair {
-  const known = matrices.filter(({ parameter }) => !EMBEDDING.test(parameter.name));
-  const candidates = (known.length > 0 ? known : matrices)
-    .filter((pair, index, all) => isTerminal(pair, all.slice(index + 1), matching, options))
-    .slice(-MOST_CANDIDATES);
-  const last = candidates[candidates.length - 1];
-  if (!last) {
-    throw new UnusableInputError({
-      code: 'no-head',
-      file: gradients.path,
-      found: `no gradient of a matrix among ${matching.pairs.length} matched tensors`,
-      expected: 'the weight of a linear classifier head, classes x features',
-      advice: 'Capture the gradient of the last linear layer, or name the head with --head.',
-    });
+function chooseHead(search: Search, hint: HeadHint): TensorPair | NoHead {
+  const { gradients, matrices, structure } = search;
+  if (hint.pair && hint.kind === 'head') {
+    return hint.pair;
   }
-  const softmax = candidates.filter((pair) => sumsToZero(pair, matching, gradients, options));
+  if (hint.pair && hint.kind === 'tied') {
+    return tiedHead(hint.pair.parameter.name);
+  }
+  if (hint.kind === 'other') {
+    return { why: `Not assessed: the outputs are no softmax's. ${hint.reason ?? ''}` };
+  }
+  const rejected: string[] = [];
+  const candidates = matrices.filter((pair) => {
+    const reason = whyNoHead(pair, search);
+    if (reason !== undefined) {
+      rejected.push(`"${pair.parameter.name}" ${reason}`);
+    }
+    return reason === undefined;
+  });
+  const softmax = candidates.filter((pair) => sumsToZero(pair, search));
   const [only] = softmax;
   if (only && softmax.length === 1) {
     return only;
   }
-  const rivals = softmax.length > 1 ? softmax : candidates.filter((pair) => isSibling(pair, last, matching, options));
-  if (rivals.length > 1) {
-    throw new UnusableInputError({
-      code: 'several-heads',
-      file: gradients.path,
-      found: `${rivals.length} layers that could be the head: ${listNames(rivals)}`,
-      expected: 'one classifier head',
-      advice: 'Say which with --head NAME.',
-    });
+  if (softmax.length > 1) {
+    throw severalHeads(softmax, gradients);
   }
-  return last;
+  const embedding = tokenEmbedding(search.matching);
+  if (embedding && (tiedTo(embedding, search) !== undefined || looksTied(embedding, gradients))) {
+    return tiedHead(embedding.parameter.name);
+  }
+  const last = structure.last()?.entry;
+  const placed = candidates.filter(
+    (pair) => (pair.parameter === last || isHeadlike(pair.parameter.name)) && !stackOf(pair, structure),
+  );
+  const chosen = placed[placed.length - 1];
+  if (!chosen) {
+    const reason = rejected[rejected.length - 1];
+    return {
+      why: `Not assessed: none of the ${search.matching.pairs.length} matched tensors is a classifier head${reason === undefined ? '' : ` (the last matrix, ${reason})`}; if one is, name it with --head.`,
+    };
+  }
+  const rivals = placed.filter((pair) => isSibling(pair, chosen, structure));
+  if (rivals.length > 1) {
+    throw severalHeads(rivals, gradients);
+  }
+  return chosen;
 }
 
-/** No later matrix takes in as many numbers as this one gives out. */
-function isTerminal(pair: TensorPair, later: readonly TensorPair[], matching: Matching, options: HeadOptions): boolean {
-  const [out] = sizesOf(pair, matching, options);
-  return !later.some((other) => sizesOf(other, matching, options)[1] === out);
+function severalHeads(rivals: readonly TensorPair[], gradients: TensorFile): UnusableInputError {
+  return new UnusableInputError({
+    code: 'several-heads',
+    file: gradients.path,
+    found: `${rivals.length} layers that could be the head: ${listNames(rivals)}`,
+    expected: 'one classifier head',
+    advice: 'Say which with --head NAME.',
+  });
+}
+
+/** What rules a matrix out before its gradient is looked at, as the rest of a sentence that begins with its name. */
+function whyNoHead(pair: TensorPair, { structure }: Search): string | undefined {
+  const { parameter } = pair;
+  const layer = structure.layer(parameter);
+  if (!layer) {
+    return 'is an embedding';
+  }
+  if (isNeverHead(parameter.name)) {
+    return 'is of a kind that is no head';
+  }
+  const consumer = structure.consumerOf(layer);
+  if (consumer) {
+    return `feeds the ${consumer.kind} "${consumer.name}"`;
+  }
+  const stack = stackOf(pair, structure);
+  // Where a network ends in a stack, its last layer may be the head all the same.
+  return stack !== undefined && structure.last() !== layer ? `is part of the repeated block "${stack}"` : undefined;
+}
+
+function stackOf({ parameter }: TensorPair, structure: Structure): string | undefined {
+  const layer = structure.layer(parameter);
+  return layer && structure.stackOf(layer);
 }
 
 /** Two heads on one trunk: same features in, under the same parent. */
-function isSibling(pair: TensorPair, last: TensorPair, matching: Matching, options: HeadOptions): boolean {
+function isSibling(pair: TensorPair, last: TensorPair, structure: Structure): boolean {
   const parent = (own: TensorPair): string => stem(stem(own.parameter.name));
-  return parent(pair) === parent(last) && sizesOf(pair, matching, options)[1] === sizesOf(last, matching, options)[1];
+  const taken = (own: TensorPair): Layer['takes'] => structure.layer(own.parameter)?.takes ?? [];
+  return parent(pair) === parent(last) && taken(pair)[0] === taken(last)[0];
 }
 
-function sizesOf(pair: TensorPair, matching: Matching, options: HeadOptions): [number, number] {
-  const [rows = 0, cols = 0] = pair.parameter.shape;
-  return (options.layout ?? guessLayout(pair, matching)) === 'kxd' ? [rows, cols] : [cols, rows];
-}
-
-function sumsToZero(pair: TensorPair, matching: Matching, gradients: TensorFile, options: HeadOptions): boolean {
-  const { data } = gradients.read(pair.gradient.name);
-  const matrix = toMatrix(pair.gradient, data, options.layout ?? guessLayout(pair, matching));
-  const size = norm(matrix.data);
-  return size > 0 && columnSumNorm(matrix) < SOFTMAX_SUM * size;
-}
-
-/** Keras and Flax store kernels as features x classes; a bias of that length settles it for other names. */
-function guessLayout(pair: TensorPair, matching: Matching): HeadLayout {
-  const { name, shape } = pair.parameter;
-  if (/(^|[./])kernel(:0)?$/.test(name)) {
-    return 'dxk';
+/** The embedding that a matrix shares its numbers with, when it is one itself or a copy of one. */
+function tiedTo({ parameter, gradient }: TensorPair, { checkpoint, gradients }: Search): string | undefined {
+  const copy = copyOf(parameter, checkpoint);
+  if (copy && (isEmbedding(copy.name) || isEmbedding(parameter.name))) {
+    return isEmbedding(parameter.name) ? parameter.name : copy.name;
   }
-  const [rows = 0, cols = 0] = shape;
-  const parameters = matching.pairs.map(({ parameter }) => parameter);
-  const fitsRows = biasOf(pair.parameter, parameters, rows) !== undefined;
-  const fitsCols = biasOf(pair.parameter, parameters, cols) !== undefined;
-  return fitsCols && !fitsRows ? 'dxk' : 'kxd';
+  return isEmbedding(parameter.name) && looksTied({ parameter, gradient, certain: true }, gradients)
+    ? parameter.name
+    : undefined;
+}
+
+function tiedHead(embedding: string): NoHead {
+  return {
+    why: `Not assessed: the head is tied to the embedding "${embedding}"; text recovery from tied heads is not built yet.`,
+    tied: embedding,
+  };
+}
+
+function otherLoss({ parameter }: TensorPair): NoHead {
+  return {
+    why: `Not assessed: the gradient of the last layer "${parameter.name}" does not sum to zero over its outputs, and not as added noise would have it: a regression, several labels at once, or another loss than softmax cross-entropy.`,
+  };
+}
+
+/** Below this, what is not of rank one is small: a single sample, which recovery tells sigmoid from softmax for. */
+const NEARLY_RANK_ONE = 0.05;
+const FEWEST_FEATURES = 8;
+/** Numbers that are exactly zero beyond this share are pruned, or of dead units. */
+const MOST_ZEROS = 0.5;
+
+/**
+ * Whether a batch's gradient misses the zero sum in a way that noise does not. Noise's sum over the classes is of random
+ * direction; that of another loss, sum_n (sum_k r_nk) x_n, lies along the features, whose main direction the rest shows.
+ *
+ * @param allowed what rounding explains of ||1^T G|| / ||G||
+ */
+function hasOtherLoss(g: Matrix, allowed: number): boolean {
+  const size = norm(g.data);
+  const zeros = g.data.reduce((count, value) => count + (value === 0 ? 1 : 0), 0);
+  const sums = multiplyTransposed(g, new Float64Array(g.rows).fill(1));
+  if (
+    g.cols < FEWEST_FEATURES ||
+    zeros > MOST_ZEROS * g.data.length ||
+    !(norm(sums) > 10 * allowed * size) ||
+    rankOne(g).residual < NEARLY_RANK_ONE * size
+  ) {
+    return false;
+  }
+  const centred = g.data.map((value, at) => value - (sums[at % g.cols] ?? 0) / g.rows);
+  const { v } = rankOne({ ...g, data: centred });
+  const along = v.reduce((sum, value, col) => sum + value * (sums[col] ?? 0), 0) ** 2;
+  return along > Math.min(0.9, Math.max(0.25, 16 / g.cols)) * norm(sums) ** 2;
+}
+
+function sumsToZero({ gradient, parameter }: TensorPair, { matching, gradients, options }: Search): boolean {
+  const layout = options.layout ?? guessLayout(parameter, parametersOf(matching));
+  const matrix = toMatrix(gradient, gradients.read(gradient.name).data, layout);
+  const size = norm(matrix.data);
+  return size > 0 && columnSumNorm(matrix) < Math.max(SOFTMAX_SUM, ROUNDING[gradient.dtype] ?? 0) * size;
+}
+
+function parametersOf({ pairs }: Matching): TensorEntry[] {
+  return pairs.map(({ parameter }) => parameter);
 }
 
 function layoutOf(
@@ -179,7 +327,7 @@ function layoutOf(
   given: HeadLayout | undefined,
   gradients: TensorFile,
 ): HeadLayout {
-  const guess = given ?? guessLayout(pair, matching);
+  const guess = given ?? guessLayout(pair.parameter, parametersOf(matching));
   if (given !== undefined || guess === 'dxk') {
     return guess;
   }
@@ -188,11 +336,7 @@ function layoutOf(
   const size = norm(matrix.data);
   const overRows = columnSumNorm(matrix);
   const overCols = columnSumNorm(transpose(matrix));
-  const hasBias = biasOf(
-    pair.parameter,
-    matching.pairs.map(({ parameter }) => parameter),
-    pair.parameter.shape[0] ?? 0,
-  );
+  const hasBias = biasOf(pair.parameter, parametersOf(matching), pair.parameter.shape[0] ?? 0);
   return !hasBias && overCols < SOFTMAX_SUM * size && overRows > 10 * overCols ? 'dxk' : 'kxd';
 }
 
@@ -201,22 +345,6 @@ export function toMatrix(entry: TensorEntry, data: Float64Array, layout: HeadLay
   const [rows = 0, cols = 0] = entry.shape;
   const stored = { rows, cols, data };
   return layout === 'kxd' ? stored : transpose(stored);
-}
-
-/** The bias beside a weight: same layer name, one number per class; in a list, the next vector. */
-function biasOf(weight: TensorEntry, entries: readonly TensorEntry[], classes: number): TensorEntry | undefined {
-  const fits = (entry: TensorEntry | undefined): boolean => entry?.shape.length === 1 && entry.shape[0] === classes;
-  if (weight.positional) {
-    const next = entries[entries.indexOf(weight) + 1];
-    return fits(next) ? next : undefined;
-  }
-  const layer = stem(weight.name);
-  return entries.find((entry) => fits(entry) && stem(entry.name) === layer && /(bias|b)(:0)?$/.test(entry.name));
-}
-
-/** The name of the layer: the tensor's name without its last part. */
-export function stem(name: string): string {
-  return name.replace(/[./]?[^./]*$/, '');
 }
 
 function listNames(pairs: readonly TensorPair[]): string {

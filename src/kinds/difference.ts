@@ -38,7 +38,9 @@ const FEWEST_ENTRIES = 24;
 const MOST_MISFIT = 0.02;
 /** Half of a difference's entries are odd; numbers of few digits, such as bfloat16's, end anywhere. */
 const FEWEST_ODD = 0.3;
+/** Entries of each tensor that a gradient is told by, and of all tensors that the sign is told by. */
 const FIRST_LOOK = 512;
+const MOST_LOOKED_AT = 2 ** 18;
 
 /**
  * Whether the captured numbers are a difference of two states of the sampled weights, and in which order.
@@ -49,8 +51,11 @@ export function differenceEvidence(samples: readonly SampledPair[]): DifferenceE
   if (!ORIENTATIONS.some((orientation) => isDifference(tallyOf(samples, orientation, FIRST_LOOK)))) {
     return undefined;
   }
-  const forward = tallyOf(samples, 'after-before', Infinity);
-  const backward = tallyOf(samples, 'before-after', Infinity);
+  const total = samples.reduce((sum, { gradient }) => sum + gradient.length, 0);
+  const longest = samples.reduce((most, { gradient }) => Math.max(most, gradient.length), 0);
+  const most = longest * Math.min(1, MOST_LOOKED_AT / total);
+  const forward = tallyOf(samples, 'after-before', most);
+  const backward = tallyOf(samples, 'before-after', most);
   const better = forward.violations <= backward.violations ? forward : backward;
   const worse = better === forward ? backward : forward;
   if (!isDifference(better)) {

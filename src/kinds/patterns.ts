@@ -18,6 +18,7 @@ const FEWEST_ENTRIES = 16;
 const MOST_PART = 0.8;
 /** 10th to 90th percentile against the median. */
 const SPREAD = 0.05;
+const MOST_LOOKED_AT = 2 ** 13;
 
 /**
  * Whether the entries of nearly every tensor have one absolute value: the sign of a gradient, or Adam's first step, whose
@@ -44,6 +45,9 @@ export function constantSize(samples: readonly SampledPair[]): ConstantSize | un
     if (found) {
       nearly += sizes.length;
       last = found;
+    } else if (isDecayAlone(sizes, signed, Infinity)) {
+      // Nothing of a gradient is in it, so it says nothing of the step's size.
+      entries -= sizes.length;
     }
   }
   if (!last || nearly < MOST_PART * entries) {
@@ -52,7 +56,7 @@ export function constantSize(samples: readonly SampledPair[]): ConstantSize | un
   return { how: exact >= MOST_PART * entries ? 'exact' : 'nearly', ...last };
 }
 
-/** |D| and sign(D) * weight of the entries other than zero. */
+/** |D| and sign(D) * weight of the entries other than zero, up to 2^13 of them spread over the tensor. */
 function nonzero(gradient: Float64Array, parameter: Float64Array): [Float64Array, Float64Array] {
   const kept: number[] = [];
   for (const [index, value] of gradient.entries()) {
@@ -60,15 +64,17 @@ function nonzero(gradient: Float64Array, parameter: Float64Array): [Float64Array
       kept.push(index);
     }
   }
+  const stride = Math.ceil(kept.length / MOST_LOOKED_AT);
+  const looked = kept.filter((_, position) => position % stride === 0);
   return [
-    Float64Array.from(kept, (index) => Math.abs(gradient[index]!)),
-    Float64Array.from(kept, (index) => Math.sign(gradient[index]!) * parameter[index]!),
+    Float64Array.from(looked, (index) => Math.abs(gradient[index]!)),
+    Float64Array.from(looked, (index) => Math.sign(gradient[index]!) * parameter[index]!),
   ];
 }
 
 function nearlyConstant(sizes: Float64Array, signed: Float64Array): { size: number; decay: number } | undefined {
   // Gradients near eps and dead units under weight decay are smaller than the others.
-  const limit = 0.5 * quantile(sizes, 0.95);
+  const limit = 0.5 * sizes.reduce((most, size) => Math.max(most, size), 0);
   const isUpper = (_: number, index: number): boolean => sizes[index]! > limit;
   const upper = sizes.filter(isUpper);
   if (upper.length < FEWEST_ENTRIES || (upper.length < 0.5 * sizes.length && !isDecayAlone(sizes, signed, limit))) {

@@ -90,6 +90,15 @@ describe('the child process', () => {
     expect(ranked.find(({ path }) => path === broken)?.problem).toContain('broken.pt');
   });
 
+  it('ranks no gradient as a checkpoint, and says what it is', async () => {
+    const client = await start();
+    const { checkpoint, gradients } = dumpPaths('k10_smooth_nobias_trained');
+    const other = dumpPaths('k10_hard_nobias_trained').gradients;
+    const ranked = await client.rank({ gradients, candidates: [other, checkpoint] });
+    expect(ranked.map(({ path }) => path)).toEqual([checkpoint, other]);
+    expect(ranked[1]).toMatchObject({ fit: 0, problem: 'a gradient, by its contents' });
+  });
+
   it('cancels within two seconds, keeps what it had, and goes on working', async () => {
     const client = await start();
     let cancel: () => void = () => undefined;

@@ -11,6 +11,8 @@ import type { Matching, TensorPair } from './matching.js';
 
 const NAMED = /(^|[._/])(embed\w*|\w*embeddings?|wte|wpe|tok_emb|pos_emb|word_emb\w*)([._/]|$)/i;
 const POSITIONS = /(pos|wpe)/i;
+/** Which sentence of a pair a token is in: neither a token nor a place. */
+const SEGMENTS = /(token_type|segment)/i;
 /** With more touched rows than this share, the gradient is dense: a tied head, or noise. */
 const FEW = 0.5;
 /** A matrix that is not called an embedding is taken for one when far fewer rows are touched, and there are many. */
@@ -19,7 +21,12 @@ const MANY_ROWS = 256;
 const MOST_ELEMENTS = 2 ** 27;
 const MOST_LISTED = 4096;
 
-/** Embeddings with few touched rows, in the order of the file. The head is never one. */
+/**
+ * Embeddings with few touched rows, in the order of the file.
+ *
+ * @param headWeight the head, or the embedding that the head is tied to: its rows are of all classes and tell of no look-up
+ * @throws UnusableInputError when a gradient cannot be read
+ */
 export function findEmbeddings(
   matching: Matching,
   gradients: TensorFile,
@@ -36,6 +43,7 @@ export function findEmbeddings(
     const isCandidate =
       parameter.shape.length === 2 &&
       parameter.name !== headWeight &&
+      !SEGMENTS.test(parameter.name) &&
       elementCount(parameter.shape) <= MOST_ELEMENTS &&
       (isNamed || (rows >= MANY_ROWS && !biased.has(stem(parameter.name))));
     if (!isCandidate) {

@@ -1,7 +1,8 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { columnSumNorm } from '../recovery/head-gradient.js';
-import { type Matrix, multiplyTransposed, norm, rankOne, transpose } from '../recovery/linear-algebra.js';
+import { type Matrix, norm, transpose } from '../recovery/linear-algebra.js';
+import { hasOtherLoss } from '../recovery/other-loss.js';
 import { type HeadHint, findHint } from './head-hint.js';
 import {
   type HeadLayout,
@@ -278,36 +279,6 @@ function otherLoss({ parameter }: TensorPair): NoHead {
   return {
     why: `Not assessed: the gradient of the last layer "${parameter.name}" does not sum to zero over its outputs, and not as added noise would have it: a regression, several labels at once, or another loss than softmax cross-entropy.`,
   };
-}
-
-/** Below this, what is not of rank one is small: a single sample, which recovery tells sigmoid from softmax for. */
-const NEARLY_RANK_ONE = 0.05;
-const FEWEST_FEATURES = 8;
-/** Numbers that are exactly zero beyond this share are pruned, or of dead units. */
-const MOST_ZEROS = 0.5;
-
-/**
- * Whether a batch's gradient misses the zero sum in a way that noise does not. Noise's sum over the classes is of random
- * direction; that of another loss, sum_n (sum_k r_nk) x_n, lies along the features, whose main direction the rest shows.
- *
- * @param allowed what rounding explains of ||1^T G|| / ||G||
- */
-function hasOtherLoss(g: Matrix, allowed: number): boolean {
-  const size = norm(g.data);
-  const zeros = g.data.reduce((count, value) => count + (value === 0 ? 1 : 0), 0);
-  const sums = multiplyTransposed(g, new Float64Array(g.rows).fill(1));
-  if (
-    g.cols < FEWEST_FEATURES ||
-    zeros > MOST_ZEROS * g.data.length ||
-    !(norm(sums) > 10 * allowed * size) ||
-    rankOne(g).residual < NEARLY_RANK_ONE * size
-  ) {
-    return false;
-  }
-  const centred = g.data.map((value, at) => value - (sums[at % g.cols] ?? 0) / g.rows);
-  const { v } = rankOne({ ...g, data: centred });
-  const along = v.reduce((sum, value, col) => sum + value * (sums[col] ?? 0), 0) ** 2;
-  return along > Math.min(0.9, Math.max(0.25, 16 / g.cols)) * norm(sums) ** 2;
 }
 
 function sumsToZero({ gradient, parameter }: TensorPair, { matching, gradients, options }: Search): boolean {

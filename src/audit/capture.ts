@@ -11,6 +11,8 @@ export interface Capture {
   readonly normalisation: { readonly mean: number[]; readonly std: number[] } | undefined;
   /** Absolute path and line, from 1, of the call that captured. */
   readonly script: { file: string; line: number } | undefined;
+  /** Round of the training that the gradient is of, where the script noted one. */
+  readonly round: number | undefined;
 }
 
 const CAPTURE_FILE = 'capture.json';
@@ -46,7 +48,7 @@ export function readCapture(gradients: string): Capture | undefined {
   if (typeof value !== 'object' || value === null) {
     throw bad('no JSON object');
   }
-  const { input_shape, mode, batch_size, normalisation, script, line } = value as Record<string, unknown>;
+  const { input_shape, mode, batch_size, normalisation, script, line, round } = value as Record<string, unknown>;
   const numbers = (own: unknown): number[] | undefined =>
     Array.isArray(own) && own.length > 0 && own.every((item) => typeof item === 'number' && Number.isFinite(item))
       ? (own as number[])
@@ -66,5 +68,6 @@ export function readCapture(gradients: string): Capture | undefined {
       typeof script === 'string' && typeof line === 'number' && Number.isInteger(line) && line > 0
         ? { file: script, line }
         : undefined,
+    round: typeof round === 'number' && Number.isSafeInteger(round) && round >= 0 ? round : undefined,
   };
 }

@@ -7,6 +7,7 @@ import type {
   Severity,
 } from '../protocol/report.js';
 import { SEVERITIES } from '../protocol/report.js';
+import { confidenceInDigits, labelInWords } from '../words/label-words.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { NoiseSweep } from './noise-sweep.js';
 
@@ -120,6 +121,18 @@ function inputFindings({ reconstruction }: SampleReport): Finding[] {
     return [];
   }
   const exact = reconstruction.verdict === 'exact';
+  const withTruth = reconstruction.usedTruth === true;
+  if (withTruth) {
+    return [
+      {
+        id: 'input-reconstructed-with-true-label',
+        severity: 'low',
+        title: 'With the true label, which the user gave, the training input was reconstructed',
+        evidence: `${reconstruction.shape.join(' x ')} numbers by gradient matching with the true label. An attacker would have to know the label first, so this is no finding about the gradient alone. ${reconstruction.reason}`,
+        mitigation: 'Audit without `--labels true` to see what the gradient gives away by itself.',
+      },
+    ];
+  }
   return [
     {
       id: 'input-reconstructed',
@@ -136,41 +149,25 @@ function inputFindings({ reconstruction }: SampleReport): Finding[] {
 
 function labelFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
   if (sample.status === 'not-identifiable') {
-    return [
-      {
-        id: 'feature-direction-recovered',
-        severity: 'medium',
-        title: 'The last-layer feature is known up to its length',
-        evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
-        mitigation: stopAdvice(undefined),
-      },
-    ];
+    return [directionFinding(sample)];
   }
   const certain = sample.status === 'recovered';
+  const { classConfidence = sample.confidence } = sample.label;
+  const isClassSure = classConfidence >= SURE_CLASS;
   const several = sample.label.classes.length > 1;
-  // The classes of a sigmoid head are on or off, not shares of one label.
-  const shares = several && sample.label.classes.some(({ weight }) => weight < 1);
-  const top = sample.label.classes
-    .slice(0, 3)
-    .map(({ index, weight }) => facts.className(index) + (shares ? ` (${(100 * weight).toFixed(1)} %)` : ''));
   const findings: Finding[] = [
     {
       id: 'label-recovered',
-      severity: certain ? 'high' : 'medium',
+      severity: certain || isClassSure ? 'high' : 'low',
       title: certain
         ? 'The label can be computed from this gradient'
-        : 'The label can be narrowed down from this gradient',
-      evidence: `${top.join(' + ') || 'a dense soft label'}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}, confidence ${sample.confidence.toFixed(3)}.`,
+        : isClassSure
+          ? 'The class of the label can be computed from this gradient'
+          : 'An attacker could guess the label from this gradient, and might be wrong',
+      evidence: `${labelInWords(sample, facts.className)}; class at a confidence of ${confidenceInDigits(classConfidence)}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}.`,
       mitigation: stopAdvice(facts.sweep),
     },
-    {
-      id: 'feature-recovered',
-      severity: certain ? 'high' : 'medium',
-      title: 'The last-layer feature can be computed from this gradient',
-      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
-      mitigation:
-        'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
-    },
+    ...featureFinding(sample, certain || isClassSure || sample.method === 'closed-form-bias'),
   ];
   if (certain && sample.label.smoothing > 0) {
     findings.push({
@@ -186,11 +183,41 @@ function labelFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
       id: 'mixup-hides-nothing',
       severity: 'medium',
       title: 'Mixing samples does not protect this label',
-      evidence: `Both classes and their weights were computed: ${top.join(' + ')}.`,
+      evidence: `Both classes and their shares of the label were computed: ${labelInWords(sample, facts.className)}.`,
       mitigation: 'Treat mixup and CutMix as regularisation only.',
     });
   }
   return findings;
+}
+
+/** What the audit calls sure of a class. */
+const SURE_CLASS = 0.99;
+
+/** The feature follows from the bias gradient whatever the label is; without one it is as sure as the label. */
+function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
+  if (!isKnown) {
+    return [directionFinding(sample)];
+  }
+  return [
+    {
+      id: 'feature-recovered',
+      severity: 'high',
+      title: 'The last-layer feature can be computed from this gradient',
+      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
+      mitigation:
+        'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
+    },
+  ];
+}
+
+function directionFinding(sample: SampleReport): Finding {
+  return {
+    id: 'feature-direction-recovered',
+    severity: 'medium',
+    title: 'The last-layer feature is known up to its length',
+    evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
+    mitigation: stopAdvice(undefined),
+  };
 }
 
 function stopAdvice(sweep: NoiseSweep | undefined): string {
@@ -200,9 +227,9 @@ function stopAdvice(sweep: NoiseSweep | undefined): string {
     return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
   }
   if (sweep.stopsAt === null || sweep.standardDeviation === null) {
-    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square left the main class readable.`;
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} draws` : ''}.`;
   }
-  return `${always} Tried on this gradient: Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) hid the main class; less did not. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+  return `${always} Tried on this gradient, ${sweep.draws} draws a level: with Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) the main class was still told in ${sweep.toldAtStop} of ${sweep.draws}${sweep.below ? `, with ${sweep.below.level} times in ${sweep.below.told} of ${sweep.draws}` : ''}. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
 }
 
 function countFindings({ labelCounts, batchSize, className }: FindingFacts): Finding[] {
@@ -211,12 +238,26 @@ function countFindings({ labelCounts, batchSize, className }: FindingFacts): Fin
   }
   const known = labelCounts.agreed.flatMap((count, index) => (count ? [`${className(index)} x ${count}`] : []));
   const open = labelCounts.agreed.filter((count) => count === null).length;
+  const { confirmedBy } = labelCounts;
+  const shown = `${known.slice(0, 12).join(', ')}${known.length > 12 ? ', ...' : ''}`;
+  if (typeof confirmedBy !== 'string') {
+    return [
+      {
+        id: 'label-counts-estimated',
+        severity: 'low',
+        title: 'How often each class occurs in the batch can be estimated, not computed',
+        evidence: `Estimate: ${shown || 'no class agreed on'}. The estimators share assumptions that nothing here confirms, and they disagree on ${open} classes.`,
+        mitigation:
+          'Treat the estimate as what an attacker would guess. Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD.',
+      },
+    ];
+  }
   return [
     {
       id: 'label-counts-recovered',
-      severity: open === 0 ? 'high' : 'medium',
+      severity: 'high',
       title: 'How often each class occurs in the batch can be computed',
-      evidence: `${known.slice(0, 12).join(', ')}${known.length > 12 ? ', ...' : ''} in a batch of ${batchSize ?? 'unknown size'}; the estimators disagree on ${open} classes.`,
+      evidence: `${shown} in a batch of ${batchSize ?? 'unknown size'}. ${confirmedBy}`,
       mitigation:
         "Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample's gradient and add noise.",
     },

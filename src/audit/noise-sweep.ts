@@ -9,6 +9,11 @@ export interface NoiseSweep {
   /** The same as a standard deviation in the gradient's units. */
   readonly standardDeviation: number | null;
   readonly tried: readonly number[];
+  /** Draws of noise at each level that was tried, and in how many the label was still told there and one level below. */
+  readonly draws: number;
+  readonly toldAtStop: number;
+  /** The level tried below, null when the lowest one hid the label. */
+  readonly below: { readonly level: number; readonly told: number } | null;
 }
 
 const LEVELS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
@@ -27,20 +32,31 @@ export function sweepNoise(head: HeadGradient, sample: RecoveredSample): NoiseSw
   const rms = Math.sqrt(data.reduce((sum, value) => sum + value * value, 0) / data.length);
   const random = generator(7);
   // More noise never helps the attacker, so the first level that hides the label is found by halving.
+  const counts = new Map<number, number>();
   let low = 0;
   let high = LEVELS.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     const level = LEVELS[middle] ?? 0;
     const told = Array.from({ length: DRAWS }, () => stillTold(noised(head, level * rms, random), sample));
-    if (told.filter(Boolean).length > DRAWS * MOSTLY) {
+    const count = told.filter(Boolean).length;
+    counts.set(middle, count);
+    if (count > DRAWS * MOSTLY) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
   const stopsAt = LEVELS[low] ?? null;
-  return { stopsAt, standardDeviation: stopsAt === null ? null : stopsAt * rms, tried: LEVELS };
+  const below = low > 0 ? { level: LEVELS[low - 1] ?? 0, told: counts.get(low - 1) ?? 0 } : null;
+  return {
+    stopsAt,
+    standardDeviation: stopsAt === null ? null : stopsAt * rms,
+    tried: LEVELS,
+    draws: DRAWS,
+    toldAtStop: counts.get(low) ?? 0,
+    below,
+  };
 }
 
 function noised(head: HeadGradient, deviation: number, random: () => number): HeadGradient {

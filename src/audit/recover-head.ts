@@ -10,7 +10,7 @@ import { type LabelCounts, countLabels } from '../recovery/label-counts.js';
 import { recoverLikePaper } from '../recovery/paper-method.js';
 import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
 import type { AuditHooks } from './hooks.js';
-import { describeBatchSample, describeSample } from './sample-report.js';
+import { MOST_FEATURE_ERROR, describeBatchSample, describeSample } from './sample-report.js';
 
 /** From the head's gradient to labels and features: of one sample, or of every sample of a batch. */
 
@@ -30,6 +30,8 @@ export interface RecoveredHead {
   readonly batch: BatchDescription;
   readonly labelCounts: LabelCountReport | null;
   readonly checks: readonly ConsistencyCheck[];
+  /** Why what was found must not be relied on, one sentence; undefined where it may be. */
+  readonly unassessed: string | undefined;
   /** `before` anything was recovered, or with what is here. */
   readonly cancelled: 'before' | 'during' | undefined;
 }
@@ -44,8 +46,15 @@ const NOTHING = {
   noise: 0,
   labelCounts: null,
   checks: [],
+  unassessed: undefined,
   cancelled: undefined,
 } as const;
+
+/** What is known of the file before anything is recovered. */
+export interface UpdateFacts {
+  /** A difference of weights: the gradient times an unknown learning rate, with an error that does not shrink with the number. */
+  readonly isDifference: boolean;
+}
 
 /** Stopping keeps what was found until then. */
 export async function recoverHead(
@@ -53,11 +62,12 @@ export async function recoverHead(
   hooks: AuditHooks,
   head: HeadGradient,
   shape: GradientShape,
+  update: UpdateFacts,
 ): Promise<RecoveredHead> {
   try {
     return shape.nature === 'batch'
-      ? await recoverSeveral(request, hooks, head)
-      : await recoverOne(request, hooks, head, shape);
+      ? await recoverSeveral(request, hooks, head, update)
+      : await recoverOne(request, hooks, head, shape, update);
   } catch (error) {
     if (error instanceof CancelledError) {
       const evidence = 'The audit was stopped before this was known.';
@@ -72,12 +82,13 @@ async function recoverOne(
   hooks: AuditHooks,
   head: HeadGradient,
   shape: GradientShape,
+  { isDifference }: UpdateFacts,
 ): Promise<RecoveredHead> {
   const factors = factorsOf(head, shape);
   const single =
     request.method === 'paper'
       ? await recoverLikePaper(head, factors, shape.nature !== 'single', () => hooks.pause())
-      : recoverFromFactors(factors, shape);
+      : recoverFromFactors(factors, shape, { isScaleKnown: !isDifference });
   return {
     ...NOTHING,
     samples: [describeSample(single, 0, head, factors, request.out !== undefined)],
@@ -86,8 +97,19 @@ async function recoverOne(
     factors,
     batch: describeSingle(shape),
     checks: [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)],
+    unassessed: unassessedSingle(single, isDifference),
   };
 }
+
+function unassessedSingle({ isReversed, reason, status }: RecoveredSample, isDifference: boolean): string | undefined {
+  if (isReversed) {
+    return `Not assessed: ${reason.charAt(0).toLowerCase()}${reason.slice(1)}`;
+  }
+  return isDifference && status === 'not-identifiable' ? BEYOND_ONE_STEP : undefined;
+}
+
+const BEYOND_ONE_STEP =
+  'Not assessed: this is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, momentum, weight decay or a larger batch. Capture the gradient of one step to audit it.';
 
 /** Above this share of noise, other samples could hide behind it. */
 const CLEAR_OF_NOISE = 0.5;
@@ -123,7 +145,12 @@ function scaleCheck({ scale }: RecoveredSample): ConsistencyCheck[] {
 /** A batch gets this long unless the request says otherwise. */
 const BATCH_SECONDS = 120;
 
-async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: HeadGradient): Promise<RecoveredHead> {
+async function recoverSeveral(
+  request: AuditRequest,
+  hooks: AuditHooks,
+  head: HeadGradient,
+  { isDifference }: UpdateFacts,
+): Promise<RecoveredHead> {
   const start = AUDIT_STAGES.indexOf('recover') / AUDIT_STAGES.length;
   const width = 1 / AUDIT_STAGES.length;
   let lastPause = 0;
@@ -162,10 +189,27 @@ async function recoverSeveral(request: AuditRequest, hooks: AuditHooks, head: He
     complete: recovery.complete,
     noise: whitened.noise,
     batch: describeBatch(estimate, whitened, recovery, request.batchSize),
-    labelCounts: describeCounts(counts, recovery, head.weight.rows),
+    labelCounts:
+      isDifference && !recovery.complete ? null : describeCounts(counts, recovery, estimate, head.weight.rows),
     checks: [explainedCheck(recovery, whitened)],
+    unassessed: unassessedBatch(head, recovery, isDifference),
     cancelled: recovery.ended === 'stopped' ? 'during' : undefined,
   };
+}
+
+function unassessedBatch(
+  { biasGradient }: HeadGradient,
+  { complete, samples }: BatchRecovery,
+  isDifference: boolean,
+): string | undefined {
+  if (isDifference && !complete) {
+    return BEYOND_ONE_STEP;
+  }
+  // p - y is small and positive for most classes, large and negative for the few that are labels.
+  const skew = biasGradient?.reduce((sum, value) => sum + value ** 3, 0) ?? 0;
+  return samples.length === 0 && skew > 0
+    ? 'Not assessed: the signs of this gradient are those of a weight difference (after minus before) or of a negated gradient, and no sample could be told from it. Give the gradient itself.'
+    : undefined;
 }
 
 /** Counts that the estimators agree on for every class; groups made of them are checked against the gradient. */
@@ -176,13 +220,18 @@ function wholeCounts({ agreed }: LabelCounts): number[] | undefined {
 
 function describeBatch(
   estimate: BatchEstimate,
-  head: WhitenedHead,
+  whitened: WhitenedHead,
   recovery: BatchRecovery,
   given: number | undefined,
 ): BatchDescription {
   const found = recovery.samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
   const fromWeights = Math.round(1 / recovery.coefficient);
-  const isMean = found > 0 && Math.abs(fromWeights * recovery.coefficient - 1) < MEAN_TOLERANCE && fromWeights >= found;
+  const isBlurred = recovery.samples.some(({ featureError }) => featureError > MOST_FEATURE_ERROR);
+  const isMean =
+    found > 0 &&
+    !isBlurred &&
+    Math.abs(fromWeights * recovery.coefficient - 1) < MEAN_TOLERANCE &&
+    fromWeights >= found;
   const common = {
     lowerBound: Math.max(estimate.lowerBound, found),
     found,
@@ -196,21 +245,21 @@ function describeBatch(
         : `${found} were found; ${hidden} left too little in the gradient, or could not be parted from others.`;
     return { ...common, size: fromWeights, evidence: `Each sample found weighs 1/${fromWeights} of the mean, ${rest}` };
   }
-  if (recovery.complete) {
+  if (recovery.complete && !isBlurred) {
     return {
       ...common,
       size: found,
       evidence: `${found} samples explain the gradient down to its noise, each with the weight ${recovery.coefficient.toPrecision(4)}.`,
     };
   }
-  const limit = mostSamples(head.classes);
+  const limit = mostSamples(whitened.classes);
   const reason =
     found === 0 && estimate.lowerBound > limit
-      ? ` With ${head.classes} classes, samples can be told apart one by one up to ${limit}; class counts are what is left.`
+      ? ` With ${whitened.classes} classes, samples can be told apart one by one up to ${limit}; class counts are what is left.`
       : '';
   return {
     ...common,
-    size: given ?? estimate.size ?? null,
+    size: given ?? (isSizeTold(estimate, whitened) ? (estimate.size ?? null) : null),
     evidence: given === undefined ? estimate.reason + reason : `${given} samples, as stated.${reason}`,
   };
 }
@@ -218,11 +267,34 @@ function describeBatch(
 /** How far the common weight may be from one over a whole number. */
 const MEAN_TOLERANCE = 0.01;
 
-function describeCounts(counts: LabelCounts, recovery: BatchRecovery, classes: number): LabelCountReport {
+/** Counts that fit by chance tell no size, and noise leaves no gap below the last singular value of the samples. */
+function isSizeTold({ counts, chance }: BatchEstimate, { noise }: WhitenedHead): boolean {
+  return counts === undefined ? noise === 0 : chance <= MOST_CHANCE;
+}
+
+/** Shares this near to whole numbers are no accident. */
+const MOST_CHANCE = 1e-4;
+
+function describeCounts(
+  counts: LabelCounts,
+  recovery: BatchRecovery,
+  estimate: BatchEstimate,
+  classes: number,
+): LabelCountReport {
   const estimators = counts.estimators.map((estimate) => ({ ...estimate, counts: [...estimate.counts] }));
-  const isHard = recovery.samples.every(({ label }) => label.kind === 'hard' || label.kind === 'smoothed');
-  if (!recovery.complete || !isHard) {
-    return { estimators, agreed: [...counts.agreed] };
+  const isTold = recovery.samples.every(
+    ({ label, featureError }) =>
+      (label.kind === 'hard' || label.kind === 'smoothed') && featureError <= MOST_FEATURE_ERROR,
+  );
+  if (!recovery.complete || !isTold) {
+    const balanced = estimate.chance <= MOST_CHANCE ? estimate.counts : undefined;
+    return {
+      estimators,
+      agreed: [...(balanced ?? counts.agreed)],
+      confirmedBy: balanced
+        ? "The bias gradient balances: every class's share of it is a whole number of labels, which chance would hardly do."
+        : null,
+    };
   }
   const exact = new Array<number>(classes).fill(0);
   for (const { label, multiplicity } of recovery.samples) {
@@ -233,6 +305,7 @@ function describeCounts(counts: LabelCounts, recovery: BatchRecovery, classes: n
   return {
     estimators: [...estimators, { name: 'samples', assumption, counts: exact, multiplicity: true }],
     agreed: exact,
+    confirmedBy: 'Every sample was found one by one, and together they explain the gradient.',
   };
 }
 

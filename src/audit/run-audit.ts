@@ -1,7 +1,9 @@
 import { performance } from 'node:perf_hooks';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import type { ConsistencyCheck, EmbeddingReport, Report, UpdateReport } from '../protocol/report.js';
+import type { ConsistencyCheck, EmbeddingReport, Report, TruthComparison, UpdateReport } from '../protocol/report.js';
+import { readCapture } from './capture.js';
+import { methodsOf } from './methods-report.js';
 import { openTensorFile } from '../formats/open.js';
 import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
 import type { Dtype, TensorFile } from '../formats/tensor-file.js';
@@ -86,7 +88,7 @@ async function auditFiles(
   const { tensors, headChecks } = search;
   const embeddings = findEmbeddings(matching, gradients, request, tensors.weight.parameter.name);
   await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
-  const head = readHead(tensors, checkpoint, gradients);
+  const head = readHead(tensors, checkpoint, gradients, update);
   const readMs = performance.now() - started;
 
   await step(hooks, 'check', 'Checking that the files belong together');
@@ -102,7 +104,8 @@ async function auditFiles(
 
   await step(hooks, 'recover', 'Recovering labels and features');
   const recoverStarted = performance.now();
-  const recovered = await recoverHead(request, hooks, head.gradient, shape);
+  const isDifference = update.kind === 'difference';
+  const recovered = await recoverHead(request, hooks, head.gradient, shape, { isDifference });
   const recoverMs = performance.now() - recoverStarted;
   checks.push(
     ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
@@ -114,15 +117,30 @@ async function auditFiles(
   if (!cancelled) {
     await step(hooks, 'describe', 'Describing what was found');
   }
+  if (recovered.unassessed !== undefined && !cancelled) {
+    // What was found is not relied on, so none of it is shown.
+    const files = { checkpoint, gradients };
+    return notAssessed(request, files, matching, update, recovered.unassessed, checks.slice(2), started);
+  }
+  if (shape.nature === 'hidden' && update.kind === 'unknown' && !isCaptured(request.gradients)) {
+    const sentence = hiddenSentence(shape.noise);
+    return notAssessed(request, { checkpoint, gradients }, matching, update, sentence, checks.slice(2), started);
+  }
   const samples = [...recovered.samples];
   const { features, single } = recovered;
-  const truth = request.truth === undefined ? undefined : readTruth(request.truth);
+  // Only with `--labels true` does the truth take part, and then the result says so; otherwise it is read when all is done.
+  const usesTruth = request.reconstruction?.settings?.labels === 'true';
+  const given = usesTruth && request.truth !== undefined ? readTruth(request.truth) : undefined;
   const classNames = findClassNames(request, tensors.classes);
   const className = (index: number): string => classNames?.[index] ?? `class ${index}`;
   const sweep: NoiseSweep | undefined =
     single?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, single) : undefined;
-  const comparison = truth && compareWithTruth(truth, samples, features, recovered.labelCounts);
-  const assemble = (stoppedEarly: boolean, rebuilt?: Rebuilt, reconstructMs = 0): Report => ({
+  const assemble = (
+    stoppedEarly: boolean,
+    rebuilt?: Rebuilt,
+    reconstructMs = 0,
+    comparison?: TruthComparison,
+  ): Report => ({
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOf(recovered, samples, tensors, className, shape),
@@ -139,6 +157,7 @@ async function auditFiles(
       activation: single?.activation ?? 'softmax',
     },
     consistency: checks,
+    methods: methodsOf({ recovered, samples, shape, embeddings, imprints, reconstruction: request.reconstruction }),
     batch: recovered.batch,
     samples,
     labelCounts: recovered.labelCounts,
@@ -178,34 +197,45 @@ async function auditFiles(
     }
   }
   const reconstructStarted = performance.now();
-  const rebuilt = cancelled
-    ? undefined
-    : await rebuildInput(
-        request.reconstruction,
-        (progress) => {
-          hooks.progress(progress);
-        },
-        () => hooks.pause(),
-        {
-          checkpoint,
-          gradients,
-          matching,
-          headWeight: tensors.weight.parameter.name,
-          head: head.gradient,
-          shape,
-          factors: recovered.factors,
-          sample: single,
-          samples: recovered.complete ? recovered.several : [],
-          noise: recovered.noise,
-          truth,
-        },
+  if (isDifference) {
+    for (const sample of samples) {
+      sample.reconstruction = nothingRebuilt(
+        'Inputs are not reconstructed from differences of weights yet; labels and features are.',
       );
+    }
+  }
+  const rebuilt =
+    cancelled || isDifference
+      ? undefined
+      : await rebuildInput(
+          request.reconstruction,
+          (progress) => {
+            hooks.progress(progress);
+          },
+          () => hooks.pause(),
+          {
+            checkpoint,
+            gradients,
+            matching,
+            headWeight: tensors.weight.parameter.name,
+            head: head.gradient,
+            shape,
+            factors: recovered.factors,
+            sample: single,
+            samples: recovered.complete ? recovered.several : [],
+            noise: recovered.noise,
+            truth: given,
+          },
+        );
   const reconstructMs = performance.now() - reconstructStarted;
+  const truth = request.truth === undefined ? undefined : (given ?? readTruth(request.truth));
+  const comparison = truth && compareWithTruth(truth, samples, features, recovered.labelCounts);
   const images: ImageResults[] = [];
   for (const [index, sample] of samples.entries()) {
     const own = rebuilt?.reconstructions[index];
     if (own) {
-      sample.reconstruction = own.report;
+      sample.reconstruction =
+        usesTruth && own.report.method === 'matching' ? { ...own.report, usedTruth: true } : own.report;
       const image = truth && trueImage(truth, comparison?.samples[index]?.truthRow ?? index);
       await addImageTruth(own, image, request.reconstruction?.lpips);
       images.push({ sample: index, reconstruction: own, truth: image });
@@ -214,7 +244,7 @@ async function auditFiles(
     }
   }
   const stoppedEarly = cancelled || rebuilt?.reconstructions[0]?.stopped === true || rebuilt?.cancelled === true;
-  const report = assemble(stoppedEarly, rebuilt, reconstructMs);
+  const report = assemble(stoppedEarly, rebuilt, reconstructMs, comparison);
   if (request.out !== undefined) {
     writeResults(request.out, report, features, images, imprints);
   }
@@ -342,7 +372,25 @@ const ROUNDOFF: Partial<Record<Dtype, number>> = {
   float8_e5m2: 2 ** -3,
 };
 
-function readHead(tensors: HeadTensors, checkpoint: TensorFile, gradients: TensorFile): ReadHead {
+/** Captured by gradleak_capture.py, which writes gradients and nothing else: noise in it is somebody's defence. */
+function isCaptured(gradients: string): boolean {
+  try {
+    return readCapture(gradients) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+function hiddenSentence(noise: number): string {
+  return `Not assessed: the head's numbers cannot be told from noise of standard deviation ${noise.toPrecision(2)}. Either noise hides the gradient from every method here, or this is no gradient; nothing in the file tells which.`;
+}
+
+function readHead(
+  tensors: HeadTensors,
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  { kind, sign, absoluteError }: UpdateReport,
+): ReadHead {
   const { weight, bias, biasGradient, layout } = tensors;
   const weightData = checkpoint.read(weight.parameter.name).data;
   const gradientData = gradients.read(weight.gradient.name).data;
@@ -358,15 +406,19 @@ function readHead(tensors: HeadTensors, checkpoint: TensorFile, gradients: Tenso
     consistency.requireUsable(gradients.path, biasGradient.name, biasGradientData);
   }
   const storedRoundoff = ROUNDOFF[weight.gradient.dtype] ?? 2 ** -24;
+  // A difference's numbers err by the rounding of the weights it was taken from, however small they are.
+  const isDifference = kind === 'difference';
+  const directed = (data: Float64Array): Float64Array => (sign === -1 ? data.map((value) => -value) : data);
+  const typeStep = weight.gradient.dtype === 'float16' ? 2 ** -24 : 0;
   return {
     storedRoundoff,
     gradient: {
       weight: toMatrix(weight.parameter, weightData, layout),
       bias: bias && checkpoint.read(bias.name).data,
-      weightGradient: toMatrix(weight.gradient, gradientData, layout),
-      biasGradient: biasGradientData,
-      roundoff: effectiveRoundoff(gradientData, storedRoundoff),
-      underflow: weight.gradient.dtype === 'float16' ? 2 ** -24 : 0,
+      weightGradient: toMatrix(weight.gradient, directed(gradientData), layout),
+      biasGradient: biasGradientData && directed(biasGradientData),
+      roundoff: isDifference ? storedRoundoff : effectiveRoundoff(gradientData, storedRoundoff),
+      underflow: isDifference && absoluteError !== null ? absoluteError * Math.sqrt(12) : typeStep,
     },
   };
 }

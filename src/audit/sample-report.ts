@@ -48,21 +48,35 @@ export function describeSample(
   };
 }
 
+/** A batch's sample whose feature is known worse than this is a guess, and above the second its kind of label is open. */
+export const MOST_FEATURE_ERROR = 0.05;
+const MOST_ERROR_OF_KIND = 0.02;
+
 /** One sample of a batch, or one group of samples that the gradient does not tell apart. */
 export function describeBatchSample(sample: BatchSample, row: number, written: boolean): SampleReport {
   const { multiplicity, featureError } = sample;
+  const label = describeLabel(sample.label);
   const own = sample.errorVector.reduce((top, value) => (Math.abs(value) > Math.abs(top) ? value : top), 0);
+  // What noise blurs this much is a guess, and which kind of label it is cannot be told long before.
+  const isRecovered = featureError <= MOST_FEATURE_ERROR;
+  const isKindKnown = featureError <= MOST_ERROR_OF_KIND;
+  const confidence = isRecovered ? sample.confidence : Math.min(sample.confidence, 0.9);
   const error = featureError < 1e-3 ? featureError.toExponential(0) : featureError.toPrecision(1);
   return {
-    label: describeLabel(sample.label),
+    label: {
+      ...label,
+      kind: isKindKnown ? label.kind : 'undetermined',
+      classConfidence: confidence,
+      kindConfidence: isKindKnown ? confidence : 0.5,
+    },
     feature: { file: written ? FEATURES_FILE : null, row },
     featureStatistics: statisticsOf(sample.feature),
     scalar: 1 / (sample.coefficient * own),
     residual: sample.residual,
     residualFloor: sample.residualFloor,
-    confidence: sample.confidence,
+    confidence,
     method: 'batch-head',
-    status: 'recovered',
+    status: isRecovered ? 'recovered' : 'ambiguous',
     reason:
       multiplicity > 1
         ? `${multiplicity} samples of this class have features so alike that the gradient holds only their sum: the feature is their mean, and their number follows from their weight in the gradient.`

@@ -1,5 +1,6 @@
 import type { EmbeddingReport, ImprintReport, SampleReport, Verdict } from '../protocol/report.js';
 import type { GradientShape } from '../recovery/head-gradient.js';
+import { labelInWords } from '../words/label-words.js';
 import type { HeadTensors } from './head.js';
 import type { RecoveredHead } from './recover-head.js';
 
@@ -19,46 +20,74 @@ export function verdictOf(
     };
   }
   if (!sample) {
-    const { agreed = [], estimators = [] } = recovered.labelCounts ?? {};
+    const { agreed = [], estimators = [], confirmedBy } = recovered.labelCounts ?? {};
     const known = agreed.filter((count) => count !== null && count > 0).length;
+    const told = agreed.filter((count) => count !== null).length;
     const size = recovered.batch.size ?? `at least ${recovered.batch.lowerBound}`;
     return {
       outcome: 'counts',
-      sentence: `This gradient is of a batch of ${size} samples; how often each class occurs can be told for ${agreed.filter((count) => count !== null).length} of ${tensors.classes} classes (${known} occur), on which most of ${estimators.length} estimators agree.`,
+      sentence:
+        typeof confirmedBy === 'string'
+          ? `This gradient is of a batch of ${size} samples, and how often each of its ${tensors.classes} classes occurs was computed: ${known} occur.`
+          : `This gradient is of a batch of ${size} samples. No sample could be told from the others; how often each class occurs can only be estimated, for ${told} of ${tensors.classes} classes on which most of ${estimators.length} estimators agree, and nothing confirms the estimate.`,
     };
   }
   if (recovered.several.length > 0) {
     return severalVerdict(recovered, tensors);
   }
   if (sample.status === 'not-identifiable') {
+    if (shape.nature === 'single') {
+      return { outcome: 'mismatch', sentence: sample.reason };
+    }
     // Noise that hides a label is a defence that worked, not a pair of files that do not fit.
-    return { outcome: shape.nature === 'single' ? 'mismatch' : 'none', sentence: sample.reason };
+    const noise = `noise of standard deviation ${shape.noise.toPrecision(2)} per number`;
+    return shape.nature === 'hidden'
+      ? {
+          outcome: 'none',
+          sentence: `Nothing was found by the methods that apply: ${noise} hides the head's gradient from them.`,
+        }
+      : {
+          outcome: 'leaks',
+          sentence: `This gradient gives away the direction of its one sample's feature; under ${noise} its label was not told. ${sample.reason}`,
+        };
   }
-  const names = sample.label.classes
-    .slice(0, 3)
-    .map(({ index, weight }) =>
-      sample.label.classes.length > 1 && weight < 1
-        ? `${className(index)} (${(100 * weight).toFixed(1)} %)`
-        : className(index),
-    );
   const smoothing =
     sample.label.smoothing > 0 ? `, smoothed with epsilon = ${sample.label.smoothing.toPrecision(4)}` : '';
-  const what = names.length > 0 ? names.join(' + ') : 'a dense soft label';
+  const what = labelInWords(sample, className);
+  const { classConfidence = sample.confidence } = sample.label;
+  const isOpen = sample.label.kind === 'undetermined';
+  const withTruth =
+    sample.reconstruction?.usedTruth === true ? ' The input was reconstructed with the true label.' : '';
   return {
     outcome: 'leaks',
     sentence:
       sample.status === 'recovered'
-        ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.`
-        : `This gradient narrows its one sample down: most likely the label is ${what}${smoothing}, but this is not certain.`,
+        ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' && withTruth === '' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.${withTruth}`
+        : classConfidence >= 0.99
+          ? `This gradient gives away the class of its one sample: ${what}${isOpen ? '' : `${smoothing}, known to about ${(100 * Math.max(spreadOf(sample), 0.01)).toFixed(0)} %`}.${withTruth}`
+          : `This gradient narrows its one sample down: most likely the label is ${what}${isOpen ? '' : smoothing}, but this is not certain.${withTruth}`,
   };
 }
 
+/** Half the interval of the label's largest entry. */
+function spreadOf({ label }: SampleReport): number {
+  const [low, high] = label.classes[0]?.range ?? [0, 0];
+  return (high - low) / 2;
+}
+
 function severalVerdict({ batch, samples }: RecoveredHead, tensors: HeadTensors): Verdict {
-  const found = batch.found ?? samples.length;
-  const alone = samples.filter(({ multiplicity }) => (multiplicity ?? 1) === 1).length;
+  const sure = samples.filter(({ status }) => status === 'recovered');
+  if (sure.length === 0) {
+    return {
+      outcome: 'leaks',
+      sentence: `This gradient of a batch narrows ${samples.length} of its samples down, but its noise leaves each of them uncertain.`,
+    };
+  }
+  const found = sure.reduce((sum, { multiplicity = 1 }) => sum + multiplicity, 0);
+  const alone = sure.filter(({ multiplicity }) => (multiplicity ?? 1) === 1).length;
   const images = samples.filter(({ reconstruction }) => reconstruction?.verdict === 'exact').length;
   const of = batch.size === null ? `at least ${batch.lowerBound}` : `${batch.size}`;
-  const groups = samples.length - alone;
+  const groups = sure.length - alone;
   const grouped =
     groups > 0 ? `; ${found - alone} of them share ${groups} ${groups === 1 ? 'feature' : 'features'}` : '';
   const inputs = images > 0 ? `, and ${images} of the inputs themselves` : '';

@@ -10,9 +10,13 @@ export interface BatchEstimate {
   readonly lowerBound: number;
   /** How often each class occurs, K, when the bias gradient tells it. */
   readonly counts: readonly number[] | undefined;
+  /** Probability that shares come out this near to whole numbers by chance; 1 without counts. */
+  readonly chance: number;
   readonly reason: string;
 }
 
+/** The shares of classes that occur sum to one, up to their misfit. */
+const MOST_SPREAD = 0.02;
 /** Shares below this are the misfit of absent classes. */
 const SHARE_MARGIN = 2e-3;
 
@@ -29,11 +33,13 @@ export async function estimateBatch(
   const rank = Math.max(svd.rank, 1);
   const counted = await countsFromFrequencies(head, rank, pause);
   if (counted !== undefined) {
-    const size = counted.reduce((sum, count) => sum + count, 0);
+    const { counts, chance } = counted;
+    const size = counts.reduce((sum, count) => sum + count, 0);
     return {
+      chance,
       lowerBound: rank,
       size,
-      counts: counted,
+      counts,
       reason: `${size} samples make every class's share, read from the bias gradient, a whole number of labels; the rank of the gradient says at least ${rank}.`,
     };
   }
@@ -42,6 +48,7 @@ export async function estimateBatch(
     lowerBound: rank,
     size: saturated ? undefined : rank,
     counts: undefined,
+    chance: 1,
     reason: saturated
       ? `All ${rank} singular values that ${classes} classes and ${columns} features allow are above the noise floor, so the batch has at least ${rank} samples.`
       : gapReason(svd.values, svd.next),
@@ -53,12 +60,17 @@ async function countsFromFrequencies(
   head: HeadGradient,
   rank: number,
   pause: () => Promise<void>,
-): Promise<number[] | undefined> {
+): Promise<{ counts: number[]; chance: number } | undefined> {
   if (!head.biasGradient || norm(head.biasGradient) === 0) {
     return undefined;
   }
   const all = await labelFrequencies(head, head.biasGradient, pause);
   const shares = all.filter((share) => share > SHARE_MARGIN);
+  // Smoothed labels spread a part over all classes; what is left would look like the counts of a larger batch.
+  const whole = shares.reduce((sum, share) => sum + share, 0);
+  if (Math.abs(1 - whole) > MOST_SPREAD) {
+    return undefined;
+  }
   // Few shares fit some whole number by chance, so they must fit it better.
   const tolerance = Math.min(0.12, 0.02 * shares.length);
   for (let size = rank; size <= 4 * rank + 16; size++) {
@@ -69,7 +81,12 @@ async function countsFromFrequencies(
       sum === size &&
       shares.every((share, i) => counts[i]! > 0 && Math.abs(size * share - counts[i]!) <= tolerance)
     ) {
-      return [...all].map((share) => (share > SHARE_MARGIN ? Math.round(size * share) : 0));
+      const worst = shares.reduce((most, share, i) => Math.max(most, Math.abs(size * share - counts[i]!)), 0);
+      return {
+        counts: [...all].map((share) => (share > SHARE_MARGIN ? Math.round(size * share) : 0)),
+        // Each share but the last, which the sum fixes, lies this near a whole number by chance, and several sizes were tried.
+        chance: Math.min(1, (size - rank + 1) * (2 * worst + 1e-3) ** (shares.length - 1)),
+      };
     }
   }
   return undefined;

@@ -1,5 +1,6 @@
 import { softmax } from './activation.js';
 import { type FittedLabel, type LabelFamily, type LabelKind, fitLabel, largest } from './label-family.js';
+import { dot } from './linear-algebra.js';
 import { LABEL_ROUNDING, type ScanProblem, labelErrors } from './scalar-scan.js';
 
 /**
@@ -101,6 +102,8 @@ const ACCIDENTAL_SHARE = 0.3;
 const TRIALS_PER_FREE_NUMBER = 20;
 /** Errors of probabilities are correlated between classes, which the likelihood does not model: it counts for less. */
 const TEMPER = 0.7;
+/** rho above this explains nothing, unless noise is as large. */
+const MOST_RESIDUAL = 0.02;
 const STANDARD_ERRORS = 2;
 /** Hypotheses below this probability do not widen an interval. */
 const RELEVANT = 0.005;
@@ -278,6 +281,12 @@ function fitHypothesis(
   const spread = Math.sqrt(now.common + classes.reduce((most, index) => Math.max(most, now.each[index]!), 0));
   const tolerance = Math.max(1e-2, 4 * spread);
   const lowest = flat.reduce((least, i) => Math.min(least, now.y[i]!), 0);
+  const squares = flat.reduce((total, i) => total + (now.y[i]! - f) ** 2, 0);
+  const modelled = flat.reduce((total, i) => total + now.common + now.each[i]!, 0);
+  // rho, the misfit in the gradient's own units: a tiny s or 1 / c makes any label flat, and rho large.
+  if (squares > Math.max(25 * modelled, (MOST_RESIDUAL * dot(u, u) * g * g) / (s * s))) {
+    return undefined;
+  }
   if (entries.some((value) => value < f - tolerance || value > 1 + tolerance) || lowest < -Math.max(0.05, tolerance)) {
     return undefined;
   }

@@ -107,10 +107,13 @@ function claimsOf(report: Report, own: Case): Claim[] {
     if (best === undefined) {
       return [{ ...nothing(sample), isClassRight: false, isKindRight: false }];
     }
-    for (let at = 0; at < (sample.multiplicity ?? 1); at++) {
-      free.delete(at === 0 ? best : (free.values().next().value ?? best));
-    }
     const truth = own.labels[best]!;
+    const nearest = [...free].sort(
+      (one, other) => distance(sample, own.labels[one]!) - distance(sample, own.labels[other]!),
+    );
+    for (const row of nearest.slice(0, sample.multiplicity ?? 1)) {
+      free.delete(row);
+    }
     const entry = truth.values[String(top)] ?? truth.flat;
     const range = sample.label.classes[0]?.range;
     const isKindStated = sample.label.kind !== 'undetermined' && sample.label.kind !== 'other';

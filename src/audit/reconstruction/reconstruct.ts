@@ -697,7 +697,7 @@ export function describeNetwork({ network, request }: NetworkTask, { candidate, 
     reasons.push(
       request.attack === 'matching'
         ? `${network.candidates.length} networks fit these names and shapes; "${candidate.name}", the most usual one, was taken`
-        : `${network.candidates.length} networks fit these names and shapes; "${candidate.name}" explains the gradient best`,
+        : `${network.candidates.length} networks fit these names and shapes; "${candidate.name}" was taken: its simulated gradient comes nearest`,
     );
   }
   if (normed && mode !== null) {

@@ -75,7 +75,8 @@ describe('bad inputs are refused with a reason', () => {
 
   it('no head', async () => {
     const weights = { 'conv.weight': tensor([4, 3, 3, 3]), 'bn.weight': tensor([4]) };
-    await expectCode(audit({ weights, gradients: weights }), 'no-head');
+    const { verdict, samples, head } = await audit({ weights, gradients: weights });
+    expect({ outcome: verdict.outcome, samples, head }).toEqual({ outcome: 'not-assessed', samples: [], head: null });
   });
 
   it('several heads', async () => {
@@ -158,8 +159,10 @@ describe('a gradient under differential privacy', () => {
     );
     const report = await audit(net);
     expect(report.labelCounts).toBeNull();
-    expect(report.samples[0]?.status).not.toBe('recovered');
-    expect(report.verdict.outcome).toBe('none');
+    expect(report.samples).toEqual([]);
+    // Numbers like these could be anything, so nothing is reassured either.
+    expect(report.verdict.outcome).toBe('not-assessed');
+    expect(report.verdict.sentence).toMatch(/cannot be told from noise of standard deviation/);
     expect(report.findings).toEqual([]);
     expect(report.batch.size).toBeNull();
   });

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectReport } from '../protocol/project-report.js';
+import { settingsKey } from '../project/fingerprint.js';
 import { runProject } from '../project/run-project.js';
 import { toSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
@@ -57,7 +58,12 @@ export async function auditProject(
         root,
         exclude: [...options.exclude],
         includeIgnored: options.includeIgnored,
-        settings: JSON.stringify(options.settings),
+        settings: await settingsKey(options.settings, () => {
+          if (cancelled()) {
+            throw new CancelledError();
+          }
+          return Promise.resolve();
+        }),
       },
       signal,
     );

@@ -4,14 +4,15 @@ import { parseArgs } from 'node:util';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
-import { reaches } from '../audit/findings.js';
 import { findTraps } from '../audit/imprint.js';
 import { isCapture, pathsInFolder } from '../audit/inputs.js';
 import { readImages } from '../audit/output.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
+import { openOf } from '../words/outcome-words.js';
 import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
+import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
 import { renderDoctor } from './render-doctor.js';
@@ -63,10 +64,9 @@ Options of audit
 A project's report.json, report.html and report.sarif go to --out, by default PROJECT/gradleak-report. Inputs are computed in
 closed form only unless --attack says otherwise. Stopped with Ctrl+C, it goes on from there the next time.
 
-Exit codes: 0 done, 1 a finding at or above --fail-on, 2 unusable input, 3 our fault, 130 cancelled
+Exit codes, the first that applies
+${EXIT_TABLE.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`).join('\n')}
 `;
-
-const EXIT = { done: 0, finding: 1, unusable: 2, fault: 3, cancelled: 130 } as const;
 
 /** What a run of the command needs of its surroundings; tests give their own. */
 export interface CliSurroundings {
@@ -87,15 +87,15 @@ export async function runCli(args: readonly string[], surroundings: CliSurroundi
   } catch (error) {
     if (error instanceof CancelledError) {
       surroundings.printError('Cancelled.\n');
-      return EXIT.cancelled;
+      return exitCode({ cancelled: true });
     }
     if (error instanceof UnusableInputError) {
       surroundings.printError(`gradleak: ${error.message}\n`);
-      return EXIT.unusable;
+      return exitCode({ unusable: true });
     }
     const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
     surroundings.printError(`gradleak: this is a defect of GradLeak, please report it.\n${detail}\n`);
-    return EXIT.fault;
+    return exitCode({ fault: true });
   }
 }
 
@@ -196,8 +196,11 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     if (report.status === 'cancelled') {
       throw new CancelledError();
     }
-    const findings = report.entries.flatMap(({ result }) => result?.findings ?? []);
-    return failOn !== undefined && reaches(findings, failOn) ? EXIT.finding : EXIT.done;
+    const open = openOf(report.summary);
+    if (open > 0) {
+      surroundings.printError(`gradleak: not assessed: ${open} of ${report.summary.dumps} gradients\n`);
+    }
+    return exitCode(factsOfProject(report, failOn));
   }
   const request: AuditRequest = {
     ...auditPaths(text('checkpoint'), text('gradients'), positionals),
@@ -230,9 +233,11 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   }
   const mismatch = mismatchError(report);
   if (mismatch) {
-    throw mismatch;
+    surroundings.printError(`gradleak: ${mismatch.message}\n`);
+  } else if (report.verdict.outcome === 'not-assessed') {
+    surroundings.printError(`gradleak: not assessed: ${report.verdict.sentence}\n`);
   }
-  return failOn !== undefined && reaches(report.findings, failOn) ? EXIT.finding : EXIT.done;
+  return exitCode(factsOfReport(report, failOn));
 }
 
 function auditPaths(

@@ -1,4 +1,5 @@
-import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
+import type { EntryResult, ProjectEntry, ProjectReport } from '../protocol/project-report.js';
+import { STANDING_WORDS, projectInWords, samplesInWords, standingOf } from '../words/outcome-words.js';
 
 /** The report on a project for a terminal: one line per dump, then totals. */
 
@@ -8,12 +9,12 @@ const CHANGES: Record<ProjectEntry['change'], string> = { new: 'new', worse: 'wo
 export function renderProject({ root, entries, skipped, summary, status }: ProjectReport, out: string): string {
   const width = Math.min(Math.max(...entries.map(({ gradients }) => gradients.length), 8), 60);
   const lines = [
-    `${root}: ${summary.dumps} dumps, ${summary.leaking} leak${status === 'cancelled' ? ' (stopped: run it again to go on)' : ''}`,
+    `${root}: ${projectInWords(summary)}${status === 'cancelled' ? ' Stopped: run it again to go on.' : ''}`,
     '',
     ...entries.map((entry) => `${entry.gradients.padEnd(width)}  ${statusOf(entry)}`),
     ...(skipped.length > 0 ? ['', ...skipped.map(({ path, reason }) => `not audited: ${path}: ${reason}`)] : []),
     '',
-    `labels of ${summary.labels} of ${summary.samples} samples, ${summary.exactInputs} inputs computed exactly`,
+    samplesInWords(summary),
     ...summary.byKind.map(({ kind, samples }) => `  ${kind.padEnd(16)} ${samples}`),
     ...(summary.byLayer.length > 0 ? ['leaking parts'] : []),
     ...summary.byLayer.slice(0, 12).map(({ layer, dumps }) => `  ${layer.padEnd(32)} in ${dumps} of ${summary.done}`),
@@ -28,14 +29,34 @@ export function renderProject({ root, entries, skipped, summary, status }: Proje
   return `${lines.join('\n')}\n`;
 }
 
-function statusOf({ status, result, problem, change }: ProjectEntry): string {
-  if (status === 'failed') {
-    return `could not be audited: ${problem ?? ''}`;
+function statusOf(entry: ProjectEntry): string {
+  const { result, problem, change } = entry;
+  const standing = standingOf(entry);
+  const word = STANDING_WORDS[standing].toLowerCase();
+  // A finding, such as a file that runs code, stands whatever became of the rest.
+  const worst = result?.severity ? `${result.severity}, ` : '';
+  switch (standing) {
+    case 'failed':
+      return `${word}: ${problem ?? ''}`;
+    case 'waiting':
+      return word;
+    case 'not-assessed':
+    case 'mismatch':
+      return `${worst}${word}: ${result?.sentence ?? ''}`;
+    case 'leaks':
+    case 'estimate':
+    case 'nothing':
+      return `${worst}${word}${result ? amounts(result) : ''}  ${CHANGES[change]}`.trimEnd();
   }
-  if (!result) {
-    return 'not yet audited';
-  }
-  const inputs = result.exactInputs > 0 ? `, ${result.exactInputs} inputs` : '';
-  const tokens = result.tokens > 0 ? `, ${result.tokens} tokens` : '';
-  return `${(result.severity ?? 'nothing').padEnd(8)}  ${result.labels} of ${result.samples} labels${inputs}${tokens}  ${CHANGES[change]}`.trimEnd();
+}
+
+function amounts({ labels, samples, counts, exactInputs, tokens }: EntryResult): string {
+  const parts = [
+    counts && labels === 0
+      ? `label counts of ${counts.classes} of ${counts.of} classes`
+      : `${labels} of ${samples} labels`,
+    exactInputs > 0 ? `${exactInputs} inputs` : '',
+    tokens > 0 ? `${tokens} tokens` : '',
+  ];
+  return `: ${parts.filter(Boolean).join(', ')}`;
 }

@@ -1,6 +1,18 @@
 import * as vscode from 'vscode';
+import { STANDING_WORDS, type Standing, standingOfReport } from '../words/outcome-words.js';
 import type { AuditStore } from './audit-store.js';
 import type { ResultsPanels } from './results-panel.js';
+
+/** A list's icons have no colours: only what is calm may look so. */
+const ICONS: Record<Standing, string> = {
+  leaks: 'error',
+  estimate: 'warning',
+  nothing: 'info',
+  'not-assessed': 'warning',
+  mismatch: 'warning',
+  failed: 'warning',
+  waiting: 'clock',
+};
 
 /** "GradLeak: Open Audit...": the audits of this workspace, newest first, with everything in them. */
 export async function openAudit(store: AuditStore, panels: ResultsPanels): Promise<void> {
@@ -9,11 +21,12 @@ export async function openAudit(store: AuditStore, panels: ResultsPanels): Promi
     if (!report) {
       return [];
     }
+    const standing = standingOfReport(report);
     const rebuilt = report.samples[0]?.reconstruction?.verdict;
     return [
       {
-        label: `$(${report.verdict.outcome === 'leaks' ? 'warning' : 'info'}) ${report.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/')}`,
-        description: `${whenOf(id)}${rebuilt === undefined ? '' : `, input: ${rebuilt}`}`,
+        label: `$(${ICONS[standing]}) ${report.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/')}`,
+        description: `${STANDING_WORDS[standing]}, ${whenOf(id)}${rebuilt === undefined ? '' : `, input: ${rebuilt}`}`,
         detail: report.verdict.sentence,
         id,
       },

@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
+import { settingsKey } from '../project/fingerprint.js';
 import { readProject, runProject } from '../project/run-project.js';
 import { RunnerPool } from '../runner/pool.js';
+import { openOf, projectInWords } from '../words/outcome-words.js';
 import { auditSettings, isTrusted } from './audit-command.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
@@ -108,7 +110,12 @@ export class ProjectAudits implements vscode.Disposable {
         root: folder.uri.fsPath,
         exclude: Object.entries(exclude).flatMap(([glob, isOn]) => (isOn === true ? [glob, `${glob}/**`] : [])),
         includeIgnored: vscode.workspace.getConfiguration(undefined, folder.uri).get(SETTINGS.includeIgnored, false),
-        settings: JSON.stringify(projectSettings(folder.uri)),
+        settings: await settingsKey(projectSettings(folder.uri), () => {
+          if (token.isCancellationRequested) {
+            throw new CancelledError();
+          }
+          return Promise.resolve();
+        }),
       },
       cancelSignal(token),
     );
@@ -148,6 +155,9 @@ export class ProjectAudits implements vscode.Disposable {
     this.log.info(
       `Project ${folder.uri.fsPath}: ${report.summary.done} of ${report.summary.dumps} audited, ${report.status}`,
     );
+    if (report.status === 'complete' && openOf(report.summary) > 0) {
+      void vscode.window.showWarningMessage(`GradLeak: ${projectInWords(report.summary)}`);
+    }
   }
 
   stop(): void {

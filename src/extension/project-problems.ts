@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
+import { STANDING_WORDS, standingOf, whyOpen } from '../words/outcome-words.js';
 import type { ProjectAudits } from './project-audit.js';
 
 /** What captures give away, in the Problems view on the line of the script that made them. */
@@ -18,19 +19,21 @@ export class ProjectProblems implements vscode.Disposable {
   private update(): void {
     const report = this.project.report();
     const byFile = new Map<string, vscode.Diagnostic[]>();
-    for (const { script, result, gradients } of report?.entries ?? []) {
-      if (!script || !result?.severity || !existsSync(script.file)) {
+    for (const entry of report?.entries ?? []) {
+      const { script, result, gradients } = entry;
+      const why = whyOpen(entry);
+      if (!script || (!result?.severity && why === null) || !existsSync(script.file)) {
         continue;
       }
       const range = new vscode.Range(script.line - 1, 0, script.line - 1, Number.MAX_SAFE_INTEGER);
-      const isBad = result.severity === 'critical' || result.severity === 'high';
+      const isBad = why !== null || result?.severity === 'critical' || result?.severity === 'high';
       const diagnostic = new vscode.Diagnostic(
         range,
-        result.sentence,
+        why === null ? (result?.sentence ?? '') : `${STANDING_WORDS[standingOf(entry)]}: ${why}`,
         isBad ? vscode.DiagnosticSeverity.Warning : vscode.DiagnosticSeverity.Information,
       );
       diagnostic.source = 'GradLeak';
-      diagnostic.code = result.findings[0]?.id ?? 'leak';
+      diagnostic.code = result?.findings[0]?.id ?? standingOf(entry);
       const dump = vscode.Uri.file(join(report?.root ?? '', gradients));
       diagnostic.relatedInformation = [
         new vscode.DiagnosticRelatedInformation(new vscode.Location(dump, new vscode.Position(0, 0)), 'the gradient'),

@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
 import type { ProjectEntry } from '../protocol/project-report.js';
+import { STANDING_WORDS, isOpen, standingOf, whyOpen } from '../words/outcome-words.js';
 import { COMMANDS } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
 
@@ -63,42 +64,57 @@ function nameOf({ gradients }: ProjectEntry): string {
 
 function runItem({ run, entries }: { run: string; entries: ProjectEntry[] }): vscode.TreeItem {
   const item = new vscode.TreeItem(run, vscode.TreeItemCollapsibleState.Expanded);
-  const leaking = entries.filter(({ result }) => result?.outcome === 'leaks').length;
+  const leaking = entries.filter((entry) => standingOf(entry) === 'leaks').length;
+  const open = entries.filter((entry) => isOpen(standingOf(entry))).length;
   const worse = entries.filter(({ change }) => change === 'worse').length;
-  item.description = `${leaking} of ${entries.length} leak${worse > 0 ? `, ${worse} worse` : ''}`;
-  item.iconPath = new vscode.ThemeIcon('history');
+  item.description = `${leaking} of ${entries.length} leak${open > 0 ? `, ${open} not assessed` : ''}${worse > 0 ? `, ${worse} worse` : ''}`;
+  item.iconPath =
+    leaking === 0 && open > 0
+      ? new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'))
+      : new vscode.ThemeIcon('history');
   return item;
 }
 
 function entryItem(entry: ProjectEntry): vscode.TreeItem {
-  const { result, status, problem, change } = entry;
+  const { result, problem, change } = entry;
+  const word = STANDING_WORDS[standingOf(entry)];
+  const why = whyOpen(entry);
   const item = new vscode.TreeItem(basename(nameOf(entry)));
   item.id = entry.id;
   item.iconPath = iconOf(entry);
   if (result) {
     const inputs = result.exactInputs > 0 ? `, ${result.exactInputs} inputs` : '';
-    item.description = `${result.severity ?? 'nothing'}: ${result.labels} of ${result.samples} labels${inputs}${change === 'same' ? '' : ` (${change})`}`;
-    item.tooltip = `${entry.gradients}\n${result.sentence}`;
+    const worst = result.severity === null ? '' : `, ${result.severity}`;
+    item.description =
+      why === null
+        ? `${word}${worst}: ${result.labels} of ${result.samples} labels${inputs}${change === 'same' ? '' : ` (${change})`}`
+        : `${word}${worst}: ${why}`;
+    item.tooltip = `${entry.gradients}\n${word}: ${result.sentence}`;
     item.command = { title: 'Show Audit', command: COMMANDS.showAudit, arguments: [entry.id] };
   } else {
-    item.description = status === 'failed' ? `not audited: ${problem ?? ''}` : 'waiting';
+    item.description = why === null ? word : `${word}: ${why}`;
     item.tooltip = problem ?? '';
   }
   return item;
 }
 
-function iconOf({ result, status }: ProjectEntry): vscode.ThemeIcon {
-  if (!result) {
-    return new vscode.ThemeIcon(status === 'failed' ? 'circle-slash' : 'clock');
-  }
-  switch (result.severity) {
-    case 'critical':
-    case 'high':
-      return new vscode.ThemeIcon('error', new vscode.ThemeColor('list.errorForeground'));
-    case 'medium':
-    case 'low':
-      return new vscode.ThemeIcon('warning', new vscode.ThemeColor('list.warningForeground'));
-    case null:
-      return new vscode.ThemeIcon('pass');
+function iconOf(entry: ProjectEntry): vscode.ThemeIcon {
+  const warning = new vscode.ThemeColor('list.warningForeground');
+  switch (standingOf(entry)) {
+    case 'leaks':
+      return entry.result?.severity === 'critical' || entry.result?.severity === 'high'
+        ? new vscode.ThemeIcon('error', new vscode.ThemeColor('list.errorForeground'))
+        : new vscode.ThemeIcon('warning', warning);
+    case 'estimate':
+      return new vscode.ThemeIcon('warning', warning);
+    case 'not-assessed':
+      return new vscode.ThemeIcon('question', warning);
+    case 'mismatch':
+    case 'failed':
+      return new vscode.ThemeIcon('circle-slash', warning);
+    case 'nothing':
+      return entry.result?.severity ? new vscode.ThemeIcon('warning', warning) : new vscode.ThemeIcon('pass');
+    case 'waiting':
+      return new vscode.ThemeIcon('clock');
   }
 }

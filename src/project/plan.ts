@@ -1,19 +1,21 @@
 import { createHash } from 'node:crypto';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { messageOf } from '../protocol/errors.js';
 import type { FileKind } from '../protocol/inspection.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
-import { readCapture } from '../audit/capture.js';
+import { type Capture, readCapture } from '../audit/capture.js';
 import { fitOf } from '../audit/matching.js';
+import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
+import { besideOf, contentHash, contentHashIfAny, isFileSystemError, partsOf, partsOfTruth } from './fingerprint.js';
 
 /** Which gradient is audited against which checkpoint. */
 
 export interface PlanOptions extends DiscoverOptions {
-  /** Changes with the settings, so that results of other settings are not taken for these. */
+  /** Changes with the settings and the files they name, so that results of other settings are not taken for these. */
   readonly settings: string;
   /** Tells a gradient from a checkpoint. */
   kindOf(file: TensorFile): FileKind;
@@ -31,7 +33,7 @@ interface Opened {
 /**
  * Finds dumps and pairs each with the checkpoint that fits it best; among equals the one nearest by.
  *
- * @param pause called between files; may throw to stop
+ * @param pause called between files and chunks of them; may throw to stop
  */
 export async function planProject(
   root: string,
@@ -66,7 +68,15 @@ export async function planProject(
     const name = portable(relative(root, dump.path));
     const best = bestCheckpoint(dump, checkpoints);
     if (best) {
-      entries.push(entryFor(root, dump.path, best, networkFor(root, dump.path, networks), options.settings));
+      const network = networkFor(root, dump.path, networks);
+      try {
+        entries.push(await entryFor(root, dump.path, best, network, options.settings, pause));
+      } catch (error) {
+        if (!isFileSystemError(error)) {
+          throw error;
+        }
+        skipped.push({ path: name, reason: error.message });
+      }
     } else {
       skipped.push({
         path: name,
@@ -103,24 +113,26 @@ function closeness(one: string, other: string): number {
   return 0.05 / (1 + steps);
 }
 
-function entryFor(
+async function entryFor(
   root: string,
   gradients: string,
-  { path, fit }: { path: string; fit: number },
+  { path: checkpoint, fit }: { path: string; fit: number },
   network: string | undefined,
   settings: string,
-): ProjectEntry {
+  pause: () => Promise<void>,
+): Promise<ProjectEntry> {
   const name = portable(relative(root, gradients));
-  const truth = join(dirname(gradients), 'truth.json');
+  const beside = join(dirname(gradients), 'truth.json');
+  const truth = existsSync(beside) ? beside : undefined;
   const capture = captureOf(gradients);
   return {
-    id: identity([gradients, path, ...(network === undefined ? [] : [network])], settings),
+    id: await identity({ gradients, checkpoint, network, truth, settings }, pause),
     gradients: name,
-    checkpoint: portable(relative(root, path)),
+    checkpoint: portable(relative(root, checkpoint)),
     fit,
-    ...runOf(name),
-    script: capture,
-    truth: existsSync(truth) ? portable(relative(root, truth)) : null,
+    ...runOf(name, capture?.round),
+    script: capture?.script ?? null,
+    truth: truth === undefined ? null : portable(relative(root, truth)),
     network: network === undefined ? null : portable(relative(root, network)),
     status: 'pending',
     problem: null,
@@ -140,36 +152,74 @@ function networkFor(root: string, gradients: string, networks: readonly string[]
   return undefined;
 }
 
-function captureOf(gradients: string): ProjectEntry['script'] {
+function captureOf(gradients: string): Capture | undefined {
   try {
-    return readCapture(gradients)?.script ?? null;
+    return readCapture(gradients);
   } catch {
     // The audit will say what is wrong with it.
-    return null;
+    return undefined;
   }
 }
 
-function identity(paths: readonly string[], settings: string): string {
-  const hash = createHash('sha256').update(settings);
-  for (const path of paths) {
-    const { size, mtimeMs } = statSync(path);
-    hash.update(`\0${path}\0${size}\0${mtimeMs}`);
-  }
-  return hash.digest('hex').slice(0, 20);
+interface Identified {
+  readonly gradients: string;
+  readonly checkpoint: string;
+  readonly network: string | undefined;
+  readonly truth: string | undefined;
+  readonly settings: string;
 }
+
+/** Everything that a result depends on; the paths too, as reports name them and equal dumps need a folder each. */
+async function identity(
+  { gradients, checkpoint, network, truth, settings }: Identified,
+  pause: () => Promise<void>,
+): Promise<string> {
+  const files: [string, string, string | null][] = [];
+  for (const [role, path] of [
+    ['gradients', gradients],
+    ['checkpoint', checkpoint],
+  ] as const) {
+    for (const part of partsOf(path)) {
+      files.push([role, part, await contentHash(part, pause)]);
+    }
+  }
+  const optional = [
+    ...(network === undefined ? [] : [network]),
+    ...(truth === undefined ? [] : partsOfTruth(truth)),
+    ...besideOf(gradients, checkpoint),
+  ];
+  for (const path of optional) {
+    files.push(['optional', path, await contentHashIfAny(path, pause)]);
+  }
+  return createHash('sha256')
+    .update(JSON.stringify({ tool: TOOL_VERSION, settings, files }))
+    .digest('hex')
+    .slice(0, 20);
+}
+
+/** Words that number a training; any other number may be a client, a seed or a count of classes. */
+const ROUND_NAME =
+  /(?:^|[-_. ])(?:(?:server|global|fl|comm)[-_. ]?)?(?:round|rnd|epoch|step|iter(?:ation)?)[-_=. ]?(\d{1,9})(?=$|[-_. ])/i;
 
 /**
- * The run and the round that a path tells: `captures/train-3/gradient.pt` is round 3 of `captures/train`,
- * `dumps/round_12.pt` is round 12 of `dumps/round`.
+ * The run and the round that a path tells: `runs/step-3/gradient.pt` is round 3 of `runs`, `round_2/client_1.pt` is round 2
+ * of `client_1`. Without such a name the run is the dump's folder, and only the capture's notes can tell a round.
+ *
+ * @param noted the round in the capture's notes, which goes before the name
  */
-export function runOf(name: string): { run: string; round: number | null } {
+export function runOf(name: string, noted?: number): { run: string; round: number | null } {
   const isGeneric = /^(gradients?|grads?)\.[^/]*$/.test(basename(name));
-  const own = isGeneric && name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : name.replace(/\.\w+$/, '');
-  const numbered = /^(.*?)[-_.]?(\d+)$/.exec(own);
-  const run = numbered?.[1] ?? '';
-  return numbered && run !== '' && !run.endsWith('/')
-    ? { run, round: Number(numbered[2]) }
-    : numbered
-      ? { run: run.replace(/\/$/, '') || '.', round: Number(numbered[2]) }
-      : { run: own, round: null };
+  const folder = portable(dirname(name));
+  const parts = (isGeneric ? folder : name.replace(/\.(safetensors\.index\.json|\w+)$/, '')).split('/');
+  const at = parts.findLastIndex((part) => ROUND_NAME.test(part));
+  const found = ROUND_NAME.exec(parts[at] ?? '');
+  if (!found) {
+    // A folder holds one capture, so those of a run lie beside each other.
+    return noted === undefined
+      ? { run: folder, round: null }
+      : { run: isGeneric ? portable(dirname(folder)) : folder, round: noted };
+  }
+  const rest = (parts[at] ?? '').replace(ROUND_NAME, '').replace(/^[-_. ]+/, '');
+  const run = parts.toSpliced(at, 1, ...(rest === '' ? [] : [rest])).join('/');
+  return { run: run === '' ? '.' : run, round: noted ?? Number(found[1]) };
 }

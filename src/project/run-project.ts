@@ -130,10 +130,16 @@ function readReport(folder: string): Report | undefined {
   return isOurs(value) && 'verdict' in value ? (value as Report) : undefined;
 }
 
-/** The project report in a folder, if there is one of ours. */
+/** The project report in a folder, if there is one of ours; an earlier version's totals are made anew. */
 export function readProject(out: string): ProjectReport | undefined {
   const value = readJson(join(out, REPORT_FILE));
-  return isOurs(value) && 'entries' in value ? (value as ProjectReport) : undefined;
+  if (!isOurs(value) || !('entries' in value)) {
+    return undefined;
+  }
+  const report = value as Omit<ProjectReport, 'summary'> & { summary?: Partial<ProjectReport['summary']> };
+  return report.summary?.notAssessed === undefined
+    ? { ...report, summary: summarise(report.entries) }
+    : (report as ProjectReport);
 }
 
 function readJson(path: string): unknown {

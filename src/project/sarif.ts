@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url';
 import type { Log, ReportingDescriptor, Result } from 'sarif';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import type { Severity } from '../protocol/report.js';
+import { isOpen, openOf, standingOf, STANDING_WORDS, whyOpen } from '../words/outcome-words.js';
 import { portable } from './discover.js';
 
 /** A project's findings as SARIF 2.1.0 (OASIS), for code scanning. */
@@ -62,18 +63,21 @@ export function toSarif(report: ProjectReport): Log {
         columnKind: 'utf16CodeUnits',
         invocations: [
           {
-            executionSuccessful: report.status === 'complete',
-            toolExecutionNotifications: report.entries.flatMap(({ problem, gradients }) =>
-              problem === null
-                ? []
-                : [
+            executionSuccessful: report.status === 'complete' && openOf(report.summary) === 0,
+            toolExecutionNotifications: report.entries.flatMap((entry) => {
+              const standing = standingOf(entry);
+              // Without results, code scanning shows a file as clean: what was not judged must be said here.
+              return isOpen(standing)
+                ? [
                     {
                       level: 'warning' as const,
-                      message: { text: problem },
-                      locations: [{ physicalLocation: { artifactLocation: artifact(gradients) } }],
+                      descriptor: { id: standing },
+                      message: { text: `${STANDING_WORDS[standing]}: ${whyOpen(entry) ?? ''}` },
+                      locations: [{ physicalLocation: { artifactLocation: artifact(entry.gradients) } }],
                     },
-                  ],
-            ),
+                  ]
+                : [];
+            }),
           },
         ],
         results,

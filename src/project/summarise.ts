@@ -1,5 +1,6 @@
 import { SEVERITIES, type LabelKindName, type Report, type Severity } from '../protocol/report.js';
 import type { EntryResult, ProjectEntry, ProjectSummary } from '../protocol/project-report.js';
+import { type Standing, isOpen, standingOf } from '../words/outcome-words.js';
 
 /** From single reports to rows, and from rows to totals. */
 
@@ -19,7 +20,8 @@ export function resultOf(report: Report): EntryResult {
   }
   const embeddings = report.embeddings ?? [];
   const layers = new Set<string>();
-  if (report.head && (known.length > 0 || report.labelCounts)) {
+  const isConfirmed = typeof report.labelCounts?.confirmedBy === 'string';
+  if (report.head && (known.length > 0 || isConfirmed)) {
     layers.add(report.head.weight);
   }
   for (const { tensor } of embeddings) {
@@ -38,6 +40,13 @@ export function resultOf(report: Report): EntryResult {
   return {
     outcome: report.verdict.outcome,
     sentence: report.verdict.sentence,
+    counts: report.labelCounts
+      ? {
+          classes: report.labelCounts.agreed.filter((count) => count !== null).length,
+          of: report.labelCounts.agreed.length,
+          confirmed: isConfirmed,
+        }
+      : null,
     severity: worst(report.findings.map(({ severity }) => severity)),
     findings: report.findings.map(({ id, severity, title, evidence, mitigation }) => ({
       id,
@@ -51,7 +60,7 @@ export function resultOf(report: Report): EntryResult {
     features: count(known),
     exactInputs: inputs('exact') + (report.imprints ?? []).reduce((sum, { inputs: own }) => sum + own, 0),
     closeInputs: inputs('close'),
-    tokens: embeddings.reduce((sum, { rows }) => sum + rows.length, 0),
+    tokens: embeddings.reduce((sum, { what, touched }) => sum + (what === 'tokens' ? touched : 0), 0),
     kinds,
     layers: [...layers],
     truth: truthOf(report),
@@ -80,10 +89,16 @@ export function worst(severities: readonly Severity[]): Severity | null {
   return SEVERITIES.find((severity) => severities.includes(severity)) ?? null;
 }
 
-/** Whether an entry gives away more or less than the same dump did in the audit before. */
+/**
+ * Whether an entry gives away more or less than the same dump did in the audit before. Without a judgement now nothing can
+ * have become better, and after an audit without one everything is new.
+ */
 export function changeOf(now: EntryResult | null, before: EntryResult | null | undefined): ProjectEntry['change'] {
   if (!before || !now) {
     return before ? 'same' : 'new';
+  }
+  if (isOpen(standingOfResult(now)) || isOpen(standingOfResult(before))) {
+    return isOpen(standingOfResult(now)) ? 'same' : 'new';
   }
   const weigh = ({ severity, labels, exactInputs, tokens }: EntryResult): number[] => [
     severity === null ? 0 : SEVERITIES.length - SEVERITIES.indexOf(severity),
@@ -96,27 +111,41 @@ export function changeOf(now: EntryResult | null, before: EntryResult | null | u
   return at < 0 ? 'same' : (own[at] ?? 0) > (earlier[at] ?? 0) ? 'worse' : 'better';
 }
 
+function standingOfResult(result: EntryResult): Standing {
+  return standingOf({ status: 'done', result });
+}
+
+interface RoundTotals {
+  gradients: number;
+  leaking: number;
+  exactInputs: number;
+}
+
 /** Totals over the entries that are done. */
 export function summarise(entries: readonly ProjectEntry[]): ProjectSummary {
   const results = entries.flatMap(({ result, run, round }) => (result ? [{ ...result, run, round }] : []));
   const total = (value: (result: EntryResult) => number): number =>
     results.reduce((sum, result) => sum + value(result), 0);
+  const count = (standing: Standing): number => entries.filter((entry) => standingOf(entry) === standing).length;
   const kinds = new Map<LabelKindName, number>();
   const layers = new Map<string, number>();
-  const runs = new Map<string, Map<number, { samples: number; labels: number; exactInputs: number }>>();
-  for (const { kinds: own, layers: leaking, run, round, samples, labels, exactInputs } of results) {
-    for (const [kind, count] of Object.entries(own) as [LabelKindName, number][]) {
-      kinds.set(kind, (kinds.get(kind) ?? 0) + count);
+  const runs = new Map<string, Map<number, RoundTotals>>();
+  for (const result of results) {
+    const { kinds: own, layers: leaking, run, round, exactInputs } = result;
+    for (const [kind, samples] of Object.entries(own) as [LabelKindName, number][]) {
+      kinds.set(kind, (kinds.get(kind) ?? 0) + samples);
     }
     for (const layer of leaking) {
       layers.set(layer, (layers.get(layer) ?? 0) + 1);
     }
-    if (round !== null) {
-      const rounds = runs.get(run) ?? new Map<number, { samples: number; labels: number; exactInputs: number }>();
-      const before = rounds.get(round) ?? { samples: 0, labels: 0, exactInputs: 0 };
+    const standing = standingOfResult(result);
+    // A gradient without a judgement would only make its round look safer.
+    if (round !== null && !isOpen(standing)) {
+      const rounds = runs.get(run) ?? new Map<number, RoundTotals>();
+      const before = rounds.get(round) ?? { gradients: 0, leaking: 0, exactInputs: 0 };
       rounds.set(round, {
-        samples: before.samples + samples,
-        labels: before.labels + labels,
+        gradients: before.gradients + 1,
+        leaking: before.leaking + (standing === 'leaks' ? 1 : 0),
         exactInputs: before.exactInputs + exactInputs,
       });
       runs.set(run, rounds);
@@ -126,8 +155,12 @@ export function summarise(entries: readonly ProjectEntry[]): ProjectSummary {
   return {
     dumps: entries.length,
     done: results.length,
-    failed: entries.filter(({ status }) => status === 'failed').length,
-    leaking: results.filter(({ outcome }) => outcome === 'leaks' || outcome === 'counts').length,
+    failed: count('failed'),
+    leaking: count('leaks'),
+    estimated: count('estimate'),
+    nothing: count('nothing'),
+    notAssessed: count('not-assessed'),
+    mismatched: count('mismatch'),
     samples: total(({ samples }) => samples),
     labels: total(({ labels }) => labels),
     exactInputs: total(({ exactInputs }) => exactInputs),
@@ -137,11 +170,7 @@ export function summarise(entries: readonly ProjectEntry[]): ProjectSummary {
       run,
       rounds: [...rounds]
         .sort(([one], [other]) => one - other)
-        .map(([round, { samples, labels, exactInputs }]) => ({
-          round,
-          leakRate: samples > 0 ? Math.min(labels / samples, 1) : 0,
-          exactInputs,
-        })),
+        .map(([round, own]) => ({ round, leakRate: own.leaking / own.gradients, ...own })),
     })),
     truth:
       truths.length === 0

@@ -22,14 +22,15 @@ export interface ProjectReport {
 
 /** One captured gradient with the checkpoint that fits it. Paths are relative to the root, with forward slashes. */
 export interface ProjectEntry {
-  /** Of both files, their sizes and times, and the settings; also the folder of its report. */
+  /** Of paths and contents of the files, the settings and the tool's version; also the folder of its report. */
   id: string;
   gradients: string;
   checkpoint: string;
   /** 0 to 1, how well names and shapes of the two match. */
   fit: number;
-  /** What belongs together: the path without its number. */
+  /** What belongs together: the path without the round that it names, else the dump's folder. */
   run: string;
+  /** From the capture's notes or a name such as `round_3`, `epoch-2`, `step10`; null where neither tells one. */
   round: number | null;
   /** Line of the script that captured it. */
   script: { file: string; line: number } | null;
@@ -40,13 +41,19 @@ export interface ProjectEntry {
   /** Why it failed. */
   problem: string | null;
   result: EntryResult | null;
-  /** Against the audit before this one. */
+  /** Against the audit before this one; `same` also where this one came to no judgement. */
   change: 'new' | 'worse' | 'better' | 'same';
 }
 
 export interface EntryResult {
   outcome: Verdict['outcome'];
+  /** What was found, or why nothing was assessed. */
   sentence: string;
+  /**
+   * How often classes occur, null where it was not estimated: for how many of all classes it is told, and whether something
+   * confirms it beyond the assumptions that the estimators share. Absent in reports of earlier versions.
+   */
+  counts?: { classes: number; of: number; confirmed: boolean } | null;
   /** Of the worst finding, null without any. */
   severity: Severity | null;
   findings: { id: string; severity: Severity; title: string; evidence: string; mitigation: string }[];
@@ -68,11 +75,22 @@ export interface EntryResult {
   truth: { labelsRight: number; of: number; medianPsnr: number | null } | null;
 }
 
+/** `done` is the sum of `leaking`, `estimated`, `nothing`, `notAssessed` and `mismatched`. */
 export interface ProjectSummary {
   dumps: number;
   done: number;
+  /** Audits that ended without a report. */
   failed: number;
+  /** Gradients whose outcome is `leaks`, or `counts` where something confirms the counts; an unconfirmed estimate is no leak. */
   leaking: number;
+  /** Gradients of which nothing but unconfirmed label counts is known. */
+  estimated: number;
+  /** Gradients in which the methods that apply found nothing. */
+  nothing: number;
+  /** Gradients that no method could judge; the entries say why. */
+  notAssessed: number;
+  /** Gradients that are not of their checkpoint. */
+  mismatched: number;
   samples: number;
   labels: number;
   exactInputs: number;
@@ -80,8 +98,14 @@ export interface ProjectSummary {
   byKind: { kind: LabelKindName; samples: number }[];
   /** In how many dumps each part leaks, most first. */
   byLayer: { layer: string; dumps: number }[];
-  /** Per run and round: share of samples whose label leaks. */
-  overRounds: { run: string; rounds: { round: number; leakRate: number; exactInputs: number }[] }[];
+  /**
+   * Per run and round that hold a judged gradient: `leakRate` is the share of the judged `gradients` that leak, one large
+   * batch weighing no more than a small one.
+   */
+  overRounds: {
+    run: string;
+    rounds: { round: number; leakRate: number; leaking: number; gradients: number; exactInputs: number }[];
+  }[];
   truth: { labelsRight: number; of: number; medianPsnr: number | null } | null;
 }
 

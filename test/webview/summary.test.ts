@@ -2,13 +2,15 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
 import { planProject } from '../../src/project/plan.js';
 import { runProject } from '../../src/project/run-project.js';
-import type { ProjectReport } from '../../src/protocol/project-report.js';
+import { summarise } from '../../src/project/summarise.js';
+import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-report.js';
+import { standingOf } from '../../src/words/outcome-words.js';
 import type { FromSummary } from '../../src/protocol/summary-messages.js';
 import { SCREENSHOTS, launchBrowser, openView, post, sent, seriousFindings, tell } from './browser.js';
 
@@ -45,9 +47,24 @@ beforeAll(async () => {
   report.summary.overRounds = [
     {
       run: 'captures/train',
-      rounds: [1, 2, 3, 4].map((round) => ({ round, leakRate: 1 - round / 8, exactInputs: 0 })),
+      rounds: [1, 2, 3, 4].map((round) => ({
+        round,
+        leakRate: 1 - round / 8,
+        leaking: 8 - round,
+        gradients: 8,
+        exactInputs: 0,
+      })),
     },
-    { run: 'captures/private', rounds: [1, 2, 3].map((round) => ({ round, leakRate: 0.1 * round, exactInputs: 0 })) },
+    {
+      run: 'captures/private',
+      rounds: [1, 2, 3].map((round) => ({
+        round,
+        leakRate: 0.1 * round,
+        leaking: round,
+        gradients: 10,
+        exactInputs: 0,
+      })),
+    },
   ];
 }, 120_000);
 
@@ -56,10 +73,67 @@ afterAll(async () => {
   await browser.close();
 });
 
-async function open(theme: 'light' | 'dark' | 'high-contrast'): Promise<Page> {
+async function open(theme: 'light' | 'dark' | 'high-contrast', shown = report): Promise<Page> {
   const page = await openView(browser, 'summary', theme, { width: 1100, height: 1000 });
-  await post(page, { t: 'show', report });
+  await post(page, { t: 'show', report: shown });
   return page;
+}
+
+const REASON =
+  'The file holds the state of an optimiser (exp_avg, exp_avg_sq), and no method here recovers anything from averages over many steps.';
+
+/** The same project, had some of its gradients come to no judgement. */
+function withOpenEntries(leaking = true): ProjectReport {
+  const judged = (entry: ProjectEntry, own: Partial<NonNullable<ProjectEntry['result']>>): ProjectEntry => ({
+    ...entry,
+    change: 'same',
+    result: entry.result && {
+      ...entry.result,
+      severity: null,
+      findings: [],
+      labels: 0,
+      features: 0,
+      exactInputs: 0,
+      tokens: 0,
+      kinds: {},
+      layers: [],
+      truth: null,
+      counts: null,
+      ...own,
+    },
+  });
+  const leaks = report.entries.filter((entry) => standingOf(entry) === 'leaks');
+  const entries = leaks.slice(0, leaking ? 10 : 5).map((entry, at): ProjectEntry => {
+    switch (at) {
+      case 0:
+        return judged(entry, { outcome: 'not-assessed', sentence: REASON });
+      case 1:
+        return {
+          ...entry,
+          change: 'same',
+          status: 'failed',
+          result: null,
+          problem: `${entry.gradients}: found NaN in "fc.weight"`,
+        };
+      case 2:
+        return judged(entry, {
+          outcome: 'mismatch',
+          sentence: 'This gradient was captured from another checkpoint: no label explains it under this one.',
+        });
+      case 3:
+        return judged(entry, { outcome: 'none', sentence: 'Nothing was found at this noise.' });
+      case 4:
+        return judged(entry, {
+          outcome: 'counts',
+          severity: 'medium',
+          samples: 300,
+          counts: { classes: 8, of: 10, confirmed: false },
+        });
+      default:
+        return entry;
+    }
+  });
+  return { ...report, entries, summary: summarise(entries) };
 }
 
 async function firstCells(page: Page): Promise<string[]> {
@@ -72,12 +146,55 @@ describe('the summary of a project', () => {
   it('says what leaks in one sentence, with a row per dump', async () => {
     const page = await open('dark');
     const { summary } = report;
-    expect(await page.locator('h1').innerText()).toContain(
-      `${summary.leaking} of ${summary.done} audited gradients leak`,
-    );
+    expect(await page.locator('h1').innerText()).toContain(`${summary.leaking} of ${summary.dumps} gradients leak`);
     expect(await page.locator('table.entries tbody tr').count()).toBe(report.entries.length);
     expect(await page.locator('.shares li').count()).toBe(summary.byKind.length + Math.min(summary.byLayer.length, 10));
     expect(await page.locator('svg.rounds path.run').count()).toBe(2);
+    await page.close();
+  });
+
+  it('what was not judged never looks calm: said in the headline, in tiles, and with the reason in its row', async () => {
+    const page = await open('dark', withOpenEntries());
+    const headline = await page.locator('h1').innerText();
+    expect(headline).toContain('5 of 10 gradients leak');
+    expect(headline).toContain('1 not assessed; 1 not of its checkpoint; 1 could not be audited');
+    expect(headline).not.toContain('%');
+    expect(await page.locator('.tile-open').allInnerTexts()).toEqual([
+      expect.stringMatching(/^not assessed\s+1$/),
+      expect.stringMatching(/^of another checkpoint\s+1$/),
+      expect.stringMatching(/^could not be audited\s+1$/),
+    ]);
+    const row = (name: string): Locator => page.locator('table.entries tbody tr', { hasText: name });
+    expect(await row(REASON).locator('.standing').innerText()).toMatch(/not assessed/i);
+    expect(await row('another checkpoint').locator('.standing').innerText()).toMatch(/files do not fit/i);
+    expect(await row('found NaN').locator('.standing').innerText()).toMatch(/could not be audited/i);
+    // A warning's colour, not the one of text that says all is well.
+    const colourOf = (name: string): Promise<string> =>
+      row(name)
+        .locator('.standing')
+        .evaluate(
+          (element) =>
+            (globalThis as unknown as { getComputedStyle(own: typeof element): { color: string } }).getComputedStyle(
+              element,
+            ).color,
+        );
+    const calm = await colourOf('Nothing found');
+    for (const name of [REASON, 'another checkpoint', 'found NaN']) {
+      expect(await colourOf(name)).not.toBe(calm);
+    }
+    await page.getByRole('searchbox').fill('not assessed');
+    await expect.poll(async () => (await firstCells(page)).length).toBe(1);
+    await page.close();
+  });
+
+  it('a project without a leak, but with gradients that were not judged, is marked as a warning', async () => {
+    const page = await open('light', withOpenEntries(false));
+    expect(await page.locator('h1').innerText()).toContain('None of 5 gradients was found to leak');
+    expect(await page.locator('.verdict-open').count()).toBe(1);
+    const first = await firstCells(page);
+    const names = withOpenEntries(false).entries.map(({ gradients }) => gradients);
+    // The estimate has a finding; then what was not judged; then what is calm.
+    expect(first.map((cell) => names.findIndex((name) => cell.includes(name)))).toEqual([4, 0, 1, 2, 3]);
     await page.close();
   });
 
@@ -124,7 +241,7 @@ describe('the summary of a project', () => {
       <script type="application/json" id="gradleak-report">${JSON.stringify(report).replace(/</g, '\\u003c')}</script><script>${bundle('summary.js').replace(/<\/script/gi, '<\\/script')}</script></body></html>`,
     );
     await page.goto(pathToFileURL(file).href);
-    expect(await page.locator('h1').innerText()).toContain('audited gradients leak');
+    expect(await page.locator('h1').innerText()).toContain('gradients leak');
     expect(await page.getByRole('button', { name: 'Save SARIF' }).count()).toBe(0);
     await page.close();
   });
@@ -135,4 +252,14 @@ describe('the summary of a project', () => {
     expect(await seriousFindings(page)).toEqual([]);
     await page.close();
   });
+
+  it.each(['light', 'dark', 'high-contrast'] as const)(
+    'is accessible and looks right with entries that were not judged: %s',
+    async (theme) => {
+      const page = await open(theme, withOpenEntries());
+      await page.screenshot({ path: join(SCREENSHOTS, `summary-open-${theme}.png`), fullPage: true });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    },
+  );
 });

@@ -10,7 +10,16 @@ import type {
   SampleReport,
 } from '../../src/protocol/report.js';
 import { button, tag } from '../ui/toolkit.js';
-import { baseName, className, confidenceInWords, kindInWords, methodInWords, percent, short } from '../../src/words/report-words.js';
+import { STANDING_WORDS, standingOfReport } from '../../src/words/outcome-words.js';
+import {
+  baseName,
+  className,
+  confidenceInWords,
+  kindInWords,
+  methodInWords,
+  percent,
+  short,
+} from '../../src/words/report-words.js';
 import { fact, featureStrip } from './feature-strip.js';
 import { galleryView } from './gallery-view.js';
 import { labelBars } from './label-bars.js';
@@ -64,19 +73,11 @@ function isGallery({ samples }: Report): boolean {
   return samples.length > 1;
 }
 
-const OUTCOMES: Record<Report['verdict']['outcome'], string> = {
-  leaks: 'Leaks',
-  counts: 'Leaks label counts',
-  none: 'Nothing found',
-  'not-assessed': 'Not assessed',
-  mismatch: 'Files do not fit',
-};
-
 function verdict(report: Report, actions: PanelActions): TemplateResult {
   const { outcome, sentence } = report.verdict;
   return html`
     <header class="verdict verdict-${outcome}">
-      <p class="verdict-tag">${OUTCOMES[outcome]}</p>
+      <p class="verdict-tag">${STANDING_WORDS[standingOfReport(report)]}</p>
       <h1>${sentence}</h1>
       <p class="muted">
         ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} ·

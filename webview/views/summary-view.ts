@@ -10,7 +10,16 @@ import type {
 import { SEVERITIES, type LabelKindName } from '../../src/protocol/report.js';
 import type { FromSummary } from '../../src/protocol/summary-messages.js';
 import { button, tag } from '../ui/toolkit.js';
-import { baseName, percent } from '../../src/words/report-words.js';
+import {
+  STANDING_WORDS,
+  isOpen,
+  openOf,
+  projectInWords,
+  samplesInWords,
+  standingOf,
+  whyOpen,
+} from '../../src/words/outcome-words.js';
+import { baseName } from '../../src/words/report-words.js';
 
 /** A whole project on one page: totals, what leaks where, over rounds, and a row per dump. */
 
@@ -35,9 +44,10 @@ export function summaryView(state: SummaryState, actions: SummaryActions): Templ
   const { report } = state;
   const { summary } = report;
   return html`
-    <header class="verdict ${summary.leaking > 0 ? 'verdict-leaks' : 'verdict-none'}">
+    <header class="verdict ${verdictClass(summary)}">
       <p class="verdict-tag">${baseName(report.root)}</p>
-      <h1>${sentenceOf(report)}</h1>
+      <h1>${projectInWords(summary)}</h1>
+      ${summary.done > 0 ? html`<p>${samplesInWords(summary)}.</p>` : nothing}
       <p class="muted">
         ${report.finished.slice(0, 16).replace('T', ' ')} UTC · gradleak
         ${report.tool.version}${report.status === 'cancelled' ? ' · stopped before its end' : ''}
@@ -81,14 +91,11 @@ const KINDS: Record<LabelKindName, string> = {
   undetermined: 'undetermined',
 };
 
-function sentenceOf({ summary }: ProjectReport): string {
-  if (summary.dumps === 0) {
-    return 'No captured gradients were found in this project.';
+function verdictClass(summary: ProjectSummary): string {
+  if (summary.leaking > 0) {
+    return 'verdict-leaks';
   }
-  const inputs = summary.exactInputs > 0 ? `, and ${summary.exactInputs} of the inputs themselves` : '';
-  return summary.leaking === 0
-    ? `None of ${summary.done} audited gradients gave anything away.`
-    : `${summary.leaking} of ${summary.done} audited gradients leak: the labels of ${summary.labels} of ${summary.samples} samples${inputs}.`;
+  return openOf(summary) + summary.estimated > 0 ? 'verdict-open' : 'verdict-none';
 }
 
 function toolbar({ progress, report }: SummaryState, { post }: SummaryActions): TemplateResult {
@@ -121,17 +128,22 @@ function toolbar({ progress, report }: SummaryState, { post }: SummaryActions): 
     ${progress ? html`<p role="status">${progress.done} of ${progress.of}: ${progress.message}</p>` : nothing}`;
 }
 
-function tiles({ dumps, done, failed, labels, samples, exactInputs, truth }: ProjectSummary): TemplateResult {
-  const tile = (value: string, label: string): TemplateResult =>
-    html`<div class="tile">
+function tiles({ truth, ...summary }: ProjectSummary): TemplateResult {
+  const tile = (value: string, label: string, look = ''): TemplateResult =>
+    html`<div class="tile ${look}">
       <dt>${label}</dt>
       <dd>${value}</dd>
     </div>`;
+  const some = (value: number, label: string, look = ''): TemplateResult | typeof nothing =>
+    value > 0 ? tile(String(value), label, look) : nothing;
   return html`<dl class="tiles">
-    ${tile(`${done} of ${dumps}`, 'gradients audited')}
-    ${tile(samples > 0 ? percent(labels / samples) : '-', 'of labels leak')}
-    ${tile(String(exactInputs), 'inputs computed exactly')}
-    ${failed > 0 ? tile(String(failed), 'could not be audited') : nothing}
+    ${tile(`${summary.leaking} of ${summary.dumps}`, 'gradients leak')}
+    ${some(summary.estimated, 'with label counts estimated')} ${some(summary.nothing, 'with nothing found')}
+    ${some(summary.notAssessed, 'not assessed', 'tile-open')}
+    ${some(summary.mismatched, 'of another checkpoint', 'tile-open')}
+    ${some(summary.failed, 'could not be audited', 'tile-open')}
+    ${tile(`${summary.labels} of ${summary.samples}`, 'samples with known labels')}
+    ${tile(String(summary.exactInputs), 'inputs computed exactly')}
     ${truth ? tile(`${truth.labelsRight} of ${truth.of}`, 'labels right, against the truth') : nothing}
     ${truth && truth.medianPsnr !== null ? tile(`${truth.medianPsnr.toFixed(1)} dB`, 'median PSNR, against the truth') : nothing}
   </dl>`;
@@ -166,7 +178,7 @@ const HEIGHT = 150;
 const LEFT = 44;
 const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 
-/** Leak rate over rounds: one line per run, told apart by dashes and by its name. */
+/** Share of gradients that leak over rounds: one line per run, told apart by dashes and by its name. */
 function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult {
   const shown = runs.filter(({ rounds }) => rounds.length > 1).slice(0, 8);
   const numbers = shown.flatMap(({ rounds }) => rounds.map(({ round }) => round));
@@ -177,12 +189,12 @@ function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult {
     ({ leakRate }) => y(leakRate),
   );
   return html`<section aria-labelledby="rounds">
-    <h2 id="rounds">Share of labels that leak, over rounds</h2>
+    <h2 id="rounds">Share of gradients that leak, over rounds</h2>
     <svg
       class="chart rounds"
       viewBox="0 0 ${WIDTH} ${HEIGHT + 28}"
       role="img"
-      aria-label=${shown.map(({ run, rounds }) => `${run}: ${rounds.map(({ round, leakRate }) => `round ${round} ${percent(leakRate)}`).join(', ')}`).join('; ')}
+      aria-label=${shown.map(({ run, rounds }) => `${run}: ${rounds.map(({ round, leaking, gradients }) => `round ${round} ${leaking} of ${gradients}`).join(', ')}`).join('; ')}
     >
       ${[0, 0.5, 1].map(
         (share) => svg`<g><line class="grid" x1=${LEFT} x2=${WIDTH - 110} y1=${y(share)} y2=${y(share)}></line>
@@ -191,7 +203,7 @@ function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult {
       ${shown.map(({ run, rounds }, at) => {
         const last = rounds.at(-1);
         return svg`<g><path class="run" d=${path(rounds) ?? ''} stroke-dasharray=${DASHES[at % DASHES.length] ?? ''}></path>
-          ${rounds.map((own) => svg`<circle class="run-dot" cx=${x(own.round)} cy=${y(own.leakRate)} r="2.5"><title>${run}, round ${own.round}: ${percent(own.leakRate)}</title></circle>`)}
+          ${rounds.map((own) => svg`<circle class="run-dot" cx=${x(own.round)} cy=${y(own.leakRate)} r="2.5"><title>${run}, round ${own.round}: ${own.leaking} of ${own.gradients} gradients leak</title></circle>`)}
           ${last ? svg`<text x=${x(last.round) + 6} y=${y(last.leakRate) + 4 + 12 * at}>${run.split('/').at(-1) ?? run}</text>` : nothing}</g>`;
       })}
       <text x=${LEFT} y=${HEIGHT + 20}>round ${Math.min(...numbers)}</text>
@@ -202,7 +214,7 @@ function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult {
 
 const COLUMNS: { by: EntryColumn; label: string }[] = [
   { by: 'gradients', label: 'Gradient' },
-  { by: 'severity', label: 'Severity' },
+  { by: 'severity', label: 'Outcome' },
   { by: 'labels', label: 'Labels' },
   { by: 'inputs', label: 'Inputs' },
   { by: 'change', label: 'Change' },
@@ -214,7 +226,7 @@ function keyOf(entry: ProjectEntry, by: EntryColumn): number | string {
     case 'gradients':
       return entry.gradients;
     case 'severity':
-      return result?.severity ? SEVERITIES.length - SEVERITIES.indexOf(result.severity) : result ? 0 : -1;
+      return urgency(entry);
     case 'labels':
       return result ? result.labels / Math.max(result.samples, 1) : -1;
     case 'inputs':
@@ -224,12 +236,22 @@ function keyOf(entry: ProjectEntry, by: EntryColumn): number | string {
   }
 }
 
+/** Findings by severity, then what was not judged, then what was and is calm. */
+function urgency(entry: ProjectEntry): number {
+  const { result } = entry;
+  if (result?.severity) {
+    return SEVERITIES.length - SEVERITIES.indexOf(result.severity) + 1;
+  }
+  return isOpen(standingOf(entry)) ? 1 : result ? 0 : -1;
+}
+
 function entriesSection({ report, filter, sort, isLive }: SummaryState, actions: SummaryActions): TemplateResult {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   const collator = new Intl.Collator('en', { numeric: true });
   const shown = report.entries
     .filter((entry) => {
-      const text = `${entry.gradients} ${entry.result?.severity ?? entry.status} ${entry.change}`.toLowerCase();
+      const text =
+        `${entry.gradients} ${entry.result?.severity ?? ''} ${STANDING_WORDS[standingOf(entry)]} ${entry.change}`.toLowerCase();
       return words.every((word) => text.includes(word));
     })
     .sort((one, other) => {
@@ -243,7 +265,7 @@ function entriesSection({ report, filter, sort, isLive }: SummaryState, actions:
       >Filter
       <input
         type="search"
-        placeholder="path, severity or change"
+        placeholder="path, outcome or change"
         .value=${filter}
         @input=${(event: Event) => {
           actions.setFilter((event.target as HTMLInputElement).value);
@@ -313,11 +335,9 @@ function entryRow(entry: ProjectEntry, isLive: boolean, { post }: SummaryActions
           : nothing
       }
     </th>
-    <td>
-      ${result ? html`<span class="severity severity-${result.severity ?? 'none'}">${result.severity ?? 'none'}</span>` : statusWords(entry)}
-    </td>
+    <td class="outcome">${outcomeCell(entry)}</td>
     <td class="number">
-      ${result ? (result.outcome === 'counts' ? `counts of ${result.samples}` : `${result.labels} of ${result.samples}`) : ''}${result && result.tokens > 0 ? html`<br />${result.tokens} tokens` : nothing}
+      ${labelsInWords(entry)}${result && result.tokens > 0 ? html`<br />${result.tokens} tokens` : nothing}
     </td>
     <td class="number">
       ${result && result.exactInputs + result.closeInputs > 0 ? `${result.exactInputs} exact${result.closeInputs > 0 ? `, ${result.closeInputs} close` : ''}` : ''}
@@ -326,8 +346,28 @@ function entryRow(entry: ProjectEntry, isLive: boolean, { post }: SummaryActions
   </tr>`;
 }
 
-function statusWords({ status, problem }: ProjectEntry): TemplateResult {
-  return status === 'failed'
-    ? html`<span class="problem" title=${problem ?? ''}>not audited: ${problem}</span>`
-    : html`<span class="muted">waiting</span>`;
+function outcomeCell(entry: ProjectEntry): TemplateResult {
+  const standing = standingOf(entry);
+  const why = whyOpen(entry);
+  const severity = entry.result?.severity ?? null;
+  const badge = html`<span class="standing standing-${standing} ${standing === 'failed' ? 'problem' : ''}"
+    >${STANDING_WORDS[standing]}</span
+  >`;
+  return html`${
+    entry.result
+      ? html`<span class="severity severity-${severity ?? 'none'}"
+          >${badge}${severity === null ? nothing : ` · ${severity}`}</span
+        >`
+      : badge
+  }${why === null ? nothing : html`<span class="why">${why}</span>`}`;
+}
+
+function labelsInWords(entry: ProjectEntry): string {
+  const { result } = entry;
+  if (!result || isOpen(standingOf(entry))) {
+    return '';
+  }
+  return result.counts && result.labels === 0
+    ? `counts of ${result.counts.classes} of ${result.counts.of} classes`
+    : `${result.labels} of ${result.samples}`;
 }

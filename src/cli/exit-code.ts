@@ -1,0 +1,74 @@
+import type { ProjectReport } from '../protocol/project-report.js';
+import type { Report, Severity } from '../protocol/report.js';
+import { reaches } from '../audit/findings.js';
+
+/** What a script or a CI job learns of a run: one number, by one table. */
+
+export const EXIT = { done: 0, finding: 1, unusable: 2, fault: 3, notAssessed: 4, cancelled: 130 } as const;
+
+/** In the order in which they are told; README and docs/findings.md hold the same words. */
+export const EXIT_TABLE: readonly (readonly [code: number, meaning: string])[] = [
+  [EXIT.cancelled, 'cancelled'],
+  [EXIT.fault, 'a defect of GradLeak'],
+  [EXIT.finding, 'a finding at or above --fail-on'],
+  [EXIT.unusable, 'unusable input: arguments, files, a folder without dumps, a gradient of another checkpoint'],
+  [EXIT.notAssessed, 'not assessed: no method could judge the gradient, or an entry of a project could not be audited'],
+  [EXIT.done, 'done: assessed, and nothing of the above'],
+];
+
+export interface RunFacts {
+  readonly cancelled: boolean;
+  readonly fault: boolean;
+  /** A finding is as severe as the user asked about. */
+  readonly finding: boolean;
+  readonly unusable: boolean;
+  readonly notAssessed: boolean;
+}
+
+/** The first that applies; what was found goes before what could not be looked at, and neither is ever 0. */
+export function exitCode(facts: Partial<RunFacts>): number {
+  if (facts.cancelled) {
+    return EXIT.cancelled;
+  }
+  if (facts.fault) {
+    return EXIT.fault;
+  }
+  if (facts.finding) {
+    return EXIT.finding;
+  }
+  if (facts.unusable) {
+    return EXIT.unusable;
+  }
+  return facts.notAssessed ? EXIT.notAssessed : EXIT.done;
+}
+
+/** @param failOn undefined when no finding is to fail the run */
+export function factsOfReport(
+  { cancelled, findings, verdict }: Pick<Report, 'cancelled' | 'findings' | 'verdict'>,
+  failOn: Severity | undefined,
+): Partial<RunFacts> {
+  return {
+    cancelled: cancelled === true,
+    finding: failOn !== undefined && reaches(findings, failOn),
+    unusable: verdict.outcome === 'mismatch',
+    notAssessed: verdict.outcome === 'not-assessed',
+  };
+}
+
+/** Of a project each entry counts as its own audit would, but for one that failed: others may have been assessed. */
+export function factsOfProject(
+  { status, entries, summary }: Pick<ProjectReport, 'status' | 'entries' | 'summary'>,
+  failOn: Severity | undefined,
+): Partial<RunFacts> {
+  return {
+    cancelled: status === 'cancelled',
+    finding:
+      failOn !== undefined &&
+      reaches(
+        entries.flatMap(({ result }) => result?.findings ?? []),
+        failOn,
+      ),
+    unusable: summary.dumps === 0 || summary.mismatched > 0,
+    notAssessed: summary.notAssessed + summary.failed > 0,
+  };
+}

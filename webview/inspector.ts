@@ -194,7 +194,8 @@ function page(): TemplateResult {
 
 function headView(header: DirectoryHeader): TemplateResult {
   const name = header.path.split(/[\\/]/).at(-1) ?? header.path;
-  const { kind: what, reasons } = kind ?? header.kind;
+  const own = kind ?? header.kind;
+  const { kind: what, reasons } = own;
   const dangerous = header.globals.filter(({ risk }) => risk === 'dangerous');
   return html`<header class="file">
     <div>
@@ -227,20 +228,42 @@ function headView(header: DirectoryHeader): TemplateResult {
             </details>`
       }
     </div>
-    <div class="actions">${hasControls ? fileActions() : nothing}</div>
+    <div class="actions">${hasControls ? fileActions(own) : nothing}</div>
     ${compared ? comparedView(compared) : nothing}
   </header>`;
 }
 
-function fileActions(): TemplateResult {
-  return html`${button({
-    label: 'Audit',
-    title: 'Audit what this gradient gives away',
-    primary: true,
-    onClick: () => {
-      host?.post({ t: 'audit' });
-    },
-  })}
+/**
+ * What an audit can begin with here. Only a sure kind changes it: names and a single trait mislead, and the audit itself
+ * looks at both files. Null for what no audit reads.
+ */
+function auditOf({ kind: what, sure }: FileKindReport): { label: string; title: string } | null {
+  if (sure === true && what === 'optimiser-state') {
+    return null;
+  }
+  return sure === true && what === 'checkpoint'
+    ? {
+        label: 'Audit a Gradient of This...',
+        title: 'Audit a Gradient of This... Choose one that was computed with this checkpoint',
+      }
+    : { label: 'Audit', title: 'Audit what this gradient gives away' };
+}
+
+function fileActions(own: FileKindReport): TemplateResult {
+  const audit = auditOf(own);
+  return html`${
+    audit
+      ? button({
+          ...audit,
+          primary: true,
+          onClick: () => {
+            host?.post({ t: 'audit' });
+          },
+        })
+      : html`<p class="no-audit muted">
+          No audit: it reads gradients and differences of weights, not the moments and counters that an optimiser keeps.
+        </p>`
+  }
   ${button({
     label: 'Compare with...',
     onClick: () => {

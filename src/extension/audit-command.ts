@@ -1,8 +1,9 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
-import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError, type UnusableInputParts, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
-import type { AuditOutcome, RankedCheckpoint } from '../protocol/runner-messages.js';
+import type { FileKind } from '../protocol/inspection.js';
+import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
 import { RunnerCrashedError } from '../runner/client.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
@@ -25,32 +26,71 @@ const CANDIDATE_GLOB = '**/*.{pt,pth,bin,ckpt,safetensors,npz,safetensors.index.
 const IGNORED_GLOB = '**/{node_modules,.git,.venv,venv}/**';
 const MOST_CANDIDATES = 200;
 
-/** @param clicked the file of the Explorer's menu; asked for when the palette started the command */
+/**
+ * @param clicked the file of the Explorer's menu or the inspector; asked for when the palette started the command. One that
+ *   surely is a checkpoint takes that part, and the gradient is asked for.
+ */
 export async function auditFile(services: AuditServices, clicked: vscode.Uri | undefined): Promise<void> {
   if (!(await isTrusted())) {
     return;
   }
   try {
-    const gradients = clicked ?? (await askForGradient());
-    if (!gradients) {
+    const given = clicked ?? (await askForGradient(services));
+    if (!given) {
       return;
     }
-    if (gradients.scheme !== 'file') {
-      throw new UnusableInputError({
-        code: 'unreadable-file',
-        file: gradients.toString(),
-        found: `a file of scheme "${gradients.scheme}"`,
-        expected: 'a file on the machine that runs the extension',
-        advice: 'Copy it into the workspace.',
-      });
+    const path = localPath(given);
+    if (await isCheckpoint(services, path)) {
+      const gradients = await askForGradient(services, path);
+      if (gradients) {
+        await remember(services, path, localPath(gradients));
+        await runAndShow(services, path, localPath(gradients));
+      }
+      return;
     }
-    const checkpoint = await askForCheckpoint(services, gradients.fsPath);
+    const checkpoint = await askForCheckpoint(services, path);
     if (checkpoint !== undefined) {
-      await runAndShow(services, checkpoint, gradients.fsPath);
+      await runAndShow(services, checkpoint, path);
     }
   } catch (error) {
-    await reportFailure(services, error, () => auditFile(services, clicked));
+    await reportFailure(services, error, { again: () => auditFile(services, clicked) });
   }
+}
+
+function localPath(uri: vscode.Uri): string {
+  if (uri.scheme !== 'file') {
+    throw new UnusableInputError({
+      code: 'unreadable-file',
+      file: uri.toString(),
+      found: `a file of scheme "${uri.scheme}"`,
+      expected: 'a file on the machine that runs the extension',
+      advice: 'Copy it into the workspace.',
+    });
+  }
+  return uri.fsPath;
+}
+
+/**
+ * Whether the file surely is a checkpoint. Where that is open it is taken for what the command asks for, a gradient.
+ *
+ * @throws UnusableInputError for the state of an optimiser, before a checkpoint is asked for in vain
+ */
+async function isCheckpoint(services: AuditServices, path: string): Promise<boolean> {
+  const runner = await services.runner.get();
+  const [own] = await runner.kinds({ paths: [path] });
+  if (own?.kind.sure !== true) {
+    return false;
+  }
+  if (own.kind.kind === 'optimiser-state') {
+    throw new UnusableInputError({
+      code: 'not-a-gradient',
+      file: path,
+      found: KIND_WORDS['optimiser-state'],
+      expected: 'a captured gradient, or the difference of the weights after and before a step',
+      advice: own.kind.reasons[0] ?? '',
+    });
+  }
+  return own.kind.kind === 'checkpoint';
 }
 
 /** Says so where audits are not allowed. */
@@ -69,20 +109,38 @@ export async function isTrusted(): Promise<boolean> {
   return false;
 }
 
-async function askForGradient(): Promise<vscode.Uri | undefined> {
-  const files = await vscode.workspace.findFiles(CANDIDATE_GLOB, IGNORED_GLOB, MOST_CANDIDATES);
-  // Names suggest which files hold gradients; the user decides.
-  const looksLike = (uri: vscode.Uri): boolean => /grad|delta|update/i.test(basename(uri.fsPath));
-  files.sort((one, other) => Number(looksLike(other)) - Number(looksLike(one)) || one.path.localeCompare(other.path));
+const KIND_WORDS: Record<FileKind, string> = {
+  gradient: 'a gradient',
+  checkpoint: 'a checkpoint',
+  'optimiser-state': 'the state of an optimiser',
+  delta: 'a difference of weights',
+  unknown: 'tensors of unknown kind',
+};
+
+interface GradientCandidate {
+  readonly uri: vscode.Uri;
+  /** Undefined where the child could not read the file or had no time for it: only the name is known. */
+  readonly known: FileOfKind | undefined;
+}
+
+/** @param checkpoint the gradient is to be one of it; best fit first then */
+async function askForGradient(services: AuditServices, checkpoint?: string): Promise<vscode.Uri | undefined> {
+  const all = await gradientCandidates(services, checkpoint);
+  const offered = all.filter(({ known }) => known?.canBeGradient !== false);
   const browse = { label: '$(folder-opened) Browse...', uri: undefined };
-  const items = files.map((uri) => ({
+  const items = offered.map(({ uri, known }) => ({
     label: vscode.workspace.asRelativePath(uri),
-    ...(looksLike(uri) ? { description: 'gradient by its name' } : {}),
+    description: [describeFit(known?.fit ?? null), describeKind(uri, known)].filter((text) => text !== '').join(', '),
     uri,
   }));
   const picked = await vscode.window.showQuickPick([...items, browse], {
-    title: 'Audit Gradient File: which gradient?',
-    placeHolder: 'A captured gradient (.pt, .pth, .safetensors, .npz, ...)',
+    title:
+      checkpoint === undefined
+        ? 'Audit Gradient File: which gradient?'
+        : `${basename(checkpoint)} is a checkpoint: which gradient was computed with it?`,
+    placeHolder:
+      leftOut(all.length, offered.length, 'a gradient') ?? 'A captured gradient (.pt, .pth, .safetensors, .npz, ...)',
+    matchOnDescription: true,
   });
   if (!picked) {
     return undefined;
@@ -90,25 +148,91 @@ async function askForGradient(): Promise<vscode.Uri | undefined> {
   return picked.uri ?? (await vscode.window.showOpenDialog({ title: 'Choose a captured gradient' }))?.[0];
 }
 
+/** Only an empty list needs the explanation; in any other the files that are missing are no loss. */
+function leftOut(all: number, offered: number, what: string): string | undefined {
+  return all > 0 && offered === 0
+    ? `No file here can be ${what}: ${all} left out, being something else by ${all === 1 ? 'its' : 'their'} contents`
+    : undefined;
+}
+
+async function gradientCandidates(
+  services: AuditServices,
+  checkpoint: string | undefined,
+): Promise<GradientCandidate[]> {
+  return vscode.window.withProgress(
+    { location: vscode.ProgressLocation.Window, title: 'GradLeak: looking for gradients' },
+    async () => {
+      const found = await vscode.workspace.findFiles(CANDIDATE_GLOB, IGNORED_GLOB, MOST_CANDIDATES);
+      const files = found.filter(({ fsPath }) => fsPath !== checkpoint);
+      const isNear = ({ fsPath }: vscode.Uri): boolean =>
+        checkpoint !== undefined && dirname(fsPath) === dirname(checkpoint);
+      // The child looks at the first of many only.
+      files.sort(
+        (one, other) =>
+          Number(isNear(other)) - Number(isNear(one)) ||
+          Number(isNamedGradient(other)) - Number(isNamedGradient(one)) ||
+          one.path.localeCompare(other.path),
+      );
+      const runner = await services.runner.get();
+      const paths = files.map(({ fsPath }) => fsPath);
+      const told = await runner.kinds({ paths, ...(checkpoint === undefined ? {} : { checkpoint }) });
+      const byPath = new Map(told.map((own) => [own.path, own]));
+      return files
+        .map((uri) => ({ uri, known: byPath.get(uri.fsPath) }))
+        .sort((one, other) => likelihood(other) - likelihood(one));
+    },
+  );
+}
+
+/** Names suggest which files hold gradients; the user decides. */
+function isNamedGradient({ fsPath }: vscode.Uri): boolean {
+  return /grad|delta|update/i.test(basename(fsPath));
+}
+
+/** How well it fits comes first; other checkpoints of one model fit as well as gradients, and come after them. */
+function likelihood({ uri, known }: GradientCandidate): number {
+  const isGradient = known?.kind.kind === 'gradient' || known?.kind.kind === 'delta';
+  const own =
+    isGradient && known.kind.sure === true
+      ? 0.3
+      : isGradient || isNamedGradient(uri)
+        ? 0.2
+        : known === undefined || known.kind.kind === 'unknown'
+          ? 0.1
+          : 0;
+  return (known?.fit ?? 0) + own;
+}
+
+function describeFit(fit: number | null): string {
+  return fit === null ? '' : fit > 0 ? `fits ${Math.round(100 * fit)} %` : 'does not fit';
+}
+
+function describeKind(uri: vscode.Uri, known: FileOfKind | undefined): string {
+  if (known && known.kind.kind !== 'unknown') {
+    const words = KIND_WORDS[known.kind.kind];
+    return known.kind.sure === true ? `${words}, by its contents` : `perhaps ${words}`;
+  }
+  return isNamedGradient(uri) ? 'a gradient, by its name' : '';
+}
+
 function memoryKey(gradients: string): string {
   return `checkpoint:${dirname(gradients)}`;
 }
 
 async function askForCheckpoint(services: AuditServices, gradients: string): Promise<string | undefined> {
-  const ranked = await rankCandidates(services, gradients);
+  const all = await rankCandidates(services, gradients);
+  const ranked = all.filter(({ isOther }) => isOther !== true);
   const remembered = services.memory.get<string>(memoryKey(gradients));
   ranked.sort((one, other) => score(other, gradients, remembered) - score(one, gradients, remembered));
   const browse = { label: '$(folder-opened) Browse...', path: undefined };
   const items = ranked.map(({ path, fit, problem }) => ({
     label: vscode.workspace.asRelativePath(path),
-    description:
-      problem ??
-      (fit > 0 ? `fits ${Math.round(100 * fit)} %${path === remembered ? ', used last time' : ''}` : 'does not fit'),
+    description: problem ?? `${describeFit(fit)}${fit > 0 && path === remembered ? ', used last time' : ''}`,
     path,
   }));
   const picked = await vscode.window.showQuickPick([...items, browse], {
     title: `Audit ${basename(gradients)}: which checkpoint was it computed with?`,
-    placeHolder: 'Best match first',
+    placeHolder: leftOut(all.length, ranked.length, 'a checkpoint') ?? 'Best match first',
     matchOnDescription: true,
   });
   if (!picked) {
@@ -116,9 +240,13 @@ async function askForCheckpoint(services: AuditServices, gradients: string): Pro
   }
   const path = picked.path ?? (await vscode.window.showOpenDialog({ title: 'Choose the checkpoint' }))?.[0]?.fsPath;
   if (path !== undefined) {
-    await services.memory.update(memoryKey(gradients), path);
+    await remember(services, path, gradients);
   }
   return path;
+}
+
+async function remember(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
+  await services.memory.update(memoryKey(gradients), checkpoint);
 }
 
 /** Fit decides; among equals the last choice, then the nearest folder. */
@@ -155,14 +283,21 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
     const request = { ...auditSettings(vscode.Uri.file(gradients)), checkpoint, gradients, out: folder };
     const outcome = await runWithProgress(services, id, request, source);
     services.store.changed();
-    services.log.info(`Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`);
+    const done = `Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`;
+    // What nobody could judge must not pass for a clean result, in the log either.
+    const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
+    if (unjudged === null) {
+      services.log.info(done);
+    } else {
+      services.log.warn(`${done}. ${unjudged}`);
+    }
     if (outcome.cancelled) {
       sayCancelled(services);
     }
     services.panels.end(id);
     services.panels.show(id);
-    if (outcome.mismatch !== null) {
-      void vscode.window.showWarningMessage(outcome.mismatch);
+    if (unjudged !== null) {
+      void vscode.window.showWarningMessage(unjudged);
     }
   } catch (error) {
     if (error instanceof CancelledError && services.store.read(id)) {
@@ -174,7 +309,14 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
     }
     services.store.remove(id);
     services.panels.end(id);
-    await reportFailure(services, error, () => runAndShow(services, checkpoint, gradients));
+    await reportFailure(services, error, {
+      again: () => runAndShow(services, checkpoint, gradients),
+      swapped: async () => {
+        // The next audit of this folder offers what turned out to be the checkpoint.
+        await remember(services, gradients, checkpoint);
+        await runAndShow(services, gradients, checkpoint);
+      },
+    });
   }
 }
 
@@ -233,7 +375,13 @@ function sayCancelled(services: AuditServices): void {
   void vscode.window.setStatusBarMessage('GradLeak: audit cancelled', 5000);
 }
 
-async function reportFailure(services: AuditServices, error: unknown, again: () => Promise<void>): Promise<void> {
+interface WaysOn {
+  readonly again: () => Promise<void>;
+  /** The same audit with its two files exchanged, where both are known. */
+  readonly swapped?: () => Promise<void>;
+}
+
+async function reportFailure(services: AuditServices, error: unknown, { again, swapped }: WaysOn): Promise<void> {
   if (error instanceof CancelledError) {
     sayCancelled(services);
     return;
@@ -241,15 +389,29 @@ async function reportFailure(services: AuditServices, error: unknown, again: () 
   services.log.error(error instanceof Error ? error : String(error));
   const retry = 'Retry';
   const showLog = 'Show Log';
-  const message =
-    error instanceof UnusableInputError || error instanceof RunnerCrashedError
-      ? error.message
-      : `GradLeak failed: ${messageOf(error).split('\n')[0] ?? ''}`;
-  const actions = error instanceof UnusableInputError ? [showLog] : [retry, showLog];
-  const answer = await vscode.window.showErrorMessage(message, ...actions);
+  const swap = 'Swap and Audit';
+  const canSwap = error instanceof UnusableInputError && error.code === 'swapped-files' && swapped !== undefined;
+  const actions = canSwap ? [swap, showLog] : error instanceof UnusableInputError ? [showLog] : [retry, showLog];
+  const answer = await vscode.window.showErrorMessage(
+    canSwap ? swappedSentence(error.parts) : failureSentence(error),
+    ...actions,
+  );
   if (answer === retry) {
     await again();
+  } else if (answer === swap) {
+    await swapped?.();
   } else if (answer === showLog) {
     await vscode.commands.executeCommand(COMMANDS.showLog);
   }
+}
+
+/** The error's own advice is a command line; here a button does it. */
+function swappedSentence({ file, found }: UnusableInputParts): string {
+  return `The checkpoint and the gradient look swapped. ${file}: found ${found}.`;
+}
+
+function failureSentence(error: unknown): string {
+  return error instanceof UnusableInputError || error instanceof RunnerCrashedError
+    ? error.message
+    : `GradLeak failed: ${messageOf(error).split('\n')[0] ?? ''}`;
 }

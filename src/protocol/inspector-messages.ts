@@ -49,6 +49,7 @@ export type FromInspector =
   /** Rows on screen without numbers; answered in part, the rest is asked for again. */
   | { t: 'need'; rows: number[]; differences: boolean }
   | { t: 'look'; id: number; at: LookAt }
+  /** With this file as what it is: a sure checkpoint takes that part, and a gradient is asked for. */
   | { t: 'audit' }
   | { t: 'compare' }
   | { t: 'compare-nothing' }

@@ -21,7 +21,7 @@ import type {
  */
 
 /** Raised whenever a message changes its meaning; both sides refuse to talk across versions. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 export interface HelloParams {
   protocolVersion: number;
@@ -46,6 +46,8 @@ export interface AuditOutcome {
   folder: string;
   /** One sentence when the files do not belong together; the report says more. */
   mismatch: string | null;
+  /** One sentence when no method could judge the files, which must not look like a clean result. */
+  notAssessed: string | null;
   /** True when the user stopped it; the report then holds what was found until then. */
   cancelled: boolean;
 }
@@ -66,6 +68,24 @@ export interface RankedCheckpoint {
   fit: number;
   /** Why it cannot be used at all, null when it can. */
   problem: string | null;
+  /** By its contents it surely is something else than a checkpoint, so there is no point in offering it. */
+  isOther?: true;
+}
+
+export interface KindsParams {
+  /** The first are looked at first; at most 50 files and five seconds. */
+  paths: string[];
+  /** Also say how well each file, taken as a gradient, fits this one. */
+  checkpoint?: string;
+}
+
+export interface FileOfKind {
+  path: string;
+  kind: FileKindReport;
+  /** 0 to 1; null when no checkpoint was given. */
+  fit: number | null;
+  /** False for what surely is no gradient, so that there is no point in offering it as one. */
+  canBeGradient: boolean;
 }
 
 export interface EnginesParams {
@@ -108,6 +128,8 @@ export type Look = { [K in keyof Looks]: { look: K } & Looks[K]['params'] }[keyo
 export const HelloRequest = new RequestType<HelloParams, HelloResult, void>('gradleak/hello');
 export const AuditRun = new RequestType<AuditParams, AuditOutcome, UnusableInputParts>('gradleak/audit');
 export const RankCheckpoints = new RequestType<RankParams, RankedCheckpoint[], UnusableInputParts>('gradleak/rank');
+/** Answers those that could be read and that there was time for: of any other file nothing is known. */
+export const TellKinds = new RequestType<KindsParams, FileOfKind[], UnusableInputParts>('gradleak/kinds');
 export interface PlanParams {
   root: string;
   /** Globs relative to the root that are left out. */

@@ -16,11 +16,13 @@ import {
   AuditRun,
   type EngineStatus,
   type EnginesParams,
+  type FileOfKind,
   HelloRequest,
   type HelloResult,
   InspectDifferences,
   InspectLook,
   InspectStatistics,
+  type KindsParams,
   type Look,
   type Looks,
   OpenInspection,
@@ -35,6 +37,7 @@ import {
   type RankParams,
   type RankedCheckpoint,
   type RowsParams,
+  TellKinds,
 } from '../protocol/runner-messages.js';
 
 /** The host's side of the child process: start, talk, cancel, and kill when it does not listen. */
@@ -186,6 +189,16 @@ export class RunnerClient {
   /** How well each candidate checkpoint fits a gradient file, best first. */
   async rank(params: RankParams): Promise<RankedCheckpoint[]> {
     return this.untilEnd(() => this.connection.sendRequest(RankCheckpoints, params));
+  }
+
+  /**
+   * What files are, by their contents. Of one that is not answered nothing is known: it could not be read, or there were
+   * too many.
+   *
+   * @throws UnusableInputError when the checkpoint cannot be read, RunnerCrashedError
+   */
+  async kinds(params: KindsParams): Promise<FileOfKind[]> {
+    return this.untilEnd(() => this.connection.sendRequest(TellKinds, params));
   }
 
   /**

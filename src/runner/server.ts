@@ -3,10 +3,12 @@ import { CancelledError, UnusableInputError, messageOf } from '../protocol/error
 import type { FileKind } from '../protocol/inspection.js';
 import {
   AuditRun,
+  type FileOfKind,
   HelloRequest,
   InspectDifferences,
   InspectLook,
   InspectStatistics,
+  type KindsParams,
   type Look,
   type Looks,
   OpenInspection,
@@ -17,12 +19,14 @@ import {
   RUNNER_ERRORS,
   RankCheckpoints,
   type RankedCheckpoint,
+  TellKinds,
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../audit/matching.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
+import type { TensorFile } from '../formats/tensor-file.js';
 import { canBe, fileKindOf } from '../kinds/file-kind.js';
 import { Inspection } from '../inspection/inspection.js';
 import { planProject } from '../project/plan.js';
@@ -46,6 +50,7 @@ export function serve(connection: MessageConnection): void {
       return {
         folder: request.out,
         mismatch: mismatchError(report)?.message ?? null,
+        notAssessed: report.verdict.outcome === 'not-assessed' ? report.verdict.sentence : null,
         cancelled: report.cancelled === true,
       };
     }),
@@ -60,6 +65,7 @@ export function serve(connection: MessageConnection): void {
   connection.onRequest(RankCheckpoints, ({ gradients, candidates }) =>
     answered(() => rankCheckpoints(gradients, candidates)),
   );
+  connection.onRequest(TellKinds, (params, token) => answered(() => tellKinds(params, pausing(token))));
   serveInspections(connection);
   connection.listen();
 }
@@ -155,7 +161,7 @@ const KIND_WORDS: Record<FileKind, string> = {
   unknown: 'unknown',
 };
 
-/** What surely is no checkpoint keeps its place at the end, with the reason, so that nobody looks for a lost file. */
+/** What surely is no checkpoint is marked, with the reason: whoever offers the list leaves it out. */
 function rankCheckpoints(gradientPath: string, candidates: readonly string[]): RankedCheckpoint[] {
   const gradients = openTensorFile(gradientPath);
   try {
@@ -167,7 +173,7 @@ function rankCheckpoints(gradientPath: string, candidates: readonly string[]): R
             const kind = fileKindOf(checkpoint, true);
             return canBe(kind, 'checkpoint')
               ? { path, fit: fitOf(checkpoint, gradients), problem: null }
-              : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents` };
+              : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
           } finally {
             checkpoint.close();
           }
@@ -178,6 +184,48 @@ function rankCheckpoints(gradientPath: string, candidates: readonly string[]): R
       .sort((one, other) => other.fit - one.fit);
   } finally {
     gradients.close();
+  }
+}
+
+/** Somebody waits for the list before anything can be picked. */
+const MOST_KINDS = 50;
+const KINDS_BUDGET_MS = 5000;
+
+async function tellKinds({ paths, checkpoint }: KindsParams, pause: () => Promise<void>): Promise<FileOfKind[]> {
+  const end = performance.now() + KINDS_BUDGET_MS;
+  const base = checkpoint === undefined ? undefined : openTensorFile(checkpoint);
+  try {
+    const known: FileOfKind[] = [];
+    for (const path of paths.slice(0, MOST_KINDS)) {
+      if (performance.now() > end) {
+        break;
+      }
+      const own = kindOfFile(path, base);
+      if (own) {
+        known.push(own);
+      }
+      // An audit that runs in this process goes on in between.
+      await pause();
+    }
+    return known;
+  } finally {
+    base?.close();
+  }
+}
+
+/** Undefined for a file that cannot be read: the audit says why, if it is picked all the same. */
+function kindOfFile(path: string, checkpoint: TensorFile | undefined): FileOfKind | undefined {
+  try {
+    const file = openTensorFile(path);
+    try {
+      const kind = fileKindOf(file, true);
+      const fit = checkpoint ? fitOf(checkpoint, file) : null;
+      return { path, kind, fit, canBeGradient: canBe(kind, 'gradient') };
+    } finally {
+      file.close();
+    }
+  } catch {
+    return undefined;
   }
 }
 

@@ -72,7 +72,9 @@ function noised(head: HeadGradient, deviation: number, random: () => number): He
 /** An attacker takes the best guess, certain or not: the label is told when its main class is. */
 function stillTold(head: HeadGradient, sample: RecoveredSample): boolean {
   const shape = shapeOfGradient(head);
-  const again = recoverSingle(head, shape.nature === 'batch' ? { ...shape, nature: 'single-noisy' } : shape);
+  const again = recoverSingle(head, shape.nature === 'batch' ? { ...shape, nature: 'single-noisy' } : shape, {
+    isPlain: true,
+  });
   const [guess] = again.label.classes;
   return guess !== undefined && guess.index === sample.label.classes[0]?.index;
 }

@@ -188,7 +188,7 @@ async function recoverSeveral(
     several: recovery.samples,
     complete: recovery.complete,
     noise: whitened.noise,
-    batch: describeBatch(estimate, whitened, recovery, request.batchSize),
+    batch: describeBatch(estimate, whitened, recovery, request.batchSize, isDifference),
     labelCounts:
       isDifference && !recovery.complete ? null : describeCounts(counts, recovery, estimate, head.weight.rows),
     checks: [explainedCheck(recovery, whitened)],
@@ -223,6 +223,7 @@ function describeBatch(
   whitened: WhitenedHead,
   recovery: BatchRecovery,
   given: number | undefined,
+  isDifference: boolean,
 ): BatchDescription {
   const found = recovery.samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
   const fromWeights = Math.round(1 / recovery.coefficient);
@@ -230,6 +231,8 @@ function describeBatch(
   const isMean =
     found > 0 &&
     !isBlurred &&
+    // A difference's samples weigh the learning rate over the batch size, and neither is known alone.
+    !isDifference &&
     Math.abs(fromWeights * recovery.coefficient - 1) < MEAN_TOLERANCE &&
     fromWeights >= found;
   const common = {

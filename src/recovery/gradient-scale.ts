@@ -1,3 +1,4 @@
+import { softmax } from './activation.js';
 import { goldenSection } from './golden-section.js';
 import { type LabelFamily, largest } from './label-family.js';
 import { dot } from './linear-algebra.js';
@@ -12,9 +13,6 @@ export interface ScaledMinimum {
   /** The captured gradient is this many times the true one. */
   readonly scale: number;
 }
-
-/** A fitted factor this near 1 is 1. */
-const NO_SCALE = 1e-4;
 
 /**
  * Fits scale and smoothing on the classes that do not stand out, q_i = c (p_i - eps / K), at one scalar.
@@ -52,35 +50,68 @@ export function fitScale(problem: ScanProblem, family: LabelFamily, scalar: numb
 
 /** Searches scale and scalar together, for a head without bias gradient; best first. */
 export function scanScaled(problem: ScanProblem, families: readonly LabelFamily[]): ScaledMinimum[] {
-  const range = Math.max(...problem.a) - Math.min(...problem.a);
+  const { a, u } = problem;
+  const range =
+    a.reduce((most, value) => Math.max(most, value), -Infinity) -
+    a.reduce((least, value) => Math.min(least, value), Infinity);
   const found: ScaledMinimum[] = [];
   for (const sign of problem.signs) {
-    for (const family of families) {
-      const residual = (scalar: number): number => fitScale(problem, family, scalar)?.minimum.residual ?? Infinity;
-      const grid: number[] = [];
-      for (let t = Math.max(0.05, smallestScalar(problem.u) * range * 1e-3); t < 60; t *= 1.01) {
-        grid.push((sign * t) / range);
-      }
-      const curve = grid.map(residual);
-      const best = curve
-        .map((value, at) => ({ value, at }))
-        .filter(({ value, at }) => at > 0 && at < grid.length - 1 && value < curve[at - 1]! && value < curve[at + 1]!)
-        .sort((one, other) => one.value - other.value)[0];
-      if (best) {
-        const scalar = goldenSection(residual, grid[best.at - 1]!, grid[best.at + 1]!);
-        const fit = fitScale(problem, family, scalar);
+    const grid: number[] = [];
+    for (let t = Math.max(0.05, smallestScalar(u) * range * 1e-3); t < 60; t *= 1.015) {
+      grid.push((sign * t) / range);
+    }
+    // The label's classes have the most negative p - y, whatever the scalar's size is.
+    const order = [...u.keys()].sort((one, other) => sign * (u[one]! - u[other]!));
+    const curves = families.map(() => new Float64Array(grid.length));
+    grid.forEach((scalar, at) => {
+      const p = softmax(a.map((value, i) => scalar * value + problem.b[i]!));
+      families.forEach((family, index) => {
+        curves[index]![at] = scaledResidual(problem, p, order, family);
+      });
+    });
+    families.forEach((family, index) => {
+      const curve = curves[index]!;
+      const lowest = grid
+        .map((_, at) => at)
+        .filter((at) => at > 0 && at < grid.length - 1 && curve[at]! < curve[at - 1]! && curve[at]! < curve[at + 1]!)
+        .sort((one, other) => curve[one]! - curve[other]!)
+        .slice(0, 2);
+      for (const at of lowest) {
+        const residual = (scalar: number): number => fitScale(problem, family, scalar)?.minimum.residual ?? Infinity;
+        const fit = fitScale(problem, family, goldenSection(residual, grid[at - 1]!, grid[at + 1]!));
         if (fit) {
           found.push(fit);
         }
       }
-    }
+    });
   }
   return found.sort((one, other) => one.minimum.score - other.minimum.score);
 }
 
-/** True when the fitted factor is a real one and not rounding. */
-export function isScaled(scale: number): boolean {
-  return Math.abs(scale - 1) > NO_SCALE;
+/**
+ * rho of the best scale at one scalar: the share of the flat classes' u that p does not explain linearly.
+ *
+ * @param order classes by rising s u, so that the first are the label's
+ */
+function scaledResidual({ u }: ScanProblem, p: Float64Array, order: readonly number[], family: LabelFamily): number {
+  const count = order.length - family.m;
+  let meanP = 0;
+  let meanU = 0;
+  for (let at = family.m; family.smoothed && at < order.length; at++) {
+    meanP += p[order[at]!]! / count;
+    meanU += u[order[at]!]! / count;
+  }
+  let pp = 0;
+  let pu = 0;
+  let uu = 0;
+  for (let at = family.m; at < order.length; at++) {
+    const dp = p[order[at]!]! - meanP;
+    const du = u[order[at]!]! - meanU;
+    pp += dp * dp;
+    pu += dp * du;
+    uu += du * du;
+  }
+  return pp > 0 ? (uu - (pu * pu) / pp) / dot(u, u) : Infinity;
 }
 
 function mean(values: readonly number[]): number {

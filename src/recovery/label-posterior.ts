@@ -162,7 +162,9 @@ function setsAt(problem: ScanProblem, family: LabelFamily, scalar: number, scale
   const top = largest(y, Math.min(family.m + 1, y.length));
   const first = top.slice(0, family.m);
   const next = top[family.m];
-  return next === undefined ? [first] : [first, [...first.slice(0, -1), next]];
+  // Without noise the next class is as far from being lifted as numbers can tell.
+  const isClean = problem.noise * problem.noise * y.length < 1e-10 * dot(problem.u, problem.u);
+  return next === undefined || isClean ? [first] : [first, [...first.slice(0, -1), next]];
 }
 
 function labelAt({ u, a, b }: ScanProblem, scalar: number, inverse: number): { p: Float64Array; y: Float64Array } {

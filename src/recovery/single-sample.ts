@@ -82,6 +82,8 @@ const SURE = 0.95;
 export interface RecoveryOptions {
   /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */
   readonly isScaleKnown?: boolean;
+  /** True where scale and sign are beyond doubt, as in trials on a gradient that was recovered: far fewer searches. */
+  readonly isPlain?: boolean;
 }
 
 /**
@@ -164,15 +166,13 @@ function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPoste
   const plain = scanScalars(problem)
     .slice(0, MOST_CANDIDATES)
     .map((minimum): LabelCandidate => ({ scalar: minimum.scalar, family: minimum.family, scale: 1 }));
+  // The best few by the scan's score settle a clean gradient, which is what most are.
+  const quick = judgeLabels(problem, plain.slice(0, FEW_CANDIDATES), settings);
+  if (options.isScaleKnown !== false && isClear(quick)) {
+    return quick;
+  }
   const first = judgeLabels(problem, plain, settings);
-  const [best] = first.hypotheses;
-  if (
-    options.isScaleKnown !== false &&
-    best &&
-    !best.isScaled &&
-    best.oddsAgainstAccident > CLEAR &&
-    best.misfit < 10
-  ) {
+  if (options.isPlain === true || (options.isScaleKnown !== false && isClear(first))) {
     return first;
   }
   const families = labelFamilies(problem.u.length).filter(({ m }) => m <= 2);
@@ -190,7 +190,12 @@ function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPoste
   );
 }
 
+function isClear({ hypotheses: [best] }: LabelPosterior): boolean {
+  return best !== undefined && !best.isScaled && best.oddsAgainstAccident > CLEAR && best.misfit < 10;
+}
+
 const MOST_CANDIDATES = 16;
+const FEW_CANDIDATES = 8;
 
 function asCandidates(fits: readonly (ScaledMinimum | undefined)[], sign: 1 | -1): LabelCandidate[] {
   return fits.flatMap((fit) =>

@@ -72,6 +72,14 @@ describe('the packaged extension in VS Code', () => {
     const big = syntheticBatch({ classes: 1000, features: 1024, batch: 300, random: generator(1) });
     writeSafetensors(join(workspace, 'big', 'checkpoint.safetensors'), { 'fc.weight': big.weight });
     writeSafetensors(join(workspace, 'big', 'gradient.safetensors'), { 'fc.weight': big.gradient });
+    // Too large for a look inside before an audit, so that either file is offered as either.
+    const plain = syntheticBatch({ classes: 160, features: 128, batch: 1, random: generator(3) });
+    writeSafetensors(join(workspace, 'plain', 'checkpoint.safetensors'), { 'fc.weight': plain.weight });
+    writeSafetensors(join(workspace, 'plain', 'gradient.safetensors'), { 'fc.weight': plain.gradient });
+    const convnet = join(ROOT, 'test', 'fixtures', 'kinds', 'convnet');
+    for (const name of ['checkpoint.pt', 'sgd-0.1-state.pt', 'four-steps.pt']) {
+      cpSync(join(convnet, name), join(workspace, 'convnet', name));
+    }
     server = await startVsCode({ workspace, vsix: VSIX, trust: true });
     browser = await openBrowser(join(folder, 'profile'));
     const page = browser.pages()[0] ?? (await browser.newPage());
@@ -224,6 +232,55 @@ describe('the packaged extension in VS Code', () => {
     await workbench.page.waitForTimeout(800);
     await workbench.screenshot('does-not-fit');
     await workbench.runCommand('Notifications: Clear All Notifications');
+  });
+
+  it('exchanges swapped files by a click', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'plain/checkpoint.safetensors');
+    await workbench.pick('which checkpoint', 'plain/gradient.safetensors');
+    const toast = workbench.notification('The checkpoint and the gradient look swapped');
+    await toast.waitFor({ timeout: 30_000 });
+    expect(await toast.textContent()).not.toContain('--checkpoint');
+    await workbench.page.waitForTimeout(800);
+    await workbench.screenshot('swap');
+    await toast.getByRole('button', { name: 'Swap and Audit' }).click();
+    const panel = await workbench.webview('h1', 'gives away its one sample');
+    expect(await panel.locator('.bar-name').first().textContent()).not.toBe('');
+    await workbench.closeEditors();
+  });
+
+  it('offers no gradient as a checkpoint and no checkpoint as a gradient', async () => {
+    const rows = workbench.page.locator('.quick-input-list .monaco-list-row');
+    await workbench.runCommand(AUDIT);
+    await workbench.page.locator('.quick-input-title', { hasText: 'which gradient?' }).waitFor({ timeout: 30_000 });
+    await rows.filter({ hasText: 'convnet/four-steps.pt' }).waitFor({ timeout: 30_000 });
+    expect(await rows.filter({ hasText: 'convnet/checkpoint.pt' }).count()).toBe(0);
+    expect(await rows.first().textContent()).toContain('by its contents');
+    await workbench.screenshot('pick-gradient');
+    await workbench.pick('which gradient?', 'example/gradient.pt');
+    await workbench.page.locator('.quick-input-title', { hasText: 'which checkpoint' }).waitFor({ timeout: 30_000 });
+    await rows.filter({ hasText: 'example/checkpoint.pt' }).waitFor({ timeout: 30_000 });
+    expect(await rows.filter({ hasText: 'pooled/gradient.pt' }).count()).toBe(0);
+    await workbench.page.keyboard.press('Escape');
+  });
+
+  it('audits a gradient of a checkpoint that is open, and warns when nothing could be judged', async () => {
+    const { page } = workbench;
+    await workbench.runCommand('View: Show Explorer');
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'convnet' }).click();
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'checkpoint.pt' }).first().dblclick();
+    const inspector = await workbench.webview('h1', 'checkpoint.pt');
+    await inspector.getByRole('button', { name: /^Audit a Gradient of This/ }).click();
+    const first = await workbench.pick('which gradient was computed with it?', 'convnet/four-steps.pt');
+    expect(first).toMatch(/convnet\/.*a difference of weights, by its contents/);
+    expect(first).toContain('fits');
+    const panel = await workbench.webview('h1', /not|nobody|no method/i);
+    expect(await panel.locator('h1').count()).toBe(1);
+    await page.locator('.notification-toast .codicon-warning').waitFor({ timeout: 30_000 });
+    await page.waitForTimeout(800);
+    await workbench.screenshot('not-assessed');
+    await workbench.runCommand('Notifications: Clear All Notifications');
+    await workbench.closeEditors();
   });
 
   async function startBigAudit(): Promise<void> {

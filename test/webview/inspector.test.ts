@@ -273,6 +273,35 @@ describe('the inspector', () => {
     await page.close();
   });
 
+  it.each([
+    ['inspection/second.pt', 'Gradient', 'Audit what this gradient gives away'],
+    ['inspection/round3.pt', 'Delta of weights', 'Audit what this gradient gives away'],
+    // By its name alone, which may mislead: the audit looks at both files.
+    ['kinds/lenet/checkpoint.pt', 'Checkpoint', 'Audit what this gradient gives away'],
+    ['kinds/convnet/checkpoint.pt', 'Checkpoint', /^Audit a Gradient of This\.\.\./],
+  ])('%s: offers the audit that fits it', async (file, tag, name) => {
+    const page = await open('dark', join('..', file));
+    await expect.poll(() => page.locator('h1 vscode-tag').textContent()).toBe(tag);
+    await page.locator('.file .actions').getByRole('button', { name }).click();
+    await expect.poll(async () => (await sent<FromInspector>(page)).at(-1)).toEqual({ t: 'audit' });
+    expect(await page.locator('.no-audit').count()).toBe(0);
+    if (typeof name !== 'string') {
+      await page.screenshot({ path: join(SCREENSHOTS, 'inspector-checkpoint.png') });
+    }
+    await page.close();
+  });
+
+  it('offers no audit of an optimiser’s state, and says why', async () => {
+    const page = await open('light', 'optimiser.pt', 900);
+    expect(await page.locator('h1 vscode-tag').textContent()).toBe('Optimiser state');
+    expect(await page.locator('.no-audit').innerText()).toContain('not the moments and counters');
+    expect(await page.getByRole('button', { name: /^Audit/ }).count()).toBe(0);
+    expect(await page.getByRole('button', { name: 'Compare with...' }).count()).toBe(1);
+    await page.screenshot({ path: join(SCREENSHOTS, 'inspector-optimiser.png') });
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.close();
+  });
+
   it('scrolls through 100,000 tensors with few of them on the page', async () => {
     const count = 100_000;
     const names = Array.from({ length: count }, (_, at) => `layer.${Math.floor(at / 100)}.weight_${at % 100}`);

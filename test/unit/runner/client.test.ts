@@ -13,6 +13,7 @@ import { syntheticBatch, writeSafetensors } from '../../write-fixtures.js';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 const DUMPS = join(ROOT, 'test', 'fixtures', 'dumps');
+const KINDS = join(ROOT, 'test', 'fixtures', 'kinds');
 const folder = mkdtempSync(join(tmpdir(), 'gradleak-runner-'));
 const never: CancelSignal = { cancelled: false, onCancel: () => undefined };
 const clients: RunnerClient[] = [];
@@ -60,7 +61,7 @@ describe('the child process', () => {
     const out = join(folder, 'audit');
     const request = { ...dumpPaths('k10_smooth_nobias_trained'), method: 'auto' as const, out };
     const outcome = await client.audit({ id: 'a', request }, (progress) => seen.push(progress), never);
-    expect(outcome).toEqual({ folder: out, mismatch: null, cancelled: false });
+    expect(outcome).toEqual({ folder: out, mismatch: null, notAssessed: null, cancelled: false });
     const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
     expect(report.samples[0]?.status).toBe('recovered');
     expect(existsSync(join(out, 'features.npy'))).toBe(true);
@@ -76,6 +77,83 @@ describe('the child process', () => {
     const error = await failure(client.audit({ id: 'a', request }, () => undefined, never));
     expect(error).toBeInstanceOf(UnusableInputError);
     expect((error as UnusableInputError).code).toBe('missing-file');
+  });
+
+  it('keeps the code of swapped files, by which the editor offers to exchange them', async () => {
+    const client = await start();
+    const { checkpoint, gradients } = dumpPaths('k10_smooth_nobias_trained');
+    const request = {
+      checkpoint: gradients,
+      gradients: checkpoint,
+      method: 'auto' as const,
+      out: join(folder, 'swapped'),
+    };
+    const error = await failure(client.audit({ id: 's', request }, () => undefined, never));
+    expect(error).toBeInstanceOf(UnusableInputError);
+    expect((error as UnusableInputError).code).toBe('swapped-files');
+    expect((error as UnusableInputError).parts.found).toContain('looks like a gradient');
+  });
+
+  it('keeps the code of what is no gradient', async () => {
+    const client = await start();
+    const lenet = join(KINDS, 'lenet');
+    const request = {
+      checkpoint: join(lenet, 'checkpoint.pt'),
+      gradients: join(lenet, 'optimiser.pt'),
+      method: 'auto' as const,
+      out: join(folder, 'state'),
+    };
+    const error = await failure(client.audit({ id: 'o', request }, () => undefined, never));
+    expect((error as UnusableInputError).code).toBe('not-a-gradient');
+  });
+
+  it('says when no method could judge the files', async () => {
+    const client = await start();
+    const convnet = join(KINDS, 'convnet');
+    const out = join(folder, 'not-assessed');
+    const request = {
+      checkpoint: join(convnet, 'checkpoint.pt'),
+      gradients: join(convnet, 'four-steps.pt'),
+      method: 'auto' as const,
+      out,
+    };
+    const outcome = await client.audit({ id: 'n', request }, () => undefined, never);
+    const { verdict } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
+    expect(verdict.outcome).toBe('not-assessed');
+    expect(outcome).toEqual({ folder: out, mismatch: null, notAssessed: verdict.sentence, cancelled: false });
+  });
+
+  it('tells kinds, what can be a gradient, and how well it fits a checkpoint', async () => {
+    const client = await start();
+    const { checkpoint, gradients } = dumpPaths('k10_smooth_nobias_trained');
+    const misfit = dumpPaths('k100_hard_bias_default').gradients;
+    const weights = join(KINDS, 'convnet', 'checkpoint.pt');
+    const state = join(KINDS, 'lenet', 'optimiser.pt');
+    const difference = join(KINDS, 'convnet', 'four-steps.pt');
+    const broken = join(folder, 'unreadable.pt');
+    writeFileSync(broken, 'nothing');
+    const paths = [gradients, checkpoint, broken, weights, state, difference, misfit];
+    const told = await client.kinds({ paths, checkpoint });
+    // Nothing is known of what cannot be read; a checkpoint that shows it by its name only may be a gradient after all.
+    expect(told.map(({ path, kind, canBeGradient }) => [path, kind.kind, kind.sure ?? false, canBeGradient])).toEqual([
+      [gradients, 'gradient', true, true],
+      [checkpoint, 'checkpoint', false, true],
+      [weights, 'checkpoint', true, false],
+      [state, 'optimiser-state', true, false],
+      [difference, 'delta', true, true],
+      [misfit, 'gradient', true, true],
+    ]);
+    expect(told.find(({ path }) => path === gradients)?.fit).toBe(1);
+    expect(told.find(({ path }) => path === misfit)?.fit).toBe(0);
+    expect((await client.kinds({ paths: [gradients] }))[0]?.fit).toBeNull();
+  });
+
+  it('looks at no more than fifty files, the first ones', async () => {
+    const client = await start();
+    const { checkpoint, gradients } = dumpPaths('k10_smooth_nobias_trained');
+    const told = await client.kinds({ paths: [checkpoint, ...Array.from({ length: 99 }, () => gradients)] });
+    expect(told).toHaveLength(50);
+    expect(told[0]?.path).toBe(checkpoint);
   });
 
   it('ranks checkpoints by fit', async () => {
@@ -96,7 +174,7 @@ describe('the child process', () => {
     const other = dumpPaths('k10_hard_nobias_trained').gradients;
     const ranked = await client.rank({ gradients, candidates: [other, checkpoint] });
     expect(ranked.map(({ path }) => path)).toEqual([checkpoint, other]);
-    expect(ranked[1]).toMatchObject({ fit: 0, problem: 'a gradient, by its contents' });
+    expect(ranked[1]).toMatchObject({ fit: 0, problem: 'a gradient, by its contents', isOther: true });
   });
 
   it('cancels within two seconds, keeps what it had, and goes on working', async () => {

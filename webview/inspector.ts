@@ -261,7 +261,8 @@ function fileActions(own: FileKindReport): TemplateResult {
           },
         })
       : html`<p class="no-audit muted">
-          No audit: it reads gradients and differences of weights, not the moments and counters that an optimiser keeps.
+          No audit: audits read gradients and differences of weights, not the moments and counters that an optimiser
+          keeps.
         </p>`
   }
   ${button({

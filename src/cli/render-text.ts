@@ -7,6 +7,26 @@ import type {
   SampleReport,
 } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
+import {
+  confidenceInDigits,
+  confidenceInWords,
+  kindInWords,
+  labelInWords,
+  openRange,
+  percent,
+  shareInWords,
+} from '../words/label-words.js';
+import { STANDING_WORDS, isOpen, standingOfReport } from '../words/outcome-words.js';
+import {
+  METHODS_TITLE,
+  className,
+  countsInWords,
+  headInWords,
+  methodsInWords,
+  noFindingsInWords,
+  statusInWords,
+  updateInWords,
+} from '../words/report-words.js';
 
 /** The report and the listing for a terminal. */
 
@@ -18,15 +38,19 @@ const MARKS: Record<CheckStatus, string> = { pass: 'ok  ', warn: 'warn', fail: '
 /** @param columns width to fill; 100 when the output is not a terminal */
 export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string {
   const width = Math.max(Math.min(columns, 140), 60);
-  const { head, inputs, batch, samples, labelCounts, findings, timings, truth } = report;
+  const { inputs, batch, samples, labelCounts, findings, timings, truth, update } = report;
+  const standing = standingOfReport(report);
   const lines = [
+    // A reader skims for red and green; without a judgement there is neither.
+    ...(isOpen(standing) ? [`! ${STANDING_WORDS[standing].toUpperCase()}`] : []),
     ...wrap(report.verdict.sentence, width),
     '',
     `checkpoint  ${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`,
     `gradients   ${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`,
-    head
-      ? `head        ${head.weight}: ${head.classes} classes x ${head.features} features, ${biasText(head)}, ${head.activation}`
-      : 'head        none found',
+    ...(update
+      ? indent('kind        ', `${updateInWords(update, report.verdict)}. ${update.reasons.join(' ')}`, width)
+      : []),
+    `head        ${headInWords(report)}`,
     '',
     'Consistency',
     ...report.consistency.flatMap(({ status, detail }) => indent(`  ${MARKS[status]}  `, detail, width)),
@@ -44,8 +68,9 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
         width,
       ),
     ),
+    ...methodLines(report, width),
     '',
-    findings.length > 0 ? 'Findings' : 'No findings.',
+    ...(findings.length > 0 ? ['Findings'] : wrap(noFindingsInWords(report), width)),
     ...findings.flatMap(({ severity, title, evidence, mitigation }) => [
       ...indent(`  ${severity.padEnd(8)}  `, title, width),
       ...indent('            ', evidence, width),
@@ -58,8 +83,17 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
   return `${lines.join('\n')}\n`;
 }
 
-function biasText({ bias, biasGradient }: NonNullable<Report['head']>): string {
-  return bias === null ? 'no bias' : biasGradient ? 'with bias' : 'with bias, but no gradient of it';
+function methodLines(report: Report, width: number): string[] {
+  const methods = methodsInWords(report);
+  return methods.length === 0
+    ? []
+    : [
+        '',
+        METHODS_TITLE,
+        ...methods.flatMap(({ title, outcome, detail }) =>
+          indent(`  ${outcome.padEnd(14)}  `, `${title}. ${detail}`, width),
+        ),
+      ];
 }
 
 function embeddingLines({ tensor, what, touched, entries, rows, texts }: EmbeddingReport, width: number): string[] {
@@ -71,26 +105,36 @@ function embeddingLines({ tensor, what, touched, entries, rows, texts }: Embeddi
   ];
 }
 
-/** One line per sample; the report has the rest. */
-function batchLines({ samples, batch, classNames, network }: Report, width: number): string[] {
-  const name = (at: number): string => classNames?.[at] ?? `class ${at}`;
-  const lines = samples.map(
-    ({ label, multiplicity = 1, share = 0, featureError = 0, confidence, reconstruction }, index) => {
-      const several = label.classes.length > 1;
-      const what = label.classes.map((own) => name(own.index) + (several ? ` ${(100 * own.weight).toFixed(1)} %` : ''));
-      const smoothed = label.smoothing > 0 ? `, epsilon ${label.smoothing.toPrecision(4)}` : '';
-      const count = multiplicity > 1 ? ` x ${multiplicity}` : '';
-      const input =
-        reconstruction && reconstruction.method !== 'none'
-          ? `, input ${reconstruction.verdict}${reconstruction.psnr === undefined ? '' : ` ${reconstruction.psnr.toFixed(1)} dB`}`
-          : '';
-      return `  ${String(index + 1).padStart(3)}  ${(what.join(' + ') + smoothed + count).padEnd(28)}  ${(100 * share).toFixed(1).padStart(5)} % of the gradient, feature to ${featureError.toExponential(0)}, confidence ${confidence.toFixed(3)}${input}`;
-    },
-  );
+/** A line or two per sample; the report has the rest. */
+function batchLines(report: Report, width: number): string[] {
+  const { samples, batch, network } = report;
+  const rows = samples.map((sample, index) => {
+    const { label, multiplicity = 1, share: part = 0, featureError = 0, confidence, reconstruction } = sample;
+    const smoothed = label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(4)}` : '';
+    const count = multiplicity > 1 ? ` x ${multiplicity}` : '';
+    const input =
+      reconstruction && reconstruction.method !== 'none'
+        ? `, input ${reconstruction.verdict}${reconstruction.usedTruth ? ' with the true label' : ''}${reconstruction.psnr === undefined ? '' : ` ${reconstruction.psnr.toFixed(1)} dB`}`
+        : '';
+    return {
+      prefix: `  ${String(index + 1).padStart(3)}  `,
+      what: `${labelInWords(sample, (at) => className(report, at))}${smoothed}${count}`,
+      numbers: `${percent(part).padStart(6)} of the gradient, feature to ${featureError.toExponential(0)}, confidence ${confidenceInDigits(label.classConfidence ?? confidence)}${input}`,
+    };
+  });
+  const labelWidth = Math.max(...rows.map(({ what }) => what.length));
+  const inOneLine = rows.map(({ prefix, what, numbers }) => `${prefix}${what.padEnd(labelWidth)}  ${numbers}`);
+  // A column of labels where they fit, else a line for each.
+  const lines = inOneLine.every(({ length }) => length <= width)
+    ? inOneLine
+    : rows.flatMap(({ prefix, what, numbers }) => [
+        ...indent(prefix, what, width),
+        ...indent(' '.repeat(prefix.length), numbers.trim(), width),
+      ]);
   const failed = samples.find(({ reconstruction }) => reconstruction?.method === 'none')?.reconstruction;
   return [
     '',
-    `Samples     ${batch.found ?? samples.length} found, ${(100 * (batch.explained ?? 0)).toFixed(2)} % of the head gradient explained`,
+    `Samples     ${batch.found ?? samples.length} found, ${percent(batch.explained ?? 0)} of the head gradient explained`,
     ...lines,
     ...(failed ? indent('Inputs      ', `not reconstructed. ${failed.reason}`, width) : []),
     ...(network && !failed ? indent('  network   ', `${network.name} (${network.source})`, width) : []),
@@ -98,19 +142,31 @@ function batchLines({ samples, batch, classNames, network }: Report, width: numb
 }
 
 function sampleLines(sample: SampleReport, index: number, report: Report, width: number): string[] {
-  const { label, featureStatistics: feature } = sample;
-  const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
+  const { featureStatistics: feature } = sample;
+  const name = (at: number): string => className(report, at);
   const told = sample.status !== 'not-identifiable';
   const { shown, others, rest } = told ? topClasses(sample) : { shown: [], others: 0, rest: 0 };
   const nameWidth = Math.max(...shown.map((at) => name(at).length), 8);
   return [
     '',
-    `Sample ${index + 1}    ${sample.status}${told ? `, ${label.kind} label` : ''}${label.smoothing > 0 ? `, epsilon = ${label.smoothing.toPrecision(5)}` : ''}`,
+    ...indent(
+      `Sample ${index + 1}    `,
+      `${statusInWords(sample)}: ${told ? labelInWords(sample, name) : 'no label was told'}`,
+      width,
+    ),
     ...indent('            ', sample.reason, width),
-    ...shown.map((at) => barLine(name(at).padEnd(nameWidth), label.probabilities[at] ?? 0)),
-    ...(others > 0 ? [barLine(`${others} others`.padEnd(nameWidth), rest)] : []),
-    `  feature   ${told ? '' : 'up to its length: '}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${(100 * feature.zeroShare).toFixed(1)} % zero`,
-    `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)}), confidence ${sample.confidence.toFixed(3)}`,
+    ...(told ? indent('  kind      ', kindInWords(sample), width) : []),
+    ...shown.map((at) => {
+      const [low, high] = openRange(sample.label, at) ?? [share(sample, at), share(sample, at)];
+      return barLine(name(at).padEnd(nameWidth), low, high, shareInWords(sample, at));
+    }),
+    // What the others get depends on the kind.
+    ...(others > 0 && sample.label.kind !== 'undetermined'
+      ? [barLine(`${others} others`.padEnd(nameWidth), rest, rest, percent(rest))]
+      : []),
+    `  feature   ${told ? '' : 'up to its length: '}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${percent(feature.zeroShare)} zero`,
+    `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)})`,
+    ...indent('  sure      ', confidenceInWords(sample, name), width),
     ...(sample.reconstruction ? reconstructionLines(sample.reconstruction, report, width) : []),
   ];
 }
@@ -130,7 +186,7 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
       'Input       ',
       own.method === 'none'
         ? `not reconstructed. ${own.reason}`
-        : `${own.verdict}, ${own.shape.join(' x ')}, by ${own.method === 'chain' ? 'the closed form' : 'gradient matching'} in ${own.seconds.toFixed(1)} s. ${own.reason}`,
+        : `${own.verdict}${own.usedTruth ? ', with the true label' : ''}, ${own.shape.join(' x ')}, by ${own.method === 'chain' ? 'the closed form' : 'gradient matching'} in ${own.seconds.toFixed(1)} s. ${own.reason}`,
       width,
     ),
     ...(measured.length > 0 ? indent('  truth     ', measured.join(', '), width) : []),
@@ -153,7 +209,7 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
   ];
 }
 
-/** The classes that stand out; for a dense label the largest few. */
+/** The label's own classes; of a dense label the largest few. */
 function topClasses({ label }: SampleReport): { shown: number[]; others: number; rest: number } {
   const { probabilities } = label;
   const order = [...probabilities.keys()].sort((one, other) => (probabilities[other] ?? 0) - (probabilities[one] ?? 0));
@@ -162,13 +218,23 @@ function topClasses({ label }: SampleReport): { shown: number[]; others: number;
   return { shown, others: order.length - shown.length, rest };
 }
 
-function barLine(name: string, share: number): string {
-  const cells = Math.round(Math.min(Math.max(share, 0), 1) * BAR_CELLS);
-  return `  ${name}  ${'█'.repeat(cells)}${'·'.repeat(BAR_CELLS - cells)}  ${(100 * share).toFixed(3).padStart(7)} %`;
+/** Of an open label no share is known without its range. */
+function share({ label }: SampleReport, at: number): number {
+  return label.kind === 'undetermined' ? 0 : (label.probabilities[at] ?? 0);
+}
+
+/** Shaded between the ends of a range. */
+function barLine(name: string, low: number, high: number, words: string): string {
+  const [full, open] = [low, high].map((end) => Math.round(Math.min(Math.max(end, 0), 1) * BAR_CELLS)) as [
+    number,
+    number,
+  ];
+  return `  ${name}  ${'█'.repeat(full)}${'▒'.repeat(open - full)}${'·'.repeat(BAR_CELLS - open)}  ${words.padStart(7)}`;
 }
 
 function countLines(counts: LabelCountReport, report: Report, width: number): string[] {
-  const name = (at: number): string => report.classNames?.[at] ?? `class ${at}`;
+  const name = (at: number): string => className(report, at);
+  const standing = countsInWords(counts);
   const agreed = counts.agreed.flatMap((count, at) => (count ? [`${name(at)} x ${count}`] : []));
   const open = counts.agreed.filter((count) => count === null).length;
   return [
@@ -178,6 +244,7 @@ function countLines(counts: LabelCountReport, report: Report, width: number): st
       `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${open} classes` : ''}`,
       width,
     ),
+    ...(standing === undefined ? [] : indent('            ', standing, width)),
     ...counts.estimators.flatMap(({ name: estimator, counts: own, assumption }) => {
       const same = own.filter((count, at) => count === counts.agreed[at]).length;
       return indent(

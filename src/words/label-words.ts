@@ -14,17 +14,77 @@ export function labelInWords(sample: SampleReport, className: (index: number) =>
   const isOpen = label.kind === 'undetermined';
   const named = classes.slice(0, most).map(({ index, range }, at) => {
     if (isOpen && at === 0 && range) {
-      return `${className(index)} (${percentRange(range)})`;
+      return `${className(index)} (${percentRange(range)} of the label)`;
     }
     return isShared && !isOpen ? `${className(index)} (${percent(probabilities[index] ?? 0)})` : className(index);
   });
   const rest = classes.length > most ? ` + ${classes.length - most} more` : '';
   if (isOpen) {
     const others = (label.openKinds ?? []).map((kind) => KIND_WORDS[kind]);
-    const kinds = others.length > 1 ? `, ${others.slice(0, -1).join(', ')} or ${others[others.length - 1] ?? ''}` : '';
-    return `${named[0] ?? ''}${kinds}: which one cannot be told at this noise`;
+    return others.length > 1
+      ? `${named[0] ?? ''}, ${inOr(others)}: which one cannot be told at this noise`
+      : `${named[0] ?? ''}, of a kind that cannot be told at this noise`;
   }
   return named.join(' + ') + rest;
+}
+
+/** The same where a line has no room for the open kinds. */
+export function labelInShort(sample: SampleReport, className: (index: number) => string): string {
+  if (sample.label.kind !== 'undetermined') {
+    return labelInWords(sample, className, 2);
+  }
+  const [first] = sample.label.classes;
+  return first ? `${className(first.index)}, kind open` : 'kind open';
+}
+
+/** "hard, smoothed or mixed". */
+function inOr(words: readonly string[]): string {
+  return words.length > 1 ? `${words.slice(0, -1).join(', ')} or ${words.at(-1) ?? ''}` : (words[0] ?? '');
+}
+
+/** What kind of label it is, after "kind:"; with what smoothing takes away. */
+export function kindInWords({ label }: SampleReport): string {
+  const { kind, classes, smoothing, smoothingRange, openKinds = [] } = label;
+  if (kind === 'undetermined') {
+    const kinds = openKinds.length > 1 ? `open, ${inOr(openKinds.map((own) => KIND_WORDS[own]))}` : 'open';
+    return smoothingRange ? `${kinds}; epsilon ${numberRange(smoothingRange)}` : kinds;
+  }
+  if (kind === 'hard' && classes.length > 1) {
+    return `hard, ${classes.length} classes on and the others off`;
+  }
+  const named =
+    kind === 'mixup' ? 'mixed (mixup or CutMix)' : kind === 'other' ? 'another soft label' : KIND_WORDS[kind];
+  return smoothing > 0 ? `${named}, epsilon = ${smoothing.toPrecision(4)}` : named;
+}
+
+/** "0 to 0.31". */
+function numberRange([low, high]: readonly [number, number]): string {
+  return `${Number(low.toPrecision(2))} to ${Number(high.toPrecision(2))}`;
+}
+
+/** How far the class and the kind can be trusted, apart: noise may leave one open and settle the other. */
+export function confidenceInWords(sample: SampleReport, className: (index: number) => string): string {
+  const { label, status, confidence } = sample;
+  const { classConfidence, kindConfidence, kind, openKinds, classes } = label;
+  if (status === 'not-identifiable') {
+    return 'No label was told, so there is no confidence to give.';
+  }
+  const [first] = classes;
+  if (classConfidence === undefined || !first) {
+    return `Confidence ${confidenceInDigits(confidence)}, against the second best solution.`;
+  }
+  // Of several sigmoids none is the largest.
+  const named =
+    kind === 'hard' && classes.length > 1
+      ? `The ${classes.length} classes at a confidence of ${confidenceInDigits(classConfidence)}`
+      : `Class: ${className(first.index)}, at a confidence of ${confidenceInDigits(classConfidence)}`;
+  if (kindConfidence === undefined) {
+    return `${named}.`;
+  }
+  const probable = openKinds?.[0];
+  return kind === 'undetermined'
+    ? `${named}. Kind: open${probable ? `; the most probable, ${KIND_WORDS[probable]}, at ${confidenceInDigits(kindConfidence)}` : ''}.`
+    : `${named}. Kind: ${KIND_WORDS[kind]}, at ${confidenceInDigits(kindConfidence)}.`;
 }
 
 export const KIND_WORDS: Record<SampleReport['label']['kind'], string> = {
@@ -42,8 +102,27 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
+/** As many digits as tell the ends apart. */
 function percentRange([low, high]: readonly [number, number]): string {
-  return `${(100 * low).toFixed(0)} to ${(100 * high).toFixed(0)} % of the label`;
+  const digits = high - low < 0.002 ? 2 : high - low < 0.02 ? 1 : 0;
+  return `${(100 * low).toFixed(digits)} to ${(100 * high).toFixed(digits)} %`;
+}
+
+/** What a class has of the label, beside its bar: a range where the kind is open, since each kind says another share. */
+export function shareInWords({ label }: SampleReport, index: number): string {
+  if (label.kind !== 'undetermined') {
+    return percent(label.probabilities[index] ?? 0);
+  }
+  const range = openRange(label, index);
+  return range ? percentRange(range) : 'open';
+}
+
+/** The interval of a class's entry where the label's kind is open; undefined where nothing is known but the class. */
+export function openRange(
+  { kind, classes }: SampleReport['label'],
+  index: number,
+): readonly [number, number] | undefined {
+  return kind === 'undetermined' ? classes.find((own) => own.index === index)?.range : undefined;
 }
 
 /** A probability as a reader trusts it: never more digits than the model of the errors is worth. */

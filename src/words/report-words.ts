@@ -1,13 +1,19 @@
-import type { Report, SampleReport } from '../protocol/report.js';
+import type {
+  LabelCountReport,
+  MethodReport,
+  Report,
+  SampleReport,
+  UpdateKind,
+  UpdateReport,
+  Verdict,
+} from '../protocol/report.js';
+import { kindInWords, labelInWords } from './label-words.js';
+import { STANDING_WORDS, standingOfReport } from './outcome-words.js';
 
 /** Numbers and names as people read them. */
 
 export function className(report: Report, index: number): string {
   return report.classNames?.[index] ?? `class ${index}`;
-}
-
-export function percent(share: number, digits = 2): string {
-  return `${(100 * share).toFixed(digits)} %`;
 }
 
 export function short(value: number): string {
@@ -22,29 +28,13 @@ export function baseName(path: string): string {
   return path.split(/[\\/]/).pop() ?? path;
 }
 
-const KINDS: Record<SampleReport['label']['kind'], string> = {
-  hard: 'a hard label',
-  smoothed: 'a smoothed label',
-  mixup: 'a mixed label (mixup or CutMix)',
-  'mixup-smoothed': 'a mixed and smoothed label',
-  other: 'a soft label of another kind',
-  undetermined: 'a label whose kind the gradient leaves open',
-};
-
-export function kindInWords({ label }: SampleReport): string {
-  if (label.kind === 'hard' && label.classes.length > 1) {
-    return `${label.classes.length} classes on, the others off`;
-  }
-  return label.smoothing > 0 ? `${KINDS[label.kind]}, ε = ${label.smoothing.toPrecision(5)}` : KINDS[label.kind];
-}
-
 const METHODS: Record<string, string> = {
   'batch-head':
     'Each sample of a batch solves its own equations: its feature lies in the row space of the head’s gradient, and p − y of that feature in its column space. Solutions count when they fit to the noise, weigh in the gradient what a sample weighs, and do not contradict each other.',
   'closed-form-bias':
     'The bias gradient is p − y itself, and the weight gradient divided by it is the feature: no search was needed.',
   'scalar-scan':
-    'Without a bias gradient one unknown number is left, the length of the feature. Every length was tried; only the true one makes the label flat but for the classes that stand out.',
+    'Without a bias gradient one unknown number is left, the length of the feature. Every length was tried; only at the true one do all classes outside the label get the same small share.',
   'closed-form-bias-sigmoid':
     'The head has one sigmoid per class; its bias gradient gives the labels and the feature without a search.',
   'scalar-scan-sigmoid':
@@ -58,34 +48,126 @@ export function methodInWords(method: string): string {
   return METHODS[method] ?? method;
 }
 
-export function confidenceInWords({ confidence, status }: SampleReport): string {
-  if (status === 'not-identifiable') {
-    return 'Nothing to be confident about.';
+/** The head, for every surface; of a file that was not assessed none is judged, which is not the same as finding none. */
+export function headInWords({ head, verdict }: Pick<Report, 'head' | 'verdict'>): string {
+  if (!head) {
+    return verdict.outcome === 'not-assessed' ? 'none assessed' : 'none found';
   }
-  if (confidence >= 0.999) {
-    return 'As good as certain: no other solution comes near.';
+  const bias = head.bias === null ? 'no bias' : head.biasGradient ? 'with bias' : 'with bias, but no gradient of it';
+  return `${head.weight}: ${head.classes} classes x ${head.features} features, ${bias}, ${head.activation}`;
+}
+
+const UPDATES: Record<UpdateKind, string> = {
+  gradient: 'a gradient',
+  checkpoint: 'a checkpoint',
+  'optimiser-state': 'the state of an optimiser',
+  difference: 'a difference of weights',
+  'several-steps': 'a difference of weights over several steps',
+  'adam-step': 'the first step of Adam, or a sign',
+  sign: 'the sign of a gradient',
+  quantised: 'a quantised gradient',
+  pruned: 'a gradient with entries dropped',
+  unknown: 'unknown: its contents do not say',
+};
+
+/** What the file given as a gradient is; the sign counts where the audit turned the file into a gradient with it. */
+export function updateInWords({ kind, sign }: UpdateReport, { outcome }: Verdict): string {
+  if (kind !== 'difference' || outcome === 'not-assessed') {
+    return UPDATES[kind];
   }
-  if (confidence >= 0.95) {
-    return 'Very likely: the next best solution fits clearly worse.';
+  return sign === -1
+    ? 'a difference of weights, after minus before; turned into a gradient with the sign changed'
+    : 'a difference of weights, before minus after; turned into a gradient with its sign kept';
+}
+
+const METHOD_TITLES: Record<string, string> = {
+  'head-single': 'Label and feature of one sample',
+  'head-batch': 'Labels and features of a batch',
+  'label-counts': 'How often each class occurs',
+  'embedding-rows': 'Tokens and items from embeddings',
+  'imprint-trap': 'Traps for inputs in the checkpoint',
+  input: 'The input itself',
+};
+
+const METHOD_OUTCOMES: Record<MethodReport['outcome'], string> = {
+  found: 'found',
+  nothing: 'nothing found',
+  'not-applicable': 'not assessed',
+};
+
+export interface MethodInWords {
+  readonly title: string;
+  readonly outcome: string;
+  readonly detail: string;
+}
+
+export const METHODS_TITLE = 'What was and was not assessed';
+
+/** Which methods ran and what came of them; of an unconfirmed estimate neither "found" nor "nothing" is true. */
+export function methodsInWords({ methods, labelCounts }: Report): MethodInWords[] {
+  return (methods ?? []).map(({ id, outcome, detail }) => ({
+    title: METHOD_TITLES[id] ?? id,
+    outcome: id === 'label-counts' && labelCounts?.confirmedBy === null ? 'estimated' : METHOD_OUTCOMES[outcome],
+    detail,
+  }));
+}
+
+/** Undefined for a report from before counts said what confirms them. */
+export function countsInWords({ confirmedBy }: LabelCountReport): string | undefined {
+  if (confirmedBy === undefined) {
+    return undefined;
   }
-  return confidence >= 0.6 ? 'Likely, but another solution fits almost as well.' : 'Open: several solutions fit alike.';
+  return confirmedBy === null ? 'An estimate; nothing confirms it.' : `Computed. ${confirmedBy}`;
+}
+
+/** An empty list of findings is good news only where something was looked for. */
+export function noFindingsInWords({ verdict: { outcome } }: Report): string {
+  switch (outcome) {
+    case 'not-assessed':
+      return 'No findings, because nothing was assessed: this is not a clean result.';
+    case 'mismatch':
+      return 'No findings, because the files do not fit each other.';
+    case 'leaks':
+    case 'counts':
+    case 'none':
+      return 'No findings.';
+  }
+}
+
+const STATUS_WORDS: Record<SampleReport['status'], string> = {
+  recovered: 'Recovered',
+  ambiguous: 'Ambiguous',
+  'not-identifiable': 'Not identifiable',
+};
+
+export function statusInWords({ status }: SampleReport): string {
+  return STATUS_WORDS[status];
+}
+
+/** The label and its kind; where no label was told, that. */
+export function sampleInWords(report: Report, sample: SampleReport): string {
+  return sample.status === 'not-identifiable'
+    ? 'no label was told'
+    : `${labelInWords(sample, (index) => className(report, index))}; kind: ${kindInWords(sample)}`;
 }
 
 /** The report in a few lines, for the clipboard. */
 export function summaryOf(report: Report): string {
+  const { verdict, inputs, update, samples, labelCounts, findings } = report;
+  const counts = labelCounts && countsInWords(labelCounts);
   return [
-    report.verdict.sentence,
-    `Checkpoint: ${report.inputs.checkpoint.path}`,
-    `Gradient: ${report.inputs.gradients.path}`,
-    report.head
-      ? `Head: ${report.head.weight}, ${report.head.classes} classes x ${report.head.features} features`
-      : 'Head: none found',
-    ...report.samples.map(
+    `${STANDING_WORDS[standingOfReport(report)]}. ${verdict.sentence}`,
+    `Checkpoint: ${inputs.checkpoint.path}`,
+    `Gradient: ${inputs.gradients.path}`,
+    ...(update ? [`The file is ${updateInWords(update, verdict)}.`] : []),
+    `Head: ${headInWords(report)}`,
+    ...samples.map(
       (sample, index) =>
-        `Sample ${index + 1}: ${sample.status}, ${kindInWords(sample)}: ${sample.label.classes
-          .map((entry) => `${className(report, entry.index)} ${percent(entry.weight)}`)
-          .join(', ')}`,
+        `Sample ${index + 1}: ${statusInWords(sample).toLowerCase()}, ${sampleInWords(report, sample)}${sample.reconstruction?.usedTruth ? '; input reconstructed with the true label' : ''}`,
     ),
-    ...report.findings.map(({ severity, title }) => `${severity}: ${title}`),
+    ...(counts ? [`Label counts: ${counts}`] : []),
+    ...methodsInWords(report).map(({ title, outcome, detail }) => `${title}: ${outcome}. ${detail}`),
+    ...findings.map(({ severity, title }) => `${severity}: ${title}`),
+    ...(findings.length > 0 ? [] : [noFindingsInWords(report)]),
   ].join('\n');
 }

@@ -1,7 +1,8 @@
 import { type TemplateResult, html } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FeatureStatistics } from '../../src/protocol/report.js';
-import { percent, short } from '../../src/words/report-words.js';
+import { percent } from '../../src/words/label-words.js';
+import { short } from '../../src/words/report-words.js';
 
 /** The feature as a heat strip with its statistics. */
 
@@ -29,7 +30,7 @@ export function featureStrip(feature: FeatureStatistics): TemplateResult {
     </div>
     <dl class="facts">
       ${fact('numbers', String(feature.length))} ${fact('mean', short(feature.mean))}
-      ${fact('norm', short(feature.norm))} ${fact('zero', percent(feature.zeroShare, 1))}
+      ${fact('norm', short(feature.norm))} ${fact('zero', percent(feature.zeroShare))}
     </dl>
   `;
 }

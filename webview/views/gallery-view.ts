@@ -1,7 +1,8 @@
 import { type TemplateResult, html } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
-import { className, percent } from '../../src/words/report-words.js';
+import { confidenceInDigits, labelInShort, percent } from '../../src/words/label-words.js';
+import { className } from '../../src/words/report-words.js';
 import { type Picture, asPicture, drawPicture, isPicture, rangeOf } from './picture.js';
 import { type PanelPicture, type PictureChoice, normalisationOf } from './reconstruction-view.js';
 
@@ -38,7 +39,7 @@ function tile(
 ): TemplateResult {
   const image = pictures.find((own) => own.sample === index);
   const count = sample.multiplicity ?? 1;
-  const share = sample.share === undefined ? '' : `${percent(sample.share, 1)} of the gradient`;
+  const share = sample.share === undefined ? '' : `${percent(sample.share)} of the gradient`;
   return html`<button
     class="tile"
     type="button"
@@ -48,18 +49,12 @@ function tile(
     }}
   >
     ${image && isPicture(image.shape) ? thumbnail(image, picture) : ''}
-    <span class="tile-label">${labelInShort(report, sample)}${count > 1 ? ` × ${count}` : ''}</span>
+    <span class="tile-label"
+      >${labelInShort(sample, (at) => className(report, at))}${count > 1 ? ` × ${count}` : ''}</span
+    >
     <span class="tile-detail">Sample ${index + 1}${share ? ` · ${share}` : ''}</span>
-    <span class="tile-detail">confidence ${sample.confidence.toFixed(3)}</span>
+    <span class="tile-detail">confidence ${confidenceInDigits(sample.label.classConfidence ?? sample.confidence)}</span>
   </button>`;
-}
-
-function labelInShort(report: Report, { label }: SampleReport): string {
-  const several = label.classes.length > 1;
-  const names = label.classes
-    .slice(0, 2)
-    .map(({ index, weight }) => className(report, index) + (several ? ` ${percent(weight, 0)}` : ''));
-  return names.join(' + ') || 'dense label';
 }
 
 function thumbnail(image: PanelPicture, choice: PictureChoice): TemplateResult {

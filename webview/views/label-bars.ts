@@ -1,8 +1,9 @@
 import { type TemplateResult, html, svg } from 'lit';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
-import { className, percent } from '../../src/words/report-words.js';
+import { openRange, percent, shareInWords } from '../../src/words/label-words.js';
+import { className } from '../../src/words/report-words.js';
 
-/** A label as bars: the classes that stand out, the rest folded, all of them on demand. */
+/** A label as bars: its own classes, the rest folded, all of them on demand. */
 
 const MOST_SHOWN = 12;
 const MOST_UNFOLDED = 1000;
@@ -15,32 +16,39 @@ export function labelBars(report: Report, sample: SampleReport): TemplateResult 
   const share = folded.reduce((sum, index) => sum + (probabilities[index] ?? 0), 0);
   return html`
     <ul class="bars" aria-label="Recovered label">
-      ${shown.map((index) => bar(className(report, index), probabilities[index] ?? 0, 'bar-strong'))}
+      ${shown.map((index) => bar(className(report, index), endsOf(sample, index), 'bar-strong', shareInWords(sample, index)))}
     </ul>
     ${
-      folded.length === 0
+      // What the others get depends on the kind.
+      folded.length === 0 || kind === 'undetermined'
         ? ''
         : html`<details class="fold">
             <summary>
               ${folded.length} other ${folded.length === 1 ? 'class' : 'classes'}, ${percent(share)}
-              together${kind === 'other' ? '' : html` (${percent(share / folded.length, 4)} each)`}
+              together${kind === 'other' ? '' : html` (${percent(share / folded.length)} each)`}
             </summary>
             <ul class="bars">
-              ${folded.slice(0, MOST_UNFOLDED).map((index) => bar(className(report, index), probabilities[index] ?? 0, 'bar-weak'))}
+              ${folded.slice(0, MOST_UNFOLDED).map((index) => bar(className(report, index), endsOf(sample, index), 'bar-weak', shareInWords(sample, index)))}
             </ul>
           </details>`
     }
   `;
 }
 
-function bar(name: string, share: number, kind: string): TemplateResult {
-  const width = 100 * Math.min(Math.max(share, 0), 1);
+/** Where a bar ends; two ends where the noise leaves a range. */
+function endsOf({ label }: SampleReport, index: number): readonly [number, number] {
+  const share = label.kind === 'undetermined' ? 0 : (label.probabilities[index] ?? 0);
+  return openRange(label, index) ?? [share, share];
+}
+
+function bar(name: string, ends: readonly [number, number], kind: string, words: string): TemplateResult {
+  const [low, high] = ends.map((end) => 100 * Math.min(Math.max(end, 0), 1)) as [number, number];
   // SVG attributes, because the content security policy allows no inline styles.
   return html`<li>
     <span class="bar-name" title=${name}>${name}</span>
     <svg class="bar ${kind}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
-      ${svg`<rect class="bar-track" x="0" y="0" width="100" height="10"></rect><rect class="bar-fill" x="0" y="0" width=${width} height="10"></rect>`}
+      ${svg`<rect class="bar-track" x="0" y="0" width="100" height="10"></rect><rect class="bar-fill" x="0" y="0" width=${low} height="10"></rect><rect class="bar-open" x=${low} y="0" width=${high - low} height="10"></rect>`}
     </svg>
-    <span class="bar-value">${percent(share, 3)}</span>
+    <span class="bar-value">${words}</span>
   </li>`;
 }

@@ -3,22 +3,32 @@ import type {
   CheckStatus,
   ConsistencyCheck,
   EmbeddingReport,
-  Finding,
   ImprintReport,
   LabelCountReport,
   Report,
   SampleReport,
 } from '../../src/protocol/report.js';
 import { button, tag } from '../ui/toolkit.js';
-import { STANDING_WORDS, standingOfReport } from '../../src/words/outcome-words.js';
+import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import {
-  baseName,
-  className,
+  confidenceInDigits,
   confidenceInWords,
   kindInWords,
-  methodInWords,
+  labelInWords,
   percent,
+} from '../../src/words/label-words.js';
+import {
+  METHODS_TITLE,
+  baseName,
+  className,
+  countsInWords,
+  headInWords,
+  methodInWords,
+  methodsInWords,
+  noFindingsInWords,
   short,
+  statusInWords,
+  updateInWords,
 } from '../../src/words/report-words.js';
 import { fact, featureStrip } from './feature-strip.js';
 import { galleryView } from './gallery-view.js';
@@ -64,7 +74,8 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
     )}
     ${report.labelCounts ? countsSection(report, report.labelCounts) : ''}
     ${(report.embeddings ?? []).map(embeddingSection)} ${(report.imprints ?? []).map(imprintSection)}
-    ${findingsSection(report.findings)} ${consistencySection(report.consistency)} ${filesSection(report)}
+    ${findingsSection(report)} ${methodsSection(report)} ${consistencySection(report.consistency)}
+    ${filesSection(report)}
   `;
 }
 
@@ -74,13 +85,17 @@ function isGallery({ samples }: Report): boolean {
 }
 
 function verdict(report: Report, actions: PanelActions): TemplateResult {
-  const { outcome, sentence } = report.verdict;
+  const { update, verdict: own } = report;
+  const standing = standingOfReport(report);
   return html`
-    <header class="verdict verdict-${outcome}">
-      <p class="verdict-tag">${STANDING_WORDS[standingOfReport(report)]}</p>
-      <h1>${sentence}</h1>
+    <header class="verdict verdict-${standing}">
+      <p class="verdict-tag">
+        ${isOpen(standing) ? html`<span role="img" aria-label="Warning">⚠</span> ` : ''}${STANDING_WORDS[standing]}
+      </p>
+      <h1>${own.sentence}</h1>
+      ${update ? html`<p>The file is ${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>` : ''}
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} ·
+        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head
         ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
@@ -106,20 +121,6 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
   `;
 }
 
-function headInWords({ head }: Report): string {
-  if (!head) {
-    return 'no head found';
-  }
-  const bias = head.bias === null ? 'no bias' : head.biasGradient ? 'with bias' : 'bias without gradient';
-  return `head ${head.weight} (${head.classes} classes × ${head.features} features, ${bias})`;
-}
-
-const STATUS_WORDS: Record<SampleReport['status'], string> = {
-  recovered: 'Recovered',
-  ambiguous: 'Ambiguous',
-  'not-identifiable': 'Not identifiable',
-};
-
 function sampleSection(
   { report, chart, pictures, picture }: ReportState,
   sample: SampleReport,
@@ -127,9 +128,10 @@ function sampleSection(
   actions: PanelActions,
 ): TemplateResult {
   const truth = report.truth?.samples[index];
+  const name = (at: number): string => className(report, at);
   return html`
     <section aria-labelledby="sample-${index}">
-      <h2 id="sample-${index}">Sample ${index + 1} ${tag(STATUS_WORDS[sample.status])}</h2>
+      <h2 id="sample-${index}">Sample ${index + 1} ${tag(statusInWords(sample))}</h2>
       <p>${sample.reason}</p>
       ${
         sample.reconstruction
@@ -148,7 +150,8 @@ function sampleSection(
             sample.status === 'not-identifiable'
               ? html`<h3>No label</h3>
                   <p>None can be told, so none is shown.</p>`
-              : html`<h3>Label: ${kindInWords(sample)}</h3>
+              : html`<h3>Label: ${labelInWords(sample, name)}</h3>
+                  <p class="muted">Kind: ${kindInWords(sample)}</p>
                   ${labelBars(report, sample)}`
           }
           ${
@@ -170,9 +173,10 @@ function sampleSection(
         </div>
       </div>
       <h3>How sure this is</h3>
-      <p>${confidenceInWords(sample)} ${methodInWords(sample.method)}</p>
+      <p>${confidenceInWords(sample, name)} ${methodInWords(sample.method)}</p>
       <dl class="facts">
-        ${fact('method', sample.method)} ${fact('confidence', sample.confidence.toFixed(3))}
+        ${fact('method', sample.method)}
+        ${fact('confidence', confidenceInDigits(sample.label.classConfidence ?? sample.confidence))}
         ${fact('λ', short(sample.scalar))} ${fact('residual ρ', short(sample.residual))}
         ${fact('noise floor', short(sample.residualFloor))}
         ${sample.multiplicity === undefined ? '' : fact('samples', String(sample.multiplicity))}
@@ -195,6 +199,7 @@ function sampleSection(
 }
 
 function countsSection(report: Report, counts: LabelCountReport): TemplateResult {
+  const confirmed = countsInWords(counts);
   const occurring = counts.agreed
     .map((count, index) => ({ count, index }))
     .filter(
@@ -206,6 +211,7 @@ function countsSection(report: Report, counts: LabelCountReport): TemplateResult
         Labels in the batch
         ${tag(report.batch.size === null ? `at least ${report.batch.lowerBound} samples` : `${report.batch.size} samples`)}
       </h2>
+      ${confirmed === undefined ? '' : html`<p><strong>${confirmed}</strong></p>`}
       <p>${report.batch.evidence}</p>
       <div class="scroll" tabindex="0" role="region" aria-label="Label counts">
         <table>
@@ -290,11 +296,43 @@ function agrees(
   return multiplicity || count === null ? own === count : own > 0 === count > 0;
 }
 
-function findingsSection(findings: readonly Finding[]): TemplateResult {
+/** Without it, "nothing found" would not say what was looked for. */
+function methodsSection(report: Report): TemplateResult | string {
+  const methods = methodsInWords(report);
+  return methods.length === 0
+    ? ''
+    : html`
+        <section aria-labelledby="methods">
+          <h2 id="methods">${METHODS_TITLE}</h2>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Method</th>
+                <th scope="col">Outcome</th>
+                <th scope="col">Detail</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${methods.map(
+                ({ title, outcome, detail }) =>
+                  html`<tr>
+                    <th scope="row">${title}</th>
+                    <td class="outcome">${outcome}</td>
+                    <td>${detail}</td>
+                  </tr>`,
+              )}
+            </tbody>
+          </table>
+        </section>
+      `;
+}
+
+function findingsSection(report: Report): TemplateResult {
+  const { findings } = report;
   return html`
     <section aria-labelledby="findings">
       <h2 id="findings">Findings</h2>
-      ${findings.length === 0 ? html`<p>None.</p>` : ''}
+      ${findings.length === 0 ? html`<p>${noFindingsInWords(report)}</p>` : ''}
       <ul class="findings">
         ${findings.map(
           ({ severity, title, evidence, mitigation }) =>

@@ -1,0 +1,84 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { renderReport } from '../../src/cli/render-text.js';
+import type { Report } from '../../src/protocol/report.js';
+import { labelInWords } from '../../src/words/label-words.js';
+import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
+import { className, summaryOf } from '../../src/words/report-words.js';
+import { GOLDEN, expectGolden, goldenJson, goldenReport } from '../golden/golden.js';
+import { GOLDEN_CASES } from '../golden/make-cases.js';
+
+/** Every surface says the same: kept reports, word for word. `UPDATE_GOLDEN=1 npx vitest run test/unit/golden.test.ts` keeps anew. */
+
+const scratch = mkdtempSync(join(tmpdir(), 'gradleak-golden-'));
+afterAll(() => {
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+const inOneLine = (text: string): string => text.replace(/\s+/g, ' ');
+
+/** What a report of an earlier version lacks. */
+function asOld(report: Report): Report {
+  const { update: _update, methods: _methods, ...old } = structuredClone(report);
+  delete old.labelCounts?.confirmedBy;
+  for (const { label } of old.samples) {
+    delete label.classConfidence;
+    delete label.kindConfidence;
+    delete label.openKinds;
+    delete label.smoothingRange;
+    label.classes.forEach((own) => delete own.range);
+  }
+  return old;
+}
+
+describe.each(GOLDEN_CASES.map((golden) => [golden.name, golden] as const))('%s', (name, golden) => {
+  let report: Report;
+  beforeAll(async () => {
+    report = await goldenReport(golden, scratch);
+  });
+
+  it('is the report that was kept', () => {
+    expectGolden(`${name}.json`, goldenJson(report));
+    expectGolden(`${name}.txt`, renderReport(report));
+    expectGolden(`${name}.summary.txt`, `${summaryOf(report)}\n`);
+  });
+
+  it('says the same in the verdict, the findings, the terminal and the summary', () => {
+    const text = inOneLine(renderReport(report));
+    const summary = inOneLine(summaryOf(report));
+    const standing = STANDING_WORDS[standingOfReport(report)];
+    expect(text).toContain(report.verdict.sentence);
+    expect(summary).toContain(`${standing}. ${report.verdict.sentence}`);
+    if (isOpen(standingOfReport(report))) {
+      expect(text.startsWith(`! ${standing.toUpperCase()} `)).toBe(true);
+    }
+    const told = report.samples.filter(({ status }) => status !== 'not-identifiable');
+    const labels = told.map((sample) => labelInWords(sample, (index) => className(report, index)));
+    for (const label of labels) {
+      expect(text).toContain(label);
+      expect(summary).toContain(label);
+    }
+    const [label] = labels;
+    if (label !== undefined && report.samples.length === 1) {
+      expect(report.verdict.sentence).toContain(label);
+      expect(report.findings.find(({ id }) => id === 'label-recovered')?.evidence).toContain(label);
+    }
+    for (const { title } of report.findings) {
+      expect(text).toContain(title);
+      expect(summary).toContain(title);
+    }
+  });
+
+  it('is still rendered as a report of an earlier version', () => {
+    const old = asOld(report);
+    expect(renderReport(old)).not.toMatch(/undefined|NaN|null/);
+    expect(summaryOf(old)).not.toMatch(/undefined|NaN|null/);
+  });
+});
+
+it('no kept report is left of a case that is gone', () => {
+  const kept = readdirSync(GOLDEN).filter((file) => file.endsWith('.json'));
+  expect(kept.sort()).toEqual(GOLDEN_CASES.map(({ name }) => `${name}.json`).sort());
+});

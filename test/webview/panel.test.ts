@@ -8,6 +8,8 @@ import { readImages } from '../../src/audit/output.js';
 import { runAudit } from '../../src/audit/run-audit.js';
 import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
+import { expectGolden, goldenReport } from '../golden/golden.js';
+import { GOLDEN_CASES } from '../golden/make-cases.js';
 import { NETWORKS } from '../networks.js';
 import { type Theme, launchBrowser, openView, post, sent, seriousFindings } from './browser.js';
 
@@ -20,6 +22,8 @@ const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
 let browser: Browser;
 const reports: Record<string, Report> = {};
 const images: Record<string, PanelImage[]> = {};
+/** Golden reports whose page is kept, too: a kind left open, no judgement, and a difference turned into a gradient. */
+const KEPT_PAGES = ['kind-open-under-noise', 'adam', 'difference'];
 const scratch = mkdtempSync(join(tmpdir(), 'gradleak-panel-'));
 
 beforeAll(async () => {
@@ -34,6 +38,9 @@ beforeAll(async () => {
   reports.gallery = await audit(join(ROOT, 'test', 'fixtures', 'batches', 'trained-smoothed-bias-s0'));
   reports.multilabel = await audit(join(dumps, 'multilabel_bias'));
   reports.mismatch = await audit(join(dumps, 'dense_nobias'));
+  for (const golden of GOLDEN_CASES.filter(({ name }) => [...KEPT_PAGES, 'batch-under-noise'].includes(name))) {
+    reports[golden.name] = await goldenReport(golden, scratch);
+  }
   for (const [name, folder, settings] of [
     ['rebuilt', 'lenet', {}],
     ['matched', 'pooled', { settings: { iterations: 150, restarts: 2 } }],
@@ -120,7 +127,7 @@ describe('the results panel', () => {
     expect(await page.getByText('Loading the report').count()).toBe(0);
     expect(await page.locator('h1').textContent()).toContain('the label is seven');
     expect(await page.locator('.bar-name').first().textContent()).toBe('seven');
-    expect(await page.locator('.fold summary').innerText()).toBe('9 other classes, 9.00 % together (1.0000 % each)');
+    expect(await page.locator('.fold summary').innerText()).toBe('9 other classes, 9.0 % together (1.0 % each)');
     const share = await page.locator('.bar-strong .bar-fill').getAttribute('width');
     expect(Number(share)).toBeCloseTo(91, 5);
     expect(await page.locator('.finding').count()).toBe(reports.example?.findings.length);
@@ -194,7 +201,9 @@ describe('the results panel', () => {
     const page = await openPanel('light');
     await show(page, reports.mixup);
     expect(await page.locator('.bar-strong').count()).toBe(2);
-    expect(await page.locator('h3').first().textContent()).toContain('mixed and smoothed');
+    expect(await page.locator('h3').first().textContent()).toBe('Label: class 61 (68.4 %) + class 86 (18.9 %)');
+    expect(await page.locator('.bar-strong ~ .bar-value').allTextContents()).toEqual(['68.4 %', '18.9 %']);
+    expect(await page.getByText('Kind: mixed and smoothed, epsilon = 0.1296').count()).toBe(1);
     await page.close();
   });
 
@@ -222,6 +231,43 @@ describe('the results panel', () => {
     expect(await page.locator('h2#counts').textContent()).toContain('6 samples');
     const row = page.locator('tbody tr', { hasText: 'class 7' });
     expect(await row.locator('strong').textContent()).toBe('3');
+    await page.close();
+  });
+
+  it('a judgement that was not made looks like a warning, and an empty list of findings is no comfort', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.adam);
+    expect(await page.locator('.verdict-not-assessed').count()).toBe(1);
+    expect(await page.getByRole('img', { name: 'Warning' }).count()).toBe(1);
+    expect(await page.getByText('this is not a clean result').count()).toBe(1);
+    await page.close();
+  });
+
+  it('shows a range where the noise leaves the kind open', async () => {
+    const page = await openPanel('light');
+    await show(page, reports['kind-open-under-noise']);
+    expect(await page.locator('.bar-value').allTextContents()).toEqual(['97 to 100 %']);
+    await page.close();
+  });
+
+  it.each(KEPT_PAGES)('the page of %s is the one that was kept', async (name) => {
+    const page = await openPanel('light');
+    await show(page, reports[name]);
+    expectGolden(`${name}.page.txt`, `${await page.locator('main').innerText()}\n`);
+    await page.close();
+  });
+
+  it('shows a report of an earlier version', async () => {
+    const page = await openPanel('light');
+    const { update: _update, methods: _methods, ...old } = structuredClone(reports.example!);
+    for (const { label } of old.samples) {
+      delete label.classConfidence;
+      delete label.kindConfidence;
+      delete label.smoothingRange;
+    }
+    await show(page, old);
+    expect(await page.locator('h3', { hasText: 'Label: seven (91.0 %)' }).count()).toBe(1);
+    expect(await page.locator('main').innerText()).not.toMatch(/undefined|NaN/);
     await page.close();
   });
 
@@ -313,16 +359,26 @@ describe('the reconstructed input', () => {
 
 describe('looks and accessibility', () => {
   for (const theme of ['light', 'dark', 'high-contrast'] as const) {
-    it.each(['example', 'mixup', 'batch', 'gallery', 'multilabel', 'mismatch', 'rebuilt', 'matched', 'vector', 'run'])(
-      `${theme}: %s`,
-      async (name) => {
-        const page = await openPanel(theme);
-        await (name === 'run' ? showRun(page) : show(page, reports[name], images[name]));
-        await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
-        expect(await seriousFindings(page)).toEqual([]);
-        await page.close();
-      },
-    );
+    it.each([
+      'example',
+      'mixup',
+      'batch',
+      'gallery',
+      'multilabel',
+      'mismatch',
+      'rebuilt',
+      'matched',
+      'vector',
+      'run',
+      ...KEPT_PAGES,
+      'batch-under-noise',
+    ])(`${theme}: %s`, async (name) => {
+      const page = await openPanel(theme);
+      await (name === 'run' ? showRun(page) : show(page, reports[name], images[name]));
+      await page.screenshot({ path: join(SCREENSHOTS, `webview-${name}-${theme}.png`), fullPage: true });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    });
   }
 
   it('fits a narrow editor column', async () => {

@@ -1,4 +1,4 @@
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, UnusableInputError, type UnusableInputParts, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
@@ -407,7 +407,11 @@ async function reportFailure(services: AuditServices, error: unknown, { again, s
 
 /** The error's own advice is a command line; here a button does it. */
 function swappedSentence({ file, found }: UnusableInputParts): string {
-  return `The checkpoint and the gradient look swapped. ${file}: found ${found}.`;
+  const folders = vscode.workspace.workspaceFolders ?? [];
+  // Of several folders, two may hold files of one name.
+  const root = folders.length === 1 && folders[0] ? join(folders[0].uri.fsPath, sep) : undefined;
+  const sentence = `The checkpoint and the gradient look swapped. ${file}: found ${found}.`;
+  return root === undefined ? sentence : sentence.replaceAll(root, '');
 }
 
 function failureSentence(error: unknown): string {

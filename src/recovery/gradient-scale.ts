@@ -1,5 +1,4 @@
 import { softmax } from './activation.js';
-import { goldenSection } from './golden-section.js';
 import { type LabelFamily, largest } from './label-family.js';
 import { dot } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, smallestScalar } from './scalar-scan.js';
@@ -48,16 +47,27 @@ export function fitScale(problem: ScanProblem, family: LabelFamily, scalar: numb
   return { minimum: minimumAt(rescaled, family, scalar), scale };
 }
 
-/** Searches scale and scalar together, for a head without bias gradient; best first. */
-export function scanScaled(problem: ScanProblem, families: readonly LabelFamily[]): ScaledMinimum[] {
+/** A basin of the search over scalar and scale, not yet refined. */
+export interface ScaledBasin {
+  readonly scalar: number;
+  readonly family: LabelFamily;
+  readonly scale: number;
+  /** rho at this point of the grid. */
+  readonly residual: number;
+}
+
+const MOST_BASINS = 4;
+
+/** Searches scale and scalar together, for a head without bias gradient; deepest first. */
+export function scanScaled(problem: ScanProblem, families: readonly LabelFamily[]): ScaledBasin[] {
   const { a, u } = problem;
   const range =
     a.reduce((most, value) => Math.max(most, value), -Infinity) -
     a.reduce((least, value) => Math.min(least, value), Infinity);
-  const found: ScaledMinimum[] = [];
+  const found: ScaledBasin[] = [];
   for (const sign of problem.signs) {
     const grid: number[] = [];
-    for (let t = Math.max(0.05, smallestScalar(u) * range * 1e-3); t < 60; t *= 1.015) {
+    for (let t = Math.max(0.05, smallestScalar(u) * range * 1e-3); t < 60; t *= 1.01) {
       grid.push((sign * t) / range);
     }
     // The label's classes have the most negative p - y, whatever the scalar's size is.
@@ -71,21 +81,21 @@ export function scanScaled(problem: ScanProblem, families: readonly LabelFamily[
     });
     families.forEach((family, index) => {
       const curve = curves[index]!;
-      const lowest = grid
+      grid
         .map((_, at) => at)
         .filter((at) => at > 0 && at < grid.length - 1 && curve[at]! < curve[at - 1]! && curve[at]! < curve[at + 1]!)
         .sort((one, other) => curve[one]! - curve[other]!)
-        .slice(0, 2);
-      for (const at of lowest) {
-        const residual = (scalar: number): number => fitScale(problem, family, scalar)?.minimum.residual ?? Infinity;
-        const fit = fitScale(problem, family, goldenSection(residual, grid[at - 1]!, grid[at + 1]!));
-        if (fit) {
-          found.push(fit);
-        }
-      }
+        .slice(0, MOST_BASINS)
+        .forEach((at) => {
+          const scalar = grid[at]!;
+          const fit = fitScale(problem, family, scalar);
+          if (fit) {
+            found.push({ scalar, family, scale: fit.scale, residual: curve[at]! });
+          }
+        });
     });
   }
-  return found.sort((one, other) => one.minimum.score - other.minimum.score);
+  return found.sort((one, other) => one.residual - other.residual);
 }
 
 /**

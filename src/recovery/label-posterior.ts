@@ -1,5 +1,12 @@
 import { softmax } from './activation.js';
-import { type FittedLabel, type LabelFamily, type LabelKind, fitLabel, largest } from './label-family.js';
+import {
+  type FittedLabel,
+  type LabelFamily,
+  type LabelKind,
+  fitLabel,
+  labelFamilies,
+  largest,
+} from './label-family.js';
 import { dot } from './linear-algebra.js';
 import { LABEL_ROUNDING, type ScanProblem, labelErrors } from './scalar-scan.js';
 
@@ -26,6 +33,8 @@ export interface LabelHypothesis {
   /** c: the captured gradient is this many times the true one; 1 where it is not free, negative for the opposite sign. */
   readonly scale: number;
   readonly isScaled: boolean;
+  /** True when one class alone determines a free scale. */
+  readonly isScaleLoose: boolean;
   /** K, the measured label e. */
   readonly y: Float64Array;
   readonly label: FittedLabel;
@@ -105,6 +114,7 @@ const TEMPER = 0.7;
 /** rho above this explains nothing, unless noise is as large. */
 const MOST_RESIDUAL = 0.02;
 const STANDARD_ERRORS = 2;
+const MOST_SEEDS = 4;
 /** Hypotheses below this probability do not widen an interval. */
 const RELEVANT = 0.005;
 const MOST_ITERATIONS = 12;
@@ -119,6 +129,24 @@ export function judgeLabels(
   options: PosteriorOptions = {},
 ): LabelPosterior {
   const found: Draft[] = [];
+  judgeAll(problem, candidates, options, found);
+  // Families contain each other: each is tried where any of them fits best, or one would win because another was not looked for.
+  const best = [...found].sort((one, other) => other.logEvidence - one.logEvidence).slice(0, MOST_SEEDS);
+  judgeAll(
+    problem,
+    best.flatMap(({ scalar, scale }) => labelFamilies(problem.u.length).map((family) => ({ scalar, scale, family }))),
+    options,
+    found,
+  );
+  return normalise(found);
+}
+
+function judgeAll(
+  problem: ScanProblem,
+  candidates: readonly LabelCandidate[],
+  options: PosteriorOptions,
+  found: Draft[],
+): void {
   for (const { scalar, family, scale } of candidates) {
     for (const isScaled of options.isScaleKnown === false ? [true] : [false, true]) {
       if (!isScaled && scale < 0) {
@@ -138,7 +166,6 @@ export function judgeLabels(
       }
     }
   }
-  return normalise(found);
 }
 
 interface Draft extends Omit<LabelHypothesis, 'probability' | 'label'> {
@@ -331,6 +358,7 @@ function fitHypothesis(
     scalar: s,
     scale: 1 / g,
     isScaled: start.isScaled,
+    isScaleLoose: start.isScaled && isLoose(problem, now, { s, g }, flat, family),
     y: now.y,
     topError: kappa * Math.sqrt(topVariance),
     smoothingError: kappa * count * deviationOf('f'),
@@ -340,6 +368,38 @@ function fitHypothesis(
     logAccident: accident + common,
     oddsAgainstAccident: likelihood - accident,
   };
+}
+
+/** The relative error of the scale without its most telling class is above this where that class decides alone. */
+const LOOSE_SCALE = 0.05;
+
+function isLoose(
+  { u }: ScanProblem,
+  { common, each }: Evaluation,
+  { s, g }: { s: number; g: number },
+  flat: readonly number[],
+  family: LabelFamily,
+): boolean {
+  const weights = flat.map((i) => 1 / (common + each[i]!));
+  const values = flat.map((i) => u[i]! / s);
+  const information = (skip: number): number => {
+    let total = 0;
+    let sum = 0;
+    let squares = 0;
+    values.forEach((value, at) => {
+      if (at !== skip) {
+        total += weights[at]!;
+        sum += weights[at]! * value;
+        squares += weights[at]! * value * value;
+      }
+    });
+    return family.smoothed ? squares - (sum * sum) / Math.max(total, 1e-300) : squares;
+  };
+  const all = values
+    .map((value, at) => ({ at, size: weights[at]! * value * value }))
+    .sort((one, other) => other.size - one.size);
+  const least = Math.min(...all.slice(0, 3).map(({ at }) => information(at)));
+  return !(1 / Math.sqrt(Math.max(least, 0)) < LOOSE_SCALE * Math.abs(g));
 }
 
 /**

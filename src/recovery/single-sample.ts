@@ -168,31 +168,36 @@ function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPoste
     .map((minimum): LabelCandidate => ({ scalar: minimum.scalar, family: minimum.family, scale: 1 }));
   // The best few by the scan's score settle a clean gradient, which is what most are.
   const quick = judgeLabels(problem, plain.slice(0, FEW_CANDIDATES), settings);
-  if (options.isScaleKnown !== false && isClear(quick)) {
+  if (options.isPlain === true || (options.isScaleKnown !== false && isClear(quick, problem))) {
     return quick;
   }
-  const first = judgeLabels(problem, plain, settings);
-  if (options.isPlain === true || (options.isScaleKnown !== false && isClear(first))) {
-    return first;
-  }
+  // Many classes leave few basins, and each costs more to judge.
+  const most = problem.u.length > 200 ? FEW_CANDIDATES / 2 : MOST_CANDIDATES;
   const families = labelFamilies(problem.u.length).filter(({ m }) => m <= 2);
   return judgeLabels(
     problem,
     [
-      ...plain,
-      ...asCandidates(scanScaled(problem, families), 1),
+      ...plain.slice(0, most),
+      ...scanScaled(problem, families).slice(0, most),
       ...scanScalars(negated)
-        .slice(0, MOST_CANDIDATES)
+        .slice(0, most / 2)
         .map((minimum) => ({ scalar: minimum.scalar, family: minimum.family, scale: -1 })),
-      ...asCandidates(scanScaled(negated, families), -1),
+      ...scanScaled(negated, families)
+        .slice(0, most / 2)
+        .map((basin) => ({ ...basin, scale: -basin.scale })),
     ],
     settings,
   );
 }
 
-function isClear({ hypotheses: [best] }: LabelPosterior): boolean {
-  return best !== undefined && !best.isScaled && best.oddsAgainstAccident > CLEAR && best.misfit < 10;
+/** Under noise another factor or sign may fit as well, so only a clean gradient is settled before those are tried. */
+function isClear({ hypotheses: [best] }: LabelPosterior, { noise, u }: ScanProblem): boolean {
+  const isClean = noise * Math.sqrt(u.length) < CLEAN * norm(u);
+  return isClean && best !== undefined && !best.isScaled && best.oddsAgainstAccident > CLEAR && best.misfit < 10;
 }
+
+/** Rounding to float32 stays below this share of u. */
+const CLEAN = 1e-6;
 
 const MOST_CANDIDATES = 16;
 const FEW_CANDIDATES = 8;
@@ -224,12 +229,15 @@ const SURE_KIND = 0.98;
 const MOST_LABEL_ERROR = 0.03;
 /** No confidence is stated above this: the model of the errors is itself not known better. */
 const MOST_CONFIDENCE = 0.9999;
+const LOOSE_CONFIDENCE = 0.9;
 
 function sampleOf(factors: HeadFactors, best: LabelHypothesis, posterior: LabelPosterior): RecoveredSample {
   const { problem } = factors;
   const [kind] = posterior.kinds;
-  const kindConfidence = Math.min(kind?.probability ?? 0, MOST_CONFIDENCE);
-  const classConfidence = Math.min(posterior.classConfidence, MOST_CONFIDENCE);
+  // A scale that one class alone determines could as well be another scale and a second class in the label.
+  const most = best.isScaled && best.isScaleLoose ? LOOSE_CONFIDENCE : MOST_CONFIDENCE;
+  const kindConfidence = Math.min(kind?.probability ?? 0, most);
+  const classConfidence = Math.min(posterior.classConfidence, most);
   const isKindKnown = kindConfidence >= SURE_KIND && kind?.kind === best.label.kind;
   const isSure = classConfidence >= SURE_CLASS && isKindKnown && best.topError <= MOST_LABEL_ERROR;
   const scale = best.isScaled ? best.scale : 1;
@@ -254,7 +262,12 @@ function sampleOf(factors: HeadFactors, best: LabelHypothesis, posterior: LabelP
     kindConfidence,
     openKinds: isKindKnown
       ? []
-      : posterior.kinds.filter(({ probability }) => probability >= 1 - SURE_KIND).map((own) => own.kind),
+      : [
+          ...posterior.kinds.filter(({ probability }) => probability >= 1 - SURE_KIND).map((own) => own.kind),
+          ...(most === LOOSE_CONFIDENCE && best.family.m === 1
+            ? [best.family.smoothed ? ('mixup-smoothed' as const) : ('mixup' as const)]
+            : []),
+        ].filter((own, at, all) => all.indexOf(own) === at),
     topRange: posterior.topRange,
     smoothingRange: posterior.smoothingRange,
   };

@@ -87,7 +87,7 @@ function plain(kind: UpdateReport['kind'], ...reasons: string[]): SettledUpdate 
   return { update: { kind, reasons, sign: 1, absoluteError: null }, signToldBy: null };
 }
 
-const PERCENT = (share: number): string => `${(100 * share).toPrecision(2)} %`;
+const PERCENT = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
 
 const STEPS_OF_GRID = 50;
 

@@ -77,14 +77,14 @@ export function confidenceInWords(sample: SampleReport, className: (index: numbe
   const named =
     kind === 'hard' && classes.length > 1
       ? `The ${classes.length} classes at a confidence of ${confidenceInDigits(classConfidence)}`
-      : `Class: ${className(first.index)}, at a confidence of ${confidenceInDigits(classConfidence)}`;
+      : `The class, ${className(first.index)}, at a confidence of ${confidenceInDigits(classConfidence)}`;
   if (kindConfidence === undefined) {
     return `${named}.`;
   }
   const probable = openKinds?.[0];
   return kind === 'undetermined'
-    ? `${named}. Kind: open${probable ? `; the most probable, ${KIND_WORDS[probable]}, at ${confidenceInDigits(kindConfidence)}` : ''}.`
-    : `${named}. Kind: ${KIND_WORDS[kind]}, at ${confidenceInDigits(kindConfidence)}.`;
+    ? `${named}; the kind is open${probable ? `, most probably ${KIND_WORDS[probable]} at ${confidenceInDigits(kindConfidence)}` : ''}.`
+    : `${named}; the kind, ${KIND_WORDS[kind]}, at ${confidenceInDigits(kindConfidence)}.`;
 }
 
 export const KIND_WORDS: Record<SampleReport['label']['kind'], string> = {

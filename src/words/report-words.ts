@@ -54,7 +54,7 @@ export function headInWords({ head, verdict }: Pick<Report, 'head' | 'verdict'>)
     return verdict.outcome === 'not-assessed' ? 'none assessed' : 'none found';
   }
   const bias = head.bias === null ? 'no bias' : head.biasGradient ? 'with bias' : 'with bias, but no gradient of it';
-  return `${head.weight}: ${head.classes} classes x ${head.features} features, ${bias}, ${head.activation}`;
+  return `${head.weight} (${head.classes} classes x ${head.features} features, ${bias}, ${head.activation})`;
 }
 
 const UPDATES: Record<UpdateKind, string> = {

@@ -129,7 +129,7 @@ describe('the results panel', () => {
     expect(await page.locator('.bar-name').first().textContent()).toBe('seven');
     expect(await page.locator('.fold summary').innerText()).toBe('9 other classes, 9.0 % together (1.0 % each)');
     const share = await page.locator('.bar-strong .bar-fill').getAttribute('width');
-    expect(Number(share)).toBeCloseTo(91, 5);
+    expect(Number(share)).toBeCloseTo(91, 3);
     expect(await page.locator('.finding').count()).toBe(reports.example?.findings.length);
     expect(await page.locator('.check').count()).toBe(reports.example?.consistency.length);
     expect(await page.evaluate(() => (globalThis as unknown as { kept: unknown }).kept)).toEqual({

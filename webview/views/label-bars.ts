@@ -37,8 +37,8 @@ export function labelBars(report: Report, sample: SampleReport): TemplateResult 
 
 /** Where a bar ends; two ends where the noise leaves a range. */
 function endsOf({ label }: SampleReport, index: number): readonly [number, number] {
-  const share = label.kind === 'undetermined' ? 0 : (label.probabilities[index] ?? 0);
-  return openRange(label, index) ?? [share, share];
+  const share = label.probabilities[index] ?? 0;
+  return label.kind === 'undetermined' ? (openRange(label, index) ?? [0, 1]) : [share, share];
 }
 
 function bar(name: string, ends: readonly [number, number], kind: string, words: string): TemplateResult {

@@ -55,7 +55,10 @@ export function reconstructionView(
   actions: ReconstructionActions,
 ): TemplateResult {
   return html`
-    <h3 class="with-tag">The input ${tag(VERDICTS[own.verdict])}${own.usedTruth ? tag('with the true label') : ''}</h3>
+    <h3 class="with-tag">
+      The input
+      ${tag(own.method === 'none' ? 'Not reconstructed' : VERDICTS[own.verdict])}${own.usedTruth ? tag('with the true label') : ''}
+    </h3>
     <p>${own.reason}</p>
     ${picture ? pictures(picture, choice, actions) : ''}
     ${

@@ -95,7 +95,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       <h1>${own.sentence}</h1>
       ${update ? html`<p>The file is ${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>` : ''}
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head
+        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head:
         ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">

@@ -6,7 +6,7 @@ import type { Matching } from './matching.js';
 export type HeadLayout = 'kxd' | 'dxk';
 
 const EMBEDDING =
-  /(^|[._/])(embed\w*|embeddings?|wte|wpe|tok_emb|pos_emb|position\w*|relative_\w*(bias|embed\w*|table))([._/]|$)/i;
+  /(^|[._/])(embed\w*|embeddings?|wte|wpe|tok_emb|pos_emb|position\w*|shared(?=[./]weight$)|relative_\w*(bias|embed\w*|table))([._/]|$)/i;
 /**
  * Matrices that no linear layer multiplies features by alone: recurrent and fused attention weights, the factors of weight
  * norm and of low-rank adapters (their gradients are not dL/dW), tables of biases, attention's projections.
@@ -72,13 +72,20 @@ export interface Layer {
   readonly matrix: boolean;
 }
 
+interface Block {
+  /** Entries that another block of this pattern has in equal shape. */
+  readonly repeated: ReadonlySet<TensorEntry>;
+  readonly isOfStack: boolean;
+}
+
 /** One network of a checkpoint, frozen layers included: a layer without gradient uses outputs all the same. */
 export class Structure {
   private readonly entries: readonly TensorEntry[];
   private readonly layers: readonly Layer[];
   private readonly byEntry: ReadonlyMap<TensorEntry, Layer>;
+  private readonly byIndex: ReadonlyMap<number, Layer>;
   private readonly norms: readonly { entry: TensorEntry; index: number }[];
-  private readonly blocks = new Map<string, boolean>();
+  private readonly blocks = new Map<string, Block>();
 
   /** @param layout of all matrices, when the user gave one */
   constructor(checkpoint: TensorFile, matching: Matching, layout: HeadLayout | undefined) {
@@ -89,6 +96,7 @@ export class Structure {
       return layer ? [layer] : [];
     });
     this.byEntry = new Map(this.layers.map((layer) => [layer.entry, layer]));
+    this.byIndex = new Map(this.layers.map((layer) => [layer.index, layer]));
     const owned = new Set(this.layers.map(({ entry }) => stem(entry.name)));
     this.norms = this.entries.flatMap((entry, index) => {
       const isNorm = entry.positional
@@ -113,65 +121,80 @@ export class Structure {
     return this.layers.filter(({ matrix }) => matrix);
   }
 
-  /** The first later tensor that uses as many numbers as this layer gives out: a norm, a matrix or a convolution. */
-  consumerOf({ index, out }: Layer): { name: string; kind: 'norm' | 'layer' } | undefined {
-    const norm = this.norms.find((own) => own.index > index && own.entry.shape[0] === out);
+  /**
+   * The first later tensor that uses as many numbers as this layer gives out: a norm, a matrix or a convolution. Equal widths
+   * are chance where the layer right before it gives out as many: heads may stand before the backbone, or in order of names.
+   */
+  consumerOf(layer: Layer): { name: string; kind: 'norm' | 'layer' } | undefined {
+    const { index, out } = layer;
+    const norm = this.norms.find((own) => {
+      const before = this.layerBefore(own.index);
+      return own.index > index && own.entry.shape[0] === out && !(before?.matrix === false && before.out === out);
+    });
     if (norm) {
       return { name: norm.entry.name, kind: 'norm' };
     }
     // The first convolution takes the image's channels, which a head with as many classes must not be taken to feed.
     const first = this.layers.find(({ matrix }) => !matrix);
-    const taker = this.layers.find((own) => own.index > index && own !== first && own.takes.includes(out));
+    const taker = this.layers.find((own) => {
+      const before = this.layerBefore(own.index);
+      return own.index > index && own !== first && own.takes.includes(out) && (before === layer || before?.out !== out);
+    });
     return taker && { name: taker.entry.name, kind: 'layer' };
+  }
+
+  private layerBefore(index: number): Layer | undefined {
+    let at = index - 1;
+    while (at >= 0 && !this.byIndex.has(at)) {
+      at--;
+    }
+    return this.byIndex.get(at);
   }
 
   /**
    * The numbered block that the layer is in, when it is one of a stack: blocks of one pattern, each of which gives out what
-   * the next takes in. Numbered heads beside each other do not feed one another.
+   * the next takes in, this layer of equal shape in several of them. Numbered heads beside each other do not feed one another.
    */
   stackOf({ entry }: Layer): string | undefined {
     if (entry.positional) {
       return undefined;
     }
-    const parts = entry.name.split(/[./]/);
+    const parts = dotted(entry).split('.');
     for (let at = 0; at < parts.length - 2; at++) {
       const block = parts.slice(0, at + 1).join('.');
-      if (/\d$/.test(parts[at] ?? '') && this.isStackBlock(block)) {
+      if (/\d$/.test(block) && this.block(block).repeated.has(entry) && this.block(block).isOfStack) {
         return block;
       }
     }
     return undefined;
   }
 
-  private isStackBlock(block: string): boolean {
+  private block(block: string): Block {
     const known = this.blocks.get(block);
-    if (known !== undefined) {
+    if (known) {
       return known;
     }
     const siblings = new RegExp(`^${escape(block.replace(/\d+$/, ''))}\\d+\\.`);
-    const shapes = new Map<string, number>();
-    for (const { name, shape } of this.entries) {
-      const dotted = name.replace(/\//g, '.');
-      const [start] = siblings.exec(dotted) ?? [];
-      if (start !== undefined) {
-        const key = `${dotted.slice(start.length)} ${shape.join('x')}`;
-        shapes.set(key, (shapes.get(key) ?? 0) + 1);
-      }
+    const places = this.entries.flatMap((entry) => {
+      const name = dotted(entry);
+      const [start] = siblings.exec(name) ?? [];
+      return start === undefined ? [] : [{ entry, start, key: `${name.slice(start.length)} ${entry.shape.join('x')}` }];
+    });
+    const counts = new Map<string, number>();
+    for (const { key } of places) {
+      counts.set(key, (counts.get(key) ?? 0) + 1);
     }
-    const isRepeated = ({ name, shape }: TensorEntry): boolean => {
-      const dotted = name.replace(/\//g, '.');
-      return (
-        dotted.startsWith(`${block}.`) && (shapes.get(`${dotted.slice(block.length + 1)} ${shape.join('x')}`) ?? 0) > 1
-      );
-    };
-    const own = this.layers.filter(({ entry }) => isRepeated(entry));
+    const repeated = new Set(
+      places.flatMap(({ entry, start, key }) => (start === `${block}.` && (counts.get(key) ?? 0) > 1 ? [entry] : [])),
+    );
+    const own = this.layers.filter(({ entry }) => repeated.has(entry));
     const outs = new Set(own.map(({ out }) => out));
     const ins = new Set(own.flatMap(({ takes }) => takes));
     const feedsItself = own.length > 0 && own.every(({ takes }) => takes.some((width) => outs.has(width)));
     const passesOn = ins.has(own[own.length - 1]?.out ?? 0);
     const isLarge =
-      own.length >= 4 || this.norms.some(({ entry }) => isRepeated(entry) && ins.has(entry.shape[0] ?? 0));
-    const result = feedsItself && (passesOn || isLarge);
+      own.length >= 4 || this.norms.some(({ entry }) => repeated.has(entry) && ins.has(entry.shape[0] ?? 0));
+    const result = { repeated, isOfStack: feedsItself && (passesOn || isLarge) };
     this.blocks.set(block, result);
     return result;
   }
@@ -253,6 +276,10 @@ function layerOf(
     return { entry, index, out: size(-1), takes, matrix: false };
   }
   return { entry, index, out: size(0), takes: size(1) === 1 ? [1, size(0)] : [size(1)], matrix: false };
+}
+
+function dotted({ name }: TensorEntry): string {
+  return name.replace(/\//g, '.');
 }
 
 function escape(text: string): string {

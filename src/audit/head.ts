@@ -199,9 +199,7 @@ function chooseHead(search: Search, hint: HeadHint): TensorPair | NoHead {
     return tiedHead(embedding.parameter.name);
   }
   const last = structure.last()?.entry;
-  const placed = candidates.filter(
-    (pair) => (pair.parameter === last || isHeadlike(pair.parameter.name)) && !stackOf(pair, structure),
-  );
+  const placed = candidates.filter(({ parameter }) => parameter === last || isHeadlike(parameter.name));
   const chosen = placed[placed.length - 1];
   if (!chosen) {
     const reason = rejected[rejected.length - 1];
@@ -240,14 +238,8 @@ function whyNoHead(pair: TensorPair, { structure }: Search): string | undefined 
   if (consumer) {
     return `feeds the ${consumer.kind} "${consumer.name}"`;
   }
-  const stack = stackOf(pair, structure);
-  // Where a network ends in a stack, its last layer may be the head all the same.
-  return stack !== undefined && structure.last() !== layer ? `is part of the repeated block "${stack}"` : undefined;
-}
-
-function stackOf({ parameter }: TensorPair, structure: Structure): string | undefined {
-  const layer = structure.layer(parameter);
-  return layer && structure.stackOf(layer);
+  const stack = structure.stackOf(layer);
+  return stack === undefined ? undefined : `is part of the repeated block "${stack}"`;
 }
 
 /** Two heads on one trunk: same features in, under the same parent. */

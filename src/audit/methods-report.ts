@@ -30,12 +30,20 @@ export function methodsOf(facts: MethodFacts): MethodReport[] {
   ];
 }
 
+/** What the audit calls sure of a class. */
+const SURE_CLASS = 0.99;
+
 function headMethod({ samples, shape }: MethodFacts): MethodReport {
   const id = shape.nature === 'batch' ? 'head-batch' : 'head-single';
   const recovered = samples.filter(({ status }) => status === 'recovered').length;
+  const classes = samples.filter(({ label: { classConfidence = 0 } }) => classConfidence >= SURE_CLASS).length;
   const noise = `at noise of ${shape.noise.toPrecision(2)} per number of the head`;
-  return recovered > 0
-    ? { id, outcome: 'found', detail: `Labels and features of ${recovered} samples or groups from the head, ${noise}.` }
+  if (recovered > 0) {
+    const whose = recovered === 1 ? 'one sample or group' : `${recovered} samples or groups`;
+    return { id, outcome: 'found', detail: `Label and feature of ${whose} from the head, ${noise}.` };
+  }
+  return classes > 0
+    ? { id, outcome: 'found', detail: `The class of the label from the head, and not its kind, ${noise}.` }
     : { id, outcome: 'nothing', detail: `No label and feature that could be relied on from the head, ${noise}.` };
 }
 

@@ -66,6 +66,7 @@ export function notAssessed(
     head: null,
     update,
     consistency: [checkFileSafety(files), checkMatching(matching, gradients), ...checks],
+    methods: [{ id: 'head', outcome: 'not-applicable', detail: sentence }],
     batch: { size: null, lowerBound: 1, evidence: 'Nothing was recovered, so the number of samples is not known.' },
     samples: [],
     labelCounts: null,

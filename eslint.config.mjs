@@ -156,7 +156,20 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['cli', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'kinds', 'inspection', 'project', 'runner', 'words'],
+        [
+          'cli',
+          'protocol',
+          'formats',
+          'graph',
+          'network',
+          'engine',
+          'audit',
+          'kinds',
+          'inspection',
+          'project',
+          'runner',
+          'words',
+        ],
         'The command line only calls the pipeline.',
       ),
       { regex: '/runner/(?!(client|pool|runtime)\\.js$)', message: 'The command line is a host of children, not one.' },

@@ -1,4 +1,4 @@
-import { type TensorEntry, type TensorFile, elementCount, MAX_READ_ELEMENTS } from '../formats/tensor-file.js';
+import { MAX_READ_ELEMENTS, type TensorEntry, type TensorFile, elementCount } from '../formats/tensor-file.js';
 import { isEmbedding } from './head-structure.js';
 import type { Matching, TensorPair } from './matching.js';
 
@@ -15,13 +15,6 @@ const SAMPLED_ROWS = 4096;
 const PIECES = 64;
 const COMPARED = 4096;
 const NOT_TOKENS = /(pos|wpe|type|segment|relative)/i;
-
-export interface TiedHead {
-  /** The embedding, as the checkpoint calls it. */
-  readonly embedding: TensorEntry;
-  /** One sentence. */
-  readonly evidence: string;
-}
 
 /** The token embedding: the one with the most rows; undefined without any. */
 export function tokenEmbedding({ pairs }: Matching): TensorPair | undefined {

@@ -1,4 +1,4 @@
-import { MAX_READ_ELEMENTS, type TensorEntry, type TensorFile, elementCount } from '../formats/tensor-file.js';
+import { type TensorEntry, type TensorFile, elementCount } from '../formats/tensor-file.js';
 import { isEmbedding } from './head-structure.js';
 import type { Matching, TensorPair } from './matching.js';
 
@@ -13,7 +13,7 @@ const NEARLY_ALL = 0.9;
 const ALIGNED = 0.75;
 const SAMPLED_ROWS = 4096;
 const PIECES = 64;
-const COMPARED = 4096;
+const COMPARED = 1024;
 const NOT_TOKENS = /(pos|wpe|type|segment|relative)/i;
 
 /** The token embedding: the one with the most rows; undefined without any. */
@@ -92,14 +92,16 @@ function sampleRows({ name, shape }: TensorEntry, gradients: TensorFile): Float6
   });
 }
 
+/** By pieces from all over them: trained numbers that agree in thousands of places are the same. */
 function holdSame(one: TensorEntry, other: TensorEntry, file: TensorFile): boolean {
   const count = elementCount(one.shape);
-  const sameIn = (end: number): boolean => {
-    const range = { start: 0, end };
+  const piece = Math.min(COMPARED, count);
+  const starts = Array.from({ length: PIECES }, (_, at) => Math.floor((at * (count - piece)) / (PIECES - 1)));
+  return [...new Set(starts)].every((start) => {
+    const range = { start, end: start + piece };
     const own = file.read(one.name, range).data;
     const copy = file.read(other.name, range).data;
-    return own.every((value, index) => value === copy[index]) && own.some((value) => value !== own[0]);
-  };
-  // Most matrices of one shape differ in their first numbers, which spares reading the rest.
-  return count <= MAX_READ_ELEMENTS && sameIn(Math.min(COMPARED, count)) && (count <= COMPARED || sameIn(count));
+    // Matrices of one constant, such as zeros before training, agree without being one.
+    return own.every((value, index) => value === copy[index]) && (start > 0 || own.some((value) => value !== own[0]));
+  });
 }

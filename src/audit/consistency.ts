@@ -144,23 +144,32 @@ function allZero(path: string, what: string): UnusableInputError {
   });
 }
 
+/** A sum larger than this share of the gradient is no evidence of softmax cross-entropy, whatever noise explains. */
+const TELLING_SUM = 1e-2;
+
 /** 1^T G = 0, 1^T g_b = 0, and that bias and weight gradient tell of the same samples. */
 export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: number): ConsistencyCheck[] {
   const checks: ConsistencyCheck[] = [];
   const sum = shape.columnSum;
   const allowed = Math.max(1e-5, 4 * shape.columnSumFloor);
   checks.push(
-    sum <= allowed
+    sum > TELLING_SUM && sum <= allowed
       ? check(
           'softmax-sum',
-          'pass',
-          `The head's gradient sums to zero over the classes (${sum.toExponential(1)} of its size), as softmax cross-entropy's does.`,
-        )
-      : check(
-          'softmax-sum',
           'warn',
-          `The head's gradient does not sum to zero over the classes (${sum.toExponential(1)} of its size): noise, pruning, or sigmoid outputs.`,
-        ),
+          `Whether the head's gradient sums to zero over the classes cannot be told: the sum is ${sum.toExponential(1)} of its size, and noise alone gives about that much.`,
+        )
+      : sum <= allowed
+        ? check(
+            'softmax-sum',
+            'pass',
+            `The head's gradient sums to zero over the classes (${sum.toExponential(1)} of its size), as softmax cross-entropy's does.`,
+          )
+        : check(
+            'softmax-sum',
+            'warn',
+            `The head's gradient does not sum to zero over the classes (${sum.toExponential(1)} of its size): noise, pruning, or sigmoid outputs.`,
+          ),
   );
   const { biasGradient } = head;
   if (biasGradient && norm(biasGradient) > 0) {

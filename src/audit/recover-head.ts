@@ -6,6 +6,7 @@ import { type WhitenedHead, whiten } from '../recovery/batch/whiten.js';
 import { type BatchEstimate, estimateBatch } from '../recovery/batch-size.js';
 import { type HeadFactors, factorsOf } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
+import { norm } from '../recovery/linear-algebra.js';
 import { type LabelCounts, countLabels } from '../recovery/label-counts.js';
 import { recoverLikePaper } from '../recovery/paper-method.js';
 import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
@@ -103,13 +104,13 @@ async function recoverOne(
 
 function unassessedSingle({ isReversed, reason, status }: RecoveredSample, isDifference: boolean): string | undefined {
   if (isReversed) {
-    return `Not assessed: ${reason.charAt(0).toLowerCase()}${reason.slice(1)}`;
+    return reason;
   }
   return isDifference && status === 'not-identifiable' ? BEYOND_ONE_STEP : undefined;
 }
 
 const BEYOND_ONE_STEP =
-  'Not assessed: this is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, momentum, weight decay or a larger batch. Capture the gradient of one step to audit it.';
+  'This is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, momentum, weight decay or a larger batch. Capture the gradient of one step to audit it.';
 
 /** Above this share of noise, other samples could hide behind it. */
 const CLEAR_OF_NOISE = 0.5;
@@ -192,23 +193,28 @@ async function recoverSeveral(
     labelCounts:
       isDifference && !recovery.complete ? null : describeCounts(counts, recovery, estimate, head.weight.rows),
     checks: [explainedCheck(recovery, whitened)],
-    unassessed: unassessedBatch(head, recovery, isDifference),
+    unassessed: unassessedBatch(head, whitened, recovery, isDifference),
     cancelled: recovery.ended === 'stopped' ? 'during' : undefined,
   };
 }
 
+/** A few labels among many classes make the sum of cubes a fair share of the cubed norm. */
+const REVERSED_SKEW = 0.1;
+const ONE = Float64Array.of(1);
+
 function unassessedBatch(
   { biasGradient }: HeadGradient,
+  { svd, classes }: WhitenedHead,
   { complete, samples }: BatchRecovery,
   isDifference: boolean,
 ): string | undefined {
   if (isDifference && !complete) {
     return BEYOND_ONE_STEP;
   }
-  // p - y is small and positive for most classes, large and negative for the few that are labels.
-  const skew = biasGradient?.reduce((sum, value) => sum + value ** 3, 0) ?? 0;
-  return samples.length === 0 && skew > 0
-    ? 'Not assessed: the signs of this gradient are those of a weight difference (after minus before) or of a negated gradient, and no sample could be told from it. Give the gradient itself.'
+  // With few samples p - y is small and positive for most classes, large and negative for the few that are labels.
+  const skew = (biasGradient?.reduce((sum, value) => sum + value ** 3, 0) ?? 0) / norm(biasGradient ?? ONE) ** 3;
+  return samples.length === 0 && 2 * svd.rank <= classes && skew > REVERSED_SKEW
+    ? 'The signs of this gradient are those of a weight difference (after minus before) or of a negated gradient, and no sample could be told from it. Give the gradient itself.'
     : undefined;
 }
 

@@ -382,7 +382,7 @@ function isCaptured(gradients: string): boolean {
 }
 
 function hiddenSentence(noise: number): string {
-  return `Not assessed: the head's numbers cannot be told from noise of standard deviation ${noise.toPrecision(2)}. Either noise hides the gradient from every method here, or this is no gradient; nothing in the file tells which.`;
+  return `The head's numbers cannot be told from noise of standard deviation ${noise.toPrecision(2)}. Either noise hides the gradient from every method here, or this is no gradient; nothing in the file tells which.`;
 }
 
 function readHead(

@@ -313,7 +313,9 @@ function gradientReasons({ balance, balancedVector, lowRank, zeroRows }: SideEvi
   return [
     ...(balance
       ? [
-          `"${balance.name}" sums to zero over its classes (${balance.ratio.toExponential(1)} of its size), as the gradient of a softmax head does.`,
+          balance.ratio > 1e-2
+            ? `The sums of "${balance.name}" over its classes are ${balance.ratio.toPrecision(2)} of its size, far less than independent numbers give: the gradient of a softmax head under noise.`
+            : `"${balance.name}" sums to zero over its classes (${balance.ratio.toExponential(1)} of its size), as the gradient of a softmax head does.`,
         ]
       : []),
     ...(balancedVector === undefined

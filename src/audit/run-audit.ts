@@ -234,8 +234,10 @@ async function auditFiles(
   for (const [index, sample] of samples.entries()) {
     const own = rebuilt?.reconstructions[index];
     if (own) {
-      sample.reconstruction =
-        usesTruth && own.report.method === 'matching' ? { ...own.report, usedTruth: true } : own.report;
+      if (usesTruth && own.report.method === 'matching') {
+        own.report.usedTruth = true;
+      }
+      sample.reconstruction = own.report;
       const image = truth && trueImage(truth, comparison?.samples[index]?.truthRow ?? index);
       await addImageTruth(own, image, request.reconstruction?.lpips);
       images.push({ sample: index, reconstruction: own, truth: image });

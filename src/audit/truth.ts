@@ -7,7 +7,7 @@ import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
 import type { Reconstruction } from './reconstruction/reconstruct.js';
 
-/** Comparing with known labels and features, for researchers; runs after the audit, so it cannot influence it. */
+/** Comparing with known labels and features, for researchers; read after the audit unless the user lets the true label in. */
 
 export interface Truth {
   readonly path: string;

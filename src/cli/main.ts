@@ -49,7 +49,7 @@ Options of audit
                        settings that differ from the preset's
   --normalisation NAME cifar10, imagenet, none: how inputs were normalised, for pictures
   --lpips FILE         ONNX model of LPIPS, to measure with --truth
-  --truth FILE         JSON with "labels" and "feature": adds errors to the report, never influences it
+  --truth FILE         JSON with "labels" and "feature": adds errors to the report; takes part only with --labels true
   --jobs N             projects: audits at a time (default half the cores)
   --exclude GLOB       projects: leave out what matches, several with commas
   --include-ignored    projects: also what .gitignore leaves out

@@ -36,7 +36,7 @@ export interface Report {
   timings: Timings;
   /** True when the user stopped the audit: what was found until then is here, the rest is missing. */
   cancelled?: true;
-  /** Errors against a truth file; the truth never influences a result. */
+  /** Errors against a truth file; the truth takes part in a result only where its reconstruction says `usedTruth`. */
   truth?: TruthComparison;
 }
 

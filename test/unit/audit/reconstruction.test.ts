@@ -129,7 +129,18 @@ describe('gradient matching', () => {
     } as const;
     await expect(runAudit(request, quiet)).rejects.toThrow(/true labels asked for, and none given/);
     const { report } = await runAudit({ ...request, truth: join(folder, 'truth.json') }, quiet);
-    expect(report.samples[0]!.reconstruction!.matching!.labels).toBe('true');
+    const own = report.samples[0]!.reconstruction!;
+    expect(own.matching!.labels).toBe('true');
+    expect(own.usedTruth).toBe(true);
+    expect(own.psnr).toBeTypeOf('number');
+    expect(report.verdict.sentence).toMatch(/with the true label/);
+    expect(report.findings.map(({ id }) => id)).not.toContain('input-reconstructed');
+    const { report: without } = await runAudit(
+      { ...request, reconstruction: { ...REQUEST, settings: { iterations: 3 } }, truth: join(folder, 'truth.json') },
+      quiet,
+    );
+    expect(without.samples[0]!.reconstruction!.usedTruth).toBeUndefined();
+    expect(without.verdict.sentence).not.toMatch(/true label/);
   });
 
   it('stops when asked, and keeps the best so far', async () => {

@@ -191,7 +191,7 @@ async function recoverSeveral(
     noise: whitened.noise,
     batch: describeBatch(estimate, whitened, recovery, request.batchSize, isDifference),
     labelCounts:
-      isDifference && !recovery.complete ? null : describeCounts(counts, recovery, estimate, head.weight.rows),
+      isDifference && !recovery.complete ? null : describeCounts(counts, recovery, estimate, head, whitened.noise > 0),
     checks: [explainedCheck(recovery, whitened)],
     unassessed: unassessedBatch(head, whitened, recovery, isDifference),
     cancelled: recovery.ended === 'stopped' ? 'during' : undefined,
@@ -281,6 +281,14 @@ function isSizeTold({ counts, chance }: BatchEstimate, { noise }: WhitenedHead):
   return counts === undefined ? noise === 0 : chance <= MOST_CHANCE;
 }
 
+/** Under noise, samples known worse than this explain a gradient that others would explain as well. */
+const MOST_NOISY_ERROR = 5e-3;
+
+/** Quantised numbers repeat, and shares made of steps are whole numbers of something whatever the labels are. */
+function isCoarse(values: Float64Array | undefined): boolean {
+  return values !== undefined && new Set(values).size < 0.7 * values.length;
+}
+
 /** Shares this near to whole numbers are no accident. */
 const MOST_CHANCE = 1e-4;
 
@@ -288,15 +296,17 @@ function describeCounts(
   counts: LabelCounts,
   recovery: BatchRecovery,
   estimate: BatchEstimate,
-  classes: number,
+  { weight: { rows: classes }, biasGradient }: HeadGradient,
+  isNoisy: boolean,
 ): LabelCountReport {
   const estimators = counts.estimators.map((estimate) => ({ ...estimate, counts: [...estimate.counts] }));
   const isTold = recovery.samples.every(
     ({ label, featureError }) =>
-      (label.kind === 'hard' || label.kind === 'smoothed') && featureError <= MOST_FEATURE_ERROR,
+      (label.kind === 'hard' || label.kind === 'smoothed') &&
+      featureError <= (isNoisy ? MOST_NOISY_ERROR : MOST_FEATURE_ERROR),
   );
   if (!recovery.complete || !isTold) {
-    const balanced = estimate.chance <= MOST_CHANCE ? estimate.counts : undefined;
+    const balanced = estimate.chance <= MOST_CHANCE && !isCoarse(biasGradient) ? estimate.counts : undefined;
     return {
       estimators,
       agreed: [...(balanced ?? counts.agreed)],

@@ -9,6 +9,7 @@ import type {
 import { SEVERITIES } from '../protocol/report.js';
 import { confidenceInDigits, labelInWords } from '../words/label-words.js';
 import type { TensorFile } from '../formats/tensor-file.js';
+import { SURE_CLASS } from '../recovery/single-sample.js';
 import type { NoiseSweep } from './noise-sweep.js';
 
 /** What the audit found, as risks with evidence and with what would stop each. */
@@ -189,9 +190,6 @@ function labelFindings(sample: SampleReport, facts: FindingFacts): Finding[] {
   }
   return findings;
 }
-
-/** What the audit calls sure of a class. */
-const SURE_CLASS = 0.99;
 
 /** The feature follows from the bias gradient whatever the label is; without one it is as sure as the label. */
 function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {

@@ -1,6 +1,7 @@
 import type { ReconstructionRequest } from '../protocol/audit-request.js';
 import type { EmbeddingReport, MethodReport, SampleReport } from '../protocol/report.js';
 import type { GradientShape } from '../recovery/head-gradient.js';
+import { SURE_CLASS } from '../recovery/single-sample.js';
 import type { FoundImprint } from './imprint.js';
 import type { RecoveredHead } from './recover-head.js';
 
@@ -29,9 +30,6 @@ export function methodsOf(facts: MethodFacts): MethodReport[] {
     inputMethod(facts),
   ];
 }
-
-/** What the audit calls sure of a class. */
-const SURE_CLASS = 0.99;
 
 function headMethod({ samples, shape }: MethodFacts): MethodReport {
   const id = shape.nature === 'batch' ? 'head-batch' : 'head-single';

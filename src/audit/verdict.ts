@@ -1,5 +1,6 @@
 import type { EmbeddingReport, ImprintReport, SampleReport, Verdict } from '../protocol/report.js';
 import type { GradientShape } from '../recovery/head-gradient.js';
+import { SURE_CLASS } from '../recovery/single-sample.js';
 import { labelInWords } from '../words/label-words.js';
 import type { HeadTensors } from './head.js';
 import type { RecoveredHead } from './recover-head.js';
@@ -67,7 +68,7 @@ export function verdictOf(
     sentence:
       sample.status === 'recovered'
         ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' && withTruth === '' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.${withTruth}`
-        : classConfidence >= 0.99
+        : classConfidence >= SURE_CLASS
           ? `This gradient gives away the class of its one sample: ${what}${isOpen ? '' : `${smoothing}, known to about ${(100 * Math.max(spreadOf(sample), 0.01)).toFixed(0)} %`}.${withTruth}`
           : `This gradient narrows its one sample down: most likely the label is ${what}${isOpen ? '' : smoothing}, but this is not certain.${withTruth}`,
   };

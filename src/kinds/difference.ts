@@ -3,7 +3,7 @@ import type { SampledPair } from './sampling.js';
 import { roundTo, ulpOf } from './rounding.js';
 
 /**
- * Weights after minus weights before, told by its rounding (science: updates.md). Weights are stored on the grid of their
+ * Weights after minus weights before, told by its rounding. Weights are stored on the grid of their
  * type, so each entry of a difference is a whole number of the grid's steps at the weight; a gradient has digits of its
  * own below them.
  */

@@ -1,6 +1,6 @@
 /**
- * What the numbers of a softmax classifier's gradient have in common, whatever the network: science/README.md,
- * "Consistency first". Random numbers have none of it.
+ * What the numbers of a softmax classifier's gradient have in common, whatever the network: its sums over
+ * the classes vanish, and its rank is at most the number of samples. Random numbers have none of it.
  */
 
 export interface MatrixView {

@@ -10,7 +10,7 @@ import { type SideEvidence, hasStatistics, isEvenNoise, isMatrix, likenessOf, si
 
 /**
  * What the file given as a gradient is, told from the contents of both files before anything is recovered from it
- * (science: updates.md). File names decide nothing that contents leave open.
+ *. File names decide nothing that contents leave open.
  */
 
 export interface SettledUpdate {

@@ -222,8 +222,9 @@ function closedFormMinimum({ problem, scalarError }: HeadFactors, family: LabelF
   return isNear && near.residual < exact.residual ? near : exact;
 }
 
-/** Stated of a label that is called recovered: its class, and its kind. */
-const SURE_CLASS = 0.99;
+/** A class whose posterior probability is at least this is called sure. */
+export const SURE_CLASS = 0.99;
+/** The same for the kind of a label that is called recovered. */
 const SURE_KIND = 0.98;
 /** A label known worse than this is not called recovered, however well it beats its rivals. */
 const MOST_LABEL_ERROR = 0.03;

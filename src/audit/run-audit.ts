@@ -75,7 +75,7 @@ async function auditFiles(
   await step(hooks, 'match', 'Matching gradients to parameters');
   refuseOptimiserState(gradients);
   const matching = matchTensors(checkpoint, gradients);
-  const { update } = settleKind(checkpoint, gradients, matching.pairs);
+  const update = withCapture(settleKind(checkpoint, gradients, matching.pairs).update, request.gradients);
   const beyond = notAttacked(update);
   if (beyond) {
     return notAssessed(request, { checkpoint, gradients }, matching, update, beyond, [], started);
@@ -122,7 +122,7 @@ async function auditFiles(
     const files = { checkpoint, gradients };
     return notAssessed(request, files, matching, update, recovered.unassessed, checks.slice(2), started);
   }
-  if (shape.nature === 'hidden' && update.kind === 'unknown' && !isCaptured(request.gradients)) {
+  if (shape.nature === 'hidden' && update.kind === 'unknown') {
     const sentence = hiddenSentence(shape.noise);
     return notAssessed(request, { checkpoint, gradients }, matching, update, sentence, checks.slice(2), started);
   }
@@ -374,12 +374,16 @@ const ROUNDOFF: Partial<Record<Dtype, number>> = {
   float8_e5m2: 2 ** -3,
 };
 
-/** Captured by gradleak_capture.py, which writes gradients and nothing else: noise in it is somebody's defence. */
-function isCaptured(gradients: string): boolean {
+/** What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence. */
+function withCapture(update: UpdateReport, gradients: string): UpdateReport {
+  const reason =
+    'The contents alone do not say so; capture.json beside the file, which is written with gradients only, does.';
   try {
-    return readCapture(gradients) !== undefined;
+    return update.kind === 'unknown' && readCapture(gradients)
+      ? { ...update, kind: 'gradient', reasons: [reason] }
+      : update;
   } catch {
-    return false;
+    return update;
   }
 }
 

@@ -62,7 +62,11 @@ export function verdictOf(
   const { classConfidence = sample.confidence } = sample.label;
   const isOpen = sample.label.kind === 'undetermined';
   const withTruth =
-    sample.reconstruction?.usedTruth === true ? ' The input was reconstructed with the true label.' : '';
+    sample.reconstruction?.usedTruth !== true
+      ? ''
+      : ['uncertain', 'failed'].includes(sample.reconstruction.verdict)
+        ? ' The input was looked for with the true label, and the gradient does not confirm what came of it.'
+        : ' The input was reconstructed with the true label.';
   return {
     outcome: 'leaks',
     sentence:

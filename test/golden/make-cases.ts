@@ -1,6 +1,7 @@
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathsInFolder } from '../../src/audit/inputs.js';
-import type { AuditRequest } from '../../src/protocol/audit-request.js';
+import type { AuditRequest, ReconstructionRequest } from '../../src/protocol/audit-request.js';
 import { openTensorFile } from '../../src/formats/open.js';
 import { writeSafetensors } from '../write-fixtures.js';
 
@@ -58,6 +59,34 @@ const noisy = (name: string, folder: string, deviation: number): GoldenCase => (
   },
 });
 
+/** With a capture beside it whose words make it a gradient, whatever its numbers look like. */
+const told = (golden: GoldenCase, capture: object): GoldenCase => ({
+  name: golden.name,
+  request: (scratch) => {
+    const folder = join(scratch, golden.name);
+    mkdirSync(folder, { recursive: true });
+    const request = golden.request(scratch);
+    const gradients = join(folder, 'gradients.pt');
+    copyFileSync(request.gradients, gradients);
+    writeFileSync(join(folder, 'capture.json'), JSON.stringify(capture));
+    return { ...request, gradients };
+  },
+});
+
+/** With the input reconstructed, by what gives the same numbers on every machine. */
+const reconstructed = (name: string, network: string, given: Partial<ReconstructionRequest>): GoldenCase => ({
+  name,
+  request: () => {
+    const folder = join(FIXTURES, 'networks', network);
+    return {
+      ...pathsInFolder(folder),
+      method: 'auto',
+      ...(given.settings?.labels === 'true' ? { truth: join(folder, 'truth.json') } : {}),
+      reconstruction: { attack: 'auto', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 600, ...given },
+    };
+  },
+});
+
 /** Nearly normal numbers, without the functions whose last digit differs between machines. */
 function normals(seed: number): () => number {
   let state = seed;
@@ -99,4 +128,10 @@ export const GOLDEN_CASES: readonly GoldenCase[] = [
   update('sign', 'convnet', 'sign.pt'),
   update('pruned', 'convnet', 'pruned.pt'),
   update('hidden-by-noise', 'lenet', 'random.pt'),
+  told(update('nothing-found', 'lenet', 'random.pt'), { mode: 'eval', batch_size: 1 }),
+  reconstructed('reconstructed', 'mlp', { attack: 'chain' }),
+  reconstructed('reconstructed-with-true-label', 'pooled', {
+    attack: 'matching',
+    settings: { labels: 'true', iterations: 3, restarts: 1 },
+  }),
 ];

@@ -2,7 +2,11 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { renderProject } from '../../src/cli/render-project.js';
 import { renderReport } from '../../src/cli/render-text.js';
+import { toSarif } from '../../src/project/sarif.js';
+import { resultOf, summarise } from '../../src/project/summarise.js';
+import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-report.js';
 import type { Report } from '../../src/protocol/report.js';
 import { labelInWords } from '../../src/words/label-words.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
@@ -75,6 +79,47 @@ describe.each(GOLDEN_CASES.map((golden) => [golden.name, golden] as const))('%s'
     const old = asOld(report);
     expect(renderReport(old)).not.toMatch(/undefined|NaN|null/);
     expect(summaryOf(old)).not.toMatch(/undefined|NaN|null/);
+  });
+});
+
+describe('a project of all of them', () => {
+  const project = async (): Promise<ProjectReport> => {
+    const entries: ProjectEntry[] = [];
+    for (const golden of GOLDEN_CASES) {
+      const report = await goldenReport(golden, scratch);
+      entries.push({
+        id: golden.name,
+        gradients: `${golden.name}/gradients.pt`,
+        checkpoint: `${golden.name}/checkpoint.pt`,
+        fit: 1,
+        run: golden.name,
+        round: null,
+        script: null,
+        truth: null,
+        network: null,
+        status: 'done',
+        problem: null,
+        result: resultOf(report),
+        change: 'new',
+      });
+    }
+    return {
+      schemaVersion: 1,
+      tool: { name: 'gradleak', version: '0.0.0' },
+      root: '/project',
+      finished: '2026-01-01T00:00:00.000Z',
+      status: 'complete',
+      entries,
+      skipped: [],
+      summary: summarise(entries),
+    };
+  };
+
+  it('is told in the terminal and to code scanning as it was kept', async () => {
+    const report = await project();
+    expectGolden('project/all.sarif', `${JSON.stringify(toSarif(report), null, 2)}\n`);
+    expectGolden('project/all.txt', renderProject(report, 'gradleak-report'));
+    expectGolden('project/summary.json', `${JSON.stringify(report.summary, null, 2)}\n`);
   });
 });
 

@@ -83,6 +83,25 @@ describe('the closed form', () => {
     expect(report.samples[0]!.status).toBe('recovered');
     expect(report.network).toBeNull();
   });
+
+  it.each([
+    ['auto', 'lenet', /was taken: its simulated gradient comes nearest$/],
+    ['matching', 'mlp', /, the most usual one, was taken$/],
+  ] as const)(
+    'says by what the network was chosen among those that fit, with the attack "%s"',
+    async (attack, name, words) => {
+      const folder = join(scratch, `guessed-${attack}`);
+      cpSync(join(NETWORKS, name), folder, { recursive: true });
+      ['model.onnx', 'recipe.json'].forEach((file) => rmSync(join(folder, file), { force: true }));
+      const reconstruction = { ...REQUEST, attack, settings: { iterations: 2, restarts: 1 } };
+      const { report } = await runAudit({ ...pathsInFolder(folder), method: 'auto', reconstruction }, quiet);
+      const reasons = report.network!.reasons;
+      expect(reasons.filter((own) => words.test(own))).toHaveLength(1);
+      expect(reasons.join(' ')).not.toMatch(/explains the gradient/);
+      // Only what was simulated may be said to come nearest.
+      expect(report.samples[0]!.reconstruction!.method).toBe(attack === 'auto' ? 'chain' : 'matching');
+    },
+  );
 });
 
 describe('gradient matching', () => {

@@ -250,7 +250,7 @@ function describeBatch(
     const hidden = fromWeights - found;
     const rest =
       hidden === 0
-        ? 'and that many were found.'
+        ? `and that many were found.${alike(recovery, whitened.noise > 0)}`
         : `${found} were found; ${hidden} left too little in the gradient, or could not be parted from others.`;
     return { ...common, size: fromWeights, evidence: `Each sample found weighs 1/${fromWeights} of the mean, ${rest}` };
   }
@@ -282,7 +282,7 @@ function isSizeTold({ counts, chance }: BatchEstimate, { noise }: WhitenedHead):
 }
 
 /** Under noise, samples known worse than this explain a gradient that others would explain as well. */
-const MOST_NOISY_ERROR = 5e-3;
+const MOST_NOISY_ERROR = 2e-3;
 
 /** Quantised numbers repeat, and shares made of steps are whole numbers of something whatever the labels are. */
 function isCoarse(values: Float64Array | undefined): boolean {
@@ -324,8 +324,16 @@ function describeCounts(
   return {
     estimators: [...estimators, { name: 'samples', assumption, counts: exact, multiplicity: true }],
     agreed: exact,
-    confirmedBy: 'Every sample was found one by one, and together they explain the gradient.',
+    confirmedBy: `Every sample was found one by one, and together they explain the gradient.${alike(recovery, isNoisy)}`,
   };
+}
+
+/** Equal shares of a mean are one sample each or several each, and noise hides what parts samples of like features. */
+function alike({ samples }: BatchRecovery, isNoisy: boolean): string {
+  const worst = samples.reduce((most, { featureError }) => Math.max(most, featureError), 0);
+  return isNoisy
+    ? ` Samples of one class whose features differ by less than about ${(100 * worst).toPrecision(1)} % would count as one under this noise.`
+    : '';
 }
 
 function explainedCheck(

@@ -15,6 +15,8 @@ const ROOMS = [
   'network',
   'engine',
   'recovery',
+  'facts',
+  'methods',
   'audit',
   'kinds',
   'inspection',
@@ -64,7 +66,8 @@ export default tseslint.config(
       'src/graph/**',
       'src/network/**',
       'src/engine/**',
-      'src/audit/reconstruction/**',
+      'src/methods/input/**',
+      'src/formats/write-picture.ts',
       'src/inspection/**',
       'src/kinds/**',
     ],
@@ -126,8 +129,28 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['project', 'protocol', 'formats', 'audit', 'words'],
+        ['project', 'protocol', 'formats', 'facts', 'audit', 'words'],
         'A project is many audits; how one is done or run is not its business.',
+      ),
+    ],
+  ),
+  door(
+    ['src/facts/**'],
+    [
+      vscode,
+      allBut(
+        ['facts', 'protocol', 'formats', 'kinds', 'recovery'],
+        'A fact is derived from the inputs; which methods use it is not its business.',
+      ),
+    ],
+  ),
+  door(
+    ['src/methods/**'],
+    [
+      vscode,
+      allBut(
+        ['methods', 'facts', 'protocol', 'formats', 'graph', 'network', 'engine', 'recovery', 'words'],
+        'A method knows what it is given, and not who asks for it.',
       ),
     ],
   ),
@@ -136,8 +159,8 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['audit', 'protocol', 'formats', 'kinds', 'graph', 'network', 'engine', 'recovery', 'words'],
-        'The pipeline does not know who runs it.',
+        ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery'],
+        'The pipeline does not know who runs it, and no method by its name.',
       ),
     ],
   ),
@@ -146,7 +169,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['runner', 'protocol', 'formats', 'graph', 'network', 'engine', 'audit', 'kinds', 'inspection', 'project'],
+        ['runner', 'protocol', 'formats', 'engine', 'facts', 'audit', 'kinds', 'inspection', 'project'],
         'The child process only serves the pipeline.',
       ),
     ],
@@ -163,6 +186,8 @@ export default tseslint.config(
           'graph',
           'network',
           'engine',
+          'facts',
+          'methods',
           'audit',
           'kinds',
           'inspection',

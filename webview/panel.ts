@@ -137,13 +137,17 @@ function visibleAmplification({ values, truth }: PanelPicture): number {
 function show(report: Report, images: readonly PanelImage[]): void {
   const pictures = images.map((image) => ({
     sample: image.sample,
+    file: image.file,
     shape: image.shape,
     values: decodeFloats(image.values),
     truth: image.truth === null ? undefined : decodeFloats(image.truth),
     normalisation: image.normalisation ?? undefined,
   }));
-  const [first] = pictures;
-  const widest = Math.max(1, ...pictures.map(({ shape }) => shape[2] ?? Math.sqrt(shape[0] ?? 1)));
+  const first = pictures.find(({ sample }) => sample !== null);
+  const widest = Math.max(
+    1,
+    ...pictures.filter(({ sample }) => sample !== null).map(({ shape }) => shape[2] ?? Math.sqrt(shape[0] ?? 1)),
+  );
   // Small pictures are enlarged to about 256 pixels.
   const zoom = [8, 4, 2].find((own) => own * widest <= 300) ?? 1;
   run = undefined;

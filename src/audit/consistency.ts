@@ -1,10 +1,10 @@
-import { UnusableInputError } from '../protocol/errors.js';
+import { allZero } from '../facts/values.js';
 import type { CheckStatus, ConsistencyCheck } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { MAX_BIAS_MISFIT } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
 import { norm } from '../recovery/linear-algebra.js';
-import type { Matching } from './matching.js';
+import type { Matching } from '../facts/matching.js';
 
 /** Do checkpoint and gradient belong together? Said before anything is recovered (science/README.md). */
 
@@ -115,33 +115,6 @@ export function checkValues(
 
 function listed(names: readonly string[]): string {
   return `${names.length} ${names.length === 1 ? 'tensor' : 'tensors'} (${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''})`;
-}
-
-/** @throws UnusableInputError when the head's gradient is not finite or all zero */
-export function requireUsable(path: string, name: string, data: Float64Array): void {
-  if (!data.every(Number.isFinite)) {
-    throw new UnusableInputError({
-      code: 'not-finite',
-      file: path,
-      found: `NaN or infinite values in "${name}"`,
-      expected: 'finite numbers in the head',
-      advice:
-        'Capture the gradient of a step that did not overflow (unscale it first when training in mixed precision).',
-    });
-  }
-  if (data.every((value) => value === 0)) {
-    throw allZero(path, `"${name}"`);
-  }
-}
-
-function allZero(path: string, what: string): UnusableInputError {
-  return new UnusableInputError({
-    code: 'all-zero',
-    file: path,
-    found: `only zeros in ${what}`,
-    expected: 'a gradient',
-    advice: 'Capture after backward() and before optimizer.zero_grad().',
-  });
 }
 
 /** A sum larger than this share of the gradient is no evidence of softmax cross-entropy, whatever noise explains. */

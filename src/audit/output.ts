@@ -3,16 +3,14 @@ import { basename, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
-import type { Report } from '../protocol/report.js';
+import { FEATURES_FILE, type Report } from '../protocol/report.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
-import type { Reconstruction } from './reconstruction/reconstruct.js';
-import type { FoundImprint } from './imprint.js';
-import { encodePicture, isImage } from './reconstruction/picture.js';
+import type { NamedArray, Reconstruction } from '../methods/method.js';
+import { encodePicture, isImage } from '../formats/write-picture.js';
 
 /** The report's folder. Files that GradLeak did not write are never replaced without `--force`. */
 
 export const REPORT_FILE = 'report.json';
-export const FEATURES_FILE = 'features.npy';
 
 /** @throws UnusableInputError when the folder cannot be made or holds somebody else's files */
 export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): void {
@@ -57,30 +55,30 @@ function isOurs(out: string): boolean {
   }
 }
 
-/** Writes the features first: a report on disk always finds what it refers to. */
-export function writeResults(
-  out: string,
-  report: Report,
-  features: readonly Float64Array[],
-  images: readonly ImageResults[],
-  imprints: readonly FoundImprint[] = [],
-): void {
+/** Writes the report last: one on disk always finds what it refers to. */
+export function writeResults(out: string, report: Report, { features, arrays, images }: Results): void {
   if (features.length > 0) {
     replaceFile(join(out, FEATURES_FILE), encodeNpy(features));
   }
   for (const image of images) {
     writeImages(out, image);
   }
-  imprints.forEach(({ report: own, imprints: inputs }, at) => {
-    if (inputs.length > 0) {
-      own.file = `imprint-${at}.npy`;
-      replaceFile(
-        join(out, own.file),
-        encodeNpyArray(Float64Array.from(inputs.flatMap(({ input }) => [...input])), [inputs.length, own.width]),
-      );
-    }
-  });
+  for (const { name, shape, data } of arrays) {
+    replaceFile(join(out, arrayFile(name)), encodeNpyArray(data, shape));
+  }
   replaceFile(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
+}
+
+/** What belongs to a report and is too large for it. */
+export interface Results {
+  /** One row per sample. */
+  readonly features: readonly Float64Array[];
+  readonly arrays: readonly NamedArray[];
+  readonly images: readonly ImageResults[];
+}
+
+export function arrayFile(name: string): string {
+  return `${name}.npy`;
 }
 
 export interface ImageResults {
@@ -114,11 +112,11 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
   renameSync(temporary, path);
 }
 
-/** Reconstructed inputs of a written report, as the panel takes them; those whose files are gone are left out. */
+/** Pictures of a written report, as the panel takes them; those whose files are gone are left out. */
 export function readImages(out: string, report: Report): PanelImage[] {
-  return report.samples.flatMap(({ reconstruction }, sample): PanelImage[] => {
+  const ofSamples = report.samples.flatMap(({ reconstruction }, sample): PanelImage[] => {
     const values = reconstruction?.file && readFloats(out, reconstruction.file, reconstruction.shape);
-    if (!reconstruction || !values) {
+    if (!reconstruction?.file || !values) {
       return [];
     }
     const truth =
@@ -128,6 +126,7 @@ export function readImages(out: string, report: Report): PanelImage[] {
     return [
       {
         sample,
+        file: reconstruction.file,
         shape: [...reconstruction.shape],
         values,
         truth: truth ?? null,
@@ -135,6 +134,24 @@ export function readImages(out: string, report: Report): PanelImage[] {
       },
     ];
   });
+  const ofLeaks = report.leaks.flatMap(({ details }) =>
+    details.flatMap((detail): PanelImage[] => {
+      const values = detail.type === 'picture' && detail.file && readFloats(out, detail.file, detail.shape);
+      return detail.type === 'picture' && detail.file && values
+        ? [
+            {
+              sample: null,
+              file: detail.file,
+              shape: [...detail.shape],
+              values,
+              truth: null,
+              normalisation: detail.normalisation ?? null,
+            },
+          ]
+        : [];
+    }),
+  );
+  return [...ofSamples, ...ofLeaks];
 }
 
 /** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */

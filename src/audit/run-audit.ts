@@ -1,31 +1,24 @@
 import { performance } from 'node:perf_hooks';
-import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import type { ConsistencyCheck, EmbeddingReport, Report, TruthComparison, UpdateReport } from '../protocol/report.js';
-import { readCapture } from './capture.js';
-import { methodsOf } from './methods-report.js';
+import { type FactEvent, Facts } from '../facts/facts.js';
+import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
+import type { AuditHooks } from '../facts/hooks.js';
+import { refuseSameFile } from '../facts/inputs.js';
+import { MATCHING, UPDATE } from '../facts/update.js';
 import { openTensorFile } from '../formats/open.js';
-import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
-import type { Dtype, TensorFile } from '../formats/tensor-file.js';
-import { type HeadGradient, effectiveRoundoff, shapeOfGradient } from '../recovery/head-gradient.js';
-import * as consistency from './consistency.js';
-import { findingsOf } from './findings.js';
-import { type HeadTensors, findHead, toMatrix } from './head.js';
-import type { AuditHooks } from './hooks.js';
-import { findEmbeddings } from './embeddings.js';
-import { type FoundImprint, readImprints } from './imprint.js';
-import { findClassNames, refuseSameFile, sameFile } from './inputs.js';
-import { type Matching, matchTensors } from './matching.js';
-import { type NoiseSweep, sweepNoise } from './noise-sweep.js';
-import { describeFile, notAssessed, notAttacked } from './not-assessed.js';
+import type { TensorFile } from '../formats/tensor-file.js';
+import { RECOVERY } from '../methods/head/recovery.js';
+import { type Context, type Method, type MethodResult, READABLE, type Reconstruction } from '../methods/method.js';
+import { nothingRebuilt } from '../methods/reconstruction-report.js';
+import { METHODS } from '../methods/registry.js';
+import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
+import { UnusableInputError } from '../protocol/errors.js';
+import type { MethodReport, Report, TruthComparison } from '../protocol/report.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
-import { type Rebuilt, nothingRebuilt, rebuildInput } from './reconstruction/stage.js';
-import { recoverHead } from './recover-head.js';
-import { addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
-import { besideHead, verdictOf } from './verdict.js';
-import { TOOL_VERSION } from './version.js';
+import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
+import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
+import { unreadable } from './unreadable.js';
 
-/** The pipeline: files in, report out. Formats know nothing of attacks, recovery nothing of files; both meet here. */
+/** The pipeline: open, settle the kind, ask every method, project their leaks to the report, write once. */
 
 export interface AuditResult {
   readonly report: Report;
@@ -35,13 +28,34 @@ export interface AuditResult {
   readonly inputs?: readonly Float64Array[];
 }
 
+/** What is tried, and who looks on. */
+export interface AuditOptions {
+  readonly methods?: readonly Method[];
+  readonly trace?: (event: TraceEvent) => void;
+}
+
+export type TraceEvent = FactEvent | MethodEvent;
+
+export interface MethodEvent {
+  readonly method: string;
+  readonly applies: true | string | null;
+  readonly outcome?: MethodReport['outcome'];
+  readonly detail?: string;
+  readonly leaks?: number;
+  readonly milliseconds: number;
+}
+
 /**
  * Audits one captured gradient.
  *
  * @returns a report that says `cancelled` when the user stopped it after the checks were done
  * @throws UnusableInputError when the input cannot be used; CancelledError when stopped before the checks were done
  */
-export async function runAudit(request: AuditRequest, hooks: AuditHooks): Promise<AuditResult> {
+export async function runAudit(
+  request: AuditRequest,
+  hooks: AuditHooks,
+  options: AuditOptions = {},
+): Promise<AuditResult> {
   const started = performance.now();
   refuseSameFile(request);
   prepareFolder(request);
@@ -52,7 +66,8 @@ export async function runAudit(request: AuditRequest, hooks: AuditHooks): Promis
     files.push(checkpoint);
     const gradients = openTensorFile(request.gradients);
     files.push(gradients);
-    return await auditFiles(request, hooks, checkpoint, gradients, started);
+    const facts = new Facts({ request, checkpoint, gradients, hooks }, options.trace);
+    return await new Audit(facts, options, started).run();
   } finally {
     for (const file of files) {
       file.close();
@@ -61,372 +76,211 @@ export async function runAudit(request: AuditRequest, hooks: AuditHooks): Promis
 }
 
 async function step(hooks: AuditHooks, stage: AuditStage, message: string): Promise<void> {
-  hooks.progress({ stage, message, fraction: AUDIT_STAGES.indexOf(stage) / AUDIT_STAGES.length });
+  hooks.progress({ stage, message, fraction: startOf(stage) });
   await hooks.pause();
 }
 
-async function auditFiles(
-  request: AuditRequest,
-  hooks: AuditHooks,
-  checkpoint: TensorFile,
-  gradients: TensorFile,
-  started: number,
-): Promise<AuditResult> {
-  await step(hooks, 'match', 'Matching gradients to parameters');
-  refuseOptimiserState(gradients);
-  const matching = matchTensors(checkpoint, gradients);
-  const update = withCapture(settleKind(checkpoint, gradients, matching.pairs).update, request.gradients);
-  const beyond = notAttacked(update);
-  if (beyond) {
-    return notAssessed(request, { checkpoint, gradients }, matching, update, beyond, [], started);
-  }
-  const imprints = readImprints(checkpoint, gradients, matching);
-  const search = findHeadOrNone(matching, checkpoint, gradients, request, imprints);
-  if ('why' in search) {
-    return reportWithoutHead(request, { checkpoint, gradients, matching, update, imprints, ...search }, started);
-  }
-  const { tensors, headChecks } = search;
-  const embeddings = findEmbeddings(matching, gradients, request, tensors.weight.parameter.name);
-  await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
-  const head = readHead(tensors, checkpoint, gradients, update);
-  const readMs = performance.now() - started;
+function startOf(stage: AuditStage): number {
+  return AUDIT_STAGES.indexOf(stage) / AUDIT_STAGES.length;
+}
 
-  await step(hooks, 'check', 'Checking that the files belong together');
-  const shape = shapeOfGradient(head.gradient);
-  const headNames = new Set([tensors.weight.gradient.name, tensors.biasGradient?.name ?? '']);
-  const checks: ConsistencyCheck[] = [
-    consistency.checkFileSafety([checkpoint, gradients]),
-    consistency.checkMatching(matching, gradients),
-    ...headChecks,
-    ...consistency.checkValues(matching, gradients, headNames),
-    consistency.checkPrecision(head.gradient, head.storedRoundoff),
-  ];
+/** One run: what the methods have found so far. */
+class Audit {
+  private readonly leaks: FoundLeak[] = [];
+  private readonly rows: MethodReport[] = [];
+  private inputs: readonly Reconstruction[] = [];
+  private network: Report['network'];
+  private engine: Report['engine'];
+  private isStopped = false;
+  private readMs = 0;
+  private recoverMs = 0;
+  private reconstructMs: number | undefined;
 
-  await step(hooks, 'recover', 'Recovering labels and features');
-  const recoverStarted = performance.now();
-  const isDifference = update.kind === 'difference';
-  const recovered = await recoverHead(request, hooks, head.gradient, shape, { isDifference });
-  const recoverMs = performance.now() - recoverStarted;
-  checks.push(
-    ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
-    consistency.checkRank(shape),
-    ...recovered.checks,
-  );
+  constructor(
+    private readonly facts: Facts,
+    private readonly options: AuditOptions,
+    private readonly started: number,
+  ) {}
 
-  const cancelled = recovered.cancelled !== undefined;
-  if (!cancelled) {
-    await step(hooks, 'describe', 'Describing what was found');
+  async run(): Promise<AuditResult> {
+    const { request } = this.facts.given;
+    const core = await this.prepare();
+    const usesTruth = request.reconstruction?.settings?.labels === 'true';
+    // Only with `--labels true` does the truth take part, and then the result says so; otherwise it is read when all is done.
+    const given = usesTruth && request.truth !== undefined ? readTruth(request.truth) : undefined;
+    await this.tryAll(core, given);
+    await this.requireAnything(core);
+    return this.finish(core, given);
   }
-  if (recovered.unassessed !== undefined && !cancelled) {
-    // What was found is not relied on, so none of it is shown.
-    const files = { checkpoint, gradients };
-    return notAssessed(request, files, matching, update, recovered.unassessed, checks.slice(2), started);
+
+  /** Settles the kind, reads the head and recovers what it tells. */
+  private async prepare(): Promise<Core> {
+    const { hooks } = this.facts.given;
+    await step(hooks, 'match', 'Matching gradients to parameters');
+    await this.facts.get(MATCHING);
+    const { kind } = await this.facts.get(UPDATE);
+    if (READABLE.includes(kind)) {
+      const { tensors } = await this.facts.get(HEAD);
+      if (tensors) {
+        await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
+      }
+      await this.facts.get(HEAD_GRADIENT);
+      this.readMs = this.elapsed();
+      await step(hooks, 'check', 'Checking that the files belong together');
+      await step(hooks, 'recover', 'Recovering labels and features');
+      this.isStopped = (await this.facts.get(RECOVERY))?.cancelled !== undefined;
+      this.recoverMs = this.elapsed() - this.readMs;
+    }
+    const core = await coreOf(this.facts);
+    if (!this.isStopped) {
+      await step(hooks, 'describe', 'Describing what was found');
+    }
+    return core;
   }
-  if (shape.nature === 'hidden' && update.kind === 'unknown') {
-    const sentence = hiddenSentence(shape.noise);
-    return notAssessed(request, { checkpoint, gradients }, matching, update, sentence, checks.slice(2), started);
+
+  private async tryAll(core: Core, given: Truth | undefined): Promise<void> {
+    const { kind } = await this.facts.get(UPDATE);
+    const methods = this.options.methods ?? METHODS;
+    const able = methods.filter(({ kinds }) => kinds.includes(kind));
+    if (able.length === 0) {
+      this.rows.push({
+        id: 'all',
+        title: 'Every method',
+        outcome: 'not-applicable',
+        detail: unreadable(kind) ?? 'No method reads a file of this kind.',
+      });
+    }
+    for (const method of able) {
+      await this.tryOne(method, core, given);
+    }
   }
-  const samples = [...recovered.samples];
-  const { features, single } = recovered;
-  // Only with `--labels true` does the truth take part, and then the result says so; otherwise it is read when all is done.
-  const usesTruth = request.reconstruction?.settings?.labels === 'true';
-  const given = usesTruth && request.truth !== undefined ? readTruth(request.truth) : undefined;
-  const classNames = findClassNames(request, tensors.classes);
-  const className = (index: number): string => classNames?.[index] ?? `class ${index}`;
-  const sweep: NoiseSweep | undefined =
-    single?.status === 'recovered' && shape.nature === 'single' ? sweepNoise(head.gradient, single) : undefined;
-  const assemble = (
-    stoppedEarly: boolean,
-    rebuilt?: Rebuilt,
-    reconstructMs = 0,
-    comparison?: TruthComparison,
-  ): Report => ({
-    schemaVersion: 1,
-    tool: { name: 'gradleak', version: TOOL_VERSION },
-    verdict: verdictOf(recovered, samples, tensors, className, shape),
-    ...(stoppedEarly ? { cancelled: true as const } : {}),
-    inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
-    update,
-    head: {
-      weight: tensors.weight.parameter.name,
-      bias: tensors.bias?.name ?? null,
-      classes: tensors.classes,
-      features: tensors.features,
-      layout: tensors.layout,
-      biasGradient: tensors.biasGradient !== undefined,
-      activation: single?.activation ?? 'softmax',
-    },
-    consistency: checks,
-    methods: methodsOf({ recovered, samples, shape, embeddings, imprints, reconstruction: request.reconstruction }),
-    batch: recovered.batch,
-    samples,
-    labelCounts: recovered.labelCounts,
-    ...(classNames ? { classNames } : {}),
-    findings: findingsOf({
-      files: [checkpoint, gradients],
-      samples,
-      labelCounts: recovered.labelCounts,
-      batchSize: recovered.batch.size,
-      classes: tensors.classes,
-      className,
-      sweep,
-      embeddings,
-      imprints: imprints.map(({ report }) => report),
-      hidden: shape.nature === 'hidden',
-    }),
-    ...(embeddings.length > 0 ? { embeddings } : {}),
-    ...(imprints.length > 0 ? { imprints: imprints.map(({ report }) => report) } : {}),
-    ...(rebuilt === undefined ? {} : { network: rebuilt.reconstructions[0]?.network ?? null }),
-    ...(rebuilt?.reconstructions[0]?.engine ? { engine: rebuilt.reconstructions[0].engine } : {}),
-    timings: {
-      readMs,
-      recoverMs,
-      ...(rebuilt === undefined ? {} : { reconstructMs }),
-      totalMs: performance.now() - started,
-    },
-    ...(comparison === undefined ? {} : { truth: comparison }),
-  });
-  if (request.out !== undefined && request.reconstruction && samples.length > 0) {
-    // Reconstruction takes long and may take the process along; until then labels and features are safe.
-    for (const sample of samples) {
+
+  private async tryOne(method: Method, core: Core, given: Truth | undefined): Promise<void> {
+    const { id, title, cost } = method;
+    const facts = this.facts.for(id);
+    const started = performance.now();
+    const applies = await method.applies(facts);
+    if (applies !== true) {
+      this.options.trace?.({ method: id, applies, milliseconds: performance.now() - started });
+      if (applies !== null) {
+        this.rows.push({ id, title, outcome: 'not-applicable', detail: applies });
+      }
+      return;
+    }
+    if (cost === 'min') {
+      this.writeUntilThen(core);
+    }
+    const result = await method.run(facts, this.contextOf(method, given));
+    const milliseconds = performance.now() - started;
+    const { outcome, detail, leaks, network } = result;
+    this.options.trace?.({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
+    this.rows.push({ id, title, outcome, detail });
+    this.keep(method, result);
+    if (network !== undefined) {
+      this.reconstructMs = (this.reconstructMs ?? 0) + milliseconds;
+    }
+  }
+
+  private keep({ id }: Method, { leaks, inputs, network, engine, stopped }: MethodResult): void {
+    this.leaks.push(...leaks.map((leak) => ({ method: id, leak })));
+    this.inputs = inputs ?? this.inputs;
+    this.network = network === undefined ? this.network : network;
+    this.engine = engine ?? this.engine;
+    this.isStopped ||= stopped === true;
+  }
+
+  private contextOf({ cost }: Method, given: Truth | undefined): Context {
+    const { hooks } = this.facts.given;
+    const stage = cost === 'min' ? 'reconstruct' : 'describe';
+    return {
+      progress: (message, share, preview) => {
+        hooks.progress({
+          stage,
+          message,
+          fraction: startOf(stage) + share / AUDIT_STAGES.length,
+          ...(preview ? { reconstruction: preview } : {}),
+        });
+      },
+      pause: () => hooks.pause(),
+      trueLabels: given?.labels,
+    };
+  }
+
+  /** What takes long may take the process along; until then everything else is safe. */
+  private writeUntilThen(core: Core): void {
+    const { out, reconstruction } = this.facts.given.request;
+    if (out === undefined || !reconstruction || core.samples.length === 0) {
+      return;
+    }
+    for (const sample of core.samples) {
       sample.reconstruction = nothingRebuilt('The audit ended before the input was found.');
     }
-    writeResults(request.out, assemble(true), features, [], imprints);
-    for (const sample of samples) {
+    const report = this.assemble(core, undefined, true);
+    writeResults(out, report, { features: core.features, arrays: this.arrays(), images: [] });
+    for (const sample of core.samples) {
       delete sample.reconstruction;
     }
   }
-  const reconstructStarted = performance.now();
-  if (isDifference) {
-    for (const sample of samples) {
-      sample.reconstruction = nothingRebuilt(
-        'Inputs are not reconstructed from differences of weights yet; labels and features are.',
-      );
-    }
-  }
-  const rebuilt =
-    cancelled || isDifference
-      ? undefined
-      : await rebuildInput(
-          request.reconstruction,
-          (progress) => {
-            hooks.progress(progress);
-          },
-          () => hooks.pause(),
-          {
-            checkpoint,
-            gradients,
-            matching,
-            headWeight: tensors.weight.parameter.name,
-            head: head.gradient,
-            shape,
-            factors: recovered.factors,
-            sample: single,
-            samples: recovered.complete ? recovered.several : [],
-            noise: recovered.noise,
-            truth: given,
-          },
-        );
-  const reconstructMs = performance.now() - reconstructStarted;
-  const truth = request.truth === undefined ? undefined : (given ?? readTruth(request.truth));
-  const comparison = truth && compareWithTruth(truth, samples, features, recovered.labelCounts);
-  const images: ImageResults[] = [];
-  for (const [index, sample] of samples.entries()) {
-    const own = rebuilt?.reconstructions[index];
-    if (own) {
-      if (usesTruth && own.report.method === 'matching') {
-        own.report.usedTruth = true;
-      }
-      sample.reconstruction = own.report;
-      const image = truth && trueImage(truth, comparison?.samples[index]?.truthRow ?? index);
-      await addImageTruth(own, image, request.reconstruction?.lpips);
-      images.push({ sample: index, reconstruction: own, truth: image });
-    } else if (rebuilt?.problem !== undefined) {
-      sample.reconstruction = nothingRebuilt(rebuilt.problem);
-    }
-  }
-  const stoppedEarly = cancelled || rebuilt?.reconstructions[0]?.stopped === true || rebuilt?.cancelled === true;
-  const report = assemble(stoppedEarly, rebuilt, reconstructMs, comparison);
-  if (request.out !== undefined) {
-    writeResults(request.out, report, features, images, imprints);
-  }
-  const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
-  return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
-}
 
-/**
- * The head; without one, why, and what the embeddings give away all the same.
- *
- * @throws UnusableInputError for a head that the user named and that is not there, and for several or unusable heads unless
- *   other parts leak
- */
-function findHeadOrNone(
-  matching: Matching,
-  checkpoint: TensorFile,
-  gradients: TensorFile,
-  request: AuditRequest,
-  imprints: readonly FoundImprint[],
-): { tensors: HeadTensors; headChecks: ConsistencyCheck[] } | Headless {
-  try {
-    const { found, notes, doubtful } = findHead(matching, checkpoint, gradients, request);
-    const headChecks: ConsistencyCheck[] =
-      notes.length > 0 ? [{ id: 'head-hint', status: doubtful ? 'warn' : 'pass', detail: notes.join(' ') }] : [];
-    if (!('why' in found)) {
-      return { tensors: found, headChecks };
-    }
-    const embeddings = findEmbeddings(matching, gradients, request, found.tied);
-    return { embeddings, why: found.why, headChecks };
-  } catch (error) {
-    const embeddings =
-      error instanceof UnusableInputError && request.head === undefined
-        ? findEmbeddings(matching, gradients, request, undefined)
-        : [];
-    if (embeddings.length + imprints.length === 0) {
+  /** @throws UnusableInputError for heads that cannot be used, where nothing else was found either */
+  private async requireAnything(core: Core): Promise<void> {
+    const { error } = core.isHeadless ? await this.facts.get(HEAD) : { error: undefined };
+    if (error && this.leaks.length === 0) {
       throw error;
     }
-    return { embeddings, why: messageOf(error), headChecks: [] };
   }
-}
 
-interface Headless {
-  readonly embeddings: readonly EmbeddingReport[];
-  readonly why: string;
-  readonly headChecks: readonly ConsistencyCheck[];
-}
-
-interface HeadlessFacts extends Headless {
-  readonly checkpoint: TensorFile;
-  readonly gradients: TensorFile;
-  readonly matching: Matching;
-  readonly update: UpdateReport;
-  readonly imprints: readonly FoundImprint[];
-}
-
-/** Embeddings and traps leak without a head; where neither does, no method could judge the file. */
-function reportWithoutHead(
-  request: AuditRequest,
-  { checkpoint, gradients, matching, update, imprints, embeddings, why, headChecks }: HeadlessFacts,
-  started: number,
-): AuditResult {
-  const checks: ConsistencyCheck[] = [{ id: 'head', status: 'warn', detail: why }, ...headChecks];
-  // The length of the inputs alone is worth a finding, but labels and texts stay unjudged.
-  const leaks = imprints.length > 0 || embeddings.some(({ what }) => what === 'tokens');
-  if (embeddings.length + imprints.length === 0) {
-    return notAssessed(request, { checkpoint, gradients }, matching, update, why, checks, started);
-  }
-  const { out } = request;
-  const traps = imprints.map(({ report }) => report);
-  const totalMs = performance.now() - started;
-  const report: Report = {
-    schemaVersion: 1,
-    tool: { name: 'gradleak', version: TOOL_VERSION },
-    verdict: leaks
-      ? {
-          outcome: 'leaks',
-          sentence: `No classifier head was found, but other parts of this gradient leak: ${besideHead(embeddings, traps)}.`,
+  private async finish(core: Core, given: Truth | undefined): Promise<AuditResult> {
+    const { request } = this.facts.given;
+    const { samples, features, labelCounts } = core;
+    const truth =
+      request.truth === undefined || core.why !== undefined ? undefined : (given ?? readTruth(request.truth));
+    const comparison = truth && compareWithTruth(truth, samples, features, labelCounts);
+    const images: ImageResults[] = [];
+    for (const [index, sample] of samples.entries()) {
+      const own = this.inputs[index];
+      if (own) {
+        sample.reconstruction = own.report;
+        if (own.report.method !== 'none' || own.input) {
+          const image = truth && trueImage(truth, comparison?.samples[index]?.truthRow ?? index);
+          await addImageTruth(own, image, request.reconstruction?.lpips);
+          images.push({ sample: index, reconstruction: own, truth: image });
         }
-      : { outcome: 'not-assessed', sentence: `${why} The gradient tells ${besideHead(embeddings, traps)}.` },
-    update,
-    inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
-    head: null,
-    consistency: [
-      consistency.checkFileSafety([checkpoint, gradients]),
-      consistency.checkMatching(matching, gradients),
-      ...checks,
-    ],
-    batch: { size: null, lowerBound: 1, evidence: 'Without a head, the number of samples is not known.' },
-    samples: [],
-    labelCounts: null,
-    embeddings: [...embeddings],
-    ...(traps.length > 0 ? { imprints: traps } : {}),
-    findings: findingsOf({
-      files: [checkpoint, gradients],
-      samples: [],
-      labelCounts: null,
-      batchSize: null,
-      classes: 0,
-      className: String,
-      sweep: undefined,
-      embeddings,
-      imprints: traps,
-      hidden: false,
-    }),
-    timings: { readMs: totalMs, recoverMs: 0, totalMs },
-  };
-  if (out !== undefined) {
-    writeResults(out, report, [], [], imprints);
+      }
+    }
+    const report = this.assemble(core, comparison, this.isStopped);
+    if (request.out !== undefined) {
+      writeResults(request.out, report, { features, arrays: this.arrays(), images });
+    }
+    const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
+    return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
   }
-  return { report, features: [] };
-}
 
-interface ReadHead {
-  readonly gradient: HeadGradient;
-  /** Unit roundoff of the type that the gradient is stored in. */
-  readonly storedRoundoff: number;
-}
-
-const ROUNDOFF: Partial<Record<Dtype, number>> = {
-  float64: 2 ** -53,
-  float32: 2 ** -24,
-  float16: 2 ** -11,
-  bfloat16: 2 ** -8,
-  float8_e4m3fn: 2 ** -4,
-  float8_e5m2: 2 ** -3,
-};
-
-/** What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence. */
-function withCapture(update: UpdateReport, gradients: string): UpdateReport {
-  const reason =
-    'The contents alone do not say so; capture.json beside the file, which is written with gradients only, does.';
-  try {
-    return update.kind === 'unknown' && readCapture(gradients)
-      ? { ...update, kind: 'gradient', reasons: [reason] }
-      : update;
-  } catch {
-    return update;
+  private arrays(): FoundLeak['leak']['arrays'] {
+    return this.leaks.flatMap(({ leak }) => leak.arrays);
   }
-}
 
-function hiddenSentence(noise: number): string {
-  return `The head's numbers cannot be told from noise of standard deviation ${noise.toPrecision(2)}. Either noise hides the gradient from every method here, or this is no gradient; nothing in the file tells which.`;
-}
+  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean): Report {
+    const { checkpoint, gradients, request } = this.facts.given;
+    const { readMs, recoverMs, reconstructMs } = this;
+    const totalMs = this.elapsed();
+    return assemble({
+      files: { checkpoint, gradients },
+      core,
+      leaks: this.leaks,
+      methods: this.rows,
+      isWritten: request.out !== undefined,
+      isStopped,
+      network: this.network,
+      engine: this.engine,
+      timings: { readMs, recoverMs, ...(reconstructMs === undefined ? {} : { reconstructMs }), totalMs },
+      truth,
+    });
+  }
 
-function readHead(
-  tensors: HeadTensors,
-  checkpoint: TensorFile,
-  gradients: TensorFile,
-  { kind, sign, absoluteError }: UpdateReport,
-): ReadHead {
-  const { weight, bias, biasGradient, layout } = tensors;
-  const weightData = checkpoint.read(weight.parameter.name).data;
-  const gradientData = gradients.read(weight.gradient.name).data;
-  consistency.requireUsable(gradients.path, weight.gradient.name, gradientData);
-  if (!weightData.every(Number.isFinite)) {
-    consistency.requireUsable(checkpoint.path, weight.parameter.name, weightData);
+  private elapsed(): number {
+    return performance.now() - this.started;
   }
-  if (weightData.every((value, index) => value === gradientData[index])) {
-    throw sameFile(gradients.path);
-  }
-  const biasGradientData = biasGradient && gradients.read(biasGradient.name).data;
-  if (biasGradient && biasGradientData && !biasGradientData.every(Number.isFinite)) {
-    consistency.requireUsable(gradients.path, biasGradient.name, biasGradientData);
-  }
-  const storedRoundoff = ROUNDOFF[weight.gradient.dtype] ?? 2 ** -24;
-  // A difference's numbers err by the rounding of the weights it was taken from, however small they are.
-  const isDifference = kind === 'difference';
-  const directed = (data: Float64Array): Float64Array => (sign === -1 ? data.map((value) => -value) : data);
-  const typeStep = weight.gradient.dtype === 'float16' ? 2 ** -24 : 0;
-  return {
-    storedRoundoff,
-    gradient: {
-      weight: toMatrix(weight.parameter, weightData, layout),
-      bias: bias && checkpoint.read(bias.name).data,
-      weightGradient: toMatrix(weight.gradient, directed(gradientData), layout),
-      biasGradient: biasGradientData && directed(biasGradientData),
-      roundoff: isDifference ? storedRoundoff : effectiveRoundoff(gradientData, storedRoundoff),
-      underflow: isDifference && absoluteError !== null ? absoluteError * Math.sqrt(12) : typeStep,
-    },
-  };
 }
 
 /** The error for a gradient that was captured from other weights; the report that goes with it is complete. */

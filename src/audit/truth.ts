@@ -5,7 +5,7 @@ import type { LabelCountReport, SampleReport, TruthComparison } from '../protoco
 import { openTensorFile } from '../formats/open.js';
 import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
-import type { Reconstruction } from './reconstruction/reconstruct.js';
+import type { Reconstruction } from '../methods/method.js';
 
 /** Comparing with known labels and features, for researchers; read after the audit unless the user lets the true label in. */
 

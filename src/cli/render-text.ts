@@ -1,11 +1,4 @@
-import type {
-  CheckStatus,
-  EmbeddingReport,
-  LabelCountReport,
-  ReconstructionReport,
-  Report,
-  SampleReport,
-} from '../protocol/report.js';
+import type { CheckStatus, LabelCountReport, ReconstructionReport, Report, SampleReport } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import {
   confidenceInDigits,
@@ -27,11 +20,12 @@ import {
   statusInWords,
   updateInWords,
 } from '../words/report-words.js';
+import { leakLines } from './render-leaks.js';
+import { barLine, indent, wrap } from './text-layout.js';
 
 /** The report and the listing for a terminal. */
 
 const DEFAULT_COLUMNS = 100;
-const BAR_CELLS = 30;
 const SHOWN_CLASSES = 8;
 const MARKS: Record<CheckStatus, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' };
 
@@ -60,14 +54,7 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
       ? batchLines(report, width)
       : samples.flatMap((sample, index) => sampleLines(sample, index, report, width))),
     ...(labelCounts ? countLines(labelCounts, report, width) : []),
-    ...(report.embeddings ?? []).flatMap((own) => embeddingLines(own, width)),
-    ...(report.imprints ?? []).flatMap(({ layer, bins, filled, inputs: caught, file }) =>
-      indent(
-        'Trap        ',
-        `${layer}: ${bins} bins, ${filled} hit, ${caught} inputs read out${file === null ? '' : ` (${file})`}`,
-        width,
-      ),
-    ),
+    ...leakLines(report.leaks, null, width),
     ...methodLines(report, width),
     '',
     ...(findings.length > 0 ? ['Findings'] : wrap(noFindingsInWords(report), width)),
@@ -94,15 +81,6 @@ function methodLines(report: Report, width: number): string[] {
           indent(`  ${outcome.padEnd(14)}  `, `${title}. ${detail}`, width),
         ),
       ];
-}
-
-function embeddingLines({ tensor, what, touched, entries, rows, texts }: EmbeddingReport, width: number): string[] {
-  const shown = (texts?.map((text) => JSON.stringify(text)) ?? rows.map(String)).slice(0, 60);
-  return [
-    '',
-    ...indent('Embedding   ', `${tensor}: ${touched} of ${entries} ${what} occur`, width),
-    ...indent('            ', `${shown.join(' ')}${touched > shown.length ? ' ...' : ''}`, width),
-  ];
 }
 
 /** A line or two per sample; the report has the rest. */
@@ -223,15 +201,6 @@ function share({ label }: SampleReport, at: number): number {
   return label.kind === 'undetermined' ? 0 : (label.probabilities[at] ?? 0);
 }
 
-/** Shaded between the ends of a range. */
-function barLine(name: string, low: number, high: number, words: string): string {
-  const [full, open] = [low, high].map((end) => Math.round(Math.min(Math.max(end, 0), 1) * BAR_CELLS)) as [
-    number,
-    number,
-  ];
-  return `  ${name}  ${'█'.repeat(full)}${'▒'.repeat(open - full)}${'·'.repeat(BAR_CELLS - open)}  ${words.padStart(7)}`;
-}
-
 function countLines(counts: LabelCountReport, report: Report, width: number): string[] {
   const name = (at: number): string => className(report, at);
   const standing = countsInWords(counts);
@@ -270,30 +239,13 @@ function truthLines(truth: NonNullable<Report['truth']>): string[] {
   ];
 }
 
-function indent(prefix: string, text: string, width: number): string[] {
-  return wrap(text, width - prefix.length).map(
-    (line, index) => (index === 0 ? prefix : ' '.repeat(prefix.length)) + line,
-  );
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line];
-}
-
 const MOST_LISTED = 2000;
 
-/** What a file holds, without reading its data. */
-/** @param traps names of layers made to catch inputs */
+/**
+ * What a file holds, without reading its data.
+ *
+ * @param traps names of layers made to catch inputs
+ */
 export function renderListing(file: TensorFile, traps: readonly string[]): string {
   const { entries } = file;
   const shown = entries.slice(0, MOST_LISTED);

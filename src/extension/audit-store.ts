@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { REPORT_FILE, readImages } from '../audit/output.js';
+import { upgradeReport } from '../audit/upgrade-report.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
 
@@ -72,7 +73,7 @@ export class AuditStore {
     }
     try {
       const stored: unknown = JSON.parse(readFileSync(join(folder, REPORT_FILE), 'utf8'));
-      return isReport(stored) ? stored : undefined;
+      return upgradeReport(stored);
     } catch {
       return undefined;
     }
@@ -133,8 +134,4 @@ export class AuditStore {
   remove(id: string): void {
     rmSync(join(this.folder, id), { recursive: true, force: true });
   }
-}
-
-function isReport(stored: unknown): stored is Report {
-  return typeof stored === 'object' && stored !== null && 'schemaVersion' in stored && stored.schemaVersion === 1;
 }

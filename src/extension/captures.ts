@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as vscode from 'vscode';
-import { isCapture, pathsInFolder } from '../audit/inputs.js';
-import { readCapture } from '../audit/capture.js';
+import { isCapture, pathsInFolder } from '../facts/inputs.js';
+import { readCapture } from '../facts/capture.js';
 
 /** Captures in the workspace, by the script that made them. */
 

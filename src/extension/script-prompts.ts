@@ -121,15 +121,13 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
 }
 
 /** `3 of 4 labels and 1 image leaked`. */
-function leaksInWords({ batch, samples, embeddings }: Report): string {
+function leaksInWords({ batch, samples, leaks }: Report): string {
   const known = samples.filter(({ status }) => status === 'recovered');
   const labels = known.reduce((sum, { multiplicity = 1 }) => sum + multiplicity, 0);
   const inputs = samples.filter(
     ({ reconstruction }) => reconstruction?.verdict === 'exact' || reconstruction?.verdict === 'close',
   ).length;
-  const tokens = (embeddings ?? [])
-    .filter(({ what }) => what === 'tokens')
-    .reduce((sum, { touched }) => sum + touched, 0);
+  const tokens = leaks.reduce((sum, { gives }) => sum + gives.tokens, 0);
   const isImages = samples.some(({ reconstruction }) => reconstruction?.preview);
   const all = batch.size ?? batch.lowerBound;
   const parts = [

@@ -5,6 +5,7 @@ import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
 import { REPORT_FILE, replaceFile } from '../audit/output.js';
+import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
 
@@ -127,13 +128,13 @@ function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undef
 
 function readReport(folder: string): Report | undefined {
   const value = readJson(join(folder, REPORT_FILE));
-  return isOurs(value) && 'verdict' in value ? (value as Report) : undefined;
+  return isOurs(value) && 'verdict' in value ? upgradeReport(value) : undefined;
 }
 
 /** The project report in a folder, if there is one of ours; an earlier version's totals are made anew. */
 export function readProject(out: string): ProjectReport | undefined {
   const value = readJson(join(out, REPORT_FILE));
-  if (!isOurs(value) || !('entries' in value)) {
+  if (!isOurs(value) || !('entries' in value) || value.schemaVersion !== 1) {
     return undefined;
   }
   const report = value as Omit<ProjectReport, 'summary'> & { summary?: Partial<ProjectReport['summary']> };
@@ -150,14 +151,8 @@ function readJson(path: string): unknown {
   }
 }
 
-function isOurs(value: unknown): value is object {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'schemaVersion' in value &&
-    value.schemaVersion === 1 &&
-    'tool' in value
-  );
+function isOurs(value: unknown): value is { schemaVersion: unknown } {
+  return typeof value === 'object' && value !== null && 'schemaVersion' in value && 'tool' in value;
 }
 
 function refuseForeign(out: string, before: ProjectReport | undefined): void {

@@ -18,17 +18,16 @@ export function resultOf(report: Report): EntryResult {
   for (const sample of known) {
     kinds[sample.label.kind] = (kinds[sample.label.kind] ?? 0) + size(sample);
   }
-  const embeddings = report.embeddings ?? [];
+  const beside = report.leaks.filter(({ brief }) => brief !== null);
   const layers = new Set<string>();
   const isConfirmed = typeof report.labelCounts?.confirmedBy === 'string';
   if (report.head && (known.length > 0 || isConfirmed)) {
     layers.add(report.head.weight);
   }
-  for (const { tensor } of embeddings) {
-    layers.add(tensor);
-  }
-  for (const { layer } of report.imprints ?? []) {
-    layers.add(layer);
+  for (const { tensor } of beside) {
+    if (tensor !== null) {
+      layers.add(tensor);
+    }
   }
   for (const { reconstruction } of report.samples) {
     if (reconstruction?.verdict === 'exact' || reconstruction?.verdict === 'close') {
@@ -58,9 +57,9 @@ export function resultOf(report: Report): EntryResult {
     samples: report.batch.size ?? report.batch.lowerBound,
     labels: count(known),
     features: count(known),
-    exactInputs: inputs('exact') + (report.imprints ?? []).reduce((sum, { inputs: own }) => sum + own, 0),
+    exactInputs: inputs('exact') + beside.reduce((sum, { gives }) => sum + gives.inputs, 0),
     closeInputs: inputs('close'),
-    tokens: embeddings.reduce((sum, { what, touched }) => sum + (what === 'tokens' ? touched : 0), 0),
+    tokens: beside.reduce((sum, { gives }) => sum + gives.tokens, 0),
     kinds,
     layers: [...layers],
     truth: truthOf(report),

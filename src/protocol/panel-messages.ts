@@ -18,7 +18,10 @@ export interface ShowReport {
 
 /** A reconstructed input with all its numbers, so that the panel can draw it in any way. */
 export interface PanelImage {
-  sample: number;
+  /** Whose input it is, null for another picture. */
+  sample: number | null;
+  /** Its file in the report's folder, by which the report names it. */
+  file: string;
   /** Without the batch: channels, height, width for images. */
   shape: number[];
   /** Little-endian float32 in base64. */

@@ -1,12 +1,14 @@
+import type { Certificate, Detail } from './detail.js';
+
 /**
- * The audit report, schema version 1. `media/report.schema.json` is generated from these types.
+ * The audit report, schema version 2. `media/report.schema.json` is generated from these types.
  *
  * Within a version, fields may be added and none is removed or changes its meaning.
  */
 
 /** Shares, probabilities and confidences are 0 to 1; times are milliseconds; class indices start at 0. */
 export interface Report {
-  schemaVersion: 1;
+  schemaVersion: 2;
   tool: { name: 'gradleak'; version: string };
   /** What the audit found, in one sentence. */
   verdict: Verdict;
@@ -22,10 +24,8 @@ export interface Report {
   /** One entry per recovered sample, or group of samples that cannot be told apart; empty for a batch whose samples were only counted. */
   samples: SampleReport[];
   labelCounts: LabelCountReport | null;
-  /** Embeddings whose gradient tells which tokens or items were looked up; absent without any. */
-  embeddings?: EmbeddingReport[];
-  /** Layers made to catch inputs, found in the checkpoint; absent without any. */
-  imprints?: ImprintReport[];
+  /** What else gives something away, whichever method told it; labels, features and inputs are with their samples. */
+  leaks: LeakReport[];
   /** Names of the classes, when the user has a list of them. */
   classNames?: string[];
   /** Which network the reconstruction used, null when none was known or asked for. */
@@ -123,44 +123,39 @@ export interface BatchDescription {
 
 export interface MethodReport {
   id: string;
-  /** `found`: it recovered something; `nothing`: it ran and found nothing; `not-applicable`: it could not run here. */
-  outcome: 'found' | 'nothing' | 'not-applicable';
+  title: string;
+  /**
+   * `found`: it recovered something; `estimated`: nothing confirms what it found; `nothing`: it ran and found nothing;
+   * `not-applicable`: it could not run here.
+   */
+  outcome: 'found' | 'estimated' | 'nothing' | 'not-applicable';
   /** One sentence: what it found, or at which noise it found nothing, or why it does not apply. */
   detail: string;
 }
 
-export interface EmbeddingReport {
-  /** Name of the weight in the checkpoint. */
-  tensor: string;
-  /** `positions`: the rows tell how long the inputs were. */
-  what: 'tokens' | 'positions';
-  /** Rows of the embedding, and numbers in each. */
-  entries: number;
-  width: number;
-  /** Rows whose gradient is not zero. */
-  touched: number;
-  /** The first 4096 of them: the ids that occur in the batch. */
-  rows: number[];
-  /** Their texts, from the vocabulary file. */
-  texts?: string[];
-  vocabulary?: string;
-}
-
-export interface ImprintReport {
-  /** Name of the weight in the checkpoint. */
-  layer: string;
-  /** Thresholds that the layer holds. */
-  bins: number;
-  /** Largest relative distance of a row from the mean row. */
-  spread: number;
-  /** Bins that some input of the batch fell into. */
-  filled: number;
-  /** Inputs that were read out alone in their bin. */
-  inputs: number;
-  /** Numbers of one input. */
-  width: number;
-  /** `.npy` in the report's folder, inputs x width; null when nothing was written. */
-  file: string | null;
+/** Something that a method computed from the gradient. */
+export interface LeakReport {
+  /** Id of the method; its row in `methods` has the title. */
+  method: string;
+  /** What it is, in a word or two: "Embedding". */
+  noun: string;
+  /** In a line, with the tensor: "wte.weight: 12 of 50257 tokens occur". */
+  what: string;
+  /** As part of a sentence on everything that leaks; null where another leak or a sample says it. */
+  brief: string | null;
+  /** Heading, and its size: "4 of 300". */
+  title: string;
+  amount: string | null;
+  /** Index of the sample that it tells of, null for what belongs to the whole gradient. */
+  sample: number | null;
+  /** Name of the checkpoint's tensor that leaks, null where it is none in particular. */
+  tensor: string | null;
+  certificate: Certificate | null;
+  /** Private things that it gives away, counted; a length or a position is none. */
+  gives: { inputs: number; tokens: number };
+  details: Detail[];
+  /** Files in the report's folder. */
+  files: string[];
 }
 
 /** `undetermined`: several kinds explain the gradient within its noise. */
@@ -381,3 +376,6 @@ export interface TruthComparison {
 
 /** Severities from worst to mildest, for comparing. */
 export const SEVERITIES: readonly Severity[] = ['critical', 'high', 'medium', 'low'];
+
+/** Features of the samples, in the report's folder: one row each. */
+export const FEATURES_FILE = 'features.npy';

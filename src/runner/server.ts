@@ -21,7 +21,7 @@ import {
   type RankedCheckpoint,
   TellKinds,
 } from '../protocol/runner-messages.js';
-import { fitOf } from '../audit/matching.js';
+import { fitOf } from '../facts/matching.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';

@@ -80,17 +80,9 @@ export function updateInWords({ kind, sign }: UpdateReport, { outcome }: Verdict
     : 'a difference of weights, before minus after; turned into a gradient with its sign kept';
 }
 
-const METHOD_TITLES: Record<string, string> = {
-  'head-single': 'Label and feature of one sample',
-  'head-batch': 'Labels and features of a batch',
-  'label-counts': 'How often each class occurs',
-  'embedding-rows': 'Tokens and items from embeddings',
-  'imprint-trap': 'Traps for inputs in the checkpoint',
-  input: 'The input itself',
-};
-
 const METHOD_OUTCOMES: Record<MethodReport['outcome'], string> = {
   found: 'found',
+  estimated: 'estimated',
   nothing: 'nothing found',
   'not-applicable': 'not assessed',
 };
@@ -103,13 +95,9 @@ export interface MethodInWords {
 
 export const METHODS_TITLE = 'What was and was not assessed';
 
-/** Which methods ran and what came of them; of an unconfirmed estimate neither "found" nor "nothing" is true. */
-export function methodsInWords({ methods, labelCounts }: Report): MethodInWords[] {
-  return (methods ?? []).map(({ id, outcome, detail }) => ({
-    title: METHOD_TITLES[id] ?? id,
-    outcome: id === 'label-counts' && labelCounts?.confirmedBy === null ? 'estimated' : METHOD_OUTCOMES[outcome],
-    detail,
-  }));
+/** Which methods ran and what came of them; none in a report of an earlier version. */
+export function methodsInWords({ methods }: Report): MethodInWords[] {
+  return (methods ?? []).map(({ title, outcome, detail }) => ({ title, outcome: METHOD_OUTCOMES[outcome], detail }));
 }
 
 /** Undefined for a report from before counts said what confirms them. */

@@ -1,6 +1,6 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathsInFolder } from '../../src/audit/inputs.js';
+import { pathsInFolder } from '../../src/facts/inputs.js';
 import type { AuditRequest, ReconstructionRequest } from '../../src/protocol/audit-request.js';
 import { openTensorFile } from '../../src/formats/open.js';
 import { writeSafetensors } from '../write-fixtures.js';

@@ -3,14 +3,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { pathsInFolder } from '../../src/audit/inputs.js';
+import { pathsInFolder } from '../../src/facts/inputs.js';
 import { readImages } from '../../src/audit/output.js';
 import { runAudit } from '../../src/audit/run-audit.js';
+import { renderHtml } from '../../src/cli/render-html.js';
+import { METHODS } from '../../src/methods/registry.js';
 import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
 import { expectGolden, goldenReport } from '../golden/golden.js';
 import { GOLDEN_CASES } from '../golden/make-cases.js';
 import { NETWORKS } from '../networks.js';
+import { toyMethod } from '../toy-method.js';
 import { type Theme, launchBrowser, openView, post, sent, seriousFindings } from './browser.js';
 
 /** The built panel in a real browser, with VS Code's side of the door played by the test. */
@@ -67,6 +70,10 @@ beforeAll(async () => {
     reports[name] = report;
     images[name] = readImages(out, report);
   }
+  const out = join(scratch, 'toy');
+  const request = { ...pathsInFolder(join(dumps, 'k10_hard_bias_default')), method: 'auto' as const, out };
+  reports.toy = (await runAudit(request, hooks, { methods: [...METHODS, toyMethod] })).report;
+  images.toy = readImages(out, reports.toy);
 }, 60_000);
 
 afterAll(async () => {
@@ -271,6 +278,39 @@ describe('the results panel', () => {
     await page.close();
   });
 
+  it('draws what a method shows without knowing the method', async () => {
+    const page = await openPanel('dark');
+    await show(page, reports.toy, images.toy);
+    const section = page.locator('section', { has: page.locator('h2', { hasText: 'A toy that leaks' }) });
+    expect(await section.locator('p code').first().textContent()).toBe('fc.weight');
+    expect(await section.locator('[aria-label="Toy table"] tbody td').allInnerTexts()).toContain('first');
+    expect(await section.locator('[aria-label="Toy bars"] li').innerText()).toContain('40 to 60 %');
+    expect(await section.locator('svg[role="img"]').getAttribute('aria-label')).toBe(
+      'Toy curve: loss over step of run; lowest 1',
+    );
+    expect(await section.locator('.tokens code').allInnerTexts()).toEqual([' toy', 'word']);
+    const pixels = await section.locator('canvas').evaluate((canvas) => {
+      const element = canvas as unknown as {
+        width: number;
+        getContext(kind: string): { getImageData(x: number, y: number, w: number, h: number): { data: number[] } };
+      };
+      return [...element.getContext('2d').getImageData(0, 0, element.width, element.width).data];
+    });
+    expect([pixels.length, pixels[0], pixels.at(-2)]).toEqual([4 * 64, 0, 255]);
+    expect(await section.getByText('"hologram", which this version does not know').count()).toBeGreaterThan(0);
+    expect(await section.getByText('toy-0.npy').count()).toBe(1);
+    expect(await page.locator('.finding', { hasText: 'A toy can be read' }).count()).toBe(1);
+    await page.close();
+  });
+
+  it('is the same on a saved page', async () => {
+    const page = await browser.newPage();
+    await page.setContent(renderHtml(reports.toy!, images.toy!, join(ROOT, 'dist', 'webview')));
+    expect(await page.locator('h2', { hasText: 'A toy that leaks' }).count()).toBe(1);
+    expect(await page.locator('canvas[id^="picture-toy"]').count()).toBe(1);
+    await page.close();
+  });
+
   it('a lost audit is said in a sentence', async () => {
     const page = await openPanel('dark');
     await page.evaluate(() => {
@@ -369,6 +409,7 @@ describe('looks and accessibility', () => {
       'rebuilt',
       'matched',
       'vector',
+      'toy',
       'run',
       ...KEPT_PAGES,
       'batch-under-noise',

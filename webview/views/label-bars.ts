@@ -41,7 +41,8 @@ function endsOf({ label }: SampleReport, index: number): readonly [number, numbe
   return label.kind === 'undetermined' ? (openRange(label, index) ?? [0, 1]) : [share, share];
 }
 
-function bar(name: string, ends: readonly [number, number], kind: string, words: string): TemplateResult {
+/** @param ends of the bar, 0 to 1; two where the noise leaves a range */
+export function bar(name: string, ends: readonly [number, number], kind: string, words: string): TemplateResult {
   const [low, high] = ends.map((end) => 100 * Math.min(Math.max(end, 0), 1)) as [number, number];
   // SVG attributes, because the content security policy allows no inline styles.
   return html`<li>

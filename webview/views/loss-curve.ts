@@ -15,9 +15,28 @@ const HEIGHT = 180;
 const MARGIN = { left: 58, right: 12, top: 10, bottom: 30 };
 
 export function lossCurve(curves: readonly Curve[]): TemplateResult {
-  const points = curves.map(({ iteration, loss }) =>
-    iteration.flatMap((x, index): [number, number][] => {
-      const y = loss[index] ?? NaN;
+  const last = Math.max(1, ...curves.flatMap(({ iteration }) => iteration));
+  return lineChart(
+    curves.map(({ iteration, loss }) => ({ x: iteration, y: loss })),
+    (best) => `Matching loss over ${last + 1} iterations, ${curves.length} restarts, lowest ${short(best)}`,
+  );
+}
+
+/** A curve of positive numbers; x ascends from zero. */
+export interface Line {
+  readonly x: readonly number[];
+  readonly y: readonly number[];
+}
+
+/**
+ * Lines over a linear x and a logarithmic y.
+ *
+ * @param label what a reader who does not see it is told, from the lowest value
+ */
+export function lineChart(lines: readonly Line[], label: (lowest: number) => string): TemplateResult {
+  const points = lines.map(({ x: across, y: up }) =>
+    across.flatMap((x, index): [number, number][] => {
+      const y = up[index] ?? NaN;
       return y > 0 && Number.isFinite(y) ? [[x, y]] : [];
     }),
   );
@@ -38,7 +57,7 @@ export function lossCurve(curves: readonly Curve[]): TemplateResult {
     .ticks(4)
     .filter((value) => Number.isInteger(Math.log10(value) + 1e-9) || Math.abs(Math.log10(value) % 1) < 1e-6);
   return svg`<svg class="loss-curve" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img"
-    aria-label=${`Matching loss over ${last + 1} iterations, ${curves.length} restarts, lowest ${short(best)}`}>
+    aria-label=${label(best)}>
     ${ticks.map(
       (
         value,

@@ -10,7 +10,9 @@ import { type Picture, type PictureView, asPicture, isPicture, pictureFigure, ra
 /** The reconstructed input of a sample: the picture, what it rests on, and the truth beside it when it is known. */
 
 export interface PanelPicture {
-  readonly sample: number;
+  /** Whose input it is, null for another picture. */
+  readonly sample: number | null;
+  readonly file: string;
   readonly shape: readonly number[];
   readonly values: Float32Array;
   readonly truth: Float32Array | undefined;
@@ -89,7 +91,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
     zoom: choice.zoom,
     range: rangeOf((truth ?? found).values),
   };
-  const id = `picture-${picture.sample}`;
+  const id = `picture-${picture.sample ?? picture.file}`;
   return html`
     <div class="pictures">
       ${pictureFigure(found, view, isPicture(picture.shape) ? 'Reconstructed from the gradient' : 'Reconstructed numbers', id)}

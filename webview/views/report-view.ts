@@ -2,8 +2,6 @@ import { type TemplateResult, html } from 'lit';
 import type {
   CheckStatus,
   ConsistencyCheck,
-  EmbeddingReport,
-  ImprintReport,
   LabelCountReport,
   Report,
   SampleReport,
@@ -33,6 +31,7 @@ import {
 import { fact, featureStrip } from './feature-strip.js';
 import { galleryView } from './gallery-view.js';
 import { labelBars } from './label-bars.js';
+import { detailsOfSample, leakSections } from './leak-view.js';
 import { type ChartView, landscapeChart } from './landscape-chart.js';
 import {
   type PanelPicture,
@@ -72,8 +71,7 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
     ${report.samples.map((sample, index) =>
       !isGallery(report) || index === state.selected ? sampleSection(state, sample, index, actions) : '',
     )}
-    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''}
-    ${(report.embeddings ?? []).map(embeddingSection)} ${(report.imprints ?? []).map(imprintSection)}
+    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${leakSections(state)}
     ${findingsSection(report)} ${methodsSection(report)} ${consistencySection(report.consistency)}
     ${filesSection(report)}
   `;
@@ -194,6 +192,7 @@ function sampleSection(
               </p>`
           : ''
       }
+      ${detailsOfSample(report, pictures, index)}
     </section>
   `;
 }
@@ -242,45 +241,6 @@ function countsSection(report: Report, counts: LabelCountReport): TemplateResult
       <p class="muted">
         Each estimator rests on its own assumption (hover a name). Where most of them agree the count is given,
         elsewhere it is left open.
-      </p>
-    </section>
-  `;
-}
-
-function embeddingSection({
-  tensor,
-  what,
-  touched,
-  entries,
-  rows,
-  texts,
-  vocabulary,
-}: EmbeddingReport): TemplateResult {
-  const shown = texts ?? rows.map(String);
-  return html`
-    <section aria-label="Embedding ${tensor}">
-      <h2>
-        ${what === 'tokens' ? 'Tokens of the batch' : 'Positions of the batch'} ${tag(`${touched} of ${entries}`)}
-      </h2>
-      <p>
-        These rows of the gradient of <code>${tensor}</code> are not zero, so these ${what} occur.
-        ${vocabulary === undefined ? '' : html`Texts from <code>${baseName(vocabulary)}</code>.`}
-      </p>
-      <p class="tokens">
-        ${shown.map((text, at) => html`<code title="id ${rows[at] ?? ''}">${text.trim() === '' ? JSON.stringify(text) : text}</code> `)}${touched > shown.length ? ' ...' : ''}
-      </p>
-    </section>
-  `;
-}
-
-function imprintSection({ layer, bins, filled, inputs, width, spread, file }: ImprintReport): TemplateResult {
-  return html`
-    <section aria-label="Trap ${layer}">
-      <h2>A trap in the checkpoint ${tag(`${inputs} inputs`)}</h2>
-      <p>
-        The ${bins} rows of <code>${layer}</code> are nearly identical (to ${spread.toExponential(0)}) and its biases
-        are thresholds in order. ${filled} bins were hit, ${inputs} by one input alone: its ${width} numbers follow from
-        the difference of two rows${file === null ? '' : html`, and are in <code>${file}</code>`}.
       </p>
     </section>
   `;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { pathsInFolder } from '../../../src/audit/inputs.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import type { AuditRequest } from '../../../src/protocol/audit-request.js';
 import { CancelledError } from '../../../src/protocol/errors.js';

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { findTraps } from '../../../src/audit/imprint.js';
-import { pathsInFolder } from '../../../src/audit/inputs.js';
+import { findTraps } from '../../../src/methods/imprint-trap/traps.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { openTensorFile } from '../../../src/formats/open.js';
-import type { Report } from '../../../src/protocol/report.js';
+import type { LeakReport, Report } from '../../../src/protocol/report.js';
 import { findTrap } from '../../../src/recovery/imprint.js';
 
 /** What leaks beside the head: embeddings, and traps of a malicious server. */
@@ -35,14 +35,26 @@ async function audit(folder: string, out?: string): Promise<Report> {
   return (await runAudit(request, hooks)).report;
 }
 
+const leaksOf = (report: Report, method: string): LeakReport[] => report.leaks.filter((leak) => leak.method === method);
+
+function listed({ details }: LeakReport): { text: string; hint?: string }[] {
+  return details.flatMap((detail) => (detail.type === 'tokens' ? detail.tokens : []));
+}
+
 describe('embeddings', () => {
   it('give away the tokens, with their texts, beside the label', async () => {
     const report = await audit(join(LEAKS, 'language'));
     const truth = expected('language');
-    const [tokens, positions] = report.embeddings!;
-    expect(tokens).toMatchObject({ tensor: 'tokens.weight', what: 'tokens', entries: 300, rows: truth.tokens });
-    expect(tokens!.texts).toEqual(['<eos>', 'word7', ' secret', 'word250']);
-    expect(positions).toMatchObject({ what: 'positions', rows: truth.positions });
+    const [tokens, positions] = leaksOf(report, 'embedding-rows');
+    expect(tokens).toMatchObject({
+      tensor: 'tokens.weight',
+      what: `tokens.weight: ${truth.tokens.length} of 300 tokens occur`,
+      gives: { tokens: truth.tokens.length, inputs: 0 },
+    });
+    expect(listed(tokens!).map(({ hint }) => hint)).toEqual(truth.tokens.map((id) => `id ${id}`));
+    expect(listed(tokens!).map(({ text }) => text)).toEqual(['<eos>', 'word7', ' secret', 'word250']);
+    expect(positions).toMatchObject({ title: 'Positions of the batch', gives: { tokens: 0, inputs: 0 } });
+    expect(listed(positions!).map(({ text }) => Number(text))).toEqual(truth.positions);
     expect(report.verdict.outcome).toBe('leaks');
     expect(report.samples[0]!.label.classes[0]!.index).toBe(2);
     const finding = report.findings.find(({ id }) => id === 'embedding-tokens');
@@ -53,12 +65,12 @@ describe('embeddings', () => {
   it('leak also where there is no classifier head', async () => {
     const report = await audit(join(LEAKS, 'recommender'), join(scratch, 'recommender'));
     expect(report.head).toBeNull();
-    expect(report.embeddings![0]!.rows).toEqual(expected('recommender').items);
+    expect(listed(report.leaks[0]!).map(({ text }) => Number(text))).toEqual(expected('recommender').items);
     expect(report.verdict.sentence).toContain('3 tokens or items');
   });
 
   it('are not seen where there are none', async () => {
-    expect((await audit(join(DUMPS, 'k100_mixup_bias_default'))).embeddings).toBeUndefined();
+    expect(leaksOf(await audit(join(DUMPS, 'k100_mixup_bias_default')), 'embedding-rows')).toEqual([]);
   });
 });
 
@@ -82,16 +94,20 @@ describe('traps', () => {
   it('give away the inputs in them, exactly', async () => {
     const out = join(scratch, 'imprint');
     const report = await audit(join(LEAKS, 'imprint'), out);
-    const [imprint] = report.imprints!;
+    const [imprint] = leaksOf(report, 'imprint-trap');
     const truth = expected('imprint').inputs;
-    expect(imprint).toMatchObject({ layer: 'trap.weight', bins: 64, width: 48, file: 'imprint-0.npy' });
-    expect(imprint!.inputs).toBe(truth.length);
+    expect(imprint).toMatchObject({ tensor: 'trap.weight', files: ['imprint-0.npy'] });
+    expect(imprint!.what).toContain('64 bins');
+    expect(imprint!.details).toMatchObject([
+      { type: 'text', text: expect.stringContaining('its 48 numbers') as string },
+    ]);
+    expect(imprint!.gives.inputs).toBe(truth.length);
     const file = openTensorFile(join(out, 'imprint-0.npy'));
     const { data } = file.read(file.entries[0]!.name);
     file.close();
     const distances = truth.map((input) =>
       Math.min(
-        ...Array.from({ length: imprint!.inputs }, (_, at) =>
+        ...Array.from({ length: truth.length }, (_, at) =>
           Math.max(...input.map((value, k) => Math.abs(value - data[at * 48 + k]!))),
         ),
       ),

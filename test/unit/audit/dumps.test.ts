@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { pathsInFolder } from '../../../src/audit/inputs.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 
 /** Gradients that PyTorch wrote (test/fixtures/make_fixtures.py), audited without hint or truth. */

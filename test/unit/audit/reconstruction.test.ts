@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { CancelledError } from '../../../src/protocol/errors.js';
 import type { AuditProgress, ReconstructionRequest } from '../../../src/protocol/audit-request.js';
 import type { ReconstructionReport } from '../../../src/protocol/report.js';
-import { pathsInFolder } from '../../../src/audit/inputs.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { readImages } from '../../../src/audit/output.js';
 import { type AuditResult, runAudit } from '../../../src/audit/run-audit.js';
 import { NETWORKS, readTensors } from '../../networks.js';

@@ -57,7 +57,7 @@ describe('gradleak audit', () => {
     const schema = JSON.parse(readFileSync(join(ROOT, 'media', 'report.schema.json'), 'utf8')) as object;
     const validate = new Ajv({ strict: false }).compile(schema);
     expect(validate(report), JSON.stringify(validate.errors)).toBe(true);
-    expect(validate({ ...report, schemaVersion: 2 })).toBe(false);
+    expect(validate({ ...report, schemaVersion: 3 })).toBe(false);
     const features = openTensorFile(join(out, 'features.npy'));
     expect(features.entries[0]).toMatchObject({ shape: [1, report.head?.features], dtype: 'float64' });
     const expected = (JSON.parse(readFileSync(truth, 'utf8')) as { feature: number[][] }).feature[0]!;

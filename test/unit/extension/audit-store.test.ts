@@ -15,8 +15,11 @@ describe('stored audits', () => {
     expect(store.latest()).toBeUndefined();
     const { id } = store.create();
     expect(store.read(id)).toBeUndefined();
+    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 2}');
+    expect(store.read(id)).toEqual({ schemaVersion: 2 });
+    // One of an earlier version is told as one of now.
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 1}');
-    expect(store.read(id)).toEqual({ schemaVersion: 1 });
+    expect(store.read(id)).toEqual({ schemaVersion: 2, leaks: [] });
     expect(store.latest()).toBe(id);
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 7}');
     expect(store.read(id)).toBeUndefined();

@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { matchTensors } from '../../../src/audit/matching.js';
+import { matchTensors } from '../../../src/facts/matching.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { openTensorFile } from '../../../src/formats/open.js';
 import { canBe, fileKindOf } from '../../../src/kinds/file-kind.js';

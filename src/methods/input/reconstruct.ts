@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
-import type { ReconstructionProgress, ReconstructionRequest } from '../../protocol/audit-request.js';
+import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import type {
   ChainLayerReport,
   EngineReport,
@@ -38,10 +38,11 @@ import {
 } from '../../recovery/matching/objective.js';
 import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
 import type { RecoveredSample } from '../../recovery/single-sample.js';
-import type { Matching } from '../matching.js';
+import type { Matching } from '../../facts/matching.js';
+import type { Context, Reconstruction } from '../method.js';
 import { type NetworkTensors, networkTensors } from './network-tensors.js';
 import type { NetworkSource } from './network-source.js';
-import { encodeMosaic, encodePicture, isImage } from './picture.js';
+import { encodeMosaic, encodePicture, isImage } from '../../formats/write-picture.js';
 
 /** From a recovered label and feature to the input: the closed form where it applies, gradient matching elsewhere. */
 
@@ -65,16 +66,7 @@ export interface ReconstructionTask extends NetworkTask {
   readonly trueLabel: readonly number[] | undefined;
 }
 
-export interface ReconstructionHooks {
-  progress(message: string, share: number, reconstruction?: ReconstructionProgress): void;
-  /** Throws CancelledError once the user has asked to stop. */
-  pause(): Promise<void>;
-}
-
-export interface Reconstruction {
-  readonly report: ReconstructionReport;
-  /** Undefined when nothing was found. */
-  readonly input: Float64Array | undefined;
+export interface NetworkReconstruction extends Reconstruction {
   readonly network: NetworkReport;
   readonly engine: EngineReport | undefined;
   /** True when the user stopped it; the best so far is here. */
@@ -107,7 +99,7 @@ export const CERTAIN = 1e-4;
  * @throws UnusableInputError when no candidate fits the checkpoint, or the asked engine does not work;
  * CancelledError when stopped before anything was found
  */
-export async function reconstruct(task: ReconstructionTask, hooks: ReconstructionHooks): Promise<Reconstruction> {
+export async function reconstruct(task: ReconstructionTask, context: Context): Promise<NetworkReconstruction> {
   const started = performance.now();
   const { request } = task;
   const prepared = prepareAll(task);
@@ -119,7 +111,7 @@ export async function reconstruct(task: ReconstructionTask, hooks: Reconstructio
   let chainNote: string | undefined;
   try {
     if (request.attack !== 'matching') {
-      const walked = await tryChain(task, prepared, known, hooks);
+      const walked = await tryChain(task, prepared, known, context);
       chain = walked.chain;
       best = walked.found;
       chosen = walked.prepared;
@@ -137,7 +129,7 @@ export async function reconstruct(task: ReconstructionTask, hooks: Reconstructio
   let matchingLoss: number | null = null;
   let engine: EngineReport | undefined;
   if (!stopped && !exact && (request.attack === 'matching' || request.attack === 'auto')) {
-    const run = await runMatching(task, chosen, known, best?.input, hooks);
+    const run = await runMatching(task, chosen, known, best?.input, context);
     ({ matching, engine, stopped } = run);
     if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
       best = run.found;
@@ -270,11 +262,11 @@ async function tryChain(
   task: ReconstructionTask,
   prepared: readonly Prepared[],
   known: Known,
-  hooks: ReconstructionHooks,
+  context: Context,
 ): Promise<{ chain: ChainResult | undefined; found: Found | undefined; prepared: Prepared }> {
   const native: ProductKernel = await doubleProduct().catch(() => plainProduct);
   const product: ProductKernel = async (...args) => {
-    await hooks.pause();
+    await context.pause();
     return native(...args);
   };
   let best: { chain: ChainResult; found: Found | undefined; prepared: Prepared } | undefined;
@@ -283,7 +275,7 @@ async function tryChain(
     const chain = await walkChain(chainProblem(task, own), {
       product,
       async layer(name, done, of, values) {
-        hooks.progress(`Solving ${name}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
+        context.progress(`Solving ${name}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
           sample: 0,
           method: 'chain',
           restart: 0,
@@ -293,7 +285,7 @@ async function tryChain(
           secondsLeft: null,
           preview: values && isImage(values.shape) ? toBase64(encodeMosaic(values.values, values.shape)) : null,
         });
-        await hooks.pause();
+        await context.pause();
       },
     });
     const found = chain.input && {
@@ -528,25 +520,25 @@ async function runMatching(
   prepared: Prepared,
   known: Known,
   start: Float64Array | undefined,
-  hooks: ReconstructionHooks,
+  context: Context,
 ): Promise<MatchingRun> {
   const { request } = task;
   const { graph, net, tensors, candidate, head } = prepared;
   const wanted: MatchingSettings = { ...PRESETS[request.preset], ...request.settings };
   const feature = head === 0 ? undefined : flatFeature(graph, net, head);
-  hooks.progress('Building the gradient-matching graph', 0.5);
-  await hooks.pause();
+  context.progress('Building the gradient-matching graph', 0.5);
+  await context.pause();
   const step = matchingGraph(graph, net, feature, capturedGradients(tensors), known, wanted, tensors.parameter);
   const outputs = [step.loss, step.misfit, ...step.slopes];
   const work = workOf(outputs);
-  hooks.progress('Choosing an engine', 0.5);
+  context.progress('Choosing an engine', 0.5);
   const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
     (error: unknown) => {
       throw error instanceof EngineError ? noEngine(error) : error;
     },
   );
-  hooks.progress(`Compiling for ${engine.description}`, 0.5);
-  await hooks.pause();
+  context.progress(`Compiling for ${engine.description}`, 0.5);
+  await context.pause();
   const program = await engine.compile(outputs);
   try {
     const inputSize = sizeOf(candidate.recipe.input);
@@ -559,14 +551,14 @@ async function runMatching(
         startedAt = performance.now();
       }
       await program.run(trial);
-      await hooks.pause();
+      await context.pause();
     }
     const evaluations = wanted.optimiser === 'lbfgs' ? LBFGS_EVALUATIONS : 1;
     const milliseconds = ((performance.now() - startedAt) / TRIAL_STEPS) * evaluations;
     const affordable = Math.floor((1000 * request.timeLimitSeconds) / milliseconds / wanted.restarts);
     const settings = { ...wanted, iterations: Math.max(1, Math.min(wanted.iterations, affordable)) };
     const total = settings.iterations * settings.restarts;
-    hooks.progress(`Gradient matching: ${total} iterations, about ${inWords((total * milliseconds) / 1000)}`, 0.5);
+    context.progress(`Gradient matching: ${total} iterations, about ${inWords((total * milliseconds) / 1000)}`, 0.5);
     const began = performance.now();
     let lastPreview = 0;
     let done = 0;
@@ -579,7 +571,7 @@ async function runMatching(
           if (now - lastPreview > PREVIEW_EVERY_MS || done === 1) {
             lastPreview = now;
             const secondsLeft = (((now - began) / done) * (total - done)) / 1000;
-            hooks.progress(
+            context.progress(
               `Gradient matching: iteration ${state.iteration} of ${state.of}, loss ${state.misfit.toExponential(2)}, ${inWords(secondsLeft)} left`,
               0.5 + (0.5 * done) / total,
               {
@@ -594,7 +586,7 @@ async function runMatching(
               },
             );
           }
-          return hooks.pause().then(
+          return context.pause().then(
             () => true,
             (error: unknown) => {
               if (error instanceof CancelledError) {

@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import type { BatchSample } from '../../recovery/batch/recover-batch.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
+import type { Context } from '../method.js';
 import {
   CERTAIN,
   CLOSE,
@@ -9,8 +10,7 @@ import {
   PRECISE,
   type Prepared,
   RIGHT_NETWORK,
-  type Reconstruction,
-  type ReconstructionHooks,
+  type NetworkReconstruction,
   describeNetwork,
   inputShapesOf,
   prepareAll,
@@ -28,7 +28,7 @@ export interface BatchTask extends NetworkTask {
  * @returns one reconstruction per sample, in their order
  * @throws UnusableInputError when no candidate fits the checkpoint; CancelledError when stopped
  */
-export async function reconstructBatch(task: BatchTask, hooks: ReconstructionHooks): Promise<Reconstruction[]> {
+export async function reconstructBatch(task: BatchTask, context: Context): Promise<NetworkReconstruction[]> {
   const started = performance.now();
   const { samples } = task;
   let best: { result: BatchChainResult; prepared: Prepared } | undefined;
@@ -50,8 +50,8 @@ export async function reconstructBatch(task: BatchTask, hooks: ReconstructionHoo
         noise: task.noise,
       },
       async (layer) => {
-        hooks.progress(`Solving ${layer}`, 0.5);
-        await hooks.pause();
+        context.progress(`Solving ${layer}`, 0.5);
+        await context.pause();
       },
     );
     if (!best || (result.inputs && !(best.result.gradientError <= result.gradientError))) {

@@ -1,16 +1,16 @@
-import { AUDIT_STAGES, type AuditRequest } from '../protocol/audit-request.js';
-import { CancelledError } from '../protocol/errors.js';
-import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport } from '../protocol/report.js';
-import { type BatchRecovery, type BatchSample, mostSamples, recoverBatch } from '../recovery/batch/recover-batch.js';
-import { type WhitenedHead, whiten } from '../recovery/batch/whiten.js';
-import { type BatchEstimate, estimateBatch } from '../recovery/batch-size.js';
-import { type HeadFactors, factorsOf } from '../recovery/head-factors.js';
-import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
-import { norm } from '../recovery/linear-algebra.js';
-import { type LabelCounts, countLabels } from '../recovery/label-counts.js';
-import { recoverLikePaper } from '../recovery/paper-method.js';
-import { type RecoveredSample, recoverFromFactors } from '../recovery/single-sample.js';
-import type { AuditHooks } from './hooks.js';
+import { AUDIT_STAGES, type AuditRequest } from '../../protocol/audit-request.js';
+import { CancelledError } from '../../protocol/errors.js';
+import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport } from '../../protocol/report.js';
+import { type BatchRecovery, type BatchSample, mostSamples, recoverBatch } from '../../recovery/batch/recover-batch.js';
+import { type WhitenedHead, whiten } from '../../recovery/batch/whiten.js';
+import { type BatchEstimate, estimateBatch } from '../../recovery/batch-size.js';
+import { type HeadFactors, factorsOf } from '../../recovery/head-factors.js';
+import type { GradientShape, HeadGradient } from '../../recovery/head-gradient.js';
+import { norm } from '../../recovery/linear-algebra.js';
+import { type LabelCounts, countLabels } from '../../recovery/label-counts.js';
+import { recoverLikePaper } from '../../recovery/paper-method.js';
+import { type RecoveredSample, recoverFromFactors } from '../../recovery/single-sample.js';
+import type { AuditHooks } from '../../facts/hooks.js';
 import { MOST_FEATURE_ERROR, describeBatchSample, describeSample } from './sample-report.js';
 
 /** From the head's gradient to labels and features: of one sample, or of every sample of a batch. */

@@ -1,15 +1,15 @@
-import type { ImprintReport } from '../protocol/report.js';
-import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../formats/tensor-file.js';
-import { type Imprint, type Trap, findTrap, readTrap } from '../recovery/imprint.js';
-import type { Matrix } from '../recovery/linear-algebra.js';
-import type { Matching } from './matching.js';
+import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../../formats/tensor-file.js';
+import { type Imprint, type Trap, findTrap, readTrap } from '../../recovery/imprint.js';
+import type { Matrix } from '../../recovery/linear-algebra.js';
+import type { TrapFacts } from './describe-trap.js';
+import type { Matching } from '../../facts/matching.js';
 
 /** Traps in a checkpoint (recovery/imprint.ts), and what they caught in a gradient. */
 
 const MOST_ELEMENTS = 2 ** 27;
 
-export interface FoundImprint {
-  readonly report: ImprintReport;
+export interface FoundTrap extends Omit<TrapFacts, 'inputs'> {
+  /** Inputs that were read out alone in their bin. */
   readonly imprints: readonly Imprint[];
 }
 
@@ -73,26 +73,21 @@ export function findTraps(checkpoint: TensorFile): string[] {
 }
 
 /** Traps, each with the inputs that the gradient holds of it. */
-export function readImprints(checkpoint: TensorFile, gradients: TensorFile, matching: Matching): FoundImprint[] {
+export function readTraps(checkpoint: TensorFile, gradients: TensorFile, matching: Matching): FoundTrap[] {
   const gradientOf = new Map(matching.pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
-  return trapLayers(checkpoint).map(({ layer, biasName, shape, weight, bias, trap }): FoundImprint => {
+  return trapLayers(checkpoint).map(({ layer, biasName, shape, weight, bias, trap }): FoundTrap => {
     const [weightGradient, biasGradient] = [gradientOf.get(layer), gradientOf.get(biasName)];
     const imprints =
       weightGradient !== undefined && biasGradient !== undefined
         ? readTrap(trap, weight, bias, ...read(gradients, weightGradient, biasGradient, shape))
         : [];
-    const inputs = imprints.filter(({ consistent }) => consistent);
     return {
-      imprints: inputs,
-      report: {
-        layer,
-        bins: weight.rows,
-        spread: trap.spread,
-        filled: imprints.length,
-        inputs: inputs.length,
-        width: weight.cols,
-        file: null,
-      },
+      layer,
+      bins: weight.rows,
+      spread: trap.spread,
+      filled: imprints.length,
+      width: weight.cols,
+      imprints: imprints.filter(({ consistent }) => consistent),
     };
   });
 }

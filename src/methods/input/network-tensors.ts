@@ -1,7 +1,7 @@
 import type { TensorLookup, StoredTensor } from '../../network/network-graph.js';
 import { type Recipe, tensorsOf } from '../../network/recipe.js';
 import type { TensorEntry, TensorFile } from '../../formats/tensor-file.js';
-import type { Matching } from '../matching.js';
+import type { Matching } from '../../facts/matching.js';
 
 /** The tensors that a recipe names, in checkpoint and gradient file. */
 export interface NetworkTensors {

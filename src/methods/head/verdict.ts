@@ -1,8 +1,8 @@
-import type { EmbeddingReport, ImprintReport, SampleReport, Verdict } from '../protocol/report.js';
-import type { GradientShape } from '../recovery/head-gradient.js';
-import { SURE_CLASS } from '../recovery/single-sample.js';
-import { labelInWords } from '../words/label-words.js';
-import type { HeadTensors } from './head.js';
+import type { SampleReport, Verdict } from '../../protocol/report.js';
+import type { GradientShape } from '../../recovery/head-gradient.js';
+import { SURE_CLASS } from '../../recovery/single-sample.js';
+import { labelInWords } from '../../words/label-words.js';
+import type { HeadTensors } from '../../facts/head.js';
 import type { RecoveredHead } from './recover-head.js';
 
 /** What was found, in one sentence. */
@@ -104,13 +104,4 @@ function severalVerdict({ batch, samples }: RecoveredHead, tensors: HeadTensors)
     outcome: 'leaks',
     sentence: `This gradient of a batch gives away ${found} of its ${of} samples one by one: each one's label and all ${tensors.features} numbers of its last-layer feature${inputs}${grouped}.`,
   };
-}
-
-/** What embeddings and traps give away, as part of a sentence. */
-export function besideHead(embeddings: readonly EmbeddingReport[], imprints: readonly ImprintReport[]): string {
-  const tokens = embeddings
-    .filter(({ what }) => what === 'tokens')
-    .map(({ touched, tensor }) => `${touched} tokens or items by "${tensor}"`);
-  const inputs = imprints.map(({ inputs: count, layer }) => `${count} inputs by the trap "${layer}"`);
-  return [...tokens, ...inputs].join(', ') || 'the length of the inputs';
 }

@@ -1,11 +1,15 @@
-import type { FeatureStatistics, LandscapeReport, SampleReport } from '../protocol/report.js';
-import type { BatchSample } from '../recovery/batch/recover-batch.js';
-import type { HeadFactors } from '../recovery/head-factors.js';
-import type { HeadGradient } from '../recovery/head-gradient.js';
-import type { FittedLabel } from '../recovery/label-family.js';
-import { landscapeOf } from '../recovery/landscape.js';
-import type { RecoveredSample } from '../recovery/single-sample.js';
-import { FEATURES_FILE } from './output.js';
+import {
+  FEATURES_FILE,
+  type FeatureStatistics,
+  type LandscapeReport,
+  type SampleReport,
+} from '../../protocol/report.js';
+import type { BatchSample } from '../../recovery/batch/recover-batch.js';
+import type { HeadFactors } from '../../recovery/head-factors.js';
+import type { HeadGradient } from '../../recovery/head-gradient.js';
+import type { FittedLabel } from '../../recovery/label-family.js';
+import { landscapeOf } from '../../recovery/landscape.js';
+import type { RecoveredSample } from '../../recovery/single-sample.js';
 
 /** Recovered samples as the report tells them. */
 

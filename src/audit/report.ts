@@ -1,0 +1,214 @@
+import type { TensorFile } from '../formats/tensor-file.js';
+import type { Facts } from '../facts/facts.js';
+import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../facts/head-facts.js';
+import { MATCHING, UPDATE } from '../facts/update.js';
+import { classNamer } from '../methods/head/head-methods.js';
+import { RECOVERY } from '../methods/head/recovery.js';
+import { verdictOf } from '../methods/head/verdict.js';
+import { type Leak, READABLE } from '../methods/method.js';
+import type {
+  BatchDescription,
+  ConsistencyCheck,
+  LabelCountReport,
+  LeakReport,
+  MethodReport,
+  Report,
+  SampleReport,
+  Timings,
+  TruthComparison,
+  UpdateReport,
+  Verdict,
+} from '../protocol/report.js';
+import * as consistency from './consistency.js';
+import { findingsOf, reaches } from './findings.js';
+import { arrayFile } from './output.js';
+import { unreadable } from './unreadable.js';
+import { TOOL_VERSION } from './version.js';
+
+/** What the methods found, as one report. */
+
+/** A leak and the method that found it. */
+export interface FoundLeak {
+  readonly method: string;
+  readonly leak: Leak;
+}
+
+/** What is known of the samples: the head's part of the report, which other methods add to. */
+export interface Core {
+  readonly update: UpdateReport;
+  readonly head: Report['head'];
+  readonly checks: readonly ConsistencyCheck[];
+  readonly batch: BatchDescription;
+  readonly samples: SampleReport[];
+  /** One row per sample. */
+  readonly features: readonly Float64Array[];
+  readonly labelCounts: LabelCountReport | null;
+  readonly classNames: readonly string[] | undefined;
+  /** Why nothing of the head was assessed, one sentence; undefined where it was. */
+  readonly why: string | undefined;
+  /** No head was found, which says nothing against the rest of the gradient. */
+  readonly isHeadless: boolean;
+  /** Of the samples as they are now. */
+  verdict(): Verdict | undefined;
+}
+
+const NOTHING = {
+  head: null,
+  samples: [],
+  features: [],
+  labelCounts: null,
+  classNames: undefined,
+  isHeadless: false,
+  verdict: () => undefined,
+};
+
+/** @throws UnusableInputError where the head's numbers cannot be used; CancelledError when stopped before they were read */
+export async function coreOf(facts: Facts): Promise<Core> {
+  const { checkpoint, gradients } = facts.given;
+  const update = await facts.get(UPDATE);
+  const matching = await facts.get(MATCHING);
+  const files = [consistency.checkFileSafety([checkpoint, gradients]), consistency.checkMatching(matching, gradients)];
+  const unknown = { size: null, lowerBound: 1 };
+  const evidence = 'Nothing was recovered, so the number of samples is not known.';
+  if (!READABLE.includes(update.kind)) {
+    return { ...NOTHING, update, checks: files, batch: { ...unknown, evidence }, why: unreadable(update.kind) };
+  }
+  const { tensors, why, checks: headChecks } = await facts.get(HEAD);
+  const [head, shape, recovered] = [
+    await facts.get(HEAD_GRADIENT),
+    await facts.get(HEAD_SHAPE),
+    await facts.get(RECOVERY),
+  ];
+  if (!tensors || !head || !shape || !recovered) {
+    return {
+      ...NOTHING,
+      update,
+      checks: [...files, { id: 'head', status: 'warn', detail: why }, ...headChecks],
+      batch: { ...unknown, evidence: 'Without a head, the number of samples is not known.' },
+      why,
+      isHeadless: true,
+    };
+  }
+  const headNames = new Set([tensors.weight.gradient.name, tensors.biasGradient?.name ?? '']);
+  const checks = [
+    ...files,
+    ...headChecks,
+    ...consistency.checkValues(matching, gradients, headNames),
+    consistency.checkPrecision(head.gradient, head.storedRoundoff),
+    ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
+    consistency.checkRank(shape),
+    ...recovered.checks,
+  ];
+  if (recovered.unassessed !== undefined && recovered.cancelled === undefined) {
+    // What was found is not relied on, so none of it is shown.
+    return { ...NOTHING, update, checks, batch: { ...unknown, evidence }, why: recovered.unassessed };
+  }
+  const samples = [...recovered.samples];
+  const className = await classNamer(facts);
+  return {
+    update,
+    head: {
+      weight: tensors.weight.parameter.name,
+      bias: tensors.bias?.name ?? null,
+      classes: tensors.classes,
+      features: tensors.features,
+      layout: tensors.layout,
+      biasGradient: tensors.biasGradient !== undefined,
+      activation: recovered.single?.activation ?? 'softmax',
+    },
+    checks,
+    batch: recovered.batch,
+    samples,
+    features: recovered.features,
+    labelCounts: recovered.labelCounts,
+    classNames: await facts.get(CLASS_NAMES),
+    why: undefined,
+    isHeadless: false,
+    verdict: () => verdictOf(recovered, samples, tensors, className, shape),
+  };
+}
+
+export interface ReportParts {
+  readonly files: { readonly checkpoint: TensorFile; readonly gradients: TensorFile };
+  readonly core: Core;
+  readonly leaks: readonly FoundLeak[];
+  readonly methods: readonly MethodReport[];
+  /** Whether the leaks' arrays are in files beside the report. */
+  readonly isWritten: boolean;
+  readonly isStopped: boolean;
+  readonly network: Report['network'];
+  readonly engine: Report['engine'];
+  readonly timings: Timings;
+  readonly truth: TruthComparison | undefined;
+}
+
+/** The report of what is known so far; its samples are the core's own, so what is added to them later needs a new one. */
+export function assemble(parts: ReportParts): Report {
+  const { files, core, network, engine, truth } = parts;
+  const { checkpoint, gradients } = files;
+  const leaks = parts.leaks.map(({ leak }) => leak);
+  return {
+    schemaVersion: 2,
+    tool: { name: 'gradleak', version: TOOL_VERSION },
+    verdict: verdictOfAll(core, leaks),
+    ...(parts.isStopped ? { cancelled: true as const } : {}),
+    inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
+    update: core.update,
+    head: core.head,
+    consistency: [...core.checks],
+    methods: [...parts.methods],
+    batch: core.batch,
+    samples: core.samples,
+    labelCounts: core.labelCounts,
+    leaks: parts.leaks.map((own) => leakReport(own, parts.isWritten)),
+    ...(core.classNames ? { classNames: [...core.classNames] } : {}),
+    findings: findingsOf([checkpoint, gradients], leaks, core.head?.classes ?? 0),
+    ...(network === undefined ? {} : { network }),
+    ...(engine ? { engine } : {}),
+    timings: parts.timings,
+    ...(truth === undefined ? {} : { truth }),
+  };
+}
+
+function leakReport({ method, leak }: FoundLeak, isWritten: boolean): LeakReport {
+  const { findings: _findings, arrays, ...own } = leak;
+  return {
+    method,
+    ...own,
+    details: isWritten
+      ? own.details
+      : own.details.map((detail) => (detail.type === 'picture' ? { ...detail, file: null } : detail)),
+    files: isWritten ? arrays.map(({ name }) => arrayFile(name)) : [],
+  };
+}
+
+/** A report's entry for one of its inputs. */
+function describeFile(file: TensorFile): Report['inputs']['checkpoint'] {
+  return { path: file.path, format: file.format, tensors: file.entries.length };
+}
+
+/** The head's verdict, unless that is open or empty and something else leaks. */
+function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
+  const beside = leaks.filter(({ brief }) => brief !== null);
+  const leaking = beside.filter(({ findings }) => reaches(findings, 'medium'));
+  const list = (own: readonly Leak[]): string => own.map(({ brief }) => brief).join(', ');
+  const head = core.verdict();
+  if (head?.outcome === 'leaks' || (head && leaking.length === 0)) {
+    return head;
+  }
+  if (leaking.length > 0) {
+    const sentence = head?.sentence ?? (core.isHeadless ? undefined : core.why);
+    return {
+      outcome: 'leaks',
+      sentence:
+        sentence === undefined
+          ? `No classifier head was found, but other parts of this gradient leak: ${list(leaking)}.`
+          : `${sentence} Other parts of this gradient leak: ${list(leaking)}.`,
+    };
+  }
+  const why = core.why ?? 'Nothing was assessed.';
+  return {
+    outcome: 'not-assessed',
+    sentence: beside.length > 0 ? `${why} The gradient tells ${list(beside)}.` : why,
+  };
+}

@@ -1,0 +1,21 @@
+import type { UpdateKind } from '../protocol/report.js';
+
+/** Why no method is tried on an update of this kind, the verdict's sentence; undefined for one that is. */
+export function unreadable(kind: UpdateKind): string | undefined {
+  switch (kind) {
+    case 'adam-step':
+      return 'Nothing was assessed: this is the first step of Adam or a sign, whose entries have one size, and no method here reads a gradient from it.';
+    case 'sign':
+      return 'Nothing was assessed: this is the sign of a gradient, which keeps no magnitudes, and no method here reads it.';
+    case 'several-steps':
+      return 'Nothing was assessed: this is the difference of weights over several steps, and no method here takes the steps apart.';
+    case 'gradient':
+    case 'checkpoint':
+    case 'optimiser-state':
+    case 'difference':
+    case 'quantised':
+    case 'pruned':
+    case 'unknown':
+      return undefined;
+  }
+}

@@ -1,0 +1,59 @@
+import { type TouchedEmbedding, describeEmbedding } from '../methods/embedding-rows/describe-embedding.js';
+import { type TrapFacts, describeTrap } from '../methods/imprint-trap/describe-trap.js';
+import type { LeakReport, MethodReport, Report } from '../protocol/report.js';
+
+/** Reports of schema version 1, which people have in their storage. */
+
+interface ReportVersion1 extends Omit<Report, 'schemaVersion' | 'leaks' | 'methods'> {
+  schemaVersion: 1;
+  embeddings?: TouchedEmbedding[];
+  imprints?: (TrapFacts & { file: string | null })[];
+  methods?: Omit<MethodReport, 'title'>[];
+}
+
+const TITLES: Record<string, string> = {
+  'head-single': 'Label and feature of one sample',
+  'head-batch': 'Labels and features of a batch',
+  'label-counts': 'How often each class occurs',
+  'embedding-rows': 'Tokens and items from embeddings',
+  'imprint-trap': 'Traps for inputs in the checkpoint',
+  input: 'The input itself',
+};
+
+/** @returns the report in the current version, undefined for what is none of ours */
+export function upgradeReport(stored: unknown): Report | undefined {
+  if (typeof stored !== 'object' || stored === null || !('schemaVersion' in stored)) {
+    return undefined;
+  }
+  switch (stored.schemaVersion) {
+    case 1:
+      return fromVersion1(stored as ReportVersion1);
+    case 2:
+      return stored as Report;
+    default:
+      return undefined;
+  }
+}
+
+function fromVersion1({ embeddings = [], imprints = [], methods, ...report }: ReportVersion1): Report {
+  const leaks: LeakReport[] = [
+    ...embeddings.map((own) => ({ method: 'embedding-rows', ...describeEmbedding(own), files: [] })),
+    ...imprints.map((own) => ({
+      method: 'imprint-trap',
+      ...describeTrap(own),
+      files: own.file === null ? [] : [own.file],
+    })),
+  ];
+  return {
+    ...report,
+    schemaVersion: 2,
+    leaks,
+    ...(methods ? { methods: methods.map((own) => titled(own, report.labelCounts)) } : {}),
+  };
+}
+
+/** Version 1 called an estimate of counts "nothing". */
+function titled(method: Omit<MethodReport, 'title'>, counts: Report['labelCounts']): MethodReport {
+  const isEstimate = method.id === 'label-counts' && counts?.confirmedBy === null;
+  return { ...method, title: TITLES[method.id] ?? method.id, outcome: isEstimate ? 'estimated' : method.outcome };
+}

@@ -1,0 +1,134 @@
+import type { Dtype, TensorFile } from '../formats/tensor-file.js';
+import { UnusableInputError } from '../protocol/errors.js';
+import type { ConsistencyCheck, UpdateReport } from '../protocol/report.js';
+import {
+  type GradientShape,
+  type HeadGradient,
+  effectiveRoundoff,
+  shapeOfGradient,
+} from '../recovery/head-gradient.js';
+import type { Fact } from './facts.js';
+import { type HeadTensors, findHead, toMatrix } from './head.js';
+import { findClassNames, sameFile } from './inputs.js';
+import { MATCHING, UPDATE } from './update.js';
+import { requireUsable } from './values.js';
+
+/** The classifier head, or why there is none. */
+export interface HeadSearch {
+  readonly tensors: HeadTensors | undefined;
+  /** One sentence; empty where there is a head. */
+  readonly why: string;
+  /** The embedding that the head is tied to. */
+  readonly tied: string | undefined;
+  readonly checks: readonly ConsistencyCheck[];
+  /** What to throw where no other part of the gradient leaks: several heads, or an unusable one. */
+  readonly error: UnusableInputError | undefined;
+}
+
+/** @throws UnusableInputError for a head that the user named and that is not there */
+export const HEAD: Fact<HeadSearch> = {
+  id: 'head',
+  async compute(facts) {
+    const { request, checkpoint, gradients } = facts.given;
+    const matching = await facts.get(MATCHING);
+    try {
+      const { found, notes, doubtful } = findHead(matching, checkpoint, gradients, request);
+      const checks: ConsistencyCheck[] =
+        notes.length > 0 ? [{ id: 'head-hint', status: doubtful ? 'warn' : 'pass', detail: notes.join(' ') }] : [];
+      return 'why' in found
+        ? { tensors: undefined, why: found.why, tied: found.tied, checks, error: undefined }
+        : { tensors: found, why: '', tied: undefined, checks, error: undefined };
+    } catch (error) {
+      if (error instanceof UnusableInputError && request.head === undefined) {
+        return { tensors: undefined, why: error.message, tied: undefined, checks: [], error };
+      }
+      throw error;
+    }
+  },
+  describe: ({ tensors, why, tied }) =>
+    tensors ? { weight: tensors.weight.parameter.name, classes: tensors.classes } : { why, tied: tied ?? null },
+};
+
+export interface ReadHead {
+  readonly tensors: HeadTensors;
+  readonly gradient: HeadGradient;
+  /** Unit roundoff of the type that the gradient is stored in. */
+  readonly storedRoundoff: number;
+}
+
+/** The head's numbers as matrices of float64, the update's sign turned to a gradient's; undefined without a head. */
+export const HEAD_GRADIENT: Fact<ReadHead | undefined> = {
+  id: 'head-gradient',
+  async compute(facts) {
+    const { checkpoint, gradients } = facts.given;
+    const { tensors } = await facts.get(HEAD);
+    return tensors && readHead(tensors, checkpoint, gradients, await facts.get(UPDATE));
+  },
+};
+
+/** Rank and noise of the head's gradient; undefined without a head. */
+export const HEAD_SHAPE: Fact<GradientShape | undefined> = {
+  id: 'head-shape',
+  async compute(facts) {
+    const head = await facts.get(HEAD_GRADIENT);
+    return head && shapeOfGradient(head.gradient);
+  },
+  describe: (shape) => (shape ? { nature: shape.nature, noise: shape.noise } : null),
+};
+
+/** Names of the head's classes from a list beside the files; undefined without one that fits. */
+export const CLASS_NAMES: Fact<string[] | undefined> = {
+  id: 'class-names',
+  async compute(facts) {
+    const { tensors } = await facts.get(HEAD);
+    return tensors && findClassNames(facts.given.request, tensors.classes);
+  },
+};
+
+const ROUNDOFF: Partial<Record<Dtype, number>> = {
+  float64: 2 ** -53,
+  float32: 2 ** -24,
+  float16: 2 ** -11,
+  bfloat16: 2 ** -8,
+  float8_e4m3fn: 2 ** -4,
+  float8_e5m2: 2 ** -3,
+};
+
+function readHead(
+  tensors: HeadTensors,
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  { kind, sign, absoluteError }: UpdateReport,
+): ReadHead {
+  const { weight, bias, biasGradient, layout } = tensors;
+  const weightData = checkpoint.read(weight.parameter.name).data;
+  const gradientData = gradients.read(weight.gradient.name).data;
+  requireUsable(gradients.path, weight.gradient.name, gradientData);
+  if (!weightData.every(Number.isFinite)) {
+    requireUsable(checkpoint.path, weight.parameter.name, weightData);
+  }
+  if (weightData.every((value, index) => value === gradientData[index])) {
+    throw sameFile(gradients.path);
+  }
+  const biasGradientData = biasGradient && gradients.read(biasGradient.name).data;
+  if (biasGradient && biasGradientData && !biasGradientData.every(Number.isFinite)) {
+    requireUsable(gradients.path, biasGradient.name, biasGradientData);
+  }
+  const storedRoundoff = ROUNDOFF[weight.gradient.dtype] ?? 2 ** -24;
+  // A difference's numbers err by the rounding of the weights it was taken from, however small they are.
+  const isDifference = kind === 'difference';
+  const directed = (data: Float64Array): Float64Array => (sign === -1 ? data.map((value) => -value) : data);
+  const typeStep = weight.gradient.dtype === 'float16' ? 2 ** -24 : 0;
+  return {
+    tensors,
+    storedRoundoff,
+    gradient: {
+      weight: toMatrix(weight.parameter, weightData, layout),
+      bias: bias && checkpoint.read(bias.name).data,
+      weightGradient: toMatrix(weight.gradient, directed(gradientData), layout),
+      biasGradient: biasGradientData && directed(biasGradientData),
+      roundoff: isDifference ? storedRoundoff : effectiveRoundoff(gradientData, storedRoundoff),
+      underflow: isDifference && absoluteError !== null ? absoluteError * Math.sqrt(12) : typeStep,
+    },
+  };
+}

@@ -1,0 +1,47 @@
+import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
+import type { UpdateReport } from '../protocol/report.js';
+import { type Capture, readCapture } from './capture.js';
+import type { Fact } from './facts.js';
+import { type Matching, matchTensors } from './matching.js';
+
+/** Which captured tensor is of which parameter. */
+export const MATCHING: Fact<Matching> = {
+  id: 'matching',
+  compute({ given: { checkpoint, gradients } }) {
+    refuseOptimiserState(gradients);
+    return matchTensors(checkpoint, gradients);
+  },
+  describe: ({ how, pairs, unmatched }) => ({ how, pairs: pairs.length, unmatched: unmatched.length }),
+};
+
+/** The notes that gradleak_capture.py leaves beside a dump; undefined where there are none. */
+export const CAPTURE: Fact<Capture | undefined> = {
+  id: 'capture',
+  compute: ({ given: { gradients } }) => readCapture(gradients.path),
+  describe: (capture) => capture ?? null,
+};
+
+/**
+ * What the file given as a gradient is.
+ *
+ * @throws UnusableInputError when it is another file than a captured update
+ */
+export const UPDATE: Fact<UpdateReport> = {
+  id: 'update',
+  async compute(facts) {
+    const { checkpoint, gradients } = facts.given;
+    const { update } = settleKind(checkpoint, gradients, (await facts.get(MATCHING)).pairs);
+    // What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
+    const captured = update.kind === 'unknown' && (await facts.get(CAPTURE).catch(() => undefined));
+    return captured
+      ? {
+          ...update,
+          kind: 'gradient',
+          reasons: [
+            'The contents alone do not say so; capture.json beside the file, which is written with gradients only, does.',
+          ],
+        }
+      : update;
+  },
+  describe: (update) => update,
+};

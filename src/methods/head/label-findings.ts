@@ -1,0 +1,123 @@
+import type { Finding, LabelCountReport, SampleReport } from '../../protocol/report.js';
+import { SURE_CLASS } from '../../recovery/single-sample.js';
+import { confidenceInDigits, labelInWords } from '../../words/label-words.js';
+import type { NoiseSweep } from './noise-sweep.js';
+
+/** Labels, features and counts as risks. */
+
+export interface LabelFacts {
+  readonly className: (index: number) => string;
+  /** What noise would have hidden the label, where that was tried. */
+  readonly sweep: NoiseSweep | undefined;
+}
+
+export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[] {
+  if (sample.status === 'not-identifiable') {
+    return [directionFinding(sample)];
+  }
+  const certain = sample.status === 'recovered';
+  const { classConfidence = sample.confidence } = sample.label;
+  const isClassSure = classConfidence >= SURE_CLASS;
+  const several = sample.label.classes.length > 1;
+  const findings: Finding[] = [
+    {
+      id: 'label-recovered',
+      severity: certain || isClassSure ? 'high' : 'low',
+      title: certain
+        ? 'The label can be computed from this gradient'
+        : isClassSure
+          ? 'The class of the label can be computed from this gradient'
+          : 'An attacker could guess the label from this gradient, and might be wrong',
+      evidence: `${labelInWords(sample, facts.className)}; class at a confidence of ${confidenceInDigits(classConfidence)}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}.`,
+      mitigation: stopAdvice(facts.sweep),
+    },
+    ...featureFinding(sample, certain || isClassSure || sample.method === 'closed-form-bias'),
+  ];
+  if (certain && sample.label.smoothing > 0) {
+    findings.push({
+      id: 'smoothing-hides-nothing',
+      severity: 'medium',
+      title: 'Label smoothing does not protect this label',
+      evidence: `epsilon = ${sample.label.smoothing.toPrecision(5)} was computed along with the label.`,
+      mitigation: 'Treat label smoothing as regularisation only.',
+    });
+  }
+  if (certain && several && sample.label.kind.startsWith('mixup')) {
+    findings.push({
+      id: 'mixup-hides-nothing',
+      severity: 'medium',
+      title: 'Mixing samples does not protect this label',
+      evidence: `Both classes and their shares of the label were computed: ${labelInWords(sample, facts.className)}.`,
+      mitigation: 'Treat mixup and CutMix as regularisation only.',
+    });
+  }
+  return findings;
+}
+
+/** The feature follows from the bias gradient whatever the label is; without one it is as sure as the label. */
+function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
+  if (!isKnown) {
+    return [directionFinding(sample)];
+  }
+  return [
+    {
+      id: 'feature-recovered',
+      severity: 'high',
+      title: 'The last-layer feature can be computed from this gradient',
+      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
+      mitigation:
+        'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
+    },
+  ];
+}
+
+function directionFinding(sample: SampleReport): Finding {
+  return {
+    id: 'feature-direction-recovered',
+    severity: 'medium',
+    title: 'The last-layer feature is known up to its length',
+    evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
+    mitigation: stopAdvice(undefined),
+  };
+}
+
+function stopAdvice(sweep: NoiseSweep | undefined): string {
+  const always =
+    'Never share the gradient of one sample: sum over many samples (or use secure aggregation) before anything leaves the machine.';
+  if (!sweep) {
+    return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+  }
+  if (sweep.stopsAt === null || sweep.standardDeviation === null) {
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} draws` : ''}.`;
+  }
+  return `${always} Tried on this gradient, ${sweep.draws} draws a level: with Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) the main class was still told in ${sweep.toldAtStop} of ${sweep.draws}${sweep.below ? `, with ${sweep.below.level} times in ${sweep.below.told} of ${sweep.draws}` : ''}. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+}
+
+export function countFinding(
+  labelCounts: LabelCountReport,
+  batchSize: number | null,
+  className: (index: number) => string,
+): Finding {
+  const known = labelCounts.agreed.flatMap((count, index) => (count ? [`${className(index)} x ${count}`] : []));
+  const open = labelCounts.agreed.filter((count) => count === null).length;
+  const { confirmedBy } = labelCounts;
+  const shown = `${known.slice(0, 12).join(', ')}${known.length > 12 ? ', ...' : ''}`;
+  if (typeof confirmedBy !== 'string') {
+    return {
+      id: 'label-counts-estimated',
+      severity: 'low',
+      title: 'How often each class occurs in the batch can be estimated, not computed',
+      evidence: `Estimate: ${shown || 'no class agreed on'}. The estimators share assumptions that nothing here confirms, and they disagree on ${open} classes.`,
+      mitigation:
+        'Treat the estimate as what an attacker would guess. Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD.',
+    };
+  }
+  return {
+    id: 'label-counts-recovered',
+    severity: 'high',
+    title: 'How often each class occurs in the batch can be computed',
+    evidence: `${shown} in a batch of ${batchSize ?? 'unknown size'}. ${confirmedBy}`,
+    mitigation:
+      "Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD: clip each sample's gradient and add noise.",
+  };
+}

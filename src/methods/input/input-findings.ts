@@ -1,0 +1,33 @@
+import type { Finding, ReconstructionReport } from '../../protocol/report.js';
+
+/** A reconstructed input as a risk. */
+export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
+  if (reconstruction.verdict !== 'exact' && reconstruction.verdict !== 'close') {
+    return [];
+  }
+  const exact = reconstruction.verdict === 'exact';
+  const withTruth = reconstruction.usedTruth === true;
+  if (withTruth) {
+    return [
+      {
+        id: 'input-reconstructed-with-true-label',
+        severity: 'low',
+        title: 'With the true label, which the user gave, the training input was reconstructed',
+        evidence: `${reconstruction.shape.join(' x ')} numbers by gradient matching with the true label. An attacker would have to know the label first, so this is no finding about the gradient alone. ${reconstruction.reason}`,
+        mitigation: 'Audit without `--labels true` to see what the gradient gives away by itself.',
+      },
+    ];
+  }
+  return [
+    {
+      id: 'input-reconstructed',
+      severity: exact ? 'critical' : 'high',
+      title: exact
+        ? 'The training input itself can be computed from this gradient'
+        : 'Much of the training input can be computed from this gradient',
+      evidence: `${reconstruction.shape.join(' x ')} numbers by ${reconstruction.method === 'chain' ? 'a closed form, without any search' : 'gradient matching'}. ${reconstruction.reason}`,
+      mitigation:
+        'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',
+    },
+  ];
+}

@@ -1,0 +1,197 @@
+import type { Facts } from '../../facts/facts.js';
+import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
+import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
+import type { ReconstructionRequest } from '../../protocol/audit-request.js';
+import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
+import type { ReconstructionReport } from '../../protocol/report.js';
+import { RECOVERY } from '../head/recovery.js';
+import type { RecoveredHead } from '../head/recover-head.js';
+import { type Context, type Leak, type Method, type MethodResult, READABLE, type Reconstruction } from '../method.js';
+import { nothingRebuilt } from '../reconstruction-report.js';
+import { inputFindings } from './input-findings.js';
+import { findNetwork } from './network-source.js';
+import { type NetworkReconstruction, reconstruct } from './reconstruct.js';
+import { reconstructBatch } from './reconstruct-batch.js';
+
+/** The training inputs themselves, from labels and features: by the closed form where it applies, else by gradient matching. */
+export const input: Method = {
+  id: 'input',
+  title: 'The input itself',
+  cites: null,
+  cost: 'min',
+  kinds: READABLE,
+  async applies(facts) {
+    const { reconstruction } = facts.given.request;
+    const isDifference = (await facts.get(UPDATE)).kind === 'difference';
+    const recovered = await facts.get(RECOVERY);
+    if (recovered?.unassessed !== undefined && recovered.cancelled === undefined) {
+      return null;
+    }
+    if ((!reconstruction || reconstruction.attack === 'none') && !(isDifference && recovered)) {
+      return NOT_ASKED;
+    }
+    return recovered ? true : 'No sample was recovered to start from.';
+  },
+  async run(facts, context) {
+    const wanted = facts.given.request.reconstruction;
+    const isDifference = (await facts.get(UPDATE)).kind === 'difference';
+    const recovered = await facts.get(RECOVERY);
+    const attempt = !recovered
+      ? undefined
+      : isDifference
+        ? unreached(recovered, 'Inputs are not reconstructed from differences of weights yet; labels and features are.')
+        : wanted && recovered.cancelled === undefined
+          ? await attemptInputs(facts, context, recovered, wanted)
+          : undefined;
+    return resultOf(attempt, wanted, context.trueLabels !== undefined);
+  },
+};
+
+const NOT_ASKED = 'Reconstruction of inputs was not asked for.';
+
+interface Attempt {
+  readonly inputs: readonly NetworkReconstruction[] | readonly Reconstruction[];
+  readonly network?: MethodResult['network'];
+  readonly engine?: MethodResult['engine'];
+  readonly stopped?: boolean;
+}
+
+/** Undefined where there are no recovered samples to start from. */
+async function attemptInputs(
+  facts: Facts,
+  context: Context,
+  recovered: RecoveredHead,
+  wanted: ReconstructionRequest,
+): Promise<Attempt | undefined> {
+  const { checkpoint, gradients } = facts.given;
+  const { single: sample, factors } = recovered;
+  const several = recovered.complete ? recovered.several : [];
+  const head = await facts.get(HEAD_GRADIENT);
+  const shape = await facts.get(HEAD_SHAPE);
+  const { tensors } = await facts.get(HEAD);
+  if (!head || !shape || !tensors || (several.length === 0 && (!sample || !factors))) {
+    return undefined;
+  }
+  if (sample && (sample.status !== 'recovered' || sample.activation !== 'softmax')) {
+    return unreachedByNetwork(
+      recovered,
+      sample.status === 'recovered'
+        ? 'Inputs are reconstructed for softmax heads only.'
+        : 'The label is not certain, and a reconstruction starts from it.',
+    );
+  }
+  context.progress('Reconstructing the input', 0);
+  await context.pause();
+  const capture = await facts.get(CAPTURE);
+  const inputShape = wanted.inputShape ?? capture?.inputShape;
+  const network = await findNetwork(wanted.model, checkpoint, gradients, inputShape ? { inputShape } : {});
+  if (network.candidates.length === 0) {
+    return unreachedByNetwork(
+      recovered,
+      [
+        'The network is not known: a checkpoint holds no graph, and this one is not recognised. Give it as ONNX, Keras model or recipe (--model).',
+        ...network.reasons.slice(0, -1),
+      ].join(' '),
+    );
+  }
+  const normalisation = wanted.normalisation ?? capture?.normalisation;
+  try {
+    const task = {
+      request: normalisation ? { ...wanted, normalisation } : wanted,
+      network,
+      checkpoint,
+      gradients,
+      matching: await facts.get(MATCHING),
+      headWeight: tensors.weight.parameter.name,
+      head: head.gradient,
+      normMode: capture?.mode,
+    };
+    const inputs =
+      sample && factors
+        ? [await reconstruct({ ...task, shape, factors, sample, trueLabel: context.trueLabels?.[0] }, context)]
+        : await reconstructBatch({ ...task, samples: several, noise: recovered.noise }, context);
+    const [first] = inputs;
+    return {
+      inputs,
+      network: first?.network ?? null,
+      ...(first?.engine ? { engine: first.engine } : {}),
+      stopped: first?.stopped === true,
+    };
+  } catch (error) {
+    if (error instanceof CancelledError) {
+      return { ...unreachedByNetwork(recovered, 'The audit was stopped before the input was found.'), stopped: true };
+    }
+    if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack !== 'matching') {
+      // Recognising a network is a guess: that it does not fit must not take labels and features away.
+      return unreachedByNetwork(recovered, error.message);
+    }
+    throw error;
+  }
+}
+
+/** Every sample without its input, and why. */
+function unreached({ samples }: RecoveredHead, reason: string): Attempt {
+  return { inputs: samples.map(() => ({ report: nothingRebuilt(reason), input: undefined })) };
+}
+
+function unreachedByNetwork(recovered: RecoveredHead, reason: string): Attempt {
+  return { ...unreached(recovered, reason), network: null };
+}
+
+function resultOf(
+  attempt: Attempt | undefined,
+  wanted: ReconstructionRequest | undefined,
+  usesTruth: boolean,
+): MethodResult {
+  const { inputs: tried = [], network, engine, stopped } = attempt ?? {};
+  const inputs = tried.map(({ report, input: values }): Reconstruction => ({
+    report: usesTruth && report.method === 'matching' ? { ...report, usedTruth: true } : report,
+    input: values,
+  }));
+  return {
+    ...told(inputs, wanted),
+    leaks: inputs.map(({ report }, sample) => leakOf(report, sample)),
+    ...(attempt ? { inputs } : {}),
+    ...(network === undefined ? {} : { network }),
+    ...(engine ? { engine } : {}),
+    ...(stopped === undefined ? {} : { stopped }),
+  };
+}
+
+function told(
+  inputs: readonly Reconstruction[],
+  wanted: ReconstructionRequest | undefined,
+): Pick<MethodResult, 'outcome' | 'detail'> {
+  const found = inputs.filter(({ report: { verdict } }) => verdict === 'exact' || verdict === 'close').length;
+  if (found > 0) {
+    return { outcome: 'found', detail: `${found} inputs were reconstructed and confirmed by the gradient.` };
+  }
+  if (!wanted || wanted.attack === 'none') {
+    return { outcome: 'not-applicable', detail: NOT_ASKED };
+  }
+  const first = inputs[0]?.report;
+  return first && first.method !== 'none'
+    ? { outcome: 'nothing', detail: first.reason }
+    : { outcome: 'not-applicable', detail: first?.reason ?? 'No sample was recovered to start from.' };
+}
+
+function leakOf(report: ReconstructionReport, sample: number): Leak {
+  const { verdict, gradientError, expectedError } = report;
+  return {
+    noun: 'Input',
+    what: `input of sample ${sample + 1}`,
+    brief: null,
+    title: 'The input',
+    amount: null,
+    sample,
+    tensor: null,
+    certificate:
+      verdict === 'failed' || gradientError === null
+        ? null
+        : { by: 'gradient', error: gradientError, floor: null, expectedError, verdict },
+    gives: { inputs: verdict === 'exact' ? 1 : 0, tokens: 0 },
+    details: [],
+    findings: inputFindings(report),
+    arrays: [],
+  };
+}

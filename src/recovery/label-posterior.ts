@@ -153,13 +153,11 @@ function judgeAll(
         continue;
       }
       for (const classes of setsAt(problem, family, scalar, isScaled ? scale : 1)) {
-        const draft = fitHypothesis(
-          problem,
-          family,
-          classes,
-          { scalar, scale: isScaled ? scale : 1, isScaled },
-          options,
-        );
+        const start = { scalar, scale: isScaled ? scale : 1, isScaled };
+        if (found.some((other) => isAt(other, family, classes, start))) {
+          continue;
+        }
+        const draft = fitHypothesis(problem, family, classes, start, options);
         if (draft && !found.some((other) => isSame(other, draft))) {
           found.push(draft);
         }
@@ -171,6 +169,29 @@ function judgeAll(
 interface Draft extends Omit<LabelHypothesis, 'probability' | 'label'> {
   /** ln of the evidence that the same numbers have when their fit is an accident. */
   readonly logAccident: number;
+}
+
+/** Refining from here would end where the draft is. */
+function isAt(
+  { family, classes, isScaled, scalar, scale }: Draft,
+  wanted: LabelFamily,
+  lifted: readonly number[],
+  start: Start,
+): boolean {
+  return (
+    isScaled === start.isScaled &&
+    family.m === wanted.m &&
+    family.smoothed === wanted.smoothed &&
+    lifted.every((index) => classes.includes(index)) &&
+    Math.abs(scalar - start.scalar) < 1e-3 * Math.abs(scalar) &&
+    Math.abs(scale - start.scale) < 1e-3 * Math.abs(scale)
+  );
+}
+
+interface Start {
+  readonly scalar: number;
+  readonly scale: number;
+  readonly isScaled: boolean;
 }
 
 function isSame(one: Draft, other: Draft): boolean {
@@ -204,7 +225,7 @@ function fitHypothesis(
   problem: ScanProblem,
   family: LabelFamily,
   classes: readonly number[],
-  start: { scalar: number; scale: number; isScaled: boolean },
+  start: Start,
   { scalar: known }: PosteriorOptions,
 ): Draft | undefined {
   const { u, a } = problem;
@@ -224,32 +245,42 @@ function fitHypothesis(
     const { p, y } = labelAt(problem, own.s, own.g);
     const each = labelErrors(problem, p, own.s).own;
     const common = ((own.g * problem.noise) / own.s) ** 2 + (LABEL_ROUNDING * own.f) ** 2;
-    const mean = p.reduce((sum, value, i) => sum + value * a[i]!, 0);
+    let mean = 0;
+    for (let i = 0; i < count; i++) {
+      mean += p[i]! * a[i]!;
+    }
     let chi = 0;
     let logs = 0;
-    const hessian = names.map(() => new Float64Array(names.length));
-    const slope = new Float64Array(names.length);
-    const row = new Float64Array(names.length);
+    const free = names.length;
+    const products = new Float64Array(free * free);
+    const slope = new Float64Array(free);
+    const row = new Float64Array(free);
+    // Called hundreds of times with thousands of classes: plain indices, and no closure in the loop.
     for (const i of flat) {
       const variance = common + each[i]!;
       const misfit = y[i]! - own.f;
       chi += (misfit * misfit) / variance;
-      logs += Math.log(2 * Math.PI * variance);
-      names.forEach((name, at) => {
-        row[at] =
-          name === 's'
-            ? p[i]! * (a[i]! - mean) + (own.g * u[i]!) / (own.s * own.s)
-            : name === 'g'
-              ? -u[i]! / own.s
-              : -1;
-      });
-      for (let j = 0; j < names.length; j++) {
-        slope[j]! += (row[j]! * misfit) / variance;
-        for (let k = 0; k < names.length; k++) {
-          hessian[j]![k]! += (row[j]! * row[k]!) / variance;
+      logs += Math.log(variance);
+      let at = 0;
+      if (scalarFree) {
+        row[at++] = p[i]! * (a[i]! - mean) + (own.g * u[i]!) / (own.s * own.s);
+      }
+      if (start.isScaled) {
+        row[at++] = -u[i]! / own.s;
+      }
+      if (family.smoothed) {
+        row[at++] = -1;
+      }
+      for (let j = 0; j < free; j++) {
+        const weighted = row[j]! / variance;
+        slope[j]! += weighted * misfit;
+        for (let k = 0; k < free; k++) {
+          products[j * free + k]! += weighted * row[k]!;
         }
       }
     }
+    logs += flat.length * Math.log(2 * Math.PI);
+    const hessian = Array.from({ length: free }, (_, j) => products.slice(j * free, (j + 1) * free));
     // The data are u, not e: each of the K - 1 independent numbers is stretched by |ds/du| = 1 / |c s|.
     logs -= 2 * (count - 1) * Math.log(Math.abs(own.g / own.s));
     if (known && scalarFree) {

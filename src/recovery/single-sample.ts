@@ -156,8 +156,20 @@ function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPoste
   };
   const negated = { ...problem, u: scaled(problem.u, -1) };
   if (scalar !== undefined) {
-    const closed = labelFamilies(problem.u.length).flatMap((family) => [
-      { scalar: closedFormMinimum(factors, family, scalar).scalar, family, scale: 1 },
+    const families = labelFamilies(problem.u.length);
+    const minima = families.map((family): LabelCandidate => ({
+      scalar: closedFormMinimum(factors, family, scalar).scalar,
+      family,
+      scale: 1,
+    }));
+    if (options.isScaleKnown !== false) {
+      const quick = judgeLabels(problem, minima, settings);
+      if (options.isPlain === true || isClear(quick, problem)) {
+        return quick;
+      }
+    }
+    const closed = families.flatMap((family, at) => [
+      minima[at]!,
       ...asCandidates([fitScale(problem, family, scalar)], 1),
       ...asCandidates([fitScale(negated, family, scalar)], -1),
     ]);

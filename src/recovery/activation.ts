@@ -7,12 +7,15 @@ export function softmax(z: Float64Array): Float64Array {
   for (const value of z) {
     top = Math.max(top, value);
   }
-  const p = z.map((value) => Math.exp(value - top));
+  const p = new Float64Array(z.length);
   let sum = 0;
-  for (const value of p) {
-    sum += value;
+  for (let i = 0; i < z.length; i++) {
+    sum += p[i] = Math.exp(z[i]! - top);
   }
-  return p.map((value) => value / sum);
+  for (let i = 0; i < p.length; i++) {
+    p[i]! /= sum;
+  }
+  return p;
 }
 
 /** 1 / (1 + exp(-z)), element by element. */

@@ -76,6 +76,8 @@ export interface LabelCandidate {
 }
 
 export interface PosteriorOptions {
+  /** Only the best guess is wanted: no free scale, and no family but where it fits best. */
+  readonly isPlain?: boolean;
   /** What the bias gradient says of s: its value and relative standard error. */
   readonly scalar?: { readonly value: number; readonly error: number } | undefined;
   /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */
@@ -115,6 +117,10 @@ const TEMPER = 0.7;
 const MOST_RESIDUAL = 0.02;
 const STANDARD_ERRORS = 2;
 const MOST_SEEDS = 4;
+/** No other family at the place of a draft this many nats behind, more than a family's own parameters gain, becomes the best. */
+const HOPELESS = 200;
+/** A Gauss-Newton step that promises less of chi squared than this is not worth taking. */
+const LEAST_GAIN = 1e-5;
 /** Hypotheses below this probability do not widen an interval. */
 const RELEVANT = 0.005;
 const MOST_ITERATIONS = 12;
@@ -130,8 +136,13 @@ export function judgeLabels(
 ): LabelPosterior {
   const found: Draft[] = [];
   judgeAll(problem, candidates, options, found);
+  if (options.isPlain === true) {
+    return normalise(found);
+  }
   // Families contain each other: each is tried where any of them fits best, or one would win because another was not looked for.
-  const best = [...found].sort((one, other) => other.logEvidence - one.logEvidence).slice(0, MOST_SEEDS);
+  const sorted = [...found].sort((one, other) => other.logEvidence - one.logEvidence);
+  const least = (sorted[0]?.logEvidence ?? 0) - HOPELESS;
+  const best = sorted.filter(({ logEvidence }) => logEvidence > least).slice(0, MOST_SEEDS);
   judgeAll(
     problem,
     best.flatMap(({ scalar, scale }) => labelFamilies(problem.u.length).map((family) => ({ scalar, scale, family }))),
@@ -148,7 +159,11 @@ function judgeAll(
   found: Draft[],
 ): void {
   for (const { scalar, family, scale } of candidates) {
-    for (const isScaled of options.isScaleKnown === false ? [true] : [false, true]) {
+    for (const isScaled of options.isPlain === true
+      ? [false]
+      : options.isScaleKnown === false
+        ? [true]
+        : [false, true]) {
       if (!isScaled && scale < 0) {
         continue;
       }
@@ -216,8 +231,17 @@ function setsAt(problem: ScanProblem, family: LabelFamily, scalar: number, scale
 }
 
 function labelAt({ u, a, b }: ScanProblem, scalar: number, inverse: number): { p: Float64Array; y: Float64Array } {
-  const p = softmax(a.map((value, i) => scalar * value + b[i]!));
-  return { p, y: p.map((value, i) => value - (inverse * u[i]!) / scalar) };
+  const logits = new Float64Array(u.length);
+  for (let i = 0; i < logits.length; i++) {
+    logits[i] = scalar * a[i]! + b[i]!;
+  }
+  const p = softmax(logits);
+  const y = new Float64Array(u.length);
+  const factor = inverse / scalar;
+  for (let i = 0; i < y.length; i++) {
+    y[i] = p[i]! - factor * u[i]!;
+  }
+  return { p, y };
 }
 
 /** Gauss-Newton over s, 1/c and f, then Laplace's approximation around the optimum. */
@@ -302,6 +326,9 @@ function fitHypothesis(
     const step = solveSmall(now.hessian, now.slope);
     if (!step) {
       return undefined;
+    }
+    if (now.slope.reduce((sum, value, at) => sum + value * step[at]!, 0) < LEAST_GAIN) {
+      break;
     }
     let length = 1;
     let better: Evaluation | undefined;

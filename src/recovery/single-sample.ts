@@ -153,6 +153,7 @@ function posteriorOf(factors: HeadFactors, options: RecoveryOptions): LabelPoste
     scalar:
       scalar === undefined ? undefined : { value: scalar, error: Math.max(scalarError, 4 * problem.forwardError) },
     ...(options.isScaleKnown === false ? { isScaleKnown: false } : {}),
+    ...(options.isPlain === true ? { isPlain: true } : {}),
   };
   const negated = { ...problem, u: scaled(problem.u, -1) };
   if (scalar !== undefined) {

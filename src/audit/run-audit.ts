@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { type FactEvent, Facts } from '../facts/facts.js';
+import { Facts } from '../facts/facts.js';
 import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
@@ -16,6 +16,7 @@ import type { MethodReport, Report, TruthComparison } from '../protocol/report.j
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
 import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
+import { type TraceEvent, openTrace } from './trace.js';
 import { unreadable } from './unreadable.js';
 
 /** The pipeline: open, settle the kind, ask every method, project their leaks to the report, write once. */
@@ -34,17 +35,6 @@ export interface AuditOptions {
   readonly trace?: (event: TraceEvent) => void;
 }
 
-export type TraceEvent = FactEvent | MethodEvent;
-
-export interface MethodEvent {
-  readonly method: string;
-  readonly applies: true | string | null;
-  readonly outcome?: MethodReport['outcome'];
-  readonly detail?: string;
-  readonly leaks?: number;
-  readonly milliseconds: number;
-}
-
 /**
  * Audits one captured gradient.
  *
@@ -60,15 +50,21 @@ export async function runAudit(
   refuseSameFile(request);
   prepareFolder(request);
   const files: TensorFile[] = [];
+  const traceFile = openTrace(request);
+  const trace = (event: TraceEvent): void => {
+    traceFile?.write(event);
+    options.trace?.(event);
+  };
   try {
     await step(hooks, 'open', 'Opening the files');
     const checkpoint = openTensorFile(request.checkpoint);
     files.push(checkpoint);
     const gradients = openTensorFile(request.gradients);
     files.push(gradients);
-    const facts = new Facts({ request, checkpoint, gradients, hooks }, options.trace);
-    return await new Audit(facts, options, started).run();
+    const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
+    return await new Audit(facts, options.methods ?? METHODS, trace, started).run();
   } finally {
+    traceFile?.close();
     for (const file of files) {
       file.close();
     }
@@ -98,7 +94,8 @@ class Audit {
 
   constructor(
     private readonly facts: Facts,
-    private readonly options: AuditOptions,
+    private readonly methods: readonly Method[],
+    private readonly trace: (event: TraceEvent) => void,
     private readonly started: number,
   ) {}
 
@@ -140,8 +137,7 @@ class Audit {
 
   private async tryAll(core: Core, given: Truth | undefined): Promise<void> {
     const { kind } = await this.facts.get(UPDATE);
-    const methods = this.options.methods ?? METHODS;
-    const able = methods.filter(({ kinds }) => kinds.includes(kind));
+    const able = this.methods.filter(({ kinds }) => kinds.includes(kind));
     if (able.length === 0) {
       this.rows.push({
         id: 'all',
@@ -161,7 +157,7 @@ class Audit {
     const started = performance.now();
     const applies = await method.applies(facts);
     if (applies !== true) {
-      this.options.trace?.({ method: id, applies, milliseconds: performance.now() - started });
+      this.trace({ method: id, applies, milliseconds: performance.now() - started });
       if (applies !== null) {
         this.rows.push({ id, title, outcome: 'not-applicable', detail: applies });
       }
@@ -173,7 +169,7 @@ class Audit {
     const result = await method.run(facts, this.contextOf(method, given));
     const milliseconds = performance.now() - started;
     const { outcome, detail, leaks, network } = result;
-    this.options.trace?.({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
+    this.trace({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
     this.rows.push({ id, title, outcome, detail });
     this.keep(method, result);
     if (network !== undefined) {

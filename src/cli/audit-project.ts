@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
@@ -9,7 +9,7 @@ import { runProject } from '../project/run-project.js';
 import { toSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
-import { runtimeEnvironment } from '../runner/runtime.js';
+import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
 import { renderProjectHtml } from './render-html.js';
 
 /** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
@@ -38,14 +38,17 @@ export async function auditProject(
 ): Promise<{ report: ProjectReport; out: string }> {
   const root = resolve(options.root);
   const out = resolve(options.out ?? join(root, 'gradleak-report'));
+  const printed: string[] = [];
   const pool = new RunnerPool(() =>
     RunnerClient.start(
       {
         executable: process.execPath,
-        args: [join(__dirname, 'runner.js')],
+        args: childArguments(join(__dirname, 'runner.js'), process.env),
         env: runtimeEnvironment('host', process.env),
       },
-      () => undefined,
+      (text) => {
+        printed.push(text);
+      },
     ),
   );
   const { signal, stop } = polled(cancelled);
@@ -98,6 +101,19 @@ export async function auditProject(
   } finally {
     stop();
     pool.dispose();
+    keepPrinted(out, printed);
+  }
+}
+
+/** What the children printed, for whoever looks into a crash; nothing is left of an earlier run. */
+function keepPrinted(out: string, printed: readonly string[]): void {
+  const path = join(out, 'stderr.log');
+  if (!existsSync(out)) {
+    return;
+  }
+  rmSync(path, { force: true });
+  if (printed.length > 0) {
+    writeFileSync(path, `${printed.join('\n')}\n`);
   }
 }
 

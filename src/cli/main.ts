@@ -5,8 +5,10 @@ import { CancelledError, UnusableInputError, messageOf } from '../protocol/error
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
+import type { AuditHooks } from '../facts/hooks.js';
 import { isCapture, pathsInFolder } from '../facts/inputs.js';
 import { readImages } from '../audit/output.js';
+import { minimise } from '../audit/minimise.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
@@ -18,7 +20,7 @@ import { auditProject } from './audit-project.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from './render-html.js';
 import { renderProject } from './render-project.js';
-import { renderListing, renderReport } from './render-text.js';
+import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
 
@@ -27,6 +29,7 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
   gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
   gradleak audit --checkpoint C --gradients G [options]
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
+  gradleak minimise FOLDER --out DIR                    a dump for an issue report: audited like yours, with little of it
   gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
 
@@ -57,6 +60,7 @@ Options of audit
   --html               with --out: also write report.html, the results panel as one file
   --format text|json   what to print (default text)
   --fail-on SEVERITY   exit 1 when a finding is critical, high, medium or low, or worse
+  --trace FILE         write what each method saw and decided, one JSON object a line; none of the tensors' numbers
   --force              replace files in DIR
 
   --help, --version
@@ -118,12 +122,14 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
   switch (command) {
     case 'audit':
       return audit(rest, surroundings);
+    case 'minimise':
+      return minimiseDump(rest, surroundings);
     case 'inspect':
       return inspect(rest, surroundings);
     case 'doctor':
       return doctor(rest, surroundings);
     default:
-      throw badArguments(`the command "${command}"`, 'audit, doctor or inspect');
+      throw badArguments(`the command "${command}"`, 'audit, minimise, doctor or inspect');
   }
 }
 
@@ -142,6 +148,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     format: { type: 'string', default: 'text' },
     'fail-on': { type: 'string' },
     force: { type: 'boolean', default: false },
+    trace: { type: 'string' },
     jobs: { type: 'string' },
     exclude: { type: 'string' },
     'include-ignored': { type: 'boolean', default: false },
@@ -157,10 +164,14 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   const head = text('head');
   const truth = text('truth');
   const out = text('out');
+  const trace = text('trace');
   const [folder] = positionals;
   const isProject = folder !== undefined && positionals.length === 1 && !isCapture(folder);
   if (values.html === true && out === undefined && !isProject) {
     throw badArguments('--html without --out', 'a folder to write report.html to');
+  }
+  if (trace !== undefined && isProject) {
+    throw badArguments('--trace with a folder of many dumps', 'the folder of one dump to trace');
   }
   const reconstruction = reconstructionRequest(text);
   const method = oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto';
@@ -208,20 +219,9 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     reconstruction,
     ...(truth === undefined ? {} : { truth }),
     ...(out === undefined ? {} : { out }),
+    ...(trace === undefined ? {} : { trace }),
   };
-  const { report } = await runAudit(request, {
-    progress: ({ message }) => {
-      surroundings.progress(message);
-    },
-    async pause() {
-      await new Promise<void>((resolve) => {
-        setImmediate(resolve);
-      });
-      if (surroundings.cancelled()) {
-        throw new CancelledError();
-      }
-    },
-  });
+  const { report } = await runAudit(request, hooksOf(surroundings));
   if (values.html === true && out !== undefined) {
     writeFileSync(join(out, 'report.html'), renderHtml(report, readImages(out, report)));
   }
@@ -238,6 +238,53 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     surroundings.printError(`gradleak: not assessed: ${report.verdict.sentence}\n`);
   }
   return exitCode(factsOfReport(report, failOn));
+}
+
+function hooksOf({ progress, cancelled }: CliSurroundings): AuditHooks {
+  return {
+    progress: ({ message }) => {
+      progress(message);
+    },
+    async pause() {
+      await new Promise<void>((resolve) => {
+        setImmediate(resolve);
+      });
+      if (cancelled()) {
+        throw new CancelledError();
+      }
+    },
+  };
+}
+
+async function minimiseDump(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  const { values, positionals } = parse(args, {
+    checkpoint: { type: 'string' },
+    gradients: { type: 'string' },
+    head: { type: 'string' },
+    layout: { type: 'string' },
+    out: { type: 'string' },
+    force: { type: 'boolean', default: false },
+  });
+  const text = (name: string): string | undefined => {
+    const value = values[name];
+    return typeof value === 'string' ? value : undefined;
+  };
+  const [out, head, layout] = [text('out'), text('head'), oneOf('--layout', text('layout'), ['kxd', 'dxk'])];
+  if (out === undefined) {
+    throw badArguments('minimise without --out', 'a folder to write to');
+  }
+  const { tensors, outcome } = await minimise(
+    {
+      ...auditPaths(text('checkpoint'), text('gradients'), positionals),
+      out,
+      force: values.force === true,
+      ...(head === undefined ? {} : { head }),
+      ...(layout === undefined ? {} : { layout }),
+    },
+    hooksOf(surroundings),
+  );
+  surroundings.print(renderMinimised(out, tensors, outcome));
+  return EXIT.done;
 }
 
 function auditPaths(

@@ -239,6 +239,29 @@ function truthLines(truth: NonNullable<Report['truth']>): string[] {
   ];
 }
 
+/** What is left of the user's own numbers in a minimised dump, which is what they have to decide on. */
+export function renderMinimised(
+  out: string,
+  tensors: Readonly<Record<string, string>>,
+  outcome: Readonly<Record<string, unknown>>,
+): string {
+  const fates = [...new Set(Object.values(tensors))];
+  const lines = fates.map((fate) => {
+    const names = Object.keys(tensors).filter((name) => tensors[name] === fate);
+    return `  ${fate.padEnd(22)}  ${names.length}: ${names.slice(0, 6).join(', ')}${names.length > 6 ? ', ...' : ''}`;
+  });
+  return [
+    `Written to ${out}: checkpoint.safetensors, gradient.safetensors and minimised.json.`,
+    `Audited like yours: ${'error' in outcome ? `refused, ${String(outcome.error)}` : String(outcome.verdict)}.`,
+    '',
+    ...lines,
+    '',
+    '"kept" are your own numbers. "shuffled" and "mirrored" are your head\'s, with classes in another order and features in',
+    'other axes: labels and features of the same samples can be computed from them. Look before you publish.',
+    '',
+  ].join('\n');
+}
+
 const MOST_LISTED = 2000;
 
 /**

@@ -4,7 +4,13 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
 import { RunnerClient } from '../runner/client.js';
-import { type NodeProbe, type RuntimeChoice, chooseRuntime, runtimeEnvironment } from '../runner/runtime.js';
+import {
+  type NodeProbe,
+  type RuntimeChoice,
+  childArguments,
+  chooseRuntime,
+  runtimeEnvironment,
+} from '../runner/runtime.js';
 import { SETTINGS } from './ids.js';
 
 /** Keeps one child process for the window: started when first needed, replaced after it ended. */
@@ -58,7 +64,11 @@ export class RunnerHost implements vscode.Disposable {
       this.log.info(`Runtime ${reason}`);
     }
     return RunnerClient.start(
-      { executable: choice.executable, args: [this.script], env: runtimeEnvironment(choice.kind, process.env) },
+      {
+        executable: choice.executable,
+        args: childArguments(this.script, process.env),
+        env: runtimeEnvironment(choice.kind, process.env),
+      },
       (text) => {
         this.log.info(text);
       },

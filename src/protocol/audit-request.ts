@@ -17,6 +17,8 @@ export interface AuditRequest {
   out?: string;
   /** Replace files in `out` that GradLeak did not write. */
   force?: boolean;
+  /** New file for what each method saw and decided, one JSON object a line. */
+  trace?: string;
   /** Reconstruction of the input; none when absent. */
   reconstruction?: ReconstructionRequest;
 }

@@ -31,6 +31,7 @@ export type UnusableInputCode =
   | 'other-checkpoint'
   | 'bad-network'
   | 'unsupported-operation'
+  | 'unsupported-dump'
   | 'no-engine'
   | 'bad-arguments'
   | 'would-overwrite';

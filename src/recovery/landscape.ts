@@ -1,7 +1,7 @@
 import { type HeadGradient } from './head-gradient.js';
 import { paperCurve } from './paper-method.js';
 import { residualCurve, smallestScalar } from './scalar-scan.js';
-import type { RecoveredSample } from './single-sample.js';
+import type { RecoveredSample } from './recovered-sample.js';
 
 /** The search as a picture: both losses over lambda, with the solution between the points. */
 export interface Landscape {

@@ -2,7 +2,7 @@ import type { HeadFactors } from './head-factors.js';
 import { type HeadGradient } from './head-gradient.js';
 import { type LabelFamily } from './label-family.js';
 import { dot, norm } from './linear-algebra.js';
-import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './single-sample.js';
+import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './recovered-sample.js';
 import { type ScanMinimum, minimumAt } from './scalar-scan.js';
 
 /**

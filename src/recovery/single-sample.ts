@@ -1,83 +1,16 @@
-import { type HeadActivation, softmax } from './activation.js';
+import { softmax } from './activation.js';
 import { type ScaledMinimum, fitScale, scanScaled } from './gradient-scale.js';
 import { type HeadFactors, activationOf, factorsOf } from './head-factors.js';
 import type { GradientShape, HeadGradient } from './head-gradient.js';
-import {
-  type FittedLabel,
-  type LabelFamily,
-  type LabelKind,
-  denseLabel,
-  fitLabel,
-  labelFamilies,
-} from './label-family.js';
-import {
-  type LabelCandidate,
-  type LabelHypothesis,
-  type LabelPosterior,
-  type PosteriorOptions,
-  judgeLabels,
-} from './label-posterior.js';
-import { dot, norm, scaled } from './linear-algebra.js';
+import { type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
+import type { LabelHypothesis, PosteriorOptions } from './label-hypothesis.js';
+import { type LabelCandidate, type LabelPosterior, judgeLabels } from './label-posterior.js';
+import { norm, scaled } from './linear-algebra.js';
+import { type RecoveredSample, finish, notFound, unknownLabel } from './recovered-sample.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
-import { scanSigmoid } from './sigmoid-head.js';
+import { recoverSigmoid } from './sigmoid-sample.js';
 
 /** Label and feature of one sample from its head gradient, without ground truth (science/head.md). */
-
-export type SampleStatus = 'recovered' | 'ambiguous' | 'not-identifiable';
-
-export type RecoveryMethod =
-  | 'closed-form-bias'
-  | 'scalar-scan'
-  | 'closed-form-bias-sigmoid'
-  | 'scalar-scan-sigmoid'
-  | 'paper-lbfgs'
-  | 'paper-pso'
-  | 'paper-pso-noise';
-
-export interface RecoveredSample {
-  readonly status: SampleStatus;
-  readonly method: RecoveryMethod;
-  readonly activation: HeadActivation;
-  readonly label: FittedLabel;
-  /** d, the head's input. */
-  readonly feature: Float64Array;
-  /** s in x = s v, v the unit right factor of G. */
-  readonly scalar: number;
-  /** The paper's lambda = 1 / (p_r - y_r): x = lambda G_r with r the row of the largest |row sum|. */
-  readonly lambda: number;
-  /** rho: squared misfit of the label's family, in the gradient's own units. */
-  readonly residual: number;
-  /** rho that noise and rounding alone would leave. */
-  readonly residualFloor: number;
-  /** Probability, 0 to 1, of this solution against the second best distinct one. */
-  readonly confidence: number;
-  /** The captured gradient is this many times the true one; 1 unless it was scaled. */
-  readonly scale: number;
-  /** What a plot of the search needs. */
-  readonly problem: ScanProblem;
-  readonly family: LabelFamily;
-  /** One sentence on why the status is what it is. */
-  readonly reason: string;
-  /** Posterior probability of the label's largest class, and of its kind. */
-  readonly classConfidence: number;
-  readonly kindConfidence: number;
-  /** Kinds that stay open when the label's kind is undetermined, most probable first. */
-  readonly openKinds: readonly LabelKind[];
-  /** 95 % intervals of the label's largest entry and of smoothing's epsilon. */
-  readonly topRange: readonly [number, number];
-  readonly smoothingRange: readonly [number, number];
-  /** True when the numbers explain a label only with the opposite sign. */
-  readonly isReversed: boolean;
-}
-
-/** A sigmoid head's misfit per class below this is harmless even where it exceeds the noise floor; rho must be small as well. */
-const HARMLESS_MISFIT = 1e-3;
-const HARMLESS_RESIDUAL = 1e-4;
-const PLAUSIBLE_MISFIT = 2e-2;
-const PLAUSIBLE_RESIDUAL = 1e-3;
-/** rho may exceed its estimated floor by this factor before a sigmoid head's fit counts as failed. */
-const FLOOR_MARGIN = 60;
-const SURE = 0.95;
 
 export interface RecoveryOptions {
   /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */
@@ -348,133 +281,5 @@ function isSimplex(y: Float64Array, tolerance: number): boolean {
   return y.every((value) => value >= -tolerance && value <= 1 + tolerance);
 }
 
-const NOT_FOUND =
-  'No hard, smoothed or mixed label explains this gradient under this checkpoint: either it was captured from another checkpoint, or the label is a dense soft one, which cannot be told without a bias gradient.';
-
 const HIDDEN =
   'Noise hides everything: not even the largest singular value of the gradient exceeds what noise alone gives.';
-
-/** No label is made up: it is uniform, no class stands out, and the feature is known only up to its length. */
-function notFound(factors: HeadFactors, best?: ScanMinimum): RecoveredSample {
-  const { problem, v } = factors;
-  const sign = problem.signs[0] ?? 1;
-  const minimum = best ?? minimumAt(problem, { m: 1, smoothed: false }, sign * norm(problem.u));
-  const sample = finish(factors, minimum, {
-    method: 'scalar-scan',
-    status: 'not-identifiable',
-    confidence: 0,
-    reason: NOT_FOUND,
-  });
-  return { ...sample, label: unknownLabel(problem.u.length), feature: scaled(v, sign) };
-}
-
-function unknownLabel(classes: number): FittedLabel {
-  return { ...denseLabel(new Float64Array(classes).fill(1 / classes)), classes: [] };
-}
-
-function recoverSigmoid(factors: HeadFactors): RecoveredSample {
-  const { problem, scalar } = factors;
-  const method = scalar === undefined ? 'scalar-scan-sigmoid' : 'closed-form-bias-sigmoid';
-  const minima = scanSigmoid(scalar === undefined ? problem : { ...problem, scalar });
-  const [best] = minima;
-  const size = dot(problem.u, problem.u);
-  const floor = (problem.u.length * problem.noise * problem.noise) / size + problem.forwardError ** 2;
-  if (!best) {
-    return { ...notFound(factors), method, activation: 'sigmoid', reason: SIGMOID_FAILED };
-  }
-  const second = minima.find(
-    (other) =>
-      other.classFactor !== best.classFactor || Math.abs(other.scalar - best.scalar) > 1e-2 * Math.abs(best.scalar),
-  );
-  const classes = problem.u.length;
-  const score = (residual: number): number => classes * Math.log(residual / classes + floor);
-  const confidence = oddsConfidence(score(best.residual), second && score(second.residual));
-  const perClass = Math.sqrt((best.residual * best.classFactor ** 2 * size) / classes) / Math.abs(best.scalar);
-  const fit =
-    best.residual <= FLOOR_MARGIN * classes * floor ||
-    (best.residual <= HARMLESS_RESIDUAL && perClass < HARMLESS_MISFIT);
-  const plausible = best.residual <= PLAUSIBLE_RESIDUAL && perClass < PLAUSIBLE_MISFIT;
-  const status = fit && confidence >= SURE ? 'recovered' : fit || plausible ? 'ambiguous' : 'not-identifiable';
-  if (status === 'not-identifiable') {
-    return { ...notFound(factors), method, activation: 'sigmoid', reason: SIGMOID_FAILED };
-  }
-  return {
-    status,
-    method,
-    activation: 'sigmoid',
-    label: sigmoidLabel(best.y, best.smoothing),
-    feature: scaled(factors.v, best.scalar),
-    scalar: best.scalar,
-    lambda: lambdaOf(factors, best.scalar),
-    residual: best.residual,
-    residualFloor: floor * classes,
-    confidence: fit ? confidence : 0,
-    scale: 1,
-    problem,
-    family: { m: 1, smoothed: false },
-    classConfidence: fit ? confidence : 0,
-    kindConfidence: fit ? confidence : 0,
-    openKinds: [],
-    topRange: [0, 1],
-    smoothingRange: [0, 1],
-    isReversed: false,
-    reason: `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
-  };
-}
-
-const SIGMOID_FAILED =
-  'The gradient does not sum to zero over the classes, which rules out softmax cross-entropy, and no on-or-off labels explain it either: another loss, pruning, or another checkpoint.';
-
-function sigmoidLabel(y: Float64Array, smoothing: number): FittedLabel {
-  const on = [...y.keys()].filter((index) => y[index]! > 0.5);
-  return {
-    kind: smoothing > 0 ? 'smoothed' : 'hard',
-    probabilities: y.map((value) => (value > 0.5 ? 1 - smoothing / 2 : smoothing / 2)),
-    smoothing,
-    classes: on.map((index) => ({ index, weight: 1 })),
-  };
-}
-
-/** Posterior odds of two scores that are -2 log likelihoods. */
-function oddsConfidence(best: number, second: number | undefined): number {
-  return second === undefined ? 1 : 1 / (1 + Math.exp(Math.max(-700, -(second - best) / 2)));
-}
-
-interface Verdict {
-  readonly method: RecoveryMethod;
-  readonly status: SampleStatus;
-  readonly confidence: number;
-  readonly reason: string;
-  readonly scale?: number;
-}
-
-/** The sample that a minimum stands for; the label takes its family's exact form. */
-export function finish(factors: HeadFactors, minimum: ScanMinimum, verdict: Verdict): RecoveredSample {
-  const scale = verdict.scale ?? 1;
-  return {
-    status: verdict.status,
-    method: verdict.method,
-    activation: 'softmax',
-    label: fitLabel(minimum.y, minimum.family),
-    feature: scaled(factors.v, minimum.scalar),
-    scalar: minimum.scalar,
-    lambda: lambdaOf(factors, minimum.scalar) * scale,
-    residual: minimum.residual,
-    residualFloor: minimum.floor,
-    confidence: verdict.confidence,
-    scale,
-    problem: scale === 1 ? factors.problem : { ...factors.problem, u: scaled(factors.problem.u, 1 / scale) },
-    family: minimum.family,
-    reason: verdict.reason,
-    classConfidence: verdict.confidence,
-    kindConfidence: verdict.confidence,
-    openKinds: [],
-    topRange: [0, 1],
-    smoothingRange: [0, 1],
-    isReversed: false,
-  };
-}
-
-function lambdaOf({ problem, row }: HeadFactors, scalar: number): number {
-  return scalar / problem.u[row]!;
-}

@@ -77,6 +77,15 @@ async function problemOf(
   }
 }
 
+/**
+ * Arguments of the child's Node. Stack traces name the sources where a build has maps; GRADLEAK_INSPECT opens a port for a
+ * debugger (CONTRIBUTING.md).
+ */
+export function childArguments(script: string, env: Readonly<Record<string, string | undefined>>): string[] {
+  const port = env.GRADLEAK_INSPECT;
+  return ['--enable-source-maps', ...(port !== undefined && /^\d+$/.test(port) ? [`--inspect=${port}`] : []), script];
+}
+
 /** The child's environment: Electron needs the switch, a real Node must not inherit it. */
 export function runtimeEnvironment(
   kind: RuntimeChoice['kind'],

@@ -1,6 +1,7 @@
 import { shapeOfGradient, type HeadGradient } from '../../recovery/head-gradient.js';
 import { generator } from '../../recovery/paper-method.js';
-import { type RecoveredSample, recoverSingle } from '../../recovery/single-sample.js';
+import type { RecoveredSample } from '../../recovery/recovered-sample.js';
+import { recoverSingle } from '../../recovery/single-sample.js';
 
 /** How much noise would have hidden the label: the audit's own recovery, run on noised copies of the gradient. */
 export interface NoiseSweep {

@@ -9,7 +9,8 @@ import type { GradientShape, HeadGradient } from '../../recovery/head-gradient.j
 import { norm } from '../../recovery/linear-algebra.js';
 import { type LabelCounts, countLabels } from '../../recovery/label-counts.js';
 import { recoverLikePaper } from '../../recovery/paper-method.js';
-import { type RecoveredSample, recoverFromFactors } from '../../recovery/single-sample.js';
+import type { RecoveredSample } from '../../recovery/recovered-sample.js';
+import { recoverFromFactors } from '../../recovery/single-sample.js';
 import type { AuditHooks } from '../../facts/hooks.js';
 import { MOST_FEATURE_ERROR, describeBatchSample, describeSample } from './sample-report.js';
 

@@ -9,7 +9,7 @@ import type { HeadFactors } from '../../recovery/head-factors.js';
 import type { HeadGradient } from '../../recovery/head-gradient.js';
 import type { FittedLabel } from '../../recovery/label-family.js';
 import { landscapeOf } from '../../recovery/landscape.js';
-import type { RecoveredSample } from '../../recovery/single-sample.js';
+import type { RecoveredSample } from '../../recovery/recovered-sample.js';
 
 /** Recovered samples as the report tells them. */
 

@@ -70,6 +70,33 @@ describe('gradleak audit', () => {
     expect(report.truth?.samples[0]?.featureRelativeError).toBeLessThan(1e-4);
   });
 
+  it('writes what each method saw and decided, and none of the numbers, to a new file', async () => {
+    const trace = join(folder, 'trace.jsonl');
+    expect((await cli('audit', dump('k10_hard_bias_default'), '--attack', 'none', '--trace', trace)).code).toBe(0);
+    const [first, ...events] = readFileSync(trace, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(first).toMatchObject({ node: process.version, request: { method: 'auto' } });
+    expect(events).toContainEqual(expect.objectContaining({ fact: 'update' }));
+    expect(events).toContainEqual(expect.objectContaining({ method: 'head-single', applies: true, outcome: 'found' }));
+    expect(events).toContainEqual(expect.objectContaining({ method: 'head-batch', applies: null }));
+    expect(readFileSync(trace).length).toBeLessThan(8192);
+    const again = await cli('audit', dump('k10_hard_bias_default'), '--attack', 'none', '--trace', trace);
+    expect(again.code).toBe(2);
+    expect(again.err).toContain('a new file to write the trace to');
+  });
+
+  it('minimises a dump and says what is left of it', async () => {
+    const out = join(folder, 'minimised');
+    const { code, out: text } = await cli('minimise', dump('k10_hard_bias_default'), '--out', out);
+    expect(code).toBe(0);
+    expect(text).toContain('Audited like yours: leaks.');
+    expect(text).toMatch(/shuffled and mirrored +\d: fc\.weight/);
+    expect((await cli('minimise', dump('k10_hard_bias_default'))).code).toBe(2);
+    expect((await cli('audit', out, '--attack', 'none')).out).toContain('This gradient gives away its one sample');
+  });
+
   it('batch reports follow the schema too', async () => {
     const { out } = await cli('audit', dump('batch6_bias'), '--format', 'json');
     const schema = JSON.parse(readFileSync(join(ROOT, 'media', 'report.schema.json'), 'utf8')) as object;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { generator } from '../../../src/recovery/paper-method.js';
-import { type RecoveredSample, recoverSingle } from '../../../src/recovery/single-sample.js';
+import type { RecoveredSample } from '../../../src/recovery/recovered-sample.js';
+import { recoverSingle } from '../../../src/recovery/single-sample.js';
 import { type SyntheticLabel, gaussian, syntheticSample } from '../../synthetic-head.js';
 
 /** Stated confidence must be the frequency of being right: many synthetic heads, the textbook gradient (p - y) x^T. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chooseRuntime, runtimeEnvironment } from '../../../src/runner/runtime.js';
+import { childArguments, chooseRuntime, runtimeEnvironment } from '../../../src/runner/runtime.js';
 
 const node = (version: string) => (): Promise<{ version: string }> => Promise.resolve({ version });
 const broken = (): Promise<never> => Promise.reject(new Error('spawn EACCES'));
@@ -48,5 +48,13 @@ describe('the child’s environment', () => {
   });
   it('keeps the switch and foreign options from a real Node', () => {
     expect(runtimeEnvironment('path', env)).toEqual({ PATH: '/bin' });
+  });
+});
+
+describe('the arguments of the child', () => {
+  it('open a port for a debugger only when a number was given', () => {
+    expect(childArguments('runner.js', {})).toEqual(['--enable-source-maps', 'runner.js']);
+    expect(childArguments('runner.js', { GRADLEAK_INSPECT: '9230' })).toContain('--inspect=9230');
+    expect(childArguments('runner.js', { GRADLEAK_INSPECT: '0.0.0.0:1 --eval' })).toHaveLength(2);
   });
 });

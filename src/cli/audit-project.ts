@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -86,7 +87,7 @@ export async function auditProject(
       settings: options.settings,
       concurrency: options.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)),
       auditOne: async (request) => {
-        if ((await pool.audit(request, signal)).cancelled) {
+        if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {
           throw new CancelledError();
         }
       },

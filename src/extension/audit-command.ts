@@ -1,14 +1,12 @@
 import { basename, dirname, join, sep } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, UnusableInputError, type UnusableInputParts, messageOf } from '../protocol/errors.js';
-import type { AuditRequest } from '../protocol/audit-request.js';
 import type { FileKind } from '../protocol/inspection.js';
 import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
 import { RunnerCrashedError } from '../runner/client.js';
 import type { AuditStore } from './audit-store.js';
-import { cancelSignal } from './cancel-signal.js';
-import { COMMANDS, SETTINGS } from './ids.js';
-import { reconstructionSettings } from './reconstruction-settings.js';
+import { COMMANDS } from './ids.js';
+import { type Launch, launchAudit } from './launch-audit.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -280,9 +278,7 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
     source.cancel();
   });
   try {
-    const request = { ...auditSettings(vscode.Uri.file(gradients)), checkpoint, gradients, out: folder };
-    const outcome = await runWithProgress(services, id, request, source);
-    services.store.changed();
+    const outcome = await runWithProgress(services, { id, folder, checkpoint, gradients }, source);
     const done = `Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`;
     // What nobody could judge must not pass for a clean result, in the log either.
     const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
@@ -320,52 +316,36 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
   }
 }
 
-/** What the user's settings say of every audit. */
-export function auditSettings(scope: vscode.Uri): Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'> {
-  const settings = vscode.workspace.getConfiguration(undefined, scope);
-  const head = settings.get<string>(SETTINGS.head, '').trim();
-  const layout = settings.get<string>(SETTINGS.layout, 'auto');
-  const batchSize = settings.get<number>(SETTINGS.batchSize, 0);
-  return {
-    method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
-    ...(head === '' ? {} : { head }),
-    ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),
-    ...(Number.isInteger(batchSize) && batchSize > 0 ? { batchSize } : {}),
-    batchTimeLimitSeconds: Math.max(1, settings.get<number>(SETTINGS.batchTimeLimit, 120)),
-    reconstruction: reconstructionSettings(settings),
-  };
-}
-
 function runWithProgress(
   services: AuditServices,
-  id: string,
-  request: AuditRequest & { out: string },
+  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients'>,
   source: vscode.CancellationTokenSource,
 ): Thenable<AuditOutcome> {
   return vscode.window.withProgress(
     {
       location: vscode.ProgressLocation.Notification,
-      title: `GradLeak: ${basename(request.gradients)}`,
+      title: `GradLeak: ${basename(audit.gradients)}`,
       cancellable: true,
     },
-    async (progress, token) => {
+    (progress, token) => {
       // The notification and the panel's button stop the same audit.
       token.onCancellationRequested(() => {
         source.cancel();
       });
-      const runner = await services.runner.get();
       let shown = 0;
-      return runner.audit(
-        { id, request },
-        (own) => {
+      return launchAudit({
+        ...audit,
+        executor: services.runner,
+        store: services.store,
+        token: source.token,
+        progress: (own) => {
           const { message, fraction } = own;
-          services.panels.advance(id, own);
+          services.panels.advance(audit.id, own);
           // VS Code wants what was added, not where it stands.
           progress.report({ message, increment: Math.max(0, fraction - shown) * 100 });
           shown = Math.max(shown, fraction);
         },
-        cancelSignal(source.token),
-      );
+      });
     },
   );
 }

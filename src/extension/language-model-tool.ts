@@ -3,9 +3,9 @@ import { isAbsolute, join } from 'node:path';
 import * as vscode from 'vscode';
 import { renderReport } from '../cli/render-text.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { type AuditServices, auditSettings } from './audit-command.js';
-import { cancelSignal } from './cancel-signal.js';
+import type { AuditServices } from './audit-command.js';
 import { TOOL_NAME } from './ids.js';
+import { launchAudit } from './launch-audit.js';
 
 /** The language-model tool `gradleak_audit`: asks before it runs, returns the report as text. */
 
@@ -43,22 +43,8 @@ async function auditAsText(
     return 'GradLeak runs audits in trusted workspaces only.';
   }
   const { id, folder } = store.create();
-  const gradients = absolute(input.gradients);
-  const client = await runner.get();
-  await client.audit(
-    {
-      id,
-      request: {
-        ...auditSettings(vscode.Uri.file(gradients)),
-        gradients,
-        checkpoint: absolute(input.checkpoint),
-        out: folder,
-      },
-    },
-    () => undefined,
-    cancelSignal(token),
-  );
-  store.changed();
+  const [gradients, checkpoint] = [absolute(input.gradients), absolute(input.checkpoint)];
+  await launchAudit({ executor: runner, store, checkpoint, gradients, id, folder, token });
   const report = store.read(id);
   return report ? renderReport(report) : 'The audit left no report.';
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -9,7 +10,8 @@ import { settingsKey } from '../project/fingerprint.js';
 import { readProject, runProject } from '../project/run-project.js';
 import { RunnerPool } from '../runner/pool.js';
 import { openOf, projectInWords } from '../words/outcome-words.js';
-import { auditSettings, isTrusted } from './audit-command.js';
+import { isTrusted } from './audit-command.js';
+import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
 import { SETTINGS } from './ids.js';
@@ -139,7 +141,7 @@ export class ProjectAudits implements vscode.Disposable {
       settings: projectSettings(folder.uri),
       concurrency: given > 0 ? given : Math.max(1, Math.min(4, Math.floor(cpus().length / 2))),
       auditOne: async (request) => {
-        if ((await pool.audit(request, signal)).cancelled) {
+        if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {
           throw new CancelledError();
         }
       },

@@ -3,7 +3,10 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import * as vscode from 'vscode';
-import { RunnerClient } from '../runner/client.js';
+import type { AuditProgress } from '../protocol/audit-request.js';
+import type { AuditOutcome } from '../protocol/runner-messages.js';
+import { type CancelSignal, RunnerClient } from '../runner/client.js';
+import type { Executor, Job } from '../runner/executor.js';
 import {
   type NodeProbe,
   type RuntimeChoice,
@@ -14,7 +17,7 @@ import {
 import { SETTINGS } from './ids.js';
 
 /** Keeps one child process for the window: started when first needed, replaced after it ended. */
-export class RunnerHost implements vscode.Disposable {
+export class RunnerHost implements Executor, vscode.Disposable {
   private client: Promise<RunnerClient> | undefined;
   private readonly settingsWatch: vscode.Disposable;
 
@@ -27,6 +30,14 @@ export class RunnerHost implements vscode.Disposable {
         this.stop();
       }
     });
+  }
+
+  async run(
+    job: Job,
+    signal: CancelSignal,
+    progress: (progress: AuditProgress) => void = () => undefined,
+  ): Promise<AuditOutcome> {
+    return (await this.get()).audit(job, progress, signal);
   }
 
   /** A living child; rejects when none can be started. */

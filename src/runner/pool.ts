@@ -1,27 +1,26 @@
-import { randomUUID } from 'node:crypto';
-import type { AuditRequest } from '../protocol/audit-request.js';
+import type { AuditProgress } from '../protocol/audit-request.js';
 import { CancelledError } from '../protocol/errors.js';
+import type { AuditOutcome } from '../protocol/runner-messages.js';
 import { type CancelSignal, type RunnerClient, RunnerCrashedError } from './client.js';
+import type { Executor, Job } from './executor.js';
 
 /** A few child processes that share the audits of a project; one that ends is replaced. */
-export class RunnerPool {
+export class RunnerPool implements Executor {
   private readonly idle: RunnerClient[] = [];
   private readonly all = new Set<RunnerClient>();
 
   /** @param start starts one more child */
   constructor(private readonly start: () => Promise<RunnerClient>) {}
 
-  /**
-   * One audit in a child of its own.
-   *
-   * @returns whether it was stopped; its report then holds what was found until then
-   * @throws CancelledError, UnusableInputError, RunnerCrashedError
-   */
-  async audit(request: AuditRequest & { out: string }, signal: CancelSignal): Promise<{ cancelled: boolean }> {
+  /** In a child of its own. */
+  async run(
+    job: Job,
+    signal: CancelSignal,
+    progress: (progress: AuditProgress) => void = () => undefined,
+  ): Promise<AuditOutcome> {
     const client = await this.take();
     try {
-      const { cancelled } = await client.audit({ id: randomUUID(), request }, () => undefined, signal);
-      return { cancelled };
+      return await client.audit(job, progress, signal);
     } catch (error) {
       if (error instanceof RunnerCrashedError && signal.cancelled) {
         throw new CancelledError();

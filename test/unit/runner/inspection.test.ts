@@ -92,10 +92,12 @@ describe('a pool of children', () => {
     const plan = await (await pool.any()).plan(options, never);
     expect(plan.entries.map(({ gradients }) => gradients)).toEqual(['a/gradient.pt']);
     const both = await Promise.all(
-      ['k10_hard_bias_default', 'k10_mixup_bias_default'].map((name) => pool.audit(request(name), never)),
+      ['k10_hard_bias_default', 'k10_mixup_bias_default'].map((name) =>
+        pool.run({ id: name, request: request(name) }, never),
+      ),
     );
     expect(both).toEqual([{ cancelled: false }, { cancelled: false }]);
-    await pool.audit(request('k100_hard_bias_default'), never);
+    await pool.run({ id: 'k100', request: request('k100_hard_bias_default') }, never);
     expect(started).toBe(2);
     pool.dispose();
   });
@@ -104,7 +106,9 @@ describe('a pool of children', () => {
     const pool = new RunnerPool(start);
     process.kill((await pool.any()).pid!, 'SIGKILL');
     await expect.poll(() => clients[0]!.alive).toBe(false);
-    expect(await pool.audit(request('k10_hard_bias_default'), never)).toEqual({ cancelled: false });
+    expect(await pool.run({ id: 'k10', request: request('k10_hard_bias_default') }, never)).toMatchObject({
+      cancelled: false,
+    });
     pool.dispose();
   });
 

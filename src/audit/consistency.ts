@@ -6,7 +6,7 @@ import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
 import { norm } from '../recovery/linear-algebra.js';
 import type { Matching } from '../facts/matching.js';
 
-/** Do checkpoint and gradient belong together? Said before anything is recovered (science/README.md). */
+/** Do checkpoint and gradient belong together? Said before anything is recovered. */
 
 function check(id: string, status: CheckStatus, detail: string): ConsistencyCheck {
   return { id, status, detail };

@@ -184,7 +184,7 @@ export interface SampleReport {
   featureStatistics: FeatureStatistics;
   /** The paper's lambda: feature = lambda times the gradient row of the largest |row sum|, in a batch of the sample's own part of the gradient. */
   scalar: number;
-  /** Scale-free misfit rho of the label (science: head.md); 0 is perfect. */
+  /** Scale-free misfit rho of the label, s^2 SS(y(s)) / ||u||^2 for the feature s v of the gradient u v^T; 0 is perfect. */
   residual: number;
   /** What noise and rounding alone would leave of rho. */
   residualFloor: number;

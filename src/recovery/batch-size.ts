@@ -3,7 +3,7 @@ import type { HeadGradient } from './head-gradient.js';
 import { labelFrequencies } from './label-counts.js';
 import { norm } from './linear-algebra.js';
 
-/** How many samples went into a gradient, from the rank of its head part (science/README.md). */
+/** How many samples went into a gradient, from the rank of its head part. */
 export interface BatchEstimate {
   /** Undefined when the rank is saturated and only bounds the size. */
   readonly size: number | undefined;

@@ -4,8 +4,8 @@ import { dot } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, smallestScalar } from './scalar-scan.js';
 
 /**
- * A global factor on the gradient: clipping, a loss multiplied by 0.5, a sum instead of a mean
- * (head.md, section 3). The feature's direction does not change; the label is p - q / c.
+ * A global factor on the gradient: clipping, a loss multiplied by 0.5, a sum instead of a mean.
+ * The feature's direction does not change; the label is p - q / c.
  */
 export interface ScaledMinimum {
   readonly minimum: ScanMinimum;

@@ -9,7 +9,7 @@ import {
 } from './linear-algebra.js';
 
 /**
- * The head's part of a captured gradient: z = W x + b, G = dL/dW, g_b = dL/db (science/README.md).
+ * The head's part of a captured gradient: z = W x + b, G = dL/dW, g_b = dL/db.
  */
 export interface HeadGradient {
   /** K x d. */

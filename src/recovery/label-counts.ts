@@ -3,8 +3,8 @@ import type { HeadGradient } from './head-gradient.js';
 import { multiply, norm } from './linear-algebra.js';
 
 /**
- * How often each class occurs in a batch of known size, by published estimators (science/peers.md,
- * section 4.2). None is right everywhere, so several are run and their agreement is the evidence.
+ * How often each class occurs in a batch of known size, by published estimators, each cited
+ * where it is computed. None is right everywhere, so several are run and their agreement is the evidence.
  */
 export interface CountEstimate {
   readonly name: 'llg' | 'e2egi' | 'gradinversion' | 'bias-corrected' | 'ilrg';

@@ -2,7 +2,7 @@
  * Families of labels on the simplex, and how well a candidate fits each.
  *
  * A hard, smoothed or mixed label is flat but for a few classes that stand out: K - m entries equal
- * eps/K. How flat they are is the evidence; no ground truth is needed (head.md, section 2).
+ * eps/K. How flat they are is the evidence; no ground truth is needed.
  */
 
 /** `undetermined`: several kinds explain the gradient within its noise. */

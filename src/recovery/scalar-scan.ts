@@ -3,8 +3,8 @@ import { type LabelFamily, MAX_STANDING_OUT, familyScore, labelFamilies, largest
 import { dot, norm } from './linear-algebra.js';
 
 /**
- * The one-dimensional search of a head without bias gradient (science/head.md, section 2; the equation is
- * Theorem 1 of Wang, Liang, He, ICLR 2024, arXiv 2402.03124).
+ * The one-dimensional search of a head without bias gradient (Theorem 1 of Wang, Liang, He,
+ * ICLR 2024, arXiv 2402.03124).
  *
  * With G = u v^T, ||v|| = 1, the feature is x = s v for an unknown scalar s, the logits are z = s a + b
  * with a = W v, and the label is y(s) = softmax(s a + b) - c u / s, where c = 1 unless the gradient was

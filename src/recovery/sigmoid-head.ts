@@ -3,7 +3,7 @@ import { goldenSection } from './golden-section.js';
 import { dot } from './linear-algebra.js';
 
 /**
- * Heads trained with binary cross-entropy, one sigmoid per class (head.md, section 4).
+ * Heads trained with binary cross-entropy, one sigmoid per class.
  *
  * sigma(z) - y = c u / s with x = s v, c = 1 when the loss sums over classes and K when it averages.
  * Each y_i is near 0 or 1, or near eps/2 and 1 - eps/2 when smoothed; that is the evidence.

@@ -10,7 +10,7 @@ import { type RecoveredSample, finish, notFound, unknownLabel } from './recovere
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
 import { recoverSigmoid } from './sigmoid-sample.js';
 
-/** Label and feature of one sample from its head gradient, without ground truth (science/head.md). */
+/** Label and feature of one sample from its head gradient, without ground truth (Wang, Liang, He, ICLR 2024). */
 
 export interface RecoveryOptions {
   /** False where the gradient's scale is unknown beforehand, as a weight difference's is. */

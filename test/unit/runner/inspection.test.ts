@@ -96,7 +96,7 @@ describe('a pool of children', () => {
         pool.run({ id: name, request: request(name) }, never),
       ),
     );
-    expect(both).toEqual([{ cancelled: false }, { cancelled: false }]);
+    expect(both).toMatchObject([{ cancelled: false }, { cancelled: false }]);
     await pool.run({ id: 'k100', request: request('k100_hard_bias_default') }, never);
     expect(started).toBe(2);
     pool.dispose();

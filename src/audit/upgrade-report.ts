@@ -1,11 +1,15 @@
 import { type TouchedEmbedding, describeEmbedding } from '../methods/embedding-rows/describe-embedding.js';
 import { type TrapFacts, describeTrap } from '../methods/imprint-trap/describe-trap.js';
-import type { LeakReport, MethodReport, Report } from '../protocol/report.js';
+import { explanationOf } from '../methods/head/explanations.js';
+import type { LeakReport, MethodReport, ReconstructionReport, Report, SampleReport } from '../protocol/report.js';
 
 /** Reports of schema version 1, which people have in their storage. */
 
-interface ReportVersion1 extends Omit<Report, 'schemaVersion' | 'leaks' | 'methods'> {
+interface ReportVersion1 extends Omit<Report, 'schemaVersion' | 'leaks' | 'methods' | 'samples'> {
   schemaVersion: 1;
+  samples?: (Omit<SampleReport, 'explanation' | 'reconstruction'> & {
+    reconstruction?: Omit<ReconstructionReport, 'by'>;
+  })[];
   embeddings?: TouchedEmbedding[];
   imprints?: (TrapFacts & { file: string | null })[];
   methods?: Omit<MethodReport, 'title'>[];
@@ -35,7 +39,13 @@ export function upgradeReport(stored: unknown): Report | undefined {
   }
 }
 
-function fromVersion1({ embeddings = [], imprints = [], methods, ...report }: ReportVersion1): Report {
+const BY: Record<ReconstructionReport['method'], string> = {
+  chain: 'the closed form',
+  matching: 'gradient matching',
+  none: '',
+};
+
+function fromVersion1({ embeddings = [], imprints = [], methods, samples = [], ...report }: ReportVersion1): Report {
   const leaks: LeakReport[] = [
     ...embeddings.map((own) => ({ method: 'embedding-rows', ...describeEmbedding(own), files: [] })),
     ...imprints.map((own) => ({
@@ -47,6 +57,11 @@ function fromVersion1({ embeddings = [], imprints = [], methods, ...report }: Re
   return {
     ...report,
     schemaVersion: 2,
+    samples: samples.map(({ reconstruction, ...own }) => ({
+      ...own,
+      explanation: explanationOf(own.method),
+      ...(reconstruction ? { reconstruction: { ...reconstruction, by: BY[reconstruction.method] } } : {}),
+    })),
     leaks,
     ...(methods ? { methods: methods.map((own) => titled(own, report.labelCounts)) } : {}),
   };

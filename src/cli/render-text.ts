@@ -164,7 +164,7 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
       'Input       ',
       own.method === 'none'
         ? `not reconstructed. ${own.reason}`
-        : `${own.verdict}${own.usedTruth ? ', with the true label' : ''}, ${own.shape.join(' x ')}, by ${own.method === 'chain' ? 'the closed form' : 'gradient matching'} in ${own.seconds.toFixed(1)} s. ${own.reason}`,
+        : `${own.verdict}${own.usedTruth ? ', with the true label' : ''}, ${own.shape.join(' x ')}, by ${own.by} in ${own.seconds.toFixed(1)} s. ${own.reason}`,
       width,
     ),
     ...(measured.length > 0 ? indent('  truth     ', measured.join(', '), width) : []),

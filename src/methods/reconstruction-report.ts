@@ -1,5 +1,8 @@
 import type { ReconstructionReport } from '../protocol/report.js';
 
+/** As part of a sentence. */
+export const NAMES = { chain: 'the closed form', matching: 'gradient matching' } as const;
+
 /** The report of a reconstruction that was not tried. */
 export function nothingRebuilt(reason: string): ReconstructionReport {
   return {
@@ -7,6 +10,7 @@ export function nothingRebuilt(reason: string): ReconstructionReport {
     preview: null,
     shape: [],
     method: 'none',
+    by: '',
     verdict: 'failed',
     reason,
     gradientError: null,

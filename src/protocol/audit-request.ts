@@ -97,6 +97,8 @@ export interface ReconstructionProgress {
   of: number;
   loss: number | null;
   secondsLeft: number | null;
+  /** What the picture shows. */
+  caption: string;
   /** The image so far as a PNG in base64, at most some 200 kB; null between previews. */
   preview: string | null;
 }

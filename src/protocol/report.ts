@@ -191,6 +191,8 @@ export interface SampleReport {
   /** 0 to 1, this solution against the second best distinct one. */
   confidence: number;
   method: string;
+  /** One or two sentences on how the method came to it. */
+  explanation: string;
   status: 'recovered' | 'ambiguous' | 'not-identifiable';
   /** One sentence on the status. */
   reason: string;
@@ -236,6 +238,8 @@ export interface ReconstructionReport {
   preview: string | null;
   shape: number[];
   method: 'chain' | 'matching' | 'none';
+  /** The method's name as part of a sentence: "the closed form"; empty where none came to anything. */
+  by: string;
   /**
    * `exact`: the gradient simulated from it is the captured one down to numerical error; `close`: it explains most of it;
    * `uncertain`: it may look plausible, but the gradient does not confirm it; `failed`: nothing was found.

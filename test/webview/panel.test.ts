@@ -120,6 +120,7 @@ async function showRun(page: Page): Promise<void> {
           of: 4800,
           loss: 0.5 / (1 + (step % 8)),
           secondsLeft: 20,
+          caption: 'So far',
           preview: step % 2 === 0 ? preview : null,
         },
       },

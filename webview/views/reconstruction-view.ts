@@ -43,12 +43,6 @@ const VERDICTS: Record<ReconstructionReport['verdict'], string> = {
   failed: 'Not found',
 };
 
-const LOSSES: Record<ReconstructionReport['method'], string> = {
-  chain: 'closed form, no search',
-  matching: 'gradient matching',
-  none: 'none',
-};
-
 export function reconstructionView(
   report: Report,
   own: ReconstructionReport,
@@ -67,7 +61,7 @@ export function reconstructionView(
       own.method === 'none'
         ? ''
         : html`<dl class="facts">
-            ${fact('method', LOSSES[own.method])} ${fact('time', `${own.seconds.toFixed(1)} s`)}
+            ${fact('method', own.by)} ${fact('time', `${own.seconds.toFixed(1)} s`)}
             ${own.gradientError === null ? '' : fact('gradient error', own.gradientError.toExponential(1))}
             ${own.expectedError === null ? '' : fact('expected error', own.expectedError.toExponential(1))}
             ${own.matchingLoss === null ? '' : fact('matching loss', own.matchingLoss.toExponential(2))}

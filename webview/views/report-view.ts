@@ -21,7 +21,6 @@ import {
   className,
   countsInWords,
   headInWords,
-  methodInWords,
   methodsInWords,
   noFindingsInWords,
   short,
@@ -171,7 +170,7 @@ function sampleSection(
         </div>
       </div>
       <h3>How sure this is</h3>
-      <p>${confidenceInWords(sample, name)} ${methodInWords(sample.method)}</p>
+      <p>${confidenceInWords(sample, name)} ${sample.explanation}</p>
       <dl class="facts">
         ${fact('method', sample.method)}
         ${fact('confidence', confidenceInDigits(sample.label.classConfidence ?? sample.confidence))}

@@ -28,9 +28,7 @@ export function runView({ progress, preview, curves }: RunState, onStop: () => v
         : html`<div class="pictures">
             <figure class="picture">
               <img class="preview" src=${`data:image/png;base64,${preview}`} alt="The reconstruction so far" />
-              <figcaption>
-                ${progress.reconstruction?.method === 'chain' ? 'Input of the layer solved last, channel by channel' : 'So far'}
-              </figcaption>
+              <figcaption>${progress.reconstruction?.caption ?? 'So far'}</figcaption>
             </figure>
           </div>`
     }

@@ -8,6 +8,7 @@ import type { BatchSample } from '../../recovery/batch/recover-batch.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import type { HeadGradient } from '../../recovery/head-gradient.js';
 import type { FittedLabel } from '../../recovery/label-family.js';
+import { explanationOf } from './explanations.js';
 import { landscapeOf } from '../../recovery/landscape.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
 
@@ -45,6 +46,7 @@ export function describeSample(
     residualFloor: sample.residualFloor,
     confidence: sample.confidence,
     method: sample.method,
+    explanation: explanationOf(sample.method),
     status: sample.status,
     reason: sample.reason,
     gradientScale: sample.scale,
@@ -80,6 +82,7 @@ export function describeBatchSample(sample: BatchSample, row: number, written: b
     residualFloor: sample.residualFloor,
     confidence,
     method: 'batch-head',
+    explanation: explanationOf('batch-head'),
     status: isRecovered ? 'recovered' : 'ambiguous',
     reason:
       multiplicity > 1

@@ -10,8 +10,9 @@ import { type Context, type Leak, type Method, type MethodResult, READABLE, type
 import { nothingRebuilt } from '../reconstruction-report.js';
 import { inputFindings } from './input-findings.js';
 import { findNetwork } from './network-source.js';
-import { type NetworkReconstruction, reconstruct } from './reconstruct.js';
+import { reconstruct } from './reconstruct.js';
 import { reconstructBatch } from './reconstruct-batch.js';
+import type { NetworkReconstruction } from './reconstruction-task.js';
 
 /** The training inputs themselves, from labels and features: by the closed form where it applies, else by gradient matching. */
 export const input: Method = {

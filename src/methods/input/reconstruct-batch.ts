@@ -2,19 +2,11 @@ import { performance } from 'node:perf_hooks';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import type { BatchSample } from '../../recovery/batch/recover-batch.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
+import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
-import {
-  CERTAIN,
-  CLOSE,
-  type NetworkTask,
-  PRECISE,
-  type Prepared,
-  RIGHT_NETWORK,
-  type NetworkReconstruction,
-  describeNetwork,
-  inputShapesOf,
-  prepareAll,
-} from './reconstruct.js';
+import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
+import { type NetworkTask, type Prepared, describeNetwork, inputShapesOf, prepareAll } from './prepare.js';
+import type { NetworkReconstruction } from './reconstruction-task.js';
 
 /** From the labels and features of a whole batch to its inputs, where the network is fully connected. */
 
@@ -78,6 +70,7 @@ export async function reconstructBatch(task: BatchTask, context: Context): Promi
         preview: null,
         shape: [...prepared.candidate.recipe.input],
         method: input ? 'chain' : 'none',
+        by: input ? NAMES.chain : '',
         verdict,
         reason: reasonOf(result, verdict, sample.multiplicity),
         gradientError: Number.isFinite(result.gradientError) ? result.gradientError : null,

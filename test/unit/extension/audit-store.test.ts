@@ -19,7 +19,7 @@ describe('stored audits', () => {
     expect(store.read(id)).toEqual({ schemaVersion: 2 });
     // One of an earlier version is told as one of now.
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 1}');
-    expect(store.read(id)).toEqual({ schemaVersion: 2, leaks: [] });
+    expect(store.read(id)).toEqual({ schemaVersion: 2, samples: [], leaks: [] });
     expect(store.latest()).toBe(id);
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 7}');
     expect(store.read(id)).toBeUndefined();

@@ -1,0 +1,167 @@
+import type { Engine } from '../../engine/engine.js';
+import { evaluate } from '../../graph/evaluate.js';
+import { type TensorData, workOf } from '../../graph/tensor-graph.js';
+import type { ReconstructionReport } from '../../protocol/report.js';
+import { type CapturedGradient, type Known, simulatedGradients } from '../../recovery/matching/objective.js';
+import type { NetworkTensors } from './network-tensors.js';
+import type { Prepared } from './prepare.js';
+import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
+
+/** How far an input's simulated gradient is from the captured one, and what that says of the input. */
+
+/** An input that an attack found, flat, in the network's normalised units; errors as the report has them. */
+export interface Found {
+  readonly input: Float64Array;
+  readonly method: 'chain' | 'matching';
+  readonly gradientError: number;
+  readonly expectedError: number | null;
+}
+
+/** Float64 loops are taken for certificates up to this many multiplications. */
+const LOOPS_UP_TO = 3e8;
+/** A certificate below this is as good as rounding lets it be. */
+export const CERTAIN = 1e-4;
+
+/** Gradients of this much error can still belong to a recognisable image. */
+export const CLOSE = 0.01;
+/** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
+export const PRECISE = 0.02;
+
+/** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
+export const RIGHT_NETWORK = 0.05;
+
+/**
+ * ||simulated - captured|| / ||captured|| of an input over all parameters that have a gradient, under its label.
+ *
+ * @param x flat, in the network's normalised units
+ * @param known label of K numbers and scale of the captured gradient
+ * @param engine takes what is too much for Float64 loops; undefined for loops always
+ * @throws EngineError when the engine cannot compute it
+ */
+export async function certify(
+  { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
+  x: Float64Array,
+  known: Known,
+  engine?: Engine,
+): Promise<number> {
+  const captured = capturedGradients(tensors);
+  const slopes = simulatedGradients(graph, net, captured, known);
+  if (!engine || workOf(slopes) < LOOPS_UP_TO) {
+    return relativeDistance(evaluate(slopes, { x }), captured);
+  }
+  const program = await engine.compile(slopes);
+  try {
+    return relativeDistance(await program.run({ x }), captured);
+  } finally {
+    await program.dispose();
+  }
+}
+
+function relativeDistance(found: readonly TensorData[], captured: readonly CapturedGradient[]): number {
+  let difference = 0;
+  let size = 0;
+  captured.forEach(({ data }, index) => {
+    difference += squaredDistance(found[index]!, data);
+    size += squaredNorm(data);
+  });
+  return Math.sqrt(difference / Math.max(size, Number.MIN_VALUE));
+}
+
+function squaredDistance(one: TensorData, other: TensorData): number {
+  let sum = 0;
+  for (let at = 0; at < other.length; at++) {
+    const off = one[at]! - other[at]!;
+    sum += off * off;
+  }
+  return sum;
+}
+
+function squaredNorm(values: TensorData): number {
+  let sum = 0;
+  for (const value of values) {
+    sum += value * value;
+  }
+  return sum;
+}
+
+/** Gradients of those parameters of the recipe that the dump holds, in the recipe's order. */
+export function capturedGradients({ captured, gradient }: NetworkTensors): CapturedGradient[] {
+  return captured.flatMap((parameter) => {
+    const stored = gradient(parameter);
+    return stored ? [{ parameter, data: stored.data }] : [];
+  });
+}
+
+/**
+ * What rounding and noise alone leave of the certificate, relative as it is: one and a half times the expected norm of
+ * the noise, never below {@link CERTAIN}.
+ */
+export function certificateFloor(
+  task: Pick<ReconstructionTask, 'head' | 'shape'>,
+  { tensors }: Pick<Prepared, 'tensors'>,
+): number {
+  const { stored, noise } = precisionOf(task);
+  if (noise === 0) {
+    return Math.max(CERTAIN, stored);
+  }
+  let squares = 0;
+  let count = 0;
+  for (const { data } of capturedGradients(tensors)) {
+    squares += squaredNorm(data);
+    count += data.length;
+  }
+  return Math.max(CERTAIN, (1.5 * noise * Math.sqrt(count)) / Math.sqrt(squares));
+}
+
+/**
+ * An input of the closed form is exact when it expects that of itself too; matching expects nothing, so rounding is all
+ * that its certificate may leave, whatever the noise.
+ *
+ * @param floor what rounding and noise alone leave of the certificate
+ */
+export function verdictOf(
+  { gradientError, expectedError, method }: Omit<Found, 'input'>,
+  floor: number,
+): ReconstructionReport['verdict'] {
+  if (
+    gradientError <= floor &&
+    (method === 'matching' ? gradientError <= CERTAIN : expectedError !== null && expectedError <= PRECISE)
+  ) {
+    return 'exact';
+  }
+  return gradientError <= Math.max(CLOSE, floor) ? 'close' : 'uncertain';
+}
+
+/**
+ * One to three sentences on the verdict.
+ *
+ * @param floor what rounding and noise alone leave of the certificate
+ * @param chainNote why and where the closed form ended early
+ */
+export function reasonOf(
+  verdict: ReconstructionReport['verdict'],
+  best: Pick<Found, 'gradientError'> | undefined,
+  floor: number,
+  chainNote: string | undefined,
+  stopped: boolean,
+): string {
+  const parts: string[] = [];
+  if (best) {
+    const error = best.gradientError.toExponential(1);
+    parts.push(
+      {
+        exact: `Its simulated gradient is the captured one up to ${error}, so this is the input.`,
+        close: `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
+        uncertain: `Its simulated gradient differs from the captured one by ${error}: the gradient does not confirm this picture.`,
+        failed: '',
+      }[verdict],
+    );
+  }
+  if (chainNote !== undefined) {
+    parts.push(`The closed form ended at ${chainNote}.`);
+  }
+  if (stopped) {
+    parts.push('It was stopped early; this is the best until then.');
+  }
+  return parts.join(' ') || 'Nothing was found.';
+}

@@ -1,0 +1,141 @@
+import type { Matching } from '../../facts/matching.js';
+import type { TensorFile } from '../../formats/tensor-file.js';
+import { foldConstant } from '../../graph/evaluate.js';
+import { TensorGraph } from '../../graph/tensor-graph.js';
+import type { Candidate } from '../../network/built-in.js';
+import {
+  type NetworkGraph,
+  type NormMode,
+  RecipeError,
+  type StoredTensor,
+  buildNetwork,
+} from '../../network/network-graph.js';
+import { detectNormMode } from '../../network/norm-mode.js';
+import type { Recipe } from '../../network/recipe.js';
+import type { ReconstructionRequest } from '../../protocol/audit-request.js';
+import { UnusableInputError } from '../../protocol/errors.js';
+import type { NetworkReport } from '../../protocol/report.js';
+import type { HeadGradient } from '../../recovery/head-gradient.js';
+import type { NetworkSource } from './network-source.js';
+import { type NetworkTensors, networkTensors } from './network-tensors.js';
+
+/** From the networks that a checkpoint may be of to graphs that can be computed. */
+
+/** What it takes to put a network together and compare it with its gradient. */
+export interface NetworkTask {
+  readonly request: ReconstructionRequest;
+  readonly network: NetworkSource;
+  readonly checkpoint: TensorFile;
+  readonly gradients: TensorFile;
+  readonly matching: Matching;
+  readonly headWeight: string;
+  readonly head: HeadGradient;
+  readonly normMode: NormMode | undefined;
+}
+
+/** A candidate network that fits its checkpoint, ready to be computed. */
+export interface Prepared {
+  readonly candidate: Candidate;
+  readonly graph: TensorGraph;
+  readonly net: NetworkGraph;
+  readonly tensors: NetworkTensors;
+  readonly head: number;
+  readonly mode: NormMode | null;
+}
+
+/** @throws UnusableInputError when no candidate fits; its message is the first one's */
+export function prepareAll(task: NetworkTask): Prepared[] {
+  const failures: string[] = [];
+  const prepared: Prepared[] = [];
+  const cache = new Map<string, StoredTensor>();
+  for (const candidate of task.network.candidates) {
+    try {
+      prepared.push(prepare(task, candidate, cache));
+    } catch (error) {
+      if (!(error instanceof RecipeError)) {
+        throw error;
+      }
+      failures.push(error.message);
+    }
+  }
+  if (prepared.length === 0) {
+    throw new UnusableInputError({
+      code: 'bad-network',
+      file: task.network.file ?? task.checkpoint.path,
+      found: failures[0] ?? 'no network',
+      expected: `layers that fit the tensors of ${task.checkpoint.path}`,
+      advice:
+        task.network.file === null
+          ? 'Give the network with --model (ONNX, Keras or a recipe), or the input size with --input-shape.'
+          : 'Correct the file, or give another with --model.',
+    });
+  }
+  return prepared;
+}
+
+function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, StoredTensor>): Prepared {
+  const tensors = networkTensors(
+    candidate.recipe,
+    task.checkpoint,
+    task.gradients,
+    task.matching,
+    task.network.own,
+    cache,
+  );
+  const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
+  const graph = new TensorGraph(foldConstant);
+  const net = buildNetwork(graph, candidate.recipe, tensors.parameter, 1, mode ?? 'eval');
+  const head = headIndex(candidate.recipe, task.headWeight);
+  if (head === undefined) {
+    throw new RecipeError(`no layer of the network uses the head "${task.headWeight}"`);
+  }
+  if (net.logits.shape[1] !== task.head.weight.rows) {
+    throw new RecipeError(
+      `the network gives out ${net.logits.shape[1] ?? 0} numbers for ${task.head.weight.rows} classes`,
+    );
+  }
+  return { candidate, graph, net, tensors, head, mode };
+}
+
+function headIndex({ layers }: Recipe, weight: string): number | undefined {
+  const same = (name: string): boolean => name === weight || weight.endsWith(`.${name}`) || name.endsWith(`.${weight}`);
+  const index = layers.findLastIndex(
+    (layer) => layer.op === 'linear' && same(layer.weight.replaceAll('/', '.').replace(/:0$/, '')),
+  );
+  const slashed = layers.findLastIndex(
+    (layer) => layer.op === 'linear' && weight.replace(/:0$/, '').endsWith(layer.weight),
+  );
+  const found = Math.max(index, slashed);
+  return found < 0 ? undefined : found;
+}
+
+/** Shape of each layer's input, one sample. */
+export function inputShapesOf({ candidate, net }: Pick<Prepared, 'candidate' | 'net'>): number[][] {
+  return candidate.recipe.layers.map((_, index) => (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1));
+}
+
+export function describeNetwork({ network, request }: NetworkTask, { candidate, mode }: Prepared): NetworkReport {
+  const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
+  const reasons = [...network.reasons];
+  if (network.candidates.length > 1) {
+    reasons.push(
+      request.attack === 'matching'
+        ? `${network.candidates.length} networks fit these names and shapes; "${candidate.name}", the most usual one, was taken`
+        : `${network.candidates.length} networks fit these names and shapes; "${candidate.name}" was taken: its simulated gradient comes nearest`,
+    );
+  }
+  if (normed && mode !== null) {
+    reasons.push(
+      `batch normalisation ran in ${mode} mode: filters and their gradients are ${mode === 'train' ? '' : 'not '}orthogonal`,
+    );
+  }
+  return {
+    source: network.source,
+    file: network.file,
+    name: candidate.name,
+    inputShape: [...candidate.recipe.input],
+    layers: candidate.recipe.layers.length,
+    normMode: normed ? (mode ?? 'eval') : null,
+    reasons,
+  };
+}

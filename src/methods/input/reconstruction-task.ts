@@ -1,0 +1,69 @@
+import { UnusableInputError } from '../../protocol/errors.js';
+import type { EngineReport, NetworkReport } from '../../protocol/report.js';
+import type { Precision } from '../../recovery/chain/chain.js';
+import type { HeadFactors } from '../../recovery/head-factors.js';
+import { FLOAT32_ROUNDOFF, type GradientShape } from '../../recovery/head-gradient.js';
+import type { Known } from '../../recovery/matching/objective.js';
+import { PRESETS } from '../../recovery/matching/presets.js';
+import type { RecoveredSample } from '../../recovery/recovered-sample.js';
+import type { Reconstruction } from '../method.js';
+import type { NetworkTask } from './prepare.js';
+
+/** What a reconstruction starts from and what it gives, and what the head says of label and precision. */
+
+export interface ReconstructionTask extends NetworkTask {
+  readonly shape: GradientShape;
+  readonly factors: HeadFactors;
+  readonly sample: RecoveredSample;
+  /** Only for `labels: 'true'`, which is research. */
+  readonly trueLabel: readonly number[] | undefined;
+}
+
+export interface NetworkReconstruction extends Reconstruction {
+  readonly network: NetworkReport;
+  readonly engine: EngineReport | undefined;
+  /** True when the user stopped it; the best so far is here. */
+  readonly stopped: boolean;
+}
+
+/**
+ * What the attacks are told of the sample: label of K numbers, feature of d, scale of the captured gradient.
+ *
+ * @throws UnusableInputError when true labels are asked for and none were given
+ */
+export function knownOf({
+  sample,
+  head,
+  request,
+  trueLabel,
+}: Pick<ReconstructionTask, 'sample' | 'head' | 'request' | 'trueLabel'>): Known {
+  const labels = request.settings?.labels ?? PRESETS[request.preset].labels;
+  let probabilities = sample.label.probabilities;
+  if (labels === 'true') {
+    if (!trueLabel) {
+      throw new UnusableInputError({
+        code: 'bad-arguments',
+        file: 'command line',
+        found: 'true labels asked for, and none given',
+        expected: 'a truth file with "labels"',
+        advice: 'Give it with --truth, or take --labels recovered.',
+      });
+    }
+    probabilities = Float64Array.from(trueLabel);
+  }
+  if (labels === 'hard') {
+    const top = probabilities.indexOf(probabilities.reduce((most, own) => Math.max(most, own), -Infinity));
+    probabilities = probabilities.map((_, index) => (index === top ? 1 : 0));
+  }
+  return { labels: probabilities, classes: head.weight.rows, features: sample.feature, scale: sample.scale };
+}
+
+/** Unit roundoffs are relative; the noise is a standard deviation in the captured gradient's own units. */
+export function precisionOf({ head, shape }: Pick<ReconstructionTask, 'head' | 'shape'>): Precision {
+  return {
+    // Networks compute in float32 unless the gradient shows more digits; half types round only what is stored.
+    forward: Math.min(FLOAT32_ROUNDOFF, Math.max(head.roundoff, 2 ** -53)),
+    stored: head.roundoff,
+    noise: shape.nature === 'single-noisy' ? shape.noise : 0,
+  };
+}

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Ajv } from 'ajv';
+import { describe, expect, it } from 'vitest';
+import { runAudit } from '../../../src/audit/run-audit.js';
+import { upgradeReport } from '../../../src/audit/upgrade-report.js';
+import { renderReport } from '../../../src/cli/render-text.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
+import { resultOf } from '../../../src/project/summarise.js';
+import type { Report } from '../../../src/protocol/report.js';
+import { summaryOf } from '../../../src/words/report-words.js';
+
+/** Reports that version 0.2.0 wrote. */
+
+const ROOT = join(import.meta.dirname, '..', '..', '..');
+const FIXTURES = join(ROOT, 'test', 'fixtures');
+const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
+
+function stored(name: string): Report {
+  const text = readFileSync(join(FIXTURES, 'reports', `version-1-${name}.json`), 'utf8');
+  return upgradeReport(JSON.parse(text))!;
+}
+
+describe('a report of schema version 1', () => {
+  it.each([
+    ['language', 'leaks/language'],
+    ['imprint', 'leaks/imprint'],
+    ['mlp', 'networks/mlp'],
+    ['batch6_bias', 'dumps/batch6_bias'],
+  ])('of %s says in every view what the same audit says today', async (name, folder) => {
+    const old = stored(name);
+    const validate = new Ajv({ strict: false }).compile(
+      JSON.parse(readFileSync(join(ROOT, 'media', 'report.schema.json'), 'utf8')) as object,
+    );
+    expect(validate(old), JSON.stringify(validate.errors)).toBe(true);
+    const reconstruction = {
+      attack: 'chain',
+      preset: 'soft-label',
+      engine: 'auto',
+      timeLimitSeconds: 60,
+    } as const;
+    const request = { ...pathsInFolder(join(FIXTURES, folder)), method: 'auto', reconstruction } as const;
+    const { report: now } = await runAudit(request, hooks);
+    const plain = (report: Report): string =>
+      renderReport(report)
+        .replaceAll(join(FIXTURES, folder), 'dump')
+        .replaceAll(`test/fixtures/${folder}`, 'dump')
+        .replace(/ in \d+\.\d s\./g, ' in T s.')
+        .replace(/^(checkpoint|gradients) .*$/gm, '$1')
+        .replace(/\nread [^\n]*\n$/, '')
+        // Paths of other lengths break lines elsewhere.
+        .replace(/\s+/g, ' ');
+    expect(plain(old)).toBe(plain(now));
+    const lines = (report: Report): string[] =>
+      summaryOf(report)
+        .split('\n')
+        .filter((line) => !/^(Checkpoint|Gradient): /.test(line));
+    expect(lines(old)).toEqual(lines(now));
+    const { sentence: _one, ...before } = resultOf(old);
+    const { sentence: _other, ...after } = resultOf(now);
+    expect(before).toEqual(after);
+  });
+
+  it('of another version, or of something else, is none of ours', () => {
+    expect(upgradeReport({ schemaVersion: 3 })).toBeUndefined();
+    expect(upgradeReport({ schemaVersion: '1' })).toBeUndefined();
+    expect(upgradeReport(null)).toBeUndefined();
+    expect(upgradeReport('report')).toBeUndefined();
+  });
+});

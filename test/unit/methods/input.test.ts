@@ -1,0 +1,292 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Facts } from '../../../src/facts/facts.js';
+import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../../src/facts/head-facts.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
+import { MATCHING } from '../../../src/facts/update.js';
+import { openTensorFile } from '../../../src/formats/open.js';
+import type { TensorFile } from '../../../src/formats/tensor-file.js';
+import { RECOVERY } from '../../../src/methods/head/recovery.js';
+import {
+  CERTAIN,
+  CLOSE,
+  PRECISE,
+  RIGHT_NETWORK,
+  capturedGradients,
+  certificateFloor,
+  certify,
+  reasonOf,
+  verdictOf,
+} from '../../../src/methods/input/certificate.js';
+import { chainAttack } from '../../../src/methods/input/chain-attack.js';
+import { findNetwork } from '../../../src/methods/input/network-source.js';
+import { type Prepared, describeNetwork, prepareAll } from '../../../src/methods/input/prepare.js';
+import { reconstruct } from '../../../src/methods/input/reconstruct.js';
+import { type ReconstructionTask, knownOf, precisionOf } from '../../../src/methods/input/reconstruction-task.js';
+import type { Context } from '../../../src/methods/method.js';
+import { type Candidate, recogniseNetwork } from '../../../src/network/built-in.js';
+import { CancelledError } from '../../../src/protocol/errors.js';
+import { generator } from '../../../src/recovery/paper-method.js';
+import { NETWORKS, readTensors, relativeError } from '../../networks.js';
+import { gaussian } from '../../synthetic-head.js';
+
+/** The parts of a reconstruction by themselves, on a small network whose layers only its ONNX file tells. */
+
+const FOLDER = join(NETWORKS, 'mlp');
+const quiet = { progress: () => undefined, pause: () => Promise.resolve() };
+const context: Context = { ...quiet, trueLabels: undefined };
+const image = Float64Array.from([...readTensors(join(FOLDER, 'image.pt')).values()][0]!.data);
+
+let checkpoint: TensorFile;
+let gradients: TensorFile;
+let task: ReconstructionTask;
+let right: Prepared;
+/** Networks of other activations, which fit names and shapes as well. */
+let others: readonly Candidate[];
+
+beforeAll(async () => {
+  const paths = pathsInFolder(FOLDER);
+  checkpoint = openTensorFile(paths.checkpoint);
+  gradients = openTensorFile(paths.gradients);
+  const facts = new Facts({ request: { ...paths, method: 'auto' }, checkpoint, gradients, hooks: quiet });
+  const recovered = (await facts.get(RECOVERY))!;
+  task = {
+    request: { attack: 'chain', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 1 },
+    network: await findNetwork(join(FOLDER, 'model.onnx'), checkpoint, gradients, {}),
+    checkpoint,
+    gradients,
+    matching: await facts.get(MATCHING),
+    headWeight: (await facts.get(HEAD)).tensors!.weight.parameter.name,
+    head: (await facts.get(HEAD_GRADIENT))!.gradient,
+    normMode: 'eval',
+    shape: (await facts.get(HEAD_SHAPE))!,
+    factors: recovered.factors!,
+    sample: recovered.single!,
+    trueLabel: undefined,
+  };
+  right = prepareAll(task)[0]!;
+  others = recogniseNetwork(checkpoint.entries, { inputShape: [...right.candidate.recipe.input] });
+});
+
+afterAll(() => {
+  checkpoint.close();
+  gradients.close();
+});
+
+/** Standard deviation `deviation` added to every captured number. */
+function noised({ tensors, ...rest }: Prepared, deviation: number): Prepared {
+  const random = generator(3);
+  const cache = new Map<string, Float64Array>();
+  return {
+    ...rest,
+    tensors: {
+      ...tensors,
+      gradient(name) {
+        const stored = tensors.gradient(name);
+        if (!stored) {
+          return undefined;
+        }
+        const data = cache.get(name) ?? Float64Array.from(stored.data, (own) => own + deviation * gaussian(random));
+        cache.set(name, data);
+        return { ...stored, data };
+      },
+    },
+  };
+}
+
+function withNoise(noise: number, roundoff = task.head.roundoff): Pick<ReconstructionTask, 'head' | 'shape'> {
+  return { head: { ...task.head, roundoff }, shape: { ...task.shape, nature: 'single-noisy', noise } };
+}
+
+function changed(x: Float64Array, by: number): Float64Array {
+  return x.map((value, at) => (at === 5 ? value + by : value));
+}
+
+describe('the certificate', () => {
+  const ofChain = (gradientError: number, expectedError: number | null = 1e-6) =>
+    ({ method: 'chain', gradientError, expectedError }) as const;
+
+  it('calls the right input exact, and one that is changed in one number not', async () => {
+    const floor = certificateFloor(task, right);
+    const error = await certify(right, image, knownOf(task));
+    expect(error).toBeLessThan(1e-5);
+    expect(verdictOf(ofChain(error), floor)).toBe('exact');
+    const slightly = await certify(right, changed(image, 0.05), knownOf(task));
+    expect(verdictOf(ofChain(slightly), floor)).toBe('close');
+    const badly = await certify(right, changed(image, 3), knownOf(task));
+    expect(verdictOf(ofChain(badly), floor)).toBe('uncertain');
+    expect(badly).toBeGreaterThan(slightly);
+  });
+
+  it('needs the right label and scale as well', async () => {
+    const known = knownOf(task);
+    const smoothed = known.labels.map((own) => 0.9 * own + 0.1 / known.classes);
+    expect(await certify(right, image, { ...known, labels: smoothed })).toBeGreaterThan(CLOSE);
+    // The scale of a gradient is a factor, so the distance is that factor's own.
+    expect(await certify(right, image, { ...known, scale: 1.5 * known.scale })).toBeCloseTo(0.5, 4);
+  });
+
+  it('is taken over every parameter that the dump holds', () => {
+    const names = capturedGradients(right.tensors).map(({ parameter }) => parameter);
+    expect(names).toHaveLength(gradients.entries.length);
+    expect(names).toEqual([...right.tensors.captured]);
+  });
+
+  it('has a floor that rises with noise, as the norm of that noise does', () => {
+    const data = capturedGradients(right.tensors).flatMap((own) => [...own.data]);
+    const expected = (noise: number): number => (1.5 * noise * Math.sqrt(data.length)) / Math.hypot(...data);
+    const unit = CERTAIN / expected(1);
+    expect(certificateFloor(task, right)).toBe(CERTAIN);
+    expect(certificateFloor(withNoise(unit / 2), right)).toBe(CERTAIN);
+    for (const noise of [2 * unit, 20 * unit]) {
+      expect(certificateFloor(withNoise(noise), right) / expected(noise)).toBeCloseTo(1, 9);
+    }
+  });
+
+  it('has a floor that rises with the rounding of what is stored', () => {
+    const half = { ...task, head: { ...task.head, roundoff: 2 ** -11 } };
+    expect(certificateFloor(half, right)).toBe(2 ** -11);
+  });
+
+  it('leaves noise below its floor for the right input, and not for another', async () => {
+    const noise = 3e-3 * Math.hypot(...task.head.weightGradient.data) * task.head.weightGradient.data.length ** -0.5;
+    const captured = noised(right, noise);
+    const floor = certificateFloor(withNoise(noise), captured);
+    const error = await certify(captured, image, knownOf(task));
+    expect(error).toBeGreaterThan(CERTAIN);
+    expect(error).toBeLessThan(floor);
+    expect(await certify(captured, changed(image, 3), knownOf(task))).toBeGreaterThan(floor);
+  });
+});
+
+describe('the verdict', () => {
+  it.each([
+    ['chain', CERTAIN, PRECISE, CERTAIN, 'exact'],
+    ['chain', CERTAIN, 2 * PRECISE, CERTAIN, 'close'],
+    ['chain', CERTAIN, null, CERTAIN, 'close'],
+    ['chain', 2 * CERTAIN, PRECISE, CERTAIN, 'close'],
+    ['chain', 2 * CLOSE, PRECISE, CERTAIN, 'uncertain'],
+    ['chain', 2 * CLOSE, PRECISE, 3 * CLOSE, 'exact'],
+    ['chain', 2 * CLOSE, 1, 3 * CLOSE, 'close'],
+    ['matching', CERTAIN, null, CERTAIN, 'exact'],
+    ['matching', 2 * CERTAIN, null, 3 * CLOSE, 'close'],
+    ['matching', 2 * CLOSE, null, CERTAIN, 'uncertain'],
+  ] as const)('by %s at an error of %d, expecting %s, against a floor of %d is %s', (...row) => {
+    const [method, gradientError, expectedError, floor, verdict] = row;
+    expect(verdictOf({ method, gradientError, expectedError }, floor)).toBe(verdict);
+  });
+
+  it('says what it rests on, where the closed form ended and that it was stopped', () => {
+    const best = { gradientError: 0.00312 };
+    expect(reasonOf('close', best, 0.002, 'layer 2', true)).toBe(
+      'Its simulated gradient differs from the captured one by 3.1e-3 (rounding and noise alone would leave 2e-3): much of it is real, details may not be. The closed form ended at layer 2. It was stopped early; this is the best until then.',
+    );
+    expect(reasonOf('exact', best, 0.01, undefined, false)).toMatch(/up to 3\.1e-3, so this is the input\.$/);
+    expect(reasonOf('uncertain', best, 0.002, undefined, false)).toContain('does not confirm');
+    expect(reasonOf('failed', undefined, 0.002, undefined, false)).toBe('Nothing was found.');
+  });
+});
+
+describe('the choice among networks', () => {
+  const among = (candidates: readonly Candidate[], file: string | null = null): ReconstructionTask => ({
+    ...task,
+    network: { ...task.network, file, candidates },
+  });
+  const attack = (own: ReconstructionTask) => chainAttack(own, prepareAll(own), knownOf(own), context);
+
+  it('takes the one that explains the gradient, wherever it stands', async () => {
+    const [wrong] = others;
+    for (const candidates of [
+      [right.candidate, ...others],
+      [...others, right.candidate],
+      [wrong!, right.candidate, ...others.slice(1)],
+    ]) {
+      const { prepared, found } = await attack(among(candidates));
+      expect(prepared.candidate).toBe(right.candidate);
+      expect(found!.gradientError).toBeLessThan(RIGHT_NETWORK);
+      expect(relativeError(found!.input, image)).toBeLessThan(1e-4);
+    }
+  });
+
+  it('tries no other once one is certified', async () => {
+    const solved: string[] = [];
+    const own = among([right.candidate, ...others]);
+    await chainAttack(own, prepareAll(own), knownOf(own), {
+      ...context,
+      progress: (message) => void solved.push(message),
+    });
+    expect(new Set(solved).size).toBe(solved.length);
+    expect(solved.length).toBeGreaterThan(0);
+  });
+
+  it('takes none of guessed ones that leave the gradient unexplained', async () => {
+    await expect(attack(among(others))).rejects.toThrow(/7 known networks, none of which explains the gradient/);
+  });
+
+  it('gives no input for a given one that explains less than half of it', async () => {
+    const { chain, found } = await attack(among(others.slice(0, 1), 'given.onnx'));
+    expect(chain!.layers.length).toBeGreaterThan(0);
+    expect(found).toBeUndefined();
+  });
+
+  it('leaves out those that do not fit, and says what is wrong when none does', () => {
+    const [fits] = others;
+    const layers = fits!.recipe.layers.map((layer) =>
+      layer.op === 'linear' ? { ...layer, weight: `${layer.weight}.missing` } : layer,
+    );
+    const misfit = { name: 'misfit', recipe: { ...fits!.recipe, layers } };
+    expect(prepareAll(among([misfit, fits!])).map(({ candidate }) => candidate)).toEqual([fits]);
+    expect(() => prepareAll(among([misfit]))).toThrow(/missing/);
+    expect(() => prepareAll(among([]))).toThrow(/found no network/);
+  });
+
+  it('is said with its reason', () => {
+    const own = among([right.candidate, ...others]);
+    expect(describeNetwork(own, right)).toMatchObject({ name: right.candidate.name, normMode: null });
+    expect(describeNetwork(own, right).reasons.at(-1)).toMatch(/^8 networks fit .*comes nearest$/);
+    const matching = { ...own, request: { ...own.request, attack: 'matching' as const } };
+    expect(describeNetwork(matching, right).reasons.at(-1)).toMatch(/the most usual one, was taken$/);
+    expect(describeNetwork(task, right).reasons).toEqual([...task.network.reasons]);
+  });
+});
+
+describe('what the attacks are told', () => {
+  it('is the recovered label, its largest class, or the true one where the user let it in', () => {
+    const probabilities = [0.2, 0.7, 0.1];
+    const label = { ...task.sample.label, probabilities: Float64Array.from(probabilities) };
+    const labelled = (labels: 'recovered' | 'hard' | 'true', trueLabel?: number[]) =>
+      knownOf({
+        ...task,
+        sample: { ...task.sample, label },
+        request: { ...task.request, settings: { labels } },
+        trueLabel,
+      }).labels;
+    expect([...labelled('recovered')]).toEqual(probabilities);
+    expect([...labelled('hard')]).toEqual([0, 1, 0]);
+    expect([...labelled('true', [1, 0, 0])]).toEqual([1, 0, 0]);
+    expect(() => labelled('true')).toThrow(/true labels asked for, and none given/);
+  });
+
+  it('takes rounding of half types for storage alone, and noise only where it was found', () => {
+    expect(precisionOf(withNoise(1e-3, 2 ** -11))).toEqual({ forward: 2 ** -24, stored: 2 ** -11, noise: 1e-3 });
+    expect(precisionOf(withNoise(0, 2 ** -53)).forward).toBe(2 ** -53);
+    expect(precisionOf(task).noise).toBe(0);
+  });
+});
+
+describe('a reconstruction', () => {
+  it('is the input, certified against the captured gradient', async () => {
+    const { report, input, stopped } = await reconstruct(task, context);
+    expect(report).toMatchObject({ method: 'chain', verdict: 'exact', matching: null });
+    expect(relativeError(input!, image)).toBeLessThan(1e-4);
+    expect(stopped).toBe(false);
+  });
+
+  it('that the user stops keeps what is known of the network', async () => {
+    const pause = (): Promise<void> => Promise.reject(new CancelledError());
+    const { report, input, network, stopped } = await reconstruct(task, { ...context, pause });
+    expect(report).toMatchObject({ method: 'none', verdict: 'failed' });
+    expect(report.reason).toContain('stopped early');
+    expect([input, stopped, network.layers]).toEqual([undefined, true, right.candidate.recipe.layers.length]);
+  });
+});

@@ -114,9 +114,10 @@ function tableView({ title, columns, rows }: TableDetail): TemplateResult {
 }
 
 function barsView({ title, bars }: BarsDetail): TemplateResult {
-  return html`<ul class="bars" aria-label=${title}>
-    ${bars.map(({ name, from, to, words }) => bar(name, [from, to], 'bar-strong', words))}
-  </ul>`;
+  return html`<h4>${title}</h4>
+    <ul class="bars" aria-label=${title}>
+      ${bars.map(({ name, from, to, words }) => bar(name, [from, to], 'bar-strong', words))}
+    </ul>`;
 }
 
 function curveView({ title, xTitle, yTitle, series }: CurveDetail): TemplateResult {

@@ -223,6 +223,18 @@ describe('the choice among networks', () => {
     await expect(attack(among(others))).rejects.toThrow(/7 known networks, none of which explains the gradient/);
   });
 
+  it('counts the one that explains most as the best of those that do not explain it', async () => {
+    const leaves = async (candidates: readonly Candidate[]): Promise<number> => {
+      const refusal = await attack(among(candidates)).then(() => '', String);
+      return Number(/the best leaves (\S+) % of/.exec(refusal)?.[1]);
+    };
+    const alone = await Promise.all(others.map((own) => leaves([own])));
+    expect(Math.max(...alone)).toBeGreaterThan(Math.min(...alone));
+    for (const candidates of [others, [...others].reverse()]) {
+      expect(await leaves(candidates)).toBe(Math.min(...alone));
+    }
+  });
+
   it('gives no input for a given one that explains less than half of it', async () => {
     const { chain, found } = await attack(among(others.slice(0, 1), 'given.onnx'));
     expect(chain!.layers.length).toBeGreaterThan(0);

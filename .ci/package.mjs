@@ -31,4 +31,6 @@ if (existsSync(own)) {
 } else {
   console.log(`onnxruntime-node has no binaries for ${target}; the engine there is WebAssembly.`);
 }
-run('npx', ['vsce', 'package', '--no-dependencies', '--target', target, '--out', join('out', 'gradleak.vsix')]);
+const { version: released } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+const file = join('out', `gradleak-${target}-${released}.vsix`);
+run('npx', ['vsce', 'package', '--no-dependencies', '--target', target, '--out', file]);

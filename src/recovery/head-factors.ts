@@ -6,7 +6,8 @@ import {
   type HeadGradient,
   reweighted,
 } from './head-gradient.js';
-import { type Matrix, type RankOne, multiply, norm, rankOneWithColumn, rowNorms, scaled } from './linear-algebra.js';
+import { type Matrix, multiply, norm, rowNorms, scaled } from './linear-algebra.js';
+import { type RankOne, rankOneWithColumn } from './rank-one.js';
 import type { ScanProblem } from './scalar-scan.js';
 
 /** How the gradient factors, G = u v^T, and what is known of the scalar. */

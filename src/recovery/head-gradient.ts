@@ -1,12 +1,5 @@
-import {
-  type Matrix,
-  type RankOne,
-  deflate,
-  multiplyTransposed,
-  norm,
-  rankOne,
-  residualNorm,
-} from './linear-algebra.js';
+import { type Matrix, multiplyTransposed, norm } from './linear-algebra.js';
+import { type RankOne, deflate, rankOne, residualNorm } from './rank-one.js';
 
 /**
  * The head's part of a captured gradient: z = W x + b, G = dL/dW, g_b = dL/db.

@@ -1,4 +1,5 @@
-import { type Matrix, dot, multiplyTransposed, norm, rankOne } from './linear-algebra.js';
+import { type Matrix, dot, multiplyTransposed, norm } from './linear-algebra.js';
+import { rankOne } from './rank-one.js';
 
 /** Telling a loss whose residuals do not sum to zero over the outputs from softmax cross-entropy with noise added. */
 

@@ -1,34 +1,17 @@
 import { type TemplateResult, html, nothing, svg } from 'lit';
 import {
   type ElementText,
-  type FilterImages,
   type Histogram,
   MOST_FILTERS,
   type SliceRequest,
   hasFilters,
 } from '../../src/protocol/inspection.js';
 import { button, choice } from '../ui/toolkit.js';
-import { type HeatMapActions, type HeatMapState, filtersView, heatMapView, zoomed } from './heat-map.js';
+import { type HeatMapActions, filtersView, heatMapView, zoomed } from './heat-map.js';
 import { formatNumber } from './rows.js';
+import type { DetailState, HeatMapState, Tab } from './state.js';
 
 /** One tensor, opened below the table. */
-
-export type Tab = 'map' | 'histogram' | 'values' | 'filters';
-
-export interface DetailState {
-  name: string;
-  shape: number[];
-  tab: Tab;
-  request: SliceRequest;
-  compares: boolean;
-  map: HeatMapState | undefined;
-  histogram: Histogram | undefined;
-  text: ElementText | undefined;
-  filters: FilterImages | undefined;
-  input: number;
-  /** Why the tab is empty. */
-  problem: string | undefined;
-}
 
 export interface DetailActions extends HeatMapActions {
   setTab: (tab: Tab) => void;

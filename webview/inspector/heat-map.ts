@@ -3,6 +3,7 @@ import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FilterImages, Slice } from '../../src/protocol/inspection.js';
 import { decodeFloats } from '../views/picture.js';
 import { formatNumber } from './rows.js';
+import type { HeatMapState } from './state.js';
 
 /** Signed numbers as colours on a canvas: blue below zero, red above, the same strength for the same size. */
 
@@ -56,11 +57,6 @@ function zeroColour(): Colour {
   return isDark() ? [30, 30, 30] : [250, 250, 250];
 }
 
-export function decodeDoubles(base64: string): Float64Array {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Float64Array(bytes.buffer);
-}
-
 export interface HeatMapActions {
   /** Shows another window of the slice. */
   show: (window: Slice['window'] | undefined) => void;
@@ -85,12 +81,6 @@ export function zoomed(
   const [left, right] = resize(window.left, window.right, columns, (centre.column + 0.5) / slice.cellColumns);
   const isWhole = top === 0 && left === 0 && bottom === rows && right === columns;
   return isWhole ? undefined : { top, bottom, left, right };
-}
-
-export interface HeatMapState {
-  slice: Slice;
-  cells: Float64Array;
-  cell: { row: number; column: number } | null;
 }
 
 export function heatMapView({ slice, cells, cell }: HeatMapState, actions: HeatMapActions): TemplateResult {

@@ -3,14 +3,14 @@ import type { TensorDifference, TensorStatistics } from '../../src/protocol/insp
 /** The table's rows: which tensors and modules are shown, in which order. Plain data, drawn by table-view.ts. */
 
 export interface Tensors {
-  names: string[];
-  shapes: number[][];
-  dtypes: string[];
-  bytes: number[];
+  readonly names: readonly string[];
+  readonly shapes: readonly number[][];
+  readonly dtypes: readonly string[];
+  readonly bytes: readonly number[];
   /** Saved with weights, but not trained. */
-  buffers: ReadonlySet<number>;
-  statistics: Map<number, TensorStatistics>;
-  differences: Map<number, TensorDifference>;
+  readonly buffers: ReadonlySet<number>;
+  readonly statistics: ReadonlyMap<number, TensorStatistics>;
+  readonly differences: ReadonlyMap<number, TensorDifference>;
 }
 
 export type Row = ModuleRow | TensorRow;
@@ -44,8 +44,8 @@ interface Module {
 
 export const STATISTIC_COLUMNS = ['min', 'max', 'mean', 'std', 'norm', 'zeros', 'notFinite'] as const;
 export const DIFFERENCE_COLUMNS = ['status', 'most', 'relative', 'cosine'] as const;
-export type Column =
-  'name' | 'shape' | 'dtype' | 'bytes' | (typeof STATISTIC_COLUMNS)[number] | (typeof DIFFERENCE_COLUMNS)[number];
+export const COLUMNS = ['name', 'shape', 'dtype', 'bytes', ...DIFFERENCE_COLUMNS, ...STATISTIC_COLUMNS] as const;
+export type Column = (typeof COLUMNS)[number];
 
 export interface Sort {
   by: Column;

@@ -58,7 +58,7 @@ const STATISTICS: ColumnDescription[] = [
   { column: 'notFinite', label: 'NaN/Inf', title: 'Elements that are not finite', numeric: true },
 ];
 
-export function columnsOf(compares: boolean): ColumnDescription[] {
+function columnsOf(compares: boolean): ColumnDescription[] {
   return [...BASE, ...(compares ? DIFFERENCE : []), ...STATISTICS];
 }
 

@@ -1,7 +1,8 @@
 import { AUDIT_STAGES, type AuditRequest } from '../../protocol/audit-request.js';
 import { CancelledError } from '../../protocol/errors.js';
 import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport } from '../../protocol/report.js';
-import { type BatchRecovery, type BatchSample, mostSamples, recoverBatch } from '../../recovery/batch/recover-batch.js';
+import type { BatchRecovery, BatchSample } from '../../recovery/batch/batch-result.js';
+import { mostSamples, recoverBatch } from '../../recovery/batch/recover-batch.js';
 import { type WhitenedHead, whiten } from '../../recovery/batch/whiten.js';
 import { type BatchEstimate, estimateBatch } from '../../recovery/batch-size.js';
 import { type HeadFactors, factorsOf } from '../../recovery/head-factors.js';

@@ -4,7 +4,7 @@ import {
   type LandscapeReport,
   type SampleReport,
 } from '../../protocol/report.js';
-import type { BatchSample } from '../../recovery/batch/recover-batch.js';
+import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import type { HeadGradient } from '../../recovery/head-gradient.js';
 import type { FittedLabel } from '../../recovery/label-family.js';

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { ReconstructionReport } from '../../protocol/report.js';
-import type { BatchSample } from '../../recovery/batch/recover-batch.js';
+import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
 import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';

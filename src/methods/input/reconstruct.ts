@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { CancelledError } from '../../protocol/errors.js';
 import type { ChainLayerReport, EngineReport, MatchingReport } from '../../protocol/report.js';
-import type { ChainResult } from '../../recovery/chain/chain.js';
+import type { ChainResult } from '../../recovery/chain/chain-state.js';
 import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
 import { type Found, certificateFloor, reasonOf, verdictOf } from './certificate.js';

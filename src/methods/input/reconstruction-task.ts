@@ -1,6 +1,6 @@
 import { UnusableInputError } from '../../protocol/errors.js';
 import type { EngineReport, NetworkReport } from '../../protocol/report.js';
-import type { Precision } from '../../recovery/chain/chain.js';
+import type { Precision } from '../../recovery/chain/chain-state.js';
 import type { HeadFactors } from '../../recovery/head-factors.js';
 import { FLOAT32_ROUNDOFF, type GradientShape } from '../../recovery/head-gradient.js';
 import type { Known } from '../../recovery/matching/objective.js';

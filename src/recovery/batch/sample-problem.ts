@@ -1,5 +1,6 @@
 import { softmax } from '../activation.js';
-import { matrixProduct, smallSvd } from '../linear-algebra.js';
+import { matrixProduct } from '../linear-algebra.js';
+import { smallSvd } from '../truncated-svd.js';
 import type { WhitenedHead } from './whiten.js';
 
 /**

@@ -1,5 +1,6 @@
 import { type HeadGradient, columnSumNorm } from '../head-gradient.js';
-import { type Matrix, type Pivoting, type TruncatedSvd, norm, truncatedSvd } from '../linear-algebra.js';
+import { type Matrix, norm } from '../linear-algebra.js';
+import { type Pivoting, type TruncatedSvd, truncatedSvd } from '../truncated-svd.js';
 
 /**
  * The head's gradient in units of its own noise, factored. Rounding errs in proportion to each number, and the

@@ -1,12 +1,12 @@
 import type { StoredTensor } from '../../network/network-graph.js';
 import { type Layer, type LinearLayer, type Recipe, followsPrevious, layerName } from '../../network/recipe.js';
 import { softmax } from '../activation.js';
-import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import { dot, matrixProduct, norm } from '../linear-algebra.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
+import { NormalEquations, type Rows, leastSquares, transposed } from './weighted-rows.js';
 
 /**
- * From the features of a whole batch back to its inputs, down a fully connected network (science/chain.md). With D_l the
+ * From the features of a whole batch back to its inputs, down a fully connected network. With D_l the
  * batch's dL/dz and H_l its inputs of layer l, dL/dW_l = D_l^T H_l: B unknown rows and as many equations as the layer has
  * outputs. A network run forward from the inputs found then gives every D_l without the errors of the way down,
  * and the last step is done again with it: a joint refinement of all samples.
@@ -60,10 +60,13 @@ export interface BatchChainResult {
 }
 
 const MOST_PASSES = 8;
+
 /** A pass that does not cut the gradient's error by this share is the last one. */
 const WORTHWHILE = 0.9;
+
 /** ReLU's zeros come out of least squares as small numbers of both signs; up to this many times the most negative is doubted. */
 const DOUBTFUL = 100;
+
 /** Rows of the gradient count as at least this large, against their root mean square. */
 const SMALL_ROW = 0.1;
 
@@ -285,68 +288,9 @@ function solveInputs(
 }
 
 const ROUNDS = 10;
+
 /** A row that leaves this many times what the middle one leaves is spoilt. */
 const OUTLIER = 20;
-
-interface Rows {
-  readonly outputs: number;
-  readonly inputs: number;
-  /** outputs x inputs. */
-  readonly data: Float64Array;
-}
-
-function leastSquares(
-  { outputs, inputs, data }: Rows,
-  delta: Float64Array,
-  count: number,
-  weights: Float64Array,
-): { values: Float64Array; errors: number[]; condition: number } {
-  const weighted = delta.map((value, at) => value * weights[at % outputs]!);
-  const system = new NormalEquations(weighted, count, outputs);
-  const twice = weighted.map((value, at) => value * weights[at % outputs]!);
-  const right = matrixProduct(twice, data, count, outputs, inputs);
-  const values = new Float64Array(count * inputs);
-  for (let col = 0; col < inputs; col++) {
-    const x = system.solve(Float64Array.from({ length: count }, (_, at) => right[at * inputs + col]!));
-    x.forEach((value, at) => (values[at * inputs + col] = value));
-  }
-  const errors = Array.from({ length: count }, (_, at) => {
-    const unit = new Float64Array(count);
-    unit[at] = 1;
-    return Math.sqrt(Math.max(system.solve(unit)[at]!, 0));
-  });
-  return { values, errors, condition: system.condition };
-}
-
-/** A A^T x = b for A count x length, columns scaled. */
-class NormalEquations {
-  readonly condition: number;
-  private readonly factored;
-  private readonly scales: Float64Array;
-
-  constructor(a: Float64Array, count: number, length: number) {
-    const normal = new Float64Array(count * count);
-    for (let i = 0; i < count; i++) {
-      for (let j = 0; j <= i; j++) {
-        normal[i * count + j] = dot(a.subarray(i * length, (i + 1) * length), a.subarray(j * length, (j + 1) * length));
-      }
-    }
-    this.scales = Float64Array.from({ length: count }, (_, at) => Math.sqrt(normal[at * count + at]!) || 1);
-    for (let i = 0; i < count; i++) {
-      for (let j = 0; j <= i; j++) {
-        normal[i * count + j]! /= this.scales[i]! * this.scales[j]!;
-      }
-    }
-    this.factored = factoriseSmall(normal, count);
-    const pivots = Array.from({ length: count }, (_, at) => this.factored.lower[at * count + at]!);
-    this.condition = Math.max(...pivots) / Math.min(...pivots);
-  }
-
-  solve(b: Float64Array): Float64Array {
-    const scaled = b.map((value, at) => value / this.scales[at]!);
-    return solveUpper(this.factored, solveLower(this.factored, scaled)).map((value, at) => value / this.scales[at]!);
-  }
-}
 
 /** D of rows that were taken out, from H: the same equations the other way round. */
 function correctRows(
@@ -444,16 +388,6 @@ function asRows(
   return layout === 'dxk'
     ? { outputs: second, inputs: first, data: transposed(stored, first, second) }
     : { outputs: first, inputs: second, data: stored };
-}
-
-function transposed(a: Float64Array, rows: number, cols: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      out[col * rows + row] = a[row * cols + col]!;
-    }
-  }
-  return out;
 }
 
 function flattened(rows: readonly Float64Array[]): Float64Array {

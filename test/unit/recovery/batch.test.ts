@@ -3,7 +3,9 @@ import { estimateBatch } from '../../../src/recovery/batch-size.js';
 import { whiten } from '../../../src/recovery/batch/whiten.js';
 import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { countLabels } from '../../../src/recovery/label-counts.js';
-import { norm, rankOne, truncatedSvd } from '../../../src/recovery/linear-algebra.js';
+import { norm } from '../../../src/recovery/linear-algebra.js';
+import { rankOne } from '../../../src/recovery/rank-one.js';
+import { truncatedSvd } from '../../../src/recovery/truncated-svd.js';
 import { generator } from '../../../src/recovery/paper-method.js';
 import { syntheticBatch } from '../../write-fixtures.js';
 

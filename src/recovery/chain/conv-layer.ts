@@ -1,0 +1,164 @@
+import type { ProductKernel } from '../../engine/engine.js';
+import { convolveFilter, convolveInput } from '../../graph/convolution.js';
+import type { StoredTensor } from '../../network/network-graph.js';
+import { type Layer, padsOf, pairOf } from '../../network/recipe.js';
+import type { ChainProblem, LayerEvidence, Precision, State } from './chain-state.js';
+import { type SolvedSystem, solveConv } from './conv-system.js';
+import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
+/** The input of a convolution. */
+
+/** Inputs of networks are normalised: about mean 0, deviation 1. */
+const INPUT_PRIOR = { mean: 0, deviation: 2 };
+
+export async function solveConvLayer(
+  problem: ChainProblem,
+  layer: Extract<Layer, { op: 'conv' }>,
+  index: number,
+  state: State,
+  product: ProductKernel,
+): Promise<{ evidence: LayerEvidence; state: State }> {
+  const { precision } = problem;
+  const stored = problem.parameter(layer.weight)!;
+  const toOihw = (tensor: StoredTensor): Float64Array =>
+    layer.layout === 'hwio' ? hwioToOihw(tensor) : Float64Array.from(tensor.data);
+  const filter = toOihw(stored);
+  const gradient = toOihw(problem.gradient(layer.weight)!);
+  const filterShape =
+    layer.layout === 'hwio' ? [stored.shape[3]!, stored.shape[2]!, stored.shape[0]!, stored.shape[1]!] : stored.shape;
+  const inputShape = [1, ...problem.inputShapes[index]!];
+  const strides = pairOf(layer.stride, 1);
+  const dilations = pairOf(layer.dilation, 1);
+  const kernel: [number, number] = [filterShape[2]!, filterShape[3]!];
+  const pads = padsOf(layer.padding, [inputShape[2]!, inputShape[3]!], kernel, strides, dilations);
+  const geometry = { strides, pads, dilations, groups: layer.groups ?? 1 };
+  const channels = filterShape[0]!;
+  const plane = state.values.length / channels;
+  const [rows, cols] = [0, 1].map(
+    (axis) =>
+      Math.floor(
+        (inputShape[2 + axis]! + pads[axis]! + pads[2 + axis]! - dilations[axis]! * (kernel[axis]! - 1) - 1) /
+          strides[axis]!,
+      ) + 1,
+  ) as [number, number];
+  const outputShape = [1, channels, rows, cols];
+  const bias = layer.bias === undefined ? undefined : problem.parameter(layer.bias)?.data;
+  const biasGradient = layer.bias === undefined ? undefined : problem.gradient(layer.bias)?.data;
+  const misfit = biasGradient ? relativeDistance(channelSums(state.delta, channels), biasGradient) : null;
+  const prior = index === 0 ? INPUT_PRIOR : priorBelow(problem, index);
+  // A first guess of the input's size turns errors of delta into errors of the gradient rows.
+  const typical = Math.hypot(prior.mean, index === 0 ? 1 : prior.deviation);
+  const rowError = new Float64Array(channels);
+  for (let o = 0; o < channels; o++) {
+    let sum = 0;
+    for (let at = o * plane; at < (o + 1) * plane; at++) {
+      sum += state.deltaError[at]! ** 2 + (precision.forward * state.delta[at]!) ** 2;
+    }
+    rowError[o] = typical * Math.sqrt(sum);
+  }
+  const perFilter = gradient.length / channels;
+  const system = {
+    geometry,
+    inputShape,
+    filter,
+    filterShape,
+    outputShape,
+    forward: state.values.map((z, at) => (state.known[at] === 1 ? z - (bias?.[Math.floor(at / plane)] ?? 0) : 0)),
+    forwardWeight: state.error.map((own, at) => (state.known[at] === 1 ? 1 / Math.max(own, 1e-300) : 0)),
+    delta: state.delta,
+    gradient,
+    gradientWeight: gradient.map((own, at) => {
+      const error = Math.hypot(
+        rowError[Math.floor(at / perFilter)]!,
+        (precision.stored * own) / Math.sqrt(3),
+        precision.noise,
+      );
+      return error > 0 ? 1 / error : 0;
+    }),
+    prior,
+  };
+  const solved = await solveConv(system, product);
+  return {
+    evidence: evidenceOf(layer, solved, system, misfit),
+    state: below(system, solved, state, precision),
+  };
+}
+
+type System = Parameters<typeof solveConv>[0];
+
+function evidenceOf(
+  layer: Extract<Layer, { op: 'conv' }>,
+  solved: SolvedSystem,
+  system: System,
+  biasMisfit: number | null,
+): LayerEvidence {
+  const { gradient } = system;
+  const simulated = convolveFilterOf(system, solved.x);
+  return {
+    layer: layer.weight,
+    op: 'conv',
+    unknowns: solved.unknowns,
+    equations: solved.equations,
+    rank: solved.rank,
+    condition: solved.condition,
+    residual: relativeDistance(simulated, gradient),
+    biasMisfit,
+    inputError: rootMeanSquare(solved.error),
+    converged: solved.converged,
+  };
+}
+
+/** dL/dx = conv^T(delta), with the errors of delta carried along. */
+function below(system: System, solved: SolvedSystem, state: State, precision: Precision): State {
+  const { geometry, inputShape, filter, filterShape, outputShape, delta } = system;
+  const spread = state.deltaError.map((own, at) => own ** 2 + (precision.forward * delta[at]!) ** 2);
+  return {
+    values: solved.x,
+    error: solved.error,
+    delta: convolveInput(delta, outputShape, filter, filterShape, geometry, inputShape),
+    deltaError: convolveInput(
+      spread,
+      outputShape,
+      filter.map((w) => w * w),
+      filterShape,
+      geometry,
+      inputShape,
+    ).map(Math.sqrt),
+    known: new Uint8Array(solved.x.length).fill(1),
+  };
+}
+
+function convolveFilterOf(system: System, x: Float64Array): Float64Array {
+  return convolveFilter(x, system.inputShape, system.delta, system.outputShape, system.geometry, system.filterShape);
+}
+
+/** Sigmoids lie in (0, 1), hyperbolic tangents in (-1, 1); others are taken to be of size one. */
+function priorBelow({ recipe }: ChainProblem, index: number): { mean: number; deviation: number } {
+  for (let at = index - 1; at >= 0; at--) {
+    const { op } = recipe.layers[at]!;
+    if (op === 'sigmoid') {
+      return { mean: 0.5, deviation: 0.5 };
+    }
+    if (op === 'tanh') {
+      return { mean: 0, deviation: 1 };
+    }
+    if (op === 'relu' || op === 'leaky-relu' || op === 'elu') {
+      return { mean: 0, deviation: 10 };
+    }
+  }
+  return INPUT_PRIOR;
+}
+
+function hwioToOihw({ data, shape }: StoredTensor): Float64Array {
+  const [height, width, inputs, outputs] = shape as [number, number, number, number];
+  const out = new Float64Array(data.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let i = 0; i < inputs; i++) {
+        for (let o = 0; o < outputs; o++) {
+          out[((o * inputs + i) * height + y) * width + x] = data[((y * width + x) * inputs + i) * outputs + o]!;
+        }
+      }
+    }
+  }
+  return out;
+}

@@ -1,0 +1,172 @@
+import type {
+  DifferenceSummary,
+  ElementText,
+  FileKindReport,
+  FilterImages,
+  Histogram,
+  Slice,
+  SliceRequest,
+} from '../../src/protocol/inspection.js';
+import type { DirectoryHeader, FromInspector, InspectorState, LookAt } from '../../src/protocol/inspector-messages.js';
+import {
+  COLUMNS,
+  DIFFERENCE_COLUMNS,
+  type Row,
+  STATISTIC_COLUMNS,
+  type Sort,
+  type Tensors,
+  formatBytes,
+} from './rows.js';
+
+/** What the inspector knows and shows, and what follows from that. Neither the page nor the host is touched here. */
+
+/** Larger tensors are read only when asked for: on a slow disk that takes seconds. */
+const HEAVY_BYTES = 2 ** 28;
+/** A column of numbers is completed for sorting up to this many tensors and bytes. */
+const MOST_SORTED = 5000;
+const MOST_SORTED_BYTES = 2 ** 31;
+/** Rows in one question. */
+const MOST_ASKED = 256;
+
+export type Tab = 'map' | 'histogram' | 'values' | 'filters';
+
+export interface HeatMapState {
+  slice: Slice;
+  cells: Float64Array;
+  cell: { row: number; column: number } | null;
+}
+
+/** One tensor, opened below the table. */
+export interface DetailState {
+  /** Its index in the file. */
+  row: number;
+  name: string;
+  shape: number[];
+  tab: Tab;
+  request: SliceRequest;
+  compares: boolean;
+  map: HeatMapState | undefined;
+  histogram: Histogram | undefined;
+  text: ElementText | undefined;
+  filters: FilterImages | undefined;
+  input: number;
+  /** Why the tab is empty. */
+  problem: string | undefined;
+}
+
+export type Need = Omit<Extract<FromInspector, { t: 'need' }>, 't'>;
+
+export interface State {
+  readonly about: DirectoryHeader | undefined;
+  readonly tensors: Tensors;
+  /** Once the host has looked closer than the directory's own. */
+  readonly kind: FileKindReport | undefined;
+  readonly compared: DifferenceSummary | null;
+  readonly problem: string | undefined;
+  readonly rows: readonly Row[];
+  /** Tensors that the filter lets through, and their bytes. */
+  readonly shown: { readonly indices: readonly number[]; readonly bytes: number };
+  /** Paths of modules that are closed. */
+  readonly collapsed: ReadonlySet<string>;
+  /** Row that the keyboard is on. */
+  readonly active: number;
+  readonly detail: DetailState | undefined;
+  /** Large tensors that the user wants read. */
+  readonly computed: ReadonlySet<number>;
+  /** Outlives a reload; a new object is to be remembered. */
+  readonly kept: InspectorState;
+  /** The latest question about the open tensor; a new object is to be asked. Answers to earlier ones are dropped. */
+  readonly look: { readonly id: number; readonly at: LookAt } | undefined;
+  /** The question about rows that is out; a new object is to be asked. The next comes when it is answered. */
+  readonly need: Need | undefined;
+  /** A new object: the active row is to be in sight, now or once the page is laid out again. */
+  readonly reveal: { readonly soon: boolean } | undefined;
+}
+
+export function emptyTensors(buffers: readonly number[] = []): Tensors {
+  return {
+    names: [],
+    shapes: [],
+    dtypes: [],
+    bytes: [],
+    buffers: new Set(buffers),
+    statistics: new Map(),
+    differences: new Map(),
+  };
+}
+
+/** @param kept what an earlier page remembered */
+export function startState(kept: InspectorState | undefined): State {
+  return {
+    about: undefined,
+    tensors: emptyTensors(),
+    kind: undefined,
+    compared: null,
+    problem: undefined,
+    rows: [],
+    shown: { indices: [], bytes: 0 },
+    collapsed: new Set(),
+    active: 0,
+    detail: undefined,
+    computed: new Set(),
+    kept: kept ?? { filter: '', flat: false, sort: null, selected: null },
+    look: undefined,
+    need: undefined,
+    reveal: undefined,
+  };
+}
+
+/** The order of the rows; null for the file's own, and for a remembered column that is no longer known. */
+export function sortOf({ kept }: State): Sort | null {
+  const by = COLUMNS.find((column) => column === kept.sort?.by);
+  return by && kept.sort ? { by, descending: kept.sort.descending } : null;
+}
+
+/** True for a tensor too large to be read without being asked for. */
+export function isHeavy({ tensors, computed }: State, index: number): boolean {
+  return (tensors.bytes[index] ?? 0) > HEAVY_BYTES && !computed.has(index);
+}
+
+function sortsByNumbers({ kept }: State): boolean {
+  return [...STATISTIC_COLUMNS, ...DIFFERENCE_COLUMNS].some((column) => column === kept.sort?.by);
+}
+
+function isTooMuch({ shown }: State): boolean {
+  return shown.indices.length > MOST_SORTED || shown.bytes > MOST_SORTED_BYTES;
+}
+
+/** Sorting by numbers needs those of every row. */
+export function needsAll(state: State): boolean {
+  return sortsByNumbers(state) && !isTooMuch(state);
+}
+
+/** Said where the order is not that of all numbers. */
+export function noticeOf(state: State): string | undefined {
+  const { indices, bytes } = state.shown;
+  return sortsByNumbers(state) && isTooMuch(state)
+    ? `Sorted by the numbers that are known: ${indices.length} tensors of ${formatBytes(bytes)} are too many to compute unasked. Filter first.`
+    : undefined;
+}
+
+/**
+ * The next question about rows: those on screen whose numbers are missing, smallest first.
+ *
+ * @param onScreen positions in the table
+ */
+export function nextNeed(state: State, onScreen: readonly number[]): Need | undefined {
+  const { rows, tensors, compared, computed, shown } = state;
+  const visible = onScreen.flatMap((at) => {
+    const row = rows[at];
+    return row?.kind === 'tensor' ? [row.index] : [];
+  });
+  const wanted = [...visible, ...computed, ...(needsAll(state) ? shown.indices : [])];
+  const differences = wanted.filter((at) => compared !== null && !tensors.differences.has(at) && !isHeavy(state, at));
+  const missing =
+    differences.length > 0 ? differences : wanted.filter((at) => !tensors.statistics.has(at) && !isHeavy(state, at));
+  if (missing.length === 0) {
+    return undefined;
+  }
+  const bytes = (at: number): number => tensors.bytes[at] ?? 0;
+  const first = [...new Set(missing)].slice(0, MOST_ASKED).sort((one, other) => bytes(one) - bytes(other));
+  return { rows: first, differences: differences.length > 0 };
+}

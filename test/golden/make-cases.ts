@@ -82,7 +82,13 @@ const reconstructed = (name: string, network: string, given: Partial<Reconstruct
       ...pathsInFolder(folder),
       method: 'auto',
       ...(given.settings?.labels === 'true' ? { truth: join(folder, 'truth.json') } : {}),
-      reconstruction: { attack: 'auto', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 600, ...given },
+      reconstruction: {
+        attack: 'auto',
+        preset: 'soft-label',
+        engine: 'onnxruntime-cpu',
+        timeLimitSeconds: 600,
+        ...given,
+      },
     };
   },
 });

@@ -47,10 +47,15 @@ const MOST_LENGTH_RATIO = 1.5;
  * counts must be known. undefined when it does not contract, or when the groups do not explain G.
  *
  * @param counts K whole numbers, how often each class occurs, if that is known
+ * @param pause awaited before each iteration; what it throws ends the work
  */
-export function recoverGroups(head: WhitenedHead, counts: readonly number[] | undefined): Groups | undefined {
+export async function recoverGroups(
+  head: WhitenedHead,
+  counts: readonly number[] | undefined,
+  pause: () => Promise<void>,
+): Promise<Groups | undefined> {
   for (const rows of classSets(head, counts)) {
-    const groups = groupsOf(head, rows, counts);
+    const groups = await groupsOf(head, rows, counts, pause);
     if (groups) {
       return groups;
     }
@@ -58,11 +63,12 @@ export function recoverGroups(head: WhitenedHead, counts: readonly number[] | un
   return undefined;
 }
 
-function groupsOf(
+async function groupsOf(
   head: WhitenedHead,
   rows: readonly number[],
   counts: readonly number[] | undefined,
-): Groups | undefined {
+  pause: () => Promise<void>,
+): Promise<Groups | undefined> {
   if (rows.length < 2 || rows.length > head.svd.rank || rows.length >= head.classes - 1) {
     return undefined;
   }
@@ -72,6 +78,7 @@ function groupsOf(
   let change = Infinity;
   let solved: Float64Array[] = [];
   for (let iteration = 0; iteration < ITERATIONS && change > SETTLED; iteration++) {
+    await pause();
     const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
     const next = featuresFrom(head, errors);
     if (!next) {

@@ -28,7 +28,10 @@ export async function recoverBatch(
   options: BatchOptions,
   isStop: (error: unknown) => boolean,
 ): Promise<BatchRecovery> {
-  const alone = recoverGroups(head, options.counts);
+  const alone = await groupsAlone(head, options, isStop);
+  if (alone === 'stopped') {
+    return { ...NOTHING_FOUND, ended: 'stopped' };
+  }
   if (alone?.found.length === head.svd.rank && (alone.isNoise || alone.misfit <= WHOLE_MISFIT)) {
     return groupResult(head, alone);
   }
@@ -51,6 +54,29 @@ export async function recoverBatch(
     }
   }
   return full?.isBelievable() ? full.result() : NOTHING_FOUND;
+}
+
+const PAUSE_EVERY_MS = 30;
+
+async function groupsAlone(
+  head: WhitenedHead,
+  options: BatchOptions,
+  isStop: (error: unknown) => boolean,
+): Promise<Groups | 'stopped' | undefined> {
+  let last = performance.now();
+  try {
+    return await recoverGroups(head, options.counts, async () => {
+      if (performance.now() - last > PAUSE_EVERY_MS) {
+        await options.pause({ found: 0, rank: head.svd.rank });
+        last = performance.now();
+      }
+    });
+  } catch (error) {
+    if (isStop(error)) {
+      return 'stopped';
+    }
+    throw error;
+  }
 }
 
 /** Groups explain the gradient but for what tells their samples apart. */

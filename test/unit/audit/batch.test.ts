@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import type { AuditRequest } from '../../../src/protocol/audit-request.js';
@@ -115,5 +115,29 @@ describe('every sample of a batch', () => {
     expect(report.cancelled).toBe(true);
     expect(report.batch.lowerBound).toBe(8);
     expect(report.samples.length).toBeLessThanOrEqual(8);
+  });
+
+  it('keeps the counts when it is stopped while groups are sought', async () => {
+    // Every look at the clock is a moment later, so that no step is too short to be stopped in.
+    let now = performance.now();
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 40));
+    let stop = false;
+    try {
+      const { report } = await runAudit(
+        { ...pathsInFolder(join(BATCHES, 'untrained-crowded-s0')), method: 'auto' },
+        {
+          progress: ({ message }) => {
+            stop ||= message.startsWith('Recovering samples one by one: 0 found');
+          },
+          pause: () => (stop ? Promise.reject(new CancelledError()) : Promise.resolve()),
+        },
+      );
+      expect(stop).toBe(true);
+      expect(report.cancelled).toBe(true);
+      expect(report.samples).toEqual([]);
+      expect(report.labelCounts?.estimators.length).toBeGreaterThan(2);
+    } finally {
+      clock.mockRestore();
+    }
   });
 });

@@ -12,7 +12,10 @@ export const EXIT_TABLE: readonly (readonly [code: number, meaning: string])[] =
   [EXIT.fault, 'a defect of GradLeak'],
   [EXIT.finding, 'a finding at or above --fail-on'],
   [EXIT.unusable, 'unusable input: arguments, files, a folder without dumps, a gradient of another checkpoint'],
-  [EXIT.notAssessed, 'not assessed: no method could judge the gradient, or an entry of a project could not be audited'],
+  [
+    EXIT.notAssessed,
+    'not assessed: no method could judge the gradient, or a gradient of a project could not be audited',
+  ],
   [EXIT.done, 'done: assessed, and nothing of the above'],
 ];
 
@@ -57,7 +60,7 @@ export function factsOfReport(
 
 /** Of a project each entry counts as its own audit would, but for one that failed: others may have been assessed. */
 export function factsOfProject(
-  { status, entries, summary }: Pick<ProjectReport, 'status' | 'entries' | 'summary'>,
+  { status, entries, summary, skipped }: Pick<ProjectReport, 'status' | 'entries' | 'summary' | 'skipped'>,
   failOn: Severity | undefined,
 ): Partial<RunFacts> {
   return {
@@ -69,6 +72,6 @@ export function factsOfProject(
         failOn,
       ),
     unusable: summary.dumps === 0 || summary.mismatched > 0,
-    notAssessed: summary.notAssessed + summary.failed > 0,
+    notAssessed: summary.notAssessed + summary.failed > 0 || skipped.some(({ isGradient }) => isGradient === true),
   };
 }

@@ -207,9 +207,10 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     if (report.status === 'cancelled') {
       throw new CancelledError();
     }
-    const open = openOf(report.summary);
+    const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
+    const open = openOf(report.summary) + left;
     if (open > 0) {
-      surroundings.printError(`gradleak: not assessed: ${open} of ${report.summary.dumps} gradients\n`);
+      surroundings.printError(`gradleak: not assessed: ${open} of ${report.summary.dumps + left} gradients\n`);
     }
     return exitCode(factsOfProject(report, failOn));
   }

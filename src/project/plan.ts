@@ -42,7 +42,7 @@ export async function planProject(
 ): Promise<ProjectPlan> {
   const { tensorFiles, networks, truncated } = await discover(root, options, pause);
   const skipped: ProjectPlan['skipped'] = truncated
-    ? [{ path: '.', reason: 'The folder holds too many files; only the first were looked at.' }]
+    ? [{ path: '.', reason: 'The folder holds too many files; only the first were looked at.', isGradient: true }]
     : [];
   const opened: Opened[] = [];
   for (const path of tensorFiles) {
@@ -75,12 +75,13 @@ export async function planProject(
         if (!isFileSystemError(error)) {
           throw error;
         }
-        skipped.push({ path: name, reason: error.message });
+        skipped.push({ path: name, reason: error.message, isGradient: true });
       }
     } else {
       skipped.push({
         path: name,
         reason: `It looks like a gradient, and none of ${checkpoints.length} other files fits it as its checkpoint.`,
+        isGradient: true,
       });
     }
   }

@@ -63,27 +63,40 @@ export function toSarif(report: ProjectReport): Log {
         columnKind: 'utf16CodeUnits',
         invocations: [
           {
-            executionSuccessful: report.status === 'complete' && openOf(report.summary) === 0,
-            toolExecutionNotifications: report.entries.flatMap((entry) => {
-              const standing = standingOf(entry);
-              // Without results, code scanning shows a file as clean: what was not judged must be said here.
-              return isOpen(standing)
-                ? [
-                    {
-                      level: 'warning' as const,
-                      descriptor: { id: standing },
-                      message: { text: `${STANDING_WORDS[standing]}: ${whyOpen(entry) ?? ''}` },
-                      locations: [{ physicalLocation: { artifactLocation: artifact(entry.gradients) } }],
-                    },
-                  ]
-                : [];
-            }),
+            executionSuccessful:
+              report.status === 'complete' && openOf(report.summary) === 0 && unaudited(report).length === 0,
+            toolExecutionNotifications: [
+              ...report.entries.flatMap((entry) => {
+                const standing = standingOf(entry);
+                // Without results, code scanning shows a file as clean: what was not judged must be said here.
+                return isOpen(standing)
+                  ? [
+                      {
+                        level: 'warning' as const,
+                        descriptor: { id: standing },
+                        message: { text: `${STANDING_WORDS[standing]}: ${whyOpen(entry) ?? ''}` },
+                        locations: [{ physicalLocation: { artifactLocation: artifact(entry.gradients) } }],
+                      },
+                    ]
+                  : [];
+              }),
+              ...unaudited(report).map(({ path, reason }) => ({
+                level: 'warning' as const,
+                descriptor: { id: 'not-assessed' },
+                message: { text: `${STANDING_WORDS['not-assessed']}: ${reason}` },
+                locations: [{ physicalLocation: { artifactLocation: artifact(path) } }],
+              })),
+            ],
           },
         ],
         results,
       },
     ],
   };
+}
+
+function unaudited({ skipped }: ProjectReport): ProjectReport['skipped'] {
+  return skipped.filter(({ isGradient }) => isGradient === true);
 }
 
 function locationOf(

@@ -16,7 +16,7 @@ export interface ProjectReport {
   status: 'complete' | 'cancelled';
   entries: ProjectEntry[];
   /** Files that look like dumps and were not audited. */
-  skipped: { path: string; reason: string }[];
+  skipped: SkippedFile[];
   summary: ProjectSummary;
 }
 
@@ -113,7 +113,7 @@ export interface ProjectSummary {
 export interface ProjectPlan {
   root: string;
   entries: ProjectEntry[];
-  skipped: { path: string; reason: string }[];
+  skipped: SkippedFile[];
 }
 
 export interface ProjectProgress {
@@ -121,4 +121,11 @@ export interface ProjectProgress {
   of: number;
   /** For people. */
   message: string;
+}
+
+export interface SkippedFile {
+  path: string;
+  reason: string;
+  /** True for what is or may hold a gradient: that it was not audited is no clean result. Absent in reports of earlier versions. */
+  isGradient?: boolean;
 }

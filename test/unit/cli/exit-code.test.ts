@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Log } from 'sarif';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import type * as Audit from '../../../src/audit/run-audit.js';
 import {
@@ -84,8 +85,8 @@ describe('the exit code', () => {
     const none = { done: 0, failed: 0, leaking: 0, estimated: 0, nothing: 0, notAssessed: 0, mismatched: 0 };
     const summary = { ...none, ...counts } as ProjectSummary;
     const entries = (counts.leaking ? [{ result: { findings: [finding] } }] : []) as ProjectReport['entries'];
-    expect(exitCode(factsOfProject({ status: 'complete', summary, entries }, failOn))).toBe(code);
-    expect(exitCode(factsOfProject({ status: 'cancelled', summary, entries }, failOn))).toBe(130);
+    expect(exitCode(factsOfProject({ status: 'complete', summary, entries, skipped: [] }, failOn))).toBe(code);
+    expect(exitCode(factsOfProject({ status: 'cancelled', summary, entries, skipped: [] }, failOn))).toBe(130);
   });
 
   it('is documented in one table: help and docs', async () => {
@@ -150,5 +151,13 @@ describe('gradleak audit', () => {
     expect(none.status).toBe(4);
     expect(none.stdout).toContain('None of 1 gradient could be assessed');
     expect(cli(project, '--exclude', '**').status).toBe(2);
+    // A gradient whose checkpoint is not here was not looked at, which is no clean result.
+    cpSync(join(DUMPS, 'k100_hard_bias_default', 'gradient.pt'), join(project, 'alone', 'gradient.pt'));
+    const alone = cli(project, '--exclude', 'bad/**');
+    expect(alone).toMatchObject({ status: 4, stderr: 'gradleak: not assessed: 1 of 2 gradients\n' });
+    const sarif = JSON.parse(readFileSync(join(project, 'gradleak-report', 'report.sarif'), 'utf8')) as Log;
+    const [invocation] = sarif.runs[0]!.invocations!;
+    expect(invocation).toMatchObject({ executionSuccessful: false });
+    expect(JSON.stringify(invocation)).toContain('alone/gradient.pt');
   }, 60_000);
 });

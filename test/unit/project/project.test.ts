@@ -190,6 +190,7 @@ describe('the plan', () => {
     const own = await plan();
     expect(own.entries).toEqual([]);
     expect(own.skipped[0]?.reason).toContain('none of 0 other files fits');
+    expect(own.skipped[0]?.isGradient).toBe(true);
   });
 
   it('takes the only network of a folder above, never one of several', async () => {

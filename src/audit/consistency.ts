@@ -3,8 +3,8 @@ import type { CheckStatus, ConsistencyCheck } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { MAX_BIAS_MISFIT } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
-import { norm } from '../recovery/linear-algebra.js';
 import type { Matching } from '../facts/matching.js';
+import { norm } from '../recovery/vectors.js';
 
 /** Do checkpoint and gradient belong together? Said before anything is recovered. */
 

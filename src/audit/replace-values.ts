@@ -2,6 +2,8 @@ import { randomFillSync } from 'node:crypto';
 import type { HeadTensors } from '../facts/head.js';
 import { isFloating } from '../formats/tensor-file.js';
 import type { WrittenTensor } from '../formats/write-safetensors.js';
+import { gaussian } from '../recovery/gaussian.js';
+import { transposed } from '../recovery/linear-algebra.js';
 
 /** Other numbers in the place of a dump's own: of the same spread, or such that every logit stays what it is. */
 
@@ -34,7 +36,7 @@ function alike({ data, dtype, shape }: WrittenTensor, order: readonly number[]):
   // A variance must stay positive.
   const isPositive = some.every((value) => value > 0);
   return moved.map((value) => {
-    const drawn = mean + deviation * normal();
+    const drawn = mean + deviation * gaussian(uniform);
     return value === 0 ? 0 : isPositive ? Math.abs(drawn) + 1e-3 * mean : drawn;
   });
 }
@@ -107,16 +109,6 @@ function shuffleRows(data: Float64Array, order: readonly number[]): Float64Array
   return moved;
 }
 
-function transposed(data: Float64Array, rows: number, cols: number): Float64Array {
-  const turned = new Float64Array(data.length);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      turned[col * rows + row] = data[row * cols + col] ?? 0;
-    }
-  }
-  return turned;
-}
-
 const DRAWN = new Uint32Array(2 ** 14);
 let drawn = DRAWN.length;
 
@@ -127,10 +119,6 @@ function uniform(): number {
     drawn = 0;
   }
   return ((DRAWN[drawn++] ?? 0) + 0.5) / 2 ** 32;
-}
-
-function normal(): number {
-  return Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
 /** 0 to count - 1 in random order. */
@@ -145,7 +133,7 @@ export function shuffled(count: number): number[] {
 
 /** A random vector of length one. */
 export function direction(length: number): Float64Array {
-  const values = Float64Array.from({ length }, normal);
+  const values = Float64Array.from({ length }, () => gaussian(uniform));
   const size = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   return values.map((value) => value / size);
 }

@@ -1,8 +1,9 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { columnSumNorm } from '../recovery/head-gradient.js';
-import { type Matrix, norm, transpose } from '../recovery/linear-algebra.js';
+import { type Matrix, transpose } from '../recovery/linear-algebra.js';
 import { hasOtherLoss } from '../recovery/other-loss.js';
+import { norm } from '../recovery/vectors.js';
 import { type HeadHint, findHint } from './head-hint.js';
 import {
   type HeadLayout,

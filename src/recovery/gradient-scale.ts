@@ -1,7 +1,7 @@
 import { softmax } from './activation.js';
 import { type LabelFamily, largest } from './label-family.js';
-import { dot } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, smallestScalar } from './scalar-scan.js';
+import { dot } from './vectors.js';
 
 /**
  * A global factor on the gradient: clipping, a loss multiplied by 0.5, a sum instead of a mean.

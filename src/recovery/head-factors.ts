@@ -6,9 +6,10 @@ import {
   type HeadGradient,
   reweighted,
 } from './head-gradient.js';
-import { type Matrix, multiply, norm, rowNorms, scaled } from './linear-algebra.js';
+import { multiply, rowNorms, withColumn } from './linear-algebra.js';
 import { type RankOne, rankOneWithColumn } from './rank-one.js';
 import type { ScanProblem } from './scalar-scan.js';
+import { norm, scaled } from './vectors.js';
 
 /** How the gradient factors, G = u v^T, and what is known of the scalar. */
 export interface HeadFactors {
@@ -72,16 +73,6 @@ function factorJointly(head: HeadGradient, biasGradient: Float64Array, start: Ra
   return head.roundoff > HALF_PRECISION
     ? reweighted(withColumn(head.weightGradient, biasGradient), joint, head.underflow)
     : joint;
-}
-
-function withColumn(matrix: Matrix, column: Float64Array): Matrix {
-  const cols = matrix.cols + 1;
-  const data = new Float64Array(matrix.rows * cols);
-  for (let row = 0; row < matrix.rows; row++) {
-    data.set(matrix.data.subarray(row * matrix.cols, (row + 1) * matrix.cols), row * cols);
-    data[row * cols + cols - 1] = column[row]!;
-  }
-  return { rows: matrix.rows, cols, data };
 }
 
 /** Features after ReLU or a sigmoid are non-negative, and then x = s v leaves one sign for s. */

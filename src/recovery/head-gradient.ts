@@ -1,5 +1,6 @@
-import { type Matrix, multiplyTransposed, norm } from './linear-algebra.js';
+import { type Matrix, multiplyTransposed } from './linear-algebra.js';
 import { type RankOne, deflate, rankOne, residualNorm } from './rank-one.js';
+import { norm } from './vectors.js';
 
 /**
  * The head's part of a captured gradient: z = W x + b, G = dL/dW, g_b = dL/db.

@@ -1,4 +1,5 @@
-import { type Matrix, dot, norm } from './linear-algebra.js';
+import { type Matrix } from './linear-algebra.js';
+import { dot, norm } from './vectors.js';
 
 /**
  * A malicious server's trap ("Robbing the Fed", Fowl et al., ICLR 2022): a linear layer whose rows all measure the same thing

@@ -1,6 +1,7 @@
 import { softmax } from './activation.js';
 import type { HeadGradient } from './head-gradient.js';
-import { multiply, norm } from './linear-algebra.js';
+import { multiply } from './linear-algebra.js';
+import { norm } from './vectors.js';
 
 /**
  * How often each class occurs in a batch of known size, by published estimators, each cited

@@ -1,9 +1,9 @@
 import { softmax } from './activation.js';
 import { type FittedLabel, type LabelFamily } from './label-family.js';
-import { dot } from './linear-algebra.js';
 import { logChoose, logFactorial, logNormal, logSum } from './log-probability.js';
 import { LABEL_ROUNDING, type ScanProblem, labelErrors } from './scalar-scan.js';
 import { invertSmall, solveSmall } from './small-matrix.js';
+import { dot } from './vectors.js';
 
 /**
  * One hypothesis on a label, fitted to the gradient: its numbers, their errors, and the evidence for it (see

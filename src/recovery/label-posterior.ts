@@ -7,9 +7,9 @@ import {
   labelAt,
 } from './label-hypothesis.js';
 import { type LabelFamily, type LabelKind, fitLabel, labelFamilies, largest } from './label-family.js';
-import { dot } from './linear-algebra.js';
 import { logSum } from './log-probability.js';
 import type { ScanProblem } from './scalar-scan.js';
+import { dot } from './vectors.js';
 
 /**
  * How probable each label is, given one sample's head gradient.

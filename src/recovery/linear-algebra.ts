@@ -1,39 +1,12 @@
-/** Dense float64 linear algebra for classifier heads; matrices are row-major. */
+import { dotAt, norm } from './vectors.js';
+
+/** Dense float64 matrices of classifier heads and layers, row-major, and their products. */
 
 export interface Matrix {
   readonly rows: number;
   readonly cols: number;
   /** rows x cols, row-major. */
   readonly data: Float64Array;
-}
-
-/** sum_i x[i] y[i] over vectors of equal length. */
-export function dot(x: Float64Array, y: Float64Array): number {
-  return dotAt(x, 0, y, x.length);
-}
-
-/** Four running sums let the processor overlap the multiplications; they also lose less to rounding. */
-export function dotAt(data: Float64Array, start: number, y: Float64Array, length: number): number {
-  let s0 = 0;
-  let s1 = 0;
-  let s2 = 0;
-  let s3 = 0;
-  const whole = length - (length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    s0 += data[start + i]! * y[i]!;
-    s1 += data[start + i + 1]! * y[i + 1]!;
-    s2 += data[start + i + 2]! * y[i + 2]!;
-    s3 += data[start + i + 3]! * y[i + 3]!;
-  }
-  for (let i = whole; i < length; i++) {
-    s0 += data[start + i]! * y[i]!;
-  }
-  return s0 + s1 + (s2 + s3);
-}
-
-/** Euclidean norm of a vector, Frobenius norm of a matrix's data. */
-export function norm(x: Float64Array): number {
-  return Math.sqrt(dot(x, x));
 }
 
 /** A x, with x of length `cols`; the result has length `rows`. */
@@ -84,11 +57,6 @@ export function rowNorms(a: Matrix): Float64Array {
   return out;
 }
 
-/** x times a number, as a new vector. */
-export function scaled(x: Float64Array, factor: number): Float64Array {
-  return x.map((value) => value * factor);
-}
-
 /** A x B, all row-major: rows x inner times inner x cols. */
 export function matrixProduct(
   a: Float64Array,
@@ -112,12 +80,28 @@ export function matrixProduct(
 }
 
 /** The transpose, as a new matrix. */
-export function transpose(a: Matrix): Matrix {
-  const data = new Float64Array(a.data.length);
-  for (let row = 0; row < a.rows; row++) {
-    for (let col = 0; col < a.cols; col++) {
-      data[col * a.rows + row] = a.data[row * a.cols + col]!;
+export function transpose({ rows, cols, data }: Matrix): Matrix {
+  return { rows: cols, cols: rows, data: transposed(data, rows, cols) };
+}
+
+/** The transpose of rows x cols, row-major: cols x rows, row-major. */
+export function transposed(data: Float64Array, rows: number, cols: number): Float64Array {
+  const out = new Float64Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    for (let col = 0; col < cols; col++) {
+      out[col * rows + row] = data[row * cols + col]!;
     }
   }
-  return { rows: a.cols, cols: a.rows, data };
+  return out;
+}
+
+/** The matrix with one more column on its right, of length `rows`. */
+export function withColumn({ rows, cols, data }: Matrix, column: Float64Array): Matrix {
+  const wide = cols + 1;
+  const out = new Float64Array(rows * wide);
+  for (let row = 0; row < rows; row++) {
+    out.set(data.subarray(row * cols, (row + 1) * cols), row * wide);
+    out[row * wide + cols] = column[row]!;
+  }
+  return { rows, cols: wide, data: out };
 }

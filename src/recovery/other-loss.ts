@@ -1,5 +1,6 @@
-import { type Matrix, dot, multiplyTransposed, norm } from './linear-algebra.js';
+import { type Matrix, multiplyTransposed } from './linear-algebra.js';
 import { rankOne } from './rank-one.js';
+import { dot, norm } from './vectors.js';
 
 /** Telling a loss whose residuals do not sum to zero over the outputs from softmax cross-entropy with noise added. */
 

@@ -1,9 +1,9 @@
 import type { HeadFactors } from './head-factors.js';
 import { type HeadGradient } from './head-gradient.js';
 import { type LabelFamily } from './label-family.js';
-import { dot, norm } from './linear-algebra.js';
 import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './recovered-sample.js';
 import { type ScanMinimum, minimumAt } from './scalar-scan.js';
+import { dot, norm } from './vectors.js';
 
 /**
  * The search of Wang, Liang, He (ICLR 2024, arXiv 2402.03124) as published, for comparison: row g_r of the

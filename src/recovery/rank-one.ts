@@ -1,4 +1,5 @@
-import { type Matrix, dot, multiply, multiplyTransposed, norm, rowNorms, scaled } from './linear-algebra.js';
+import { type Matrix, multiply, multiplyTransposed, rowNorms } from './linear-algebra.js';
+import { dot, norm, scaled } from './vectors.js';
 
 /** The best approximation of a matrix by one of rank one. */
 

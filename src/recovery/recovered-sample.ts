@@ -1,8 +1,8 @@
 import type { HeadActivation } from './activation.js';
 import type { HeadFactors } from './head-factors.js';
 import { type FittedLabel, type LabelFamily, type LabelKind, denseLabel, fitLabel } from './label-family.js';
-import { norm, scaled } from './linear-algebra.js';
 import { type ScanMinimum, type ScanProblem, minimumAt } from './scalar-scan.js';
+import { norm, scaled } from './vectors.js';
 
 /** Label and feature of one sample, whichever search found them. */
 

@@ -1,6 +1,6 @@
 import { goldenSection } from './golden-section.js';
 import { type LabelFamily, MAX_STANDING_OUT, familyScore, labelFamilies, largest } from './label-family.js';
-import { dot, norm } from './linear-algebra.js';
+import { dot, norm } from './vectors.js';
 
 /**
  * The one-dimensional search of a head without bias gradient (Theorem 1 of Wang, Liang, He,

@@ -1,6 +1,6 @@
 import { sigmoid } from './activation.js';
 import { goldenSection } from './golden-section.js';
-import { dot } from './linear-algebra.js';
+import { dot } from './vectors.js';
 
 /**
  * Heads trained with binary cross-entropy, one sigmoid per class.

@@ -1,8 +1,8 @@
 import type { HeadFactors } from './head-factors.js';
 import type { FittedLabel } from './label-family.js';
-import { dot, scaled } from './linear-algebra.js';
 import { type RecoveredSample, lambdaOf, notFound } from './recovered-sample.js';
 import { scanSigmoid } from './sigmoid-head.js';
+import { dot, scaled } from './vectors.js';
 
 /** Labels and feature of one sample under one sigmoid per class. */
 

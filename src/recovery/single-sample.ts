@@ -5,10 +5,10 @@ import type { GradientShape, HeadGradient } from './head-gradient.js';
 import { type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
 import type { LabelHypothesis, PosteriorOptions } from './label-hypothesis.js';
 import { type LabelCandidate, type LabelPosterior, judgeLabels } from './label-posterior.js';
-import { norm, scaled } from './linear-algebra.js';
 import { type RecoveredSample, finish, notFound, unknownLabel } from './recovered-sample.js';
 import { type ScanMinimum, type ScanProblem, minimumAt, minimumNear, scanScalars } from './scalar-scan.js';
 import { recoverSigmoid } from './sigmoid-sample.js';
+import { norm, scaled } from './vectors.js';
 
 /** Label and feature of one sample from its head gradient, without ground truth (Wang, Liang, He, ICLR 2024). */
 

@@ -1,4 +1,5 @@
-import { type Matrix, dot, dotAt, multiply, multiplyTransposed, norm, scaled } from './linear-algebra.js';
+import { type Matrix, multiply, multiplyTransposed } from './linear-algebra.js';
+import { dot, dotAt, norm, scaled } from './vectors.js';
 
 /** Singular values and vectors above a floor, the small ones as exact as the large ones. */
 

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { openTensorFile } from '../../src/formats/open.js';
 import { recoverBatch } from '../../src/recovery/batch/recover-batch.js';
 import { whiten } from '../../src/recovery/batch/whiten.js';
-import { estimateBatch } from '../../src/recovery/batch-size.js';
+import { estimateBatch } from '../../src/recovery/batch/batch-size.js';
 import type { HeadGradient } from '../../src/recovery/head-gradient.js';
 import { countLabels } from '../../src/recovery/label-counts.js';
 import { generator } from '../../src/recovery/paper-method.js';

@@ -1,3 +1,4 @@
+import { gaussian } from '../../recovery/gaussian.js';
 import { shapeOfGradient, type HeadGradient } from '../../recovery/head-gradient.js';
 import { generator } from '../../recovery/paper-method.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
@@ -61,8 +62,7 @@ export function sweepNoise(head: HeadGradient, sample: RecoveredSample): NoiseSw
 }
 
 function noised(head: HeadGradient, deviation: number, random: () => number): HeadGradient {
-  const add = (value: number): number =>
-    value + deviation * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  const add = (value: number): number => value + gaussian(random, deviation);
   return {
     ...head,
     weightGradient: { ...head.weightGradient, data: head.weightGradient.data.map(add) },

@@ -4,15 +4,15 @@ import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport
 import type { BatchRecovery, BatchSample } from '../../recovery/batch/batch-result.js';
 import { mostSamples, recoverBatch } from '../../recovery/batch/recover-batch.js';
 import { type WhitenedHead, whiten } from '../../recovery/batch/whiten.js';
-import { type BatchEstimate, estimateBatch } from '../../recovery/batch-size.js';
+import { type BatchEstimate, estimateBatch } from '../../recovery/batch/batch-size.js';
 import { type HeadFactors, factorsOf } from '../../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../../recovery/head-gradient.js';
-import { norm } from '../../recovery/linear-algebra.js';
 import { type LabelCounts, countLabels } from '../../recovery/label-counts.js';
 import { recoverLikePaper } from '../../recovery/paper-method.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
 import { recoverFromFactors } from '../../recovery/single-sample.js';
 import type { AuditHooks } from '../../facts/hooks.js';
+import { norm } from '../../recovery/vectors.js';
 import { MOST_FEATURE_ERROR, describeBatchSample, describeSample } from './sample-report.js';
 
 /** From the head's gradient to labels and features: of one sample, or of every sample of a batch. */

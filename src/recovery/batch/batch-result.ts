@@ -1,5 +1,5 @@
 import type { FittedLabel } from '../label-family.js';
-import { norm } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import type { WhitenedHead } from './whiten.js';
 
 /** What a search for a batch's samples gives. */

@@ -1,6 +1,6 @@
 import { type FittedLabel, fitLabel } from '../label-family.js';
-import { dot, norm } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
+import { dot, norm } from '../vectors.js';
 import { type BatchOptions, type BatchRecovery, describe } from './batch-result.js';
 import { type Evidence, Judge } from './evidence.js';
 import { Refiner } from './refine.js';

@@ -1,5 +1,7 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { matrixProduct, norm } from '../linear-algebra.js';
+import { FLOAT32_ROUNDOFF } from '../head-gradient.js';
+import { matrixProduct } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import { accumulate, accumulateSquare, fillJacobian } from './refine.js';
 import { type Evaluated, type SampleProblem, alongSpan, awayFromSpan } from './sample-problem.js';
 import type { WhitenedHead } from './whiten.js';
@@ -26,7 +28,6 @@ export interface Evidence {
 
 /** A float32 forward pass errs by about this many roundings in a logit and in a probability. */
 const FORWARD_ROUNDINGS = 4;
-const FLOAT32_ROUNDOFF = 2 ** -24;
 /** Error of p - y at the labelled class, where a float32 softmax subtracts two numbers near 1. */
 const LABEL_ERROR = 2e-7;
 

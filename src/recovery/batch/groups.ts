@@ -1,6 +1,7 @@
 import { softmax } from '../activation.js';
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { multiply, norm, scaled } from '../linear-algebra.js';
+import { multiply } from '../linear-algebra.js';
+import { norm, scaled } from '../vectors.js';
 import { accumulate, accumulateSquare } from './refine.js';
 import type { WhitenedHead } from './whiten.js';
 

@@ -1,5 +1,5 @@
 import { fitLabel } from '../label-family.js';
-import { norm } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import { type BatchOptions, type BatchRecovery, describe } from './batch-result.js';
 import { BatchSearch, QUICK_EFFORT } from './batch-search.js';
 import { type Groups, recoverGroups } from './groups.js';

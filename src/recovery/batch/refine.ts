@@ -1,5 +1,5 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { scaled } from '../linear-algebra.js';
+import { scaled } from '../vectors.js';
 import { type Candidate, type Evaluated, type SampleProblem, evaluate } from './sample-problem.js';
 
 /**

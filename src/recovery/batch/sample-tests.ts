@@ -1,4 +1,4 @@
-import { norm } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import type { Evidence } from './evidence.js';
 import type { Evaluated, SampleProblem } from './sample-problem.js';
 

@@ -1,4 +1,4 @@
-import { norm } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import type { Candidate, Evaluated, SampleProblem } from './sample-problem.js';
 import {
   type LabelFamily,

@@ -1,6 +1,6 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
-import { dot, norm } from '../linear-algebra.js';
+import { dot, norm } from '../vectors.js';
 import { accumulate, accumulateSquare } from './refine.js';
 import { type Candidate, type SampleProblem, awayFromSpan, probabilities } from './sample-problem.js';
 

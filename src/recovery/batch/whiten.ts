@@ -1,6 +1,7 @@
 import { type HeadGradient, columnSumNorm } from '../head-gradient.js';
-import { type Matrix, norm } from '../linear-algebra.js';
+import { type Matrix, withColumn } from '../linear-algebra.js';
 import { type Pivoting, type TruncatedSvd, truncatedSvd } from '../truncated-svd.js';
+import { norm } from '../vectors.js';
 
 /**
  * The head's gradient in units of its own noise, factored. Rounding errs in proportion to each number, and the
@@ -135,14 +136,4 @@ async function factor(
   // Of one row too many is known that it is minus the sum of the others.
   const freedom = Math.max((rows - 1 - svd.rank) * (cols - svd.rank), 1);
   return { svd, sigma: svd.residual / Math.sqrt(freedom) };
-}
-
-function withColumn(a: Matrix, column: Float64Array): Matrix {
-  const cols = a.cols + 1;
-  const data = new Float64Array(a.rows * cols);
-  for (let row = 0; row < a.rows; row++) {
-    data.set(a.data.subarray(row * a.cols, (row + 1) * a.cols), row * cols);
-    data[row * cols + a.cols] = column[row]!;
-  }
-  return { rows: a.rows, cols, data };
 }

@@ -1,17 +1,17 @@
 import type { ProductKernel } from '../../engine/engine.js';
 import { sizeOf } from '../../graph/tensor-graph.js';
 import { type Layer, followsPrevious, layerName } from '../../network/recipe.js';
-import { goldenSection } from '../golden-section.js';
 import type { ChainHooks, ChainProblem, ChainResult, LayerEvidence, Recovered, State } from './chain-state.js';
 import { solveConvLayer } from './conv-layer.js';
 import { MOST_UNKNOWNS } from './conv-system.js';
 import { solveLinear } from './linear-layer.js';
 import { passThrough } from './pass-through.js';
-import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
+import { startOf } from './start-below-head.js';
+import { rootMeanSquare } from './sums.js';
 
 /**
- * From the last layer's feature back to the input, layer by layer in closed form, for one sample
- *. Every value carries its standard error, which weights the next layer's equations.
+ * From the last layer's feature back to the input, layer by layer in closed form, for one sample. Every value carries
+ * its standard error, which weights the next layer's equations.
  */
 
 /** A layer's gradient left unexplained by more than this share belongs to another network. */
@@ -22,7 +22,7 @@ const MOST_UNEXPLAINED = 0.3;
  */
 export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promise<ChainResult> {
   const { recipe, head } = problem;
-  let state = startOf(problem, refineScale(problem));
+  let state = startOf(problem);
   const layers: LayerEvidence[] = [];
   let latest: Recovered | undefined;
   const toSolve = recipe.layers.slice(0, head).filter(({ op }) => op === 'conv' || op === 'linear').length;
@@ -88,64 +88,6 @@ function selfSufficient(
     }
   }
   return undefined;
-}
-
-function startOf({ recipe, head, parameter, solution, precision }: ChainProblem, scale: number): State {
-  const layer = recipe.layers[head];
-  const weight = layer?.op === 'linear' ? parameter(layer.weight) : undefined;
-  if (layer?.op !== 'linear' || !weight) {
-    throw new RangeError('The head is not a linear layer with a known weight.');
-  }
-  const features = solution.feature.length;
-  const delta = new Float64Array(features);
-  const variance = new Float64Array(features);
-  solution.delta.forEach((own, k) => {
-    for (let j = 0; j < features; j++) {
-      const w = layer.layout === 'dxk' ? weight.data[j * solution.delta.length + k]! : weight.data[k * features + j]!;
-      delta[j]! += (w * own) / scale;
-      variance[j]! += w * w * (solution.deltaError[k]! ** 2 + (precision.forward * own) ** 2);
-    }
-  });
-  return {
-    values: solution.feature.map((value) => value * scale),
-    error: solution.featureError,
-    delta,
-    deltaError: variance.map((own, j) => Math.sqrt(own + (precision.forward * delta[j]!) ** 2)),
-    known: new Uint8Array(features).fill(1),
-  };
-}
-
-/**
- * The scalar that the scan found is only as good as the labels' rounding, and shifts every layer below. The first
- * bias gradient below the head measures it: a convolution's is the sum of delta, which scales with it.
- */
-function refineScale(problem: ChainProblem): number {
-  const { recipe, head, solution, gradient } = problem;
-  if (!(solution.scaleError > 0)) {
-    return 1;
-  }
-  const misfit = (scale: number): number | undefined => {
-    let state = startOf(problem, scale);
-    for (let index = head - 1; index >= 0; index--) {
-      const layer = recipe.layers[index]!;
-      if (layer.op === 'conv' || layer.op === 'linear') {
-        const bias = layer.bias === undefined ? undefined : gradient(layer.bias);
-        return bias && relativeDistance(channelSums(state.delta, bias.data.length), bias.data);
-      }
-      const next = passThrough(problem, layer, index, state);
-      if (typeof next === 'string') {
-        return undefined;
-      }
-      state = next;
-    }
-    return undefined;
-  };
-  if (misfit(1) === undefined) {
-    return 1;
-  }
-  const width = Math.min(20 * solution.scaleError, 0.05);
-  const found = goldenSection((t) => misfit(1 + t) ?? Infinity, -width, width);
-  return 1 + found;
 }
 
 /** Why a layer cannot be solved, or undefined. */

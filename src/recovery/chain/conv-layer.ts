@@ -5,6 +5,7 @@ import { type Layer, padsOf, pairOf } from '../../network/recipe.js';
 import type { ChainProblem, LayerEvidence, Precision, State } from './chain-state.js';
 import { type SolvedSystem, solveConv } from './conv-system.js';
 import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
+
 /** The input of a convolution. */
 
 /** Inputs of networks are normalised: about mean 0, deviation 1. */

@@ -2,9 +2,9 @@ import { convolve, convolveFilter, convolveInput } from '../../graph/convolution
 import type { ConvGeometry } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
-import { dot, norm } from '../linear-algebra.js';
 import type { ProductKernel } from '../../engine/engine.js';
 import { type Cholesky, factorise, solveLower, solveUpper } from '../cholesky.js';
+import { dot, norm } from '../vectors.js';
 
 /**
  * The unknown input x of a convolution of one sample, from two sets of linear equations (Zhu and Blaschko, R-GAP,

@@ -1,9 +1,10 @@
 import type { StoredTensor } from '../../network/network-graph.js';
 import { type Layer, type LinearLayer, type Recipe, followsPrevious, layerName } from '../../network/recipe.js';
 import { softmax } from '../activation.js';
-import { dot, matrixProduct, norm } from '../linear-algebra.js';
+import { matrixProduct, transposed } from '../linear-algebra.js';
+import { dot, norm } from '../vectors.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
-import { NormalEquations, type Rows, leastSquares, transposed } from './weighted-rows.js';
+import { NormalEquations, type Rows, leastSquares } from './weighted-rows.js';
 
 /**
  * From the features of a whole batch back to its inputs, down a fully connected network. With D_l the

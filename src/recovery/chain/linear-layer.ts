@@ -1,7 +1,8 @@
 import type { Layer } from '../../network/recipe.js';
-import { norm } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
 import type { ChainProblem, LayerEvidence, State } from './chain-state.js';
 import { relativeDistance } from './sums.js';
+
 /** The input of a fully connected layer. */
 
 /** G = D x^T: every row gives x, weighted by what it is worth (the paper's demo averages ratios instead). */

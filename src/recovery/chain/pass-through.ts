@@ -4,6 +4,7 @@ import { sizeOf } from '../../graph/tensor-graph.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
 import type { ChainProblem, State } from './chain-state.js';
 import { rootMeanSquare } from './sums.js';
+
 /** Layers without unknowns of their own: their input follows from their output. */
 
 const WHY_NOT: Partial<Record<Layer['op'], string>> = {

@@ -1,5 +1,6 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { dot, matrixProduct } from '../linear-algebra.js';
+import { matrixProduct } from '../linear-algebra.js';
+import { dot } from '../vectors.js';
 
 /** Rows that solve a layer's equations, by weighted least squares. */
 
@@ -10,6 +11,13 @@ export interface Rows {
   readonly data: Float64Array;
 }
 
+/**
+ * H, count x inputs, that minimises sum_r weights[r]^2 ||data_r - (D^T H)_r||^2: rows of a layer's dL/dW = D^T H.
+ *
+ * @param delta D, count x outputs
+ * @param weights one per output: 1 / standard error of its row's entries, in the inverse unit of `data`
+ * @returns `errors`, a standard error per row of H that holds for all its entries, and the condition of the weighted D
+ */
 export function leastSquares(
   { outputs, inputs, data }: Rows,
   delta: Float64Array,
@@ -35,6 +43,7 @@ export function leastSquares(
 
 /** A A^T x = b for A count x length, columns scaled. */
 export class NormalEquations {
+  /** Largest over smallest pivot. */
   readonly condition: number;
   private readonly factored;
   private readonly scales: Float64Array;
@@ -57,18 +66,9 @@ export class NormalEquations {
     this.condition = Math.max(...pivots) / Math.min(...pivots);
   }
 
+  /** @param b length `count` */
   solve(b: Float64Array): Float64Array {
     const scaled = b.map((value, at) => value / this.scales[at]!);
     return solveUpper(this.factored, solveLower(this.factored, scaled)).map((value, at) => value / this.scales[at]!);
   }
-}
-
-export function transposed(a: Float64Array, rows: number, cols: number): Float64Array {
-  const out = new Float64Array(a.length);
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      out[col * rows + row] = a[row * cols + col]!;
-    }
-  }
-  return out;
 }

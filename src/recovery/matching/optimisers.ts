@@ -1,4 +1,4 @@
-import { dot } from '../linear-algebra.js';
+import { dot } from '../vectors.js';
 
 /** First-order optimisers over one flat vector. A step may ask for the loss and slope several times. */
 

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { estimateBatch } from '../../../src/recovery/batch-size.js';
+import { estimateBatch } from '../../../src/recovery/batch/batch-size.js';
 import { whiten } from '../../../src/recovery/batch/whiten.js';
 import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { countLabels } from '../../../src/recovery/label-counts.js';
-import { norm } from '../../../src/recovery/linear-algebra.js';
 import { rankOne } from '../../../src/recovery/rank-one.js';
 import { truncatedSvd } from '../../../src/recovery/truncated-svd.js';
 import { generator } from '../../../src/recovery/paper-method.js';
+import { norm } from '../../../src/recovery/vectors.js';
 import { syntheticBatch } from '../../write-fixtures.js';
 
 const pause = (): Promise<void> => Promise.resolve();

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { doubleProduct } from '../../../src/engine/double-product.js';
 import { convolve, convolveFilter } from '../../../src/graph/convolution.js';
+import type { StoredTensor } from '../../../src/network/network-graph.js';
+import type { Recipe } from '../../../src/network/recipe.js';
 import { invertActivation, isInvertible } from '../../../src/recovery/chain/activation-inverse.js';
+import { softmax } from '../../../src/recovery/activation.js';
+import { walkChain } from '../../../src/recovery/chain/chain.js';
+import type { ChainProblem } from '../../../src/recovery/chain/chain-state.js';
 import { factorise, plainProduct, solveLower, solveUpper } from '../../../src/recovery/cholesky.js';
 import { type ConvSystem, solveConv } from '../../../src/recovery/chain/conv-system.js';
 import { hashed, relativeError } from '../../networks.js';
@@ -174,5 +179,232 @@ describe('a convolution', () => {
     await expect(solveConv({ ...problem, inputShape: [1, 2, 100, 100] }, plainProduct)).rejects.toThrow(
       /20000 unknowns/,
     );
+  });
+});
+
+describe('the walk from the head down', () => {
+  interface Case {
+    readonly problem: ChainProblem;
+    readonly truth: Float64Array;
+    readonly parameters: Map<string, StoredTensor>;
+    readonly gradients: Map<string, StoredTensor>;
+  }
+
+  /** W h + b, W rows x h.length. */
+  const affine = (weight: Float64Array, bias: Float64Array, h: Float64Array): Float64Array =>
+    bias.map((own, row) => h.reduce((sum, value, col) => sum + weight[row * h.length + col]! * value, own));
+  /** W^T d, W d.length x width. */
+  const pulledBack = (weight: Float64Array, d: Float64Array, width: number): Float64Array =>
+    Float64Array.from({ length: width }, (_, col) =>
+      d.reduce((sum, value, row) => sum + weight[row * width + col]! * value, 0),
+    );
+  const outer = (d: Float64Array, h: Float64Array): Float64Array =>
+    Float64Array.from({ length: d.length * h.length }, (_, at) => d[Math.floor(at / h.length)]! * h[at % h.length]!);
+  const tensor = (data: Float64Array, ...shape: number[]): StoredTensor => ({ shape, data });
+
+  /** A first layer, tanh, and a head of 4 classes; `first` gives z and dL/dW of the layer. */
+  function under(
+    recipe: Recipe,
+    truth: Float64Array,
+    hidden: Float64Array,
+    first: (delta: Float64Array) => {
+      weight: StoredTensor;
+      bias: StoredTensor;
+      dWeight: StoredTensor;
+      dBias: StoredTensor;
+    },
+  ): Case {
+    const [classes, width] = [4, hidden.length];
+    const feature = hidden.map(Math.tanh);
+    const weight = hashed(classes * width, 31);
+    const bias = hashed(classes, 32);
+    const delta = softmax(affine(weight, bias, feature)).map((p, row) => p - Number(row === 1));
+    const below = pulledBack(weight, delta, width).map((own, at) => own * (1 - feature[at]! ** 2));
+    const own = first(below);
+    const parameters = new Map([
+      ['first.weight', own.weight],
+      ['first.bias', own.bias],
+      ['head.weight', tensor(weight, classes, width)],
+      ['head.bias', tensor(bias, classes)],
+    ]);
+    const gradients = new Map([
+      ['first.weight', own.dWeight],
+      ['first.bias', own.dBias],
+      ['head.weight', tensor(outer(delta, feature), classes, width)],
+      ['head.bias', tensor(delta, classes)],
+    ]);
+    const head = recipe.layers.length - 1;
+    const shapes = recipe.layers.map((layer, at) => (at === 0 ? recipe.input : layer.op === 'linear' ? [width] : []));
+    return {
+      truth,
+      parameters,
+      gradients,
+      problem: {
+        recipe,
+        head,
+        inputShapes: shapes,
+        parameter: (name) => parameters.get(name),
+        gradient: (name) => gradients.get(name),
+        solution: {
+          feature,
+          featureError: feature.map(() => 1e-12),
+          delta,
+          deltaError: delta.map(() => 1e-14),
+          scaleError: 0,
+        },
+        precision: { forward: 2 ** -53, stored: 2 ** -53, noise: 0 },
+      },
+    };
+  }
+
+  const HEAD = { op: 'linear', weight: 'head.weight', bias: 'head.bias' } as const;
+
+  function twoLinear(): Case {
+    const [inputs, width] = [7, 5];
+    const truth = hashed(inputs, 21);
+    const weight = hashed(width * inputs, 22);
+    const bias = hashed(width, 23);
+    const recipe: Recipe = {
+      schemaVersion: 1,
+      input: [inputs],
+      layers: [{ op: 'linear', weight: 'first.weight', bias: 'first.bias' }, { op: 'tanh' }, HEAD],
+    };
+    return under(recipe, truth, affine(weight, bias, truth), (delta) => ({
+      weight: tensor(weight, width, inputs),
+      bias: tensor(bias, width),
+      dWeight: tensor(outer(delta, truth), width, inputs),
+      dBias: tensor(delta, width),
+    }));
+  }
+
+  /** 3 filters of 3 x 3 over one channel of 6 x 6, without padding: written out as sums, not with the code under test. */
+  function oneConvolution(): Case {
+    const [filters, kernel, side, out] = [3, 3, 6, 4];
+    const truth = hashed(side * side, 24);
+    const filter = hashed(filters * kernel * kernel, 25);
+    const bias = hashed(filters, 26);
+    const windows = (visit: (filter: number, position: number, entry: number, pixel: number) => void): void => {
+      for (let at = 0; at < filters * out * out * kernel * kernel; at++) {
+        const [o, position, entry] = [
+          Math.floor(at / (out * out * kernel * kernel)),
+          Math.floor(at / (kernel * kernel)) % (out * out),
+          at % (kernel * kernel),
+        ];
+        const row = Math.floor(position / out) + Math.floor(entry / kernel);
+        visit(o, position, entry, row * side + (position % out) + (entry % kernel));
+      }
+    };
+    const z = Float64Array.from({ length: filters * out * out }, (_, at) => bias[Math.floor(at / (out * out))]!);
+    windows((o, position, entry, pixel) => {
+      z[o * out * out + position]! += filter[o * kernel * kernel + entry]! * truth[pixel]!;
+    });
+    const recipe: Recipe = {
+      schemaVersion: 1,
+      input: [1, side, side],
+      layers: [{ op: 'conv', weight: 'first.weight', bias: 'first.bias' }, { op: 'tanh' }, { op: 'flatten' }, HEAD],
+    };
+    return under(recipe, truth, z, (delta) => {
+      const dWeight = new Float64Array(filter.length);
+      const dBias = new Float64Array(filters);
+      windows((o, position, entry, pixel) => {
+        dWeight[o * kernel * kernel + entry]! += delta[o * out * out + position]! * truth[pixel]!;
+      });
+      delta.forEach((own, at) => (dBias[Math.floor(at / (out * out))]! += own));
+      return {
+        weight: tensor(filter, filters, 1, kernel, kernel),
+        bias: tensor(bias, filters),
+        dWeight: tensor(dWeight, filters, 1, kernel, kernel),
+        dBias: tensor(dBias, filters),
+      };
+    });
+  }
+
+  const walk = (problem: ChainProblem) => walkChain(problem, { product: plainProduct, layer: () => Promise.resolve() });
+
+  /** The first layer's or the head's weight with one entry changed. */
+  function spoilt(own: Case, name: string): Case {
+    const { shape, data } = own.parameters.get(name)!;
+    own.parameters.set(name, { shape, data: Float64Array.from(data, (value, at) => (at === 3 ? value + 0.5 : value)) });
+    return own;
+  }
+
+  it('gives the input of two linear layers, and says what each equation left', async () => {
+    const { problem, truth } = twoLinear();
+    const { input, inputError, layers, stopped } = await walk(problem);
+    expect(stopped).toBeUndefined();
+    expect(relativeError(input!, truth)).toBeLessThan(1e-12);
+    expect(inputError).toBeLessThan(1e-10);
+    expect(layers).toHaveLength(1);
+    expect(layers[0]).toMatchObject({ layer: 'first.weight', op: 'linear', unknowns: 7, equations: 35, rank: 7 });
+    expect(layers[0]!.residual).toBeLessThan(1e-12);
+    expect(layers[0]!.biasMisfit).toBeLessThan(1e-10);
+  });
+
+  it('gives the input of a convolution, and says what its equations left', async () => {
+    const { problem, truth } = oneConvolution();
+    const { input, inputError, layers, stopped } = await walk(problem);
+    expect(stopped).toBeUndefined();
+    expect(relativeError(input!, truth)).toBeLessThan(1e-8);
+    expect(inputError).toBeLessThan(1e-8);
+    expect(layers).toHaveLength(1);
+    expect(layers[0]).toMatchObject({ layer: 'first.weight', op: 'conv', unknowns: 36, equations: 75, rank: 36 });
+    expect(layers[0]!.residual).toBeLessThan(1e-8);
+    expect(layers[0]!.biasMisfit).toBeLessThan(1e-10);
+  });
+
+  it('is told by the linear residual that the head has another weight', async () => {
+    const own = spoilt(twoLinear(), 'head.weight');
+    // With its bias gradient the layer does not need the head.
+    const withBias = await walk(own.problem);
+    expect(withBias.layers[0]!.residual).toBeLessThan(1e-12);
+    expect(withBias.layers[0]!.biasMisfit).toBeGreaterThan(0.05);
+    own.gradients.delete('first.bias');
+    const { layers, input } = await walk(own.problem);
+    expect(layers[0]!.biasMisfit).toBeNull();
+    expect(layers[0]!.residual).toBeGreaterThan(0.05);
+    expect(input === undefined ? 1 : relativeError(input, own.truth)).toBeGreaterThan(0.01);
+  });
+
+  it.each(['first.weight', 'head.weight'])("is told by the convolution's residual that %s is another", async (name) => {
+    const { layers } = await walk(spoilt(oneConvolution(), name).problem);
+    expect(layers[0]!.residual).toBeGreaterThan(0.01);
+  });
+
+  it('finds the scale that the head leaves open by the first bias gradient', async () => {
+    const { problem, truth } = oneConvolution();
+    const { feature, delta } = problem.solution;
+    const off = 1 + 1e-3;
+    const scaledBy = (scaleError: number): ChainProblem => ({
+      ...problem,
+      solution: {
+        ...problem.solution,
+        feature: feature.map((value) => value * off),
+        delta: delta.map((value) => value / off),
+        scaleError,
+      },
+    });
+    const told = await walk(scaledBy(1e-3));
+    const untold = await walk(scaledBy(0));
+    expect(relativeError(told.input!, truth)).toBeLessThan(1e-5);
+    expect(untold.layers[0]!.biasMisfit).toBeGreaterThan(50 * told.layers[0]!.biasMisfit!);
+  });
+
+  it('goes on below what cannot be inverted where a layer tells its input by itself', async () => {
+    const { problem, truth, gradients } = twoLinear();
+    const layers = problem.recipe.layers.map((layer, at) => (at === 1 ? { op: 'gelu' as const } : layer));
+    const through = { ...problem, recipe: { ...problem.recipe, layers } };
+    expect(relativeError((await walk(through)).input!, truth)).toBeLessThan(1e-12);
+    gradients.delete('first.bias');
+    const { input, stopped } = await walk(through);
+    expect(input).toBeUndefined();
+    expect(stopped).toMatch(/not invertible/);
+  });
+
+  it('says which gradient it lacks, and ends with the error of the hook', async () => {
+    const { problem, gradients } = oneConvolution();
+    const layer = () => Promise.reject(new Error('cancelled'));
+    await expect(walkChain(problem, { product: plainProduct, layer })).rejects.toThrow('cancelled');
+    gradients.delete('first.weight');
+    expect((await walk(problem)).stopped).toMatch(/no gradient of "first.weight"/);
   });
 });

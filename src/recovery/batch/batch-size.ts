@@ -1,7 +1,7 @@
-import type { WhitenedHead } from './batch/whiten.js';
-import type { HeadGradient } from './head-gradient.js';
-import { labelFrequencies } from './label-counts.js';
-import { norm } from './linear-algebra.js';
+import type { WhitenedHead } from './whiten.js';
+import type { HeadGradient } from '../head-gradient.js';
+import { labelFrequencies } from '../label-counts.js';
+import { norm } from '../vectors.js';
 
 /** How many samples went into a gradient, from the rank of its head part. */
 export interface BatchEstimate {

@@ -1,0 +1,35 @@
+/** Dense float64 vectors: products, lengths and multiples. */
+
+/** sum_i x[i] y[i] over vectors of equal length. */
+export function dot(x: Float64Array, y: Float64Array): number {
+  return dotAt(x, 0, y, x.length);
+}
+
+/** Four running sums let the processor overlap the multiplications; they also lose less to rounding. */
+export function dotAt(data: Float64Array, start: number, y: Float64Array, length: number): number {
+  let s0 = 0;
+  let s1 = 0;
+  let s2 = 0;
+  let s3 = 0;
+  const whole = length - (length % 4);
+  for (let i = 0; i < whole; i += 4) {
+    s0 += data[start + i]! * y[i]!;
+    s1 += data[start + i + 1]! * y[i + 1]!;
+    s2 += data[start + i + 2]! * y[i + 2]!;
+    s3 += data[start + i + 3]! * y[i + 3]!;
+  }
+  for (let i = whole; i < length; i++) {
+    s0 += data[start + i]! * y[i]!;
+  }
+  return s0 + s1 + (s2 + s3);
+}
+
+/** Euclidean norm of a vector, Frobenius norm of a matrix's data. */
+export function norm(x: Float64Array): number {
+  return Math.sqrt(dot(x, x));
+}
+
+/** x times a number, as a new vector. */
+export function scaled(x: Float64Array, factor: number): Float64Array {
+  return x.map((value) => value * factor);
+}

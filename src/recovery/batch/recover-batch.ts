@@ -12,6 +12,8 @@ export function mostSamples(classes: number): number {
   return Math.floor((classes - 2) / 2);
 }
 
+const MOST_EFFORT = 4;
+
 /** A drop of the singular values by this factor may be where indistinguishable samples end and distinct ones begin. */
 const GAP = 100;
 
@@ -19,9 +21,10 @@ const MOST_GAPS = 3;
 
 /**
  * Finds the samples of a batch. Where the full rank leaves some unexplained, lower ranks are tried, and the classes that
- * the bias gradient counts: samples of one class with nearly equal features are then one group.
+ * the bias gradient counts: samples of one class with nearly equal features are then one group. When stopped, it gives
+ * what was found until then: the groups, or else the samples of the full rank.
  *
- * @param isStop tells the error that `pause` throws to stop
+ * @param isStop tells the error that `pause` throws to stop; every other error is thrown on
  */
 export async function recoverBatch(
   head: WhitenedHead,
@@ -45,13 +48,24 @@ export async function recoverBatch(
       if (search.isTrusted() || (await search.closeWithGroups(isStop))) {
         return search.result();
       }
-      if (search.ended === 'stopped' || search.ended === 'time') {
-        return full!.isBelievable() ? full!.result() : { ...NOTHING_FOUND, ended: search.ended };
+      if (search.ended === 'stopped') {
+        return { ...foundUntilNow(head, alone, full), ended: 'stopped' };
+      }
+      if (search.ended === 'time') {
+        return full!.isBelievable() ? full!.result() : { ...NOTHING_FOUND, ended: 'time' };
       }
     }
     if (alone) {
       return groupResult(head, alone);
     }
+  }
+  return foundUntilNow(head, alone, full);
+}
+
+/** Groups come first, as they do where a search ends by itself without all samples. */
+function foundUntilNow(head: WhitenedHead, alone: Groups | undefined, full: BatchSearch | undefined): BatchRecovery {
+  if (alone) {
+    return groupResult(head, alone);
   }
   return full?.isBelievable() ? full.result() : NOTHING_FOUND;
 }
@@ -134,5 +148,3 @@ function ranksToTry(head: WhitenedHead, size: number | undefined): number[] {
   }
   return [...(full <= most ? [full] : []), ...gaps];
 }
-
-const MOST_EFFORT = 4;

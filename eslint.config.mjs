@@ -160,8 +160,13 @@ export default tseslint.config(
       vscode,
       allBut(
         ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery'],
-        'The pipeline does not know who runs it, and no method by its name.',
+        'The pipeline does not know who runs it.',
       ),
+      {
+        regex: '/methods/(?!(method|registry|reconstruction-report)\\.js$|head/|[^/]+/describe-[^/]+$)',
+        message:
+          'Methods come from the registry; only the head, whose samples are the core of a report, is known by name.',
+      },
     ],
   ),
   door(

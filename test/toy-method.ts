@@ -41,7 +41,7 @@ export const toyMethod: Method = {
               type: 'table',
               title: 'Toy table',
               columns: [{ title: 'Rank' }, { title: 'Number', isNumber: true, hint: 'of the gradient' }],
-              rows: [{ cells: ['first', largest.toPrecision(3)], standsOut: [1] }],
+              rows: [{ cells: ['first', largest.toPrecision(3)], highlighted: [1] }],
             },
             { type: 'bars', title: 'Toy bars', bars: [{ name: 'most', from: 0.4, to: 0.6, words: '40 to 60 %' }] },
             {

@@ -108,9 +108,7 @@ class Minimiser {
         advice: TRACE_INSTEAD,
       });
     }
-    const { checkpoint: one, gradients: other, head: name, layout } = request;
-    const given = { checkpoint: one, gradients: other, method: 'auto' as const };
-    const audit: AuditRequest = { ...given, ...(name ? { head: name } : {}), ...(layout ? { layout } : {}) };
+    const audit = auditRequest(request, request);
     const outcome = await outcomeOf(audit, hooks);
     const facts = new Facts({ request: audit, checkpoint, gradients, hooks });
     const { pairs } = await facts.get(MATCHING).catch(() => ({ pairs: [] }));
@@ -138,7 +136,7 @@ class Minimiser {
         });
       }
       const replaced = await this.replaceable(this.names());
-      const changes: Change[] = [...replaced].map((name) => (dump) => randomise(dump, name, this.counterpart(name)));
+      const changes = this.randomising([...replaced]);
       const head = await this.changesOfHead(changes);
       return this.write(await this.confirmed([...changes, ...head.changes]), replaced, head.fate);
     } finally {
@@ -173,17 +171,16 @@ class Minimiser {
     return this.pairs.find((pair) => pair.parameter === parameter)?.gradient;
   }
 
+  private randomising(names: readonly string[]): Change[] {
+    return names.map((name) => (dump) => randomise(dump, name, this.counterpart(name)));
+  }
+
   /** Which tensors may become random together, by halves. */
   private async replaceable(names: readonly string[], also: readonly string[] = []): Promise<Set<string>> {
     if (names.length === 0 || this.tries >= MOST_TRIES) {
       return new Set();
     }
-    const changes = [...also, ...names].map(
-      (name): Change =>
-        (dump) =>
-          randomise(dump, name, this.counterpart(name)),
-    );
-    if (await this.isSame(changes)) {
+    if (await this.isSame(this.randomising([...also, ...names]))) {
       return new Set(names);
     }
     if (names.length === 1) {
@@ -240,11 +237,13 @@ class Minimiser {
     await this.hooks.pause();
     const dump = changes.reduce((own, change) => change(own), this.dump);
     const paths = { checkpoint: join(this.scratch, CHECKPOINT), gradients: join(this.scratch, GRADIENT) };
+    // Into our own temporary folder, which nobody reads but the audit that follows.
     writeFileSync(paths.checkpoint, encodeSafetensors(dump.checkpoint));
     writeFileSync(paths.gradients, encodeSafetensors(dump.gradient));
-    const { head, layout } = this.request;
-    const request = { ...paths, method: 'auto' as const, ...(head ? { head } : {}), ...(layout ? { layout } : {}) };
-    const outcome = await outcomeOf(request, { progress: () => undefined, pause: () => this.hooks.pause() });
+    const outcome = await outcomeOf(auditRequest(paths, this.request), {
+      progress: () => undefined,
+      pause: () => this.hooks.pause(),
+    });
     return JSON.stringify(outcome) === this.wanted;
   }
 
@@ -266,6 +265,14 @@ class Minimiser {
     replaceFile(join(out, LIST), `${JSON.stringify(list, undefined, 1)}\n`);
     return { tensors, outcome };
   }
+}
+
+/** The labels-only audit that every try is judged by. */
+function auditRequest(
+  { checkpoint, gradients }: Pick<AuditRequest, 'checkpoint' | 'gradients'>,
+  { head, layout }: Pick<AuditRequest, 'head' | 'layout'>,
+): AuditRequest {
+  return { checkpoint, gradients, method: 'auto', ...(head ? { head } : {}), ...(layout ? { layout } : {}) };
 }
 
 /** @throws UnusableInputError when one of our three files is there and may not be replaced */

@@ -1,5 +1,6 @@
 import { type TouchedEmbedding, describeEmbedding } from '../methods/embedding-rows/describe-embedding.js';
 import { type TrapFacts, describeTrap } from '../methods/imprint-trap/describe-trap.js';
+import { NAMES } from '../methods/reconstruction-report.js';
 import { explanationOf } from '../methods/head/explanations.js';
 import type { LeakReport, MethodReport, ReconstructionReport, Report, SampleReport } from '../protocol/report.js';
 
@@ -39,11 +40,7 @@ export function upgradeReport(stored: unknown): Report | undefined {
   }
 }
 
-const BY: Record<ReconstructionReport['method'], string> = {
-  chain: 'the closed form',
-  matching: 'gradient matching',
-  none: '',
-};
+const BY: Record<ReconstructionReport['method'], string> = { ...NAMES, none: '' };
 
 function fromVersion1({ embeddings = [], imprints = [], methods, samples = [], ...report }: ReportVersion1): Report {
   const leaks: LeakReport[] = [

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectReport } from '../protocol/project-report.js';
+import { replaceFile } from '../audit/output.js';
 import { settingsKey } from '../project/fingerprint.js';
 import { runProject } from '../project/run-project.js';
 import { toSarif } from '../project/sarif.js';
@@ -96,8 +97,8 @@ export async function auditProject(
       },
       cancelled,
     });
-    writeFileSync(join(out, 'report.sarif'), `${JSON.stringify(toSarif(report), undefined, 1)}\n`);
-    writeFileSync(join(out, 'report.html'), renderProjectHtml(report));
+    replaceFile(join(out, 'report.sarif'), `${JSON.stringify(toSarif(report), undefined, 1)}\n`);
+    replaceFile(join(out, 'report.html'), renderProjectHtml(report));
     return { report, out };
   } finally {
     stop();
@@ -114,7 +115,7 @@ function keepPrinted(out: string, printed: readonly string[]): void {
   }
   rmSync(path, { force: true });
   if (printed.length > 0) {
-    writeFileSync(path, `${printed.join('\n')}\n`);
+    replaceFile(path, `${printed.join('\n')}\n`);
   }
 }
 

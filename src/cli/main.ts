@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
@@ -7,7 +6,7 @@ import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { isCapture, pathsInFolder } from '../facts/inputs.js';
-import { readImages } from '../audit/output.js';
+import { readImages, replaceFile } from '../audit/output.js';
 import { minimise } from '../audit/minimise.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
@@ -154,10 +153,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     'include-ignored': { type: 'boolean', default: false },
     ...RECONSTRUCTION_OPTIONS,
   });
-  const text = (name: string): string | undefined => {
-    const value = values[name];
-    return typeof value === 'string' ? value : undefined;
-  };
+  const text = textOf(values);
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const failOn: Severity | undefined = oneOf('--fail-on', text('fail-on'), SEVERITIES);
   const layout = oneOf('--layout', text('layout'), ['kxd', 'dxk']);
@@ -224,7 +220,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   };
   const { report } = await runAudit(request, hooksOf(surroundings));
   if (values.html === true && out !== undefined) {
-    writeFileSync(join(out, 'report.html'), renderHtml(report, readImages(out, report)));
+    replaceFile(join(out, 'report.html'), renderHtml(report, readImages(out, report)));
   }
   surroundings.print(
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),
@@ -266,10 +262,7 @@ async function minimiseDump(args: readonly string[], surroundings: CliSurroundin
     out: { type: 'string' },
     force: { type: 'boolean', default: false },
   });
-  const text = (name: string): string | undefined => {
-    const value = values[name];
-    return typeof value === 'string' ? value : undefined;
-  };
+  const text = textOf(values);
   const [out, head, layout] = [text('out'), text('head'), oneOf('--layout', text('layout'), ['kxd', 'dxk'])];
   if (out === undefined) {
     throw badArguments('minimise without --out', 'a folder to write to');
@@ -318,7 +311,7 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
   if (path === undefined || positionals.length > 1) {
     throw badArguments(`${positionals.length} files`, 'one file to inspect');
   }
-  const format = oneOf('--format', typeof values.format === 'string' ? values.format : undefined, ['text', 'json']);
+  const format = oneOf('--format', textOf(values)('format'), ['text', 'json']);
   const file = openTensorFile(path);
   try {
     const { entries, foreignGlobals, notes } = file;
@@ -332,6 +325,14 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
     file.close();
   }
   return EXIT.done;
+}
+
+/** The options that take a text, by their names. */
+function textOf(values: Record<string, unknown>): (name: string) => string | undefined {
+  return (name) => {
+    const value = values[name];
+    return typeof value === 'string' ? value : undefined;
+  };
 }
 
 type Options = Record<string, { type: 'string' | 'boolean'; default?: string | boolean }>;

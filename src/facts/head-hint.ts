@@ -1,11 +1,10 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type OnnxFile, readOnnx } from '../formats/onnx.js';
 import type { OnnxNode, OnnxTensor } from '../formats/onnx-protobuf.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type Layer, isEmbedding, isNeverHead, stem } from './head-structure.js';
-import type { AuditPaths } from './inputs.js';
+import { type AuditPaths, filesBeside } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
 import { isDense, tokenEmbedding } from './tied-head.js';
 
@@ -44,13 +43,12 @@ export function findHint(
   const notes: string[] = [];
   const pairOf = new Map(matching.pairs.map((pair) => [pair.parameter, pair]));
   const trained = matrices.filter(({ entry }) => pairOf.has(entry));
-  const folders = [...new Set([dirname(paths.gradients), dirname(paths.checkpoint)])];
   const readers: [string, (path: string) => HintFound | string | undefined][] = [
     ['model.onnx', (path) => fromOnnx(path, matching, checkpoint)],
     ['config.json', (path) => fromConfig(path, trained, pairOf, matching, gradients)],
   ];
   for (const [name, read] of readers) {
-    for (const path of folders.map((folder) => join(folder, name)).filter((own) => existsSync(own))) {
+    for (const path of filesBeside(paths, [name])) {
       const found = read(path);
       if (typeof found === 'object') {
         return {

@@ -75,6 +75,12 @@ export function sameFile(path: string): UnusableInputError {
   });
 }
 
+/** Files of these names that are there: beside the gradient in the order of the names, then beside the checkpoint. */
+export function filesBeside({ gradients, checkpoint }: AuditPaths, names: readonly string[]): string[] {
+  const folders = [...new Set([dirname(gradients), dirname(checkpoint)])];
+  return folders.flatMap((folder) => names.map((name) => join(folder, name))).filter((path) => existsSync(path));
+}
+
 const MAX_CLASS_FILE_BYTES = 4 * 2 ** 20;
 
 /**
@@ -82,9 +88,8 @@ const MAX_CLASS_FILE_BYTES = 4 * 2 ** 20;
  * index to name) beside the gradient or the checkpoint; undefined when there are none that fit.
  */
 export function findClassNames(paths: AuditPaths, classes: number): string[] | undefined {
-  const folders = [...new Set([dirname(paths.gradients), dirname(paths.checkpoint)])];
-  for (const path of folders.flatMap((folder) => CLASS_FILES.map((name) => join(folder, name)))) {
-    if (existsSync(path) && statSync(path).size <= MAX_CLASS_FILE_BYTES) {
+  for (const path of filesBeside(paths, CLASS_FILES)) {
+    if (statSync(path).size <= MAX_CLASS_FILE_BYTES) {
       const names = parseClassNames(basename(path), readFileSync(path, 'utf8'));
       if (names?.length === classes) {
         return names;

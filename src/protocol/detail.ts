@@ -21,8 +21,8 @@ export interface TableDetail {
   title: string;
   /** `hint` says more about a column; numbers are set to the right. */
   columns: { title: string; hint?: string; isNumber?: boolean }[];
-  /** As people read them, one per column; `stands out` marks cells that deserve a look. */
-  rows: { cells: string[]; standsOut?: number[] }[];
+  /** As people read them, one per column; `highlighted` are the indices of cells that deserve a look. */
+  rows: { cells: string[]; highlighted?: number[] }[];
 }
 
 /** Shares of a whole. */

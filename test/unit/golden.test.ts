@@ -12,7 +12,7 @@ import { labelInWords } from '../../src/words/label-words.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import { className, summaryOf } from '../../src/words/report-words.js';
 import { GOLDEN, expectGolden, goldenJson, goldenReport } from '../golden/golden.js';
-import { GOLDEN_CASES } from '../golden/make-cases.js';
+import { GOLDEN_CASES, type GoldenCase } from '../golden/make-cases.js';
 
 /** Every surface says the same: kept reports, word for word. `UPDATE_GOLDEN=1 npx vitest run test/unit/golden.test.ts` keeps anew. */
 
@@ -20,6 +20,15 @@ const scratch = mkdtempSync(join(tmpdir(), 'gradleak-golden-'));
 afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
+
+const made = new Map<GoldenCase, Promise<Report>>();
+
+/** Each audit once, however many tests look at it. */
+function reportOf(golden: GoldenCase): Promise<Report> {
+  const own = made.get(golden) ?? goldenReport(golden, scratch);
+  made.set(golden, own);
+  return own;
+}
 
 const inOneLine = (text: string): string => text.replace(/\s+/g, ' ');
 
@@ -40,7 +49,7 @@ function asOld(report: Report): Report {
 describe.each(GOLDEN_CASES.map((golden) => [golden.name, golden] as const))('%s', (name, golden) => {
   let report: Report;
   beforeAll(async () => {
-    report = await goldenReport(golden, scratch);
+    report = await reportOf(golden);
   });
 
   it('is the report that was kept', () => {
@@ -86,7 +95,7 @@ describe('a project of all of them', () => {
   const project = async (): Promise<ProjectReport> => {
     const entries: ProjectEntry[] = [];
     for (const golden of GOLDEN_CASES) {
-      const report = await goldenReport(golden, scratch);
+      const report = await reportOf(golden);
       entries.push({
         id: golden.name,
         gradients: `${golden.name}/gradients.pt`,

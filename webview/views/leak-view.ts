@@ -97,11 +97,11 @@ function tableView({ title, columns, rows }: TableDetail): TemplateResult {
         </thead>
         <tbody>
           ${rows.map(
-            ({ cells, standsOut = [] }) =>
+            ({ cells, highlighted = [] }) =>
               html`<tr>
                 ${columns.map(
                   ({ isNumber }, at) =>
-                    html`<td class="${isNumber ? 'number' : ''} ${standsOut.includes(at) ? 'differs' : ''}">
+                    html`<td class="${isNumber ? 'number' : ''} ${highlighted.includes(at) ? 'differs' : ''}">
                       ${cells[at] ?? ''}
                     </td>`,
                 )}

@@ -1,6 +1,5 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import type { AuditPaths } from '../../facts/inputs.js';
+import { readFileSync, statSync } from 'node:fs';
+import { type AuditPaths, filesBeside } from '../../facts/inputs.js';
 
 /** Texts of tokens and items, from the vocabulary files that lie beside models. */
 
@@ -16,9 +15,8 @@ const LEAST_COVERED = 0.5;
 
 /** The first vocabulary beside the gradient or the checkpoint that fits the number of rows. */
 export function findVocabulary(paths: AuditPaths, entries: number): Vocabulary | undefined {
-  const folders = [...new Set([dirname(paths.gradients), dirname(paths.checkpoint)])];
-  for (const path of folders.flatMap((folder) => VOCABULARIES.map((name) => join(folder, name)))) {
-    if (existsSync(path) && statSync(path).size <= MOST_BYTES) {
+  for (const path of filesBeside(paths, VOCABULARIES)) {
+    if (statSync(path).size <= MOST_BYTES) {
       const texts = parseVocabulary(path);
       if (texts && texts.size <= entries && texts.size >= LEAST_COVERED * entries) {
         return { path, texts };

@@ -16,7 +16,7 @@ import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 /** The closed form, tried on every network that fits names and shapes. */
 
 /**
- * Every candidate's closed form until one explains the gradient; names alone do not tell an activation (science/chain.md).
+ * Every candidate's closed form until one explains the gradient; names alone do not tell an activation.
  *
  * @param prepared networks that fit, the most usual one first; at least one
  * @param known label of K numbers, feature of d, scale of the captured gradient

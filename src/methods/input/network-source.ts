@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { dirname, extname, join } from 'node:path';
+import { extname } from 'node:path';
 import { UnusableInputError, messageOf } from '../../protocol/errors.js';
 import type { NetworkReport } from '../../protocol/report.js';
+import { filesBeside } from '../../facts/inputs.js';
 import type { TensorFile } from '../../formats/tensor-file.js';
 import { type Candidate, type NetworkHints, recogniseNetwork } from '../../network/built-in.js';
 import { importKeras } from '../../network/keras.js';
@@ -45,18 +46,15 @@ export async function findNetwork(
     return readNetwork(given, checkpoint, [`${given}: taken, as asked`]);
   }
   const reasons: string[] = [];
-  const folders = [...new Set([dirname(gradients.path), dirname(checkpoint.path)])];
-  for (const path of folders.flatMap((folder) => BESIDE.map((name) => join(folder, name)))) {
-    if (existsSync(path)) {
-      try {
-        return await readNetwork(path, checkpoint, [...reasons, `${path}: taken, found beside the dump`]);
-      } catch (error) {
-        if (!(error instanceof UnusableInputError)) {
-          throw error;
-        }
-        // Nobody asked for this file, so it must not stop the audit; the report says why it was passed over.
-        reasons.push(error.message);
+  for (const path of filesBeside({ gradients: gradients.path, checkpoint: checkpoint.path }, BESIDE)) {
+    try {
+      return await readNetwork(path, checkpoint, [...reasons, `${path}: taken, found beside the dump`]);
+    } catch (error) {
+      if (!(error instanceof UnusableInputError)) {
+        throw error;
       }
+      // Nobody asked for this file, so it must not stop the audit; the report says why it was passed over.
+      reasons.push(error.message);
     }
   }
   const candidates = recogniseNetwork(checkpoint.entries, hints);

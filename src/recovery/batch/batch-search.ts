@@ -87,7 +87,7 @@ export class BatchSearch {
   ) {
     this.base = baseProblem(head, rank);
     this.judge = new Judge(head, this.base, MOST_CLASSES);
-    this.polisher = new Refiner(this.base, MOST_CLASSES, () => this.breathe());
+    this.polisher = new Refiner(this.base, MOST_CLASSES, () => this.pause());
     this.families = this.everyFamily();
   }
 
@@ -150,7 +150,7 @@ export class BatchSearch {
   }
 
   private async groupsAt(problem: SampleProblem, family: LabelFamily): Promise<Found[]> {
-    const refiner = new Refiner(problem, MOST_CLASSES, () => this.breathe());
+    const refiner = new Refiner(problem, MOST_CLASSES, () => this.pause());
     const judge = new Judge(this.head, problem, MOST_CLASSES);
     const groups: Found[] = [];
     for (const start of [...startsOf(problem, family, 0, this), ...startsOf(problem, family, 1, this)]) {
@@ -234,7 +234,7 @@ export class BatchSearch {
 
   /** Tries starts of one effort until a chunk of them finds something. */
   private async searchOnce(problem: SampleProblem, effort: number): Promise<boolean> {
-    const refiner = new Refiner(problem, MOST_CLASSES, () => this.breathe());
+    const refiner = new Refiner(problem, MOST_CLASSES, () => this.pause());
     for (const family of this.families) {
       if (effort > QUICK_EFFORT && family.classes === 2 && this.found.length === 0) {
         continue;
@@ -263,7 +263,7 @@ export class BatchSearch {
     return false;
   }
 
-  private async breathe(): Promise<void> {
+  private async pause(): Promise<void> {
     if (performance.now() - this.lastPause > 30) {
       await this.options.pause({ found: this.count(), rank: this.rank });
       this.lastPause = performance.now();

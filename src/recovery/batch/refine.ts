@@ -20,7 +20,7 @@ export class Refiner {
     private readonly problem: SampleProblem,
     mostClasses: number,
     /** Called between iterations, which take long for large batches; may throw to stop. */
-    private readonly breathe: () => Promise<void>,
+    private readonly pause: () => Promise<void>,
   ) {
     const most = problem.rank + mostClasses + 1;
     this.jacobian = new Float64Array(problem.classes * most);
@@ -43,7 +43,7 @@ export class Refiner {
       if (!Number.isFinite(current.cost)) {
         break;
       }
-      await this.breathe();
+      await this.pause();
       const { unknowns, slope } = this.linearise(current, freeFlat);
       let next: { candidate: Evaluated; damping: number } | undefined;
       if (!isStale) {

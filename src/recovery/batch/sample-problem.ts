@@ -4,7 +4,7 @@ import { smallSvd } from '../truncated-svd.js';
 import type { WhitenedHead } from './whiten.js';
 
 /**
- * The equations that one sample of a batch fulfils (science/batch.md), in whitened units: its feature is x = V q, and
+ * The equations that one sample of a batch fulfils, in whitened units: its feature is x = V q, and
  * e = (softmax(A q + b) - y) / rowError lies in the span of U, so N e = 0 with N = I - U U^T. Found samples are taken
  * out of the gradient; the rest is a problem of the same form and fewer unknowns.
  */

@@ -11,7 +11,7 @@ import { type Context, type Method, type MethodResult, READABLE, type Reconstruc
 import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from '../methods/registry.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
-import { UnusableInputError } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { MethodReport, Report, TruthComparison } from '../protocol/report.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
@@ -166,7 +166,7 @@ class Audit {
     if (cost === 'min') {
       this.writeUntilThen(core);
     }
-    const result = await method.run(facts, this.contextOf(method, given));
+    const result = await method.run(facts, this.contextOf(method, given)).catch(stoppedResult);
     const milliseconds = performance.now() - started;
     const { outcome, detail, leaks, network } = result;
     this.trace({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
@@ -277,6 +277,15 @@ class Audit {
   private elapsed(): number {
     return performance.now() - this.started;
   }
+}
+
+/** What the other methods found is kept, whichever was stopped. */
+function stoppedResult(error: unknown): MethodResult {
+  if (error instanceof CancelledError) {
+    const detail = 'The audit was stopped before this was done.';
+    return { outcome: 'not-applicable', detail, leaks: [], stopped: true };
+  }
+  throw error;
 }
 
 /** The error for a gradient that was captured from other weights; the report that goes with it is complete. */

@@ -26,7 +26,7 @@ export interface Method {
   readonly kinds: readonly UpdateKind[];
   /** True, a sentence that says why not, or null where it is not worth one: another method reads what this one would. */
   applies(facts: Facts): Promise<true | string | null>;
-  /** @throws UnusableInputError, CancelledError; what was found before a stop is returned with `stopped` instead */
+  /** @throws UnusableInputError, CancelledError; what it found itself before a stop is returned with `stopped` instead */
   run(facts: Facts, context: Context): Promise<MethodResult>;
 }
 

@@ -12,6 +12,7 @@ import { toSarif } from '../../../src/project/sarif.js';
 import { resultOf, summarise } from '../../../src/project/summarise.js';
 import type { ProjectEntry } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
+import { CancelledError } from '../../../src/protocol/errors.js';
 import { summaryOf } from '../../../src/words/report-words.js';
 import { toyMethod } from '../../toy-method.js';
 
@@ -89,6 +90,19 @@ describe('a method that is registered and nothing else', () => {
     expect(events.at(-1)).toMatchObject({ method: 'toy', applies: true, outcome: 'found', leaks: 1 });
     const facts = events.flatMap((event) => ('fact' in event ? [event.fact] : []));
     expect(new Set(facts).size).toBe(facts.length);
+  });
+
+  it('is stopped without taking along what others found', async () => {
+    const folder = join(FIXTURES, 'leaks', 'language');
+    const stopping = { ...toyMethod, run: () => Promise.reject(new CancelledError()) };
+    const request = { ...pathsInFolder(folder), method: 'auto' as const };
+    const stopped = (await runAudit(request, hooks, { methods: [...METHODS, stopping] })).report;
+    expect(stopped.cancelled).toBe(true);
+    expect(stopped.samples[0]!.status).toBe('recovered');
+    expect(stopped.leaks.filter(({ method }) => method === 'embedding-rows')).toHaveLength(2);
+    expect(stopped.methods?.at(-1)).toMatchObject({ id: 'toy', outcome: 'not-applicable' });
+    const failing = { ...toyMethod, run: () => Promise.reject(new Error('a defect')) };
+    await expect(runAudit(request, hooks, { methods: [failing] })).rejects.toThrow('a defect');
   });
 
   it('makes a leak of what nothing else reads, and says why where it does not apply', async () => {

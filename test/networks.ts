@@ -5,7 +5,8 @@ import { gradients } from '../src/graph/derivative.js';
 import { foldConstant } from '../src/graph/evaluate.js';
 import { TensorGraph, type TensorNode } from '../src/graph/tensor-graph.js';
 import { recogniseNetwork } from '../src/network/built-in.js';
-import { type NormMode, type StoredTensor, buildNetwork, crossEntropy } from '../src/network/network-graph.js';
+import type { NormMode } from '../src/network/layers/layer-rule.js';
+import { type StoredTensor, buildNetwork, crossEntropy } from '../src/network/network-graph.js';
 import type { Recipe } from '../src/network/recipe.js';
 
 /** Networks of the fixtures, for tests and the benchmark. */

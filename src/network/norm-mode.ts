@@ -1,4 +1,5 @@
-import type { TensorLookup, NormMode } from './network-graph.js';
+import type { NormMode } from './layers/layer-rule.js';
+import type { TensorLookup } from './network-graph.js';
 import type { Recipe } from './recipe.js';
 
 /**

@@ -1,68 +1,11 @@
 import { UnusableInputError } from '../protocol/errors.js';
+import type { Field, FieldKind } from './layers/layer-rule.js';
+import { LAYER_RULES } from './layers/rules.js';
 import type { LayerOp, Recipe } from './recipe.js';
 
 /** A recipe that somebody wrote, checked layer by layer with a sentence for what is wrong. */
 
-type Kind = 'string' | 'number' | 'boolean' | 'extent' | 'padding' | 'numbers' | 'strings';
-
-const COMMON: Record<string, Kind> = { id: 'string', inputs: 'strings' };
-const POOL: Record<string, Kind> = { kernel: 'extent', stride: 'extent', padding: 'padding', countPadding: 'boolean' };
-
-/** Fields of each operation; those that must be there come first in REQUIRED. */
-const FIELDS: Record<LayerOp, Record<string, Kind>> = {
-  conv: {
-    weight: 'string',
-    bias: 'string',
-    stride: 'extent',
-    padding: 'padding',
-    dilation: 'extent',
-    groups: 'number',
-    layout: 'string',
-  },
-  linear: { weight: 'string', bias: 'string', layout: 'string' },
-  'batch-norm': { weight: 'string', bias: 'string', mean: 'string', variance: 'string', epsilon: 'number' },
-  'layer-norm': { weight: 'string', bias: 'string', epsilon: 'number', axes: 'number' },
-  relu: {},
-  sigmoid: {},
-  tanh: {},
-  silu: {},
-  erf: {},
-  identity: {},
-  dropout: {},
-  flatten: {},
-  'global-average-pool': {},
-  add: {},
-  mul: {},
-  'leaky-relu': { slope: 'number' },
-  elu: { alpha: 'number' },
-  gelu: { approximate: 'boolean' },
-  softmax: { axis: 'number' },
-  concat: { axis: 'number' },
-  'max-pool': POOL,
-  'average-pool': POOL,
-  'adaptive-average-pool': { size: 'extent' },
-  reshape: { shape: 'numbers' },
-  transpose: { order: 'numbers' },
-  pad: { padding: 'padding' },
-  parameter: { name: 'string' },
-  constant: { values: 'numbers', shape: 'numbers' },
-};
-
-const REQUIRED: Partial<Record<LayerOp, readonly string[]>> = {
-  conv: ['weight'],
-  linear: ['weight'],
-  'max-pool': ['kernel'],
-  'average-pool': ['kernel'],
-  'adaptive-average-pool': ['size'],
-  reshape: ['shape'],
-  transpose: ['order'],
-  pad: ['padding'],
-  parameter: ['name'],
-  constant: ['values', 'shape'],
-};
-
-/** Fields that take one of a few words. */
-const WORDS: Record<string, readonly string[]> = { 'conv.layout': ['oihw', 'hwio'], 'linear.layout': ['kxd', 'dxk'] };
+const COMMON: Readonly<Record<string, Field>> = { id: { kind: 'string' }, inputs: { kind: 'strings' } };
 
 /**
  * @param file named in messages
@@ -98,31 +41,34 @@ export function parseRecipe(value: unknown, file: string): Recipe {
 
 function checkLayer(layer: unknown, index: number, bad: (found: string, expected: string) => UnusableInputError): void {
   const op = isRecord(layer) ? layer.op : undefined;
-  if (!isRecord(layer) || typeof op !== 'string' || !(op in FIELDS)) {
-    throw bad(`layer ${index} with the operation ${JSON.stringify(op)}`, `one of ${Object.keys(FIELDS).join(', ')}`);
+  if (!isRecord(layer) || typeof op !== 'string' || !Object.hasOwn(LAYER_RULES, op)) {
+    throw bad(
+      `layer ${index} with the operation ${JSON.stringify(op)}`,
+      `one of ${Object.keys(LAYER_RULES).join(', ')}`,
+    );
   }
-  const fields: Record<string, Kind> = { ...COMMON, ...FIELDS[op as LayerOp] };
-  for (const name of REQUIRED[op as LayerOp] ?? []) {
-    if (!(name in layer)) {
-      throw bad(`layer ${index} (${op}) without "${name}"`, `"${name}": ${describe(fields[name])}`);
+  const fields: Readonly<Record<string, Field>> = { ...COMMON, ...LAYER_RULES[op as LayerOp].fields };
+  for (const [name, { kind, required }] of Object.entries(fields)) {
+    if (required && !(name in layer)) {
+      throw bad(`layer ${index} (${op}) without "${name}"`, `"${name}": ${describe(kind)}`);
     }
   }
   for (const [name, own] of Object.entries(layer)) {
     if (name === 'op') {
       continue;
     }
-    const kind = fields[name];
-    const words = WORDS[`${op}.${name}`];
-    if (kind === undefined) {
+    const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    if (field === undefined) {
       throw bad(`layer ${index} (${op}) with the unknown field "${name}"`, Object.keys(fields).join(', '));
     }
+    const { kind, words } = field;
     if (!fits(own, kind) || (words && !words.includes(own as string))) {
       throw bad(`layer ${index} (${op}) with "${name}": ${JSON.stringify(own)}`, words?.join(' or ') ?? describe(kind));
     }
   }
 }
 
-function fits(value: unknown, kind: Kind): boolean {
+function fits(value: unknown, kind: FieldKind): boolean {
   const whole = (own: unknown): boolean => typeof own === 'number' && Number.isInteger(own) && own >= 0;
   switch (kind) {
     case 'string':
@@ -149,7 +95,7 @@ function fits(value: unknown, kind: Kind): boolean {
   }
 }
 
-function describe(kind: Kind | undefined): string {
+function describe(kind: FieldKind): string {
   switch (kind) {
     case 'string':
       return 'a name';

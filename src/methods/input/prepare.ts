@@ -3,13 +3,8 @@ import type { TensorFile } from '../../formats/tensor-file.js';
 import { foldConstant } from '../../graph/evaluate.js';
 import { TensorGraph } from '../../graph/tensor-graph.js';
 import type { Candidate } from '../../network/built-in.js';
-import {
-  type NetworkGraph,
-  type NormMode,
-  RecipeError,
-  type StoredTensor,
-  buildNetwork,
-} from '../../network/network-graph.js';
+import { type NormMode, RecipeError } from '../../network/layers/layer-rule.js';
+import { type NetworkGraph, type StoredTensor, buildNetwork } from '../../network/network-graph.js';
 import { detectNormMode } from '../../network/norm-mode.js';
 import type { Recipe } from '../../network/recipe.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';

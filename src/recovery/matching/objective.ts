@@ -1,6 +1,7 @@
 import { gradients } from '../../graph/derivative.js';
 import { type TensorData, type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
-import { type NetworkGraph, type TensorLookup, crossEntropy, logSoftmax } from '../../network/network-graph.js';
+import { logSoftmax } from '../../network/layers/activations.js';
+import { type NetworkGraph, type TensorLookup, crossEntropy } from '../../network/network-graph.js';
 import type { MatchingSettings } from './presets.js';
 
 /** The matching step as one graph: forward, parameter gradients, distance to the captured ones, gradient to the input. */

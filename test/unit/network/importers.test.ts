@@ -8,7 +8,7 @@ import { decodeOnnx, encodeOnnx } from '../../../src/formats/onnx-protobuf.js';
 import { evaluate } from '../../../src/graph/evaluate.js';
 import { recogniseNetwork } from '../../../src/network/built-in.js';
 import { importKeras } from '../../../src/network/keras.js';
-import { RecipeError } from '../../../src/network/network-graph.js';
+import { RecipeError } from '../../../src/network/layers/layer-rule.js';
 import { detectNormMode } from '../../../src/network/norm-mode.js';
 import { importOnnx } from '../../../src/network/onnx.js';
 import type { CheckpointView } from '../../../src/network/onnx-weights.js';

@@ -1,0 +1,155 @@
+import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
+import { type PoolLayer, padsOf, pairOf } from '../recipe.js';
+import { type Field, type LayerRule, RecipeError, requireImage } from './layer-rule.js';
+
+const FIELDS: Readonly<Record<string, Field>> = {
+  kernel: { kind: 'extent', required: true },
+  stride: { kind: 'extent' },
+  padding: { kind: 'padding' },
+  countPadding: { kind: 'boolean' },
+};
+
+export const maxPool: LayerRule<'max-pool'> = {
+  fields: FIELDS,
+  forward: (layer, [x], { graph }) => maximum(graph, layer, x!),
+};
+
+export const averagePool: LayerRule<'average-pool'> = {
+  fields: FIELDS,
+  forward: (layer, [x], { graph }) => average(graph, layer, x!),
+};
+
+export const globalAveragePool: LayerRule<'global-average-pool'> = {
+  fields: {},
+  forward(_, [x], { graph }) {
+    requireImage(x!);
+    return graph.mean(x!, [2, 3]);
+  },
+};
+
+export const adaptiveAveragePool: LayerRule<'adaptive-average-pool'> = {
+  fields: { size: { kind: 'extent', required: true } },
+  forward(layer, [x], { graph }) {
+    requireImage(x!);
+    const [rows, cols] = pairOf(layer.size, 1);
+    const [batch, channels, height, width] = x!.shape as [number, number, number, number];
+    const alongRows = graph.matmul(
+      graph.reshape(x!, [batch * channels * height, width]),
+      graph.constant(averages(width, cols), [width, cols]),
+    );
+    const turned = graph.transpose(graph.reshape(alongRows, [batch, channels, height, cols]), [0, 1, 3, 2]);
+    const pooled = graph.matmul(
+      graph.reshape(turned, [batch * channels * cols, height]),
+      graph.constant(averages(height, rows), [height, rows]),
+    );
+    return graph.transpose(graph.reshape(pooled, [batch, channels, cols, rows]), [0, 1, 3, 2]);
+  },
+};
+
+interface Windows {
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly pads: readonly [number, number, number, number];
+  readonly rows: number;
+  readonly cols: number;
+}
+
+function windowsOf(layer: PoolLayer, x: TensorNode): Windows {
+  requireImage(x);
+  const kernel = pairOf(layer.kernel, 1);
+  const stride = layer.stride === undefined ? kernel : pairOf(layer.stride, 1);
+  const [, , height, width] = x.shape as [number, number, number, number];
+  const pads = padsOf(layer.padding, [height, width], kernel, stride);
+  const rows = Math.floor((height + pads[0] + pads[2] - kernel[0]) / stride[0]) + 1;
+  const cols = Math.floor((width + pads[1] + pads[3] - kernel[1]) / stride[1]) + 1;
+  if (rows < 1 || cols < 1) {
+    throw new RecipeError(`a window of ${kernel.join(' x ')} is larger than its input [${x.shape.join(', ')}]`);
+  }
+  return { kernel, stride, pads, rows, cols };
+}
+
+/** A window's entries are strided slices of the padded image, so a pool needs no operation of its own. */
+function slices(graph: TensorGraph, source: TensorNode, { kernel, stride, rows, cols }: Windows): TensorNode[] {
+  const [batch, channels] = source.shape as [number, number, number, number];
+  return Array.from({ length: kernel[0] * kernel[1] }, (_, at) =>
+    graph.slice(
+      source,
+      [0, 0, Math.floor(at / kernel[1]), at % kernel[1]],
+      [batch, channels, rows, cols],
+      [1, 1, stride[0], stride[1]],
+    ),
+  );
+}
+
+function padded(graph: TensorGraph, x: TensorNode, [top, left, bottom, right]: Windows['pads']): TensorNode {
+  const [batch, channels, height, width] = x.shape as [number, number, number, number];
+  return graph.embed(x, [0, 0, top, left], [batch, channels, height + top + bottom, width + left + right]);
+}
+
+function maximum(graph: TensorGraph, layer: PoolLayer, x: TensorNode): TensorNode {
+  const windows = windowsOf(layer, x);
+  const zeroPadded = padded(graph, x, windows.pads);
+  const border = borderOf(x, windows.pads);
+  const source = border
+    ? graph.add(
+        zeroPadded,
+        graph.constant(
+          border.map((inside) => (inside === 1 ? 0 : -1e30)),
+          [1, 1, ...zeroPadded.shape.slice(2)],
+        ),
+      )
+    : zeroPadded;
+  return slices(graph, source, windows).reduce((most, one) => graph.max(most, one));
+}
+
+function average(graph: TensorGraph, layer: PoolLayer, x: TensorNode): TensorNode {
+  const windows = windowsOf(layer, x);
+  const { kernel, stride, rows, cols } = windows;
+  const source = padded(graph, x, windows.pads);
+  const border = borderOf(x, windows.pads);
+  const sum = slices(graph, source, windows).reduce((total, one) => graph.add(total, one));
+  if (!border || layer.countPadding !== false) {
+    return graph.scale(sum, 1 / (kernel[0] * kernel[1]));
+  }
+  const counts = new Float64Array(rows * cols);
+  const paddedWidth = source.shape[3]!;
+  counts.forEach((_, at) => {
+    const top = Math.floor(at / cols) * stride[0];
+    const left = (at % cols) * stride[1];
+    let inside = 0;
+    for (let row = top; row < top + kernel[0]; row++) {
+      for (let col = left; col < left + kernel[1]; col++) {
+        inside += border[row * paddedWidth + col]!;
+      }
+    }
+    counts[at] = 1 / inside;
+  });
+  return graph.mul(sum, graph.constant(counts, [1, 1, rows, cols]));
+}
+
+/** 1 inside the image, 0 in its padding; undefined without padding. */
+function borderOf(x: TensorNode, pads: Windows['pads']): Float64Array | undefined {
+  if (pads.every((pad) => pad === 0)) {
+    return undefined;
+  }
+  const [, , height, width] = x.shape as [number, number, number, number];
+  const full = width + pads[1] + pads[3];
+  const border = new Float64Array((height + pads[0] + pads[2]) * full);
+  for (let row = 0; row < height; row++) {
+    border.fill(1, (row + pads[0]) * full + pads[1], (row + pads[0]) * full + pads[1] + width);
+  }
+  return border;
+}
+
+/** The matrix that averages `from` entries into `to`, with PyTorch's bounds of the windows. */
+function averages(from: number, to: number): Float64Array {
+  const matrix = new Float64Array(from * to);
+  for (let out = 0; out < to; out++) {
+    const start = Math.floor((out * from) / to);
+    const end = Math.ceil(((out + 1) * from) / to);
+    for (let at = start; at < end; at++) {
+      matrix[at * to + out] = 1 / (end - start);
+    }
+  }
+  return matrix;
+}

@@ -1,4 +1,5 @@
 import type { TensorData, TensorGraph, TensorNode } from '../graph/tensor-graph.js';
+import { NETWORK_INPUT, inputsOfLayers } from './layer-graph.js';
 import { logSoftmax } from './layers/activations.js';
 import { type NetworkBuilder, type NormMode, RecipeError } from './layers/layer-rule.js';
 import { ruleOf } from './layers/rules.js';
@@ -41,18 +42,12 @@ export function buildNetwork(
 ): NetworkGraph {
   const builder = new Builder(graph, lookup, mode, batch);
   const input = graph.variable('x', [batch, ...recipe.input]);
-  const named = new Map<string, TensorNode>([['input', input]]);
   const outputs: TensorNode[] = [];
+  const sources = inputsOfLayers(recipe);
   recipe.layers.forEach((layer, index) => {
     try {
-      const inputs =
-        layer.inputs?.map((id) => named.get(id) ?? fail(`there is no earlier layer with the id "${id}"`)) ??
-        (layer.op === 'parameter' || layer.op === 'constant' ? [] : [outputs[index - 1] ?? input]);
-      const output = ruleOf(layer.op).forward(layer, inputs, builder);
-      outputs.push(output);
-      if (layer.id !== undefined) {
-        named.set(layer.id, output);
-      }
+      const inputs = sources[index]!.map((source) => (source === NETWORK_INPUT ? input : outputs[source]!));
+      outputs.push(ruleOf(layer.op).forward(layer, inputs, builder));
     } catch (error) {
       throw error instanceof RecipeError || error instanceof RangeError
         ? new RecipeError(`${layerName(layer, index)}: ${error.message}`)

@@ -9,7 +9,7 @@ import type { Known } from '../../recovery/matching/objective.js';
 import { norm } from '../../recovery/vectors.js';
 import type { Context } from '../method.js';
 import { type Found, RIGHT_NETWORK, certify } from './certificate.js';
-import { type Prepared, inputShapesOf } from './prepare.js';
+import { type Prepared, outputShapesOf } from './prepare.js';
 import { toBase64 } from './preview.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 
@@ -130,7 +130,7 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
   return {
     recipe: candidate.recipe,
     head,
-    inputShapes: inputShapesOf({ candidate, net }),
+    outputShapes: outputShapesOf({ net }),
     parameter: tensors.parameter,
     gradient: tensors.gradient,
     solution: {

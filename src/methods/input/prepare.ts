@@ -104,9 +104,9 @@ function headIndex({ layers }: Recipe, weight: string): number | undefined {
   return found < 0 ? undefined : found;
 }
 
-/** Shape of each layer's input, one sample. */
-export function inputShapesOf({ candidate, net }: Pick<Prepared, 'candidate' | 'net'>): number[][] {
-  return candidate.recipe.layers.map((_, index) => (index === 0 ? net.input : net.outputs[index - 1]!).shape.slice(1));
+/** Shape of each layer's output, one sample. */
+export function outputShapesOf({ net }: Pick<Prepared, 'net'>): number[][] {
+  return net.outputs.map(({ shape }) => shape.slice(1));
 }
 
 export function describeNetwork({ network, request }: NetworkTask, { candidate, mode }: Prepared): NetworkReport {

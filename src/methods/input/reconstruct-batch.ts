@@ -5,7 +5,7 @@ import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/lin
 import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
-import { type NetworkTask, type Prepared, describeNetwork, inputShapesOf, prepareAll } from './prepare.js';
+import { type NetworkTask, type Prepared, describeNetwork, outputShapesOf, prepareAll } from './prepare.js';
 import type { NetworkReconstruction } from './reconstruction-task.js';
 
 /** From the labels and features of a whole batch to its inputs, where the network is fully connected. */
@@ -29,7 +29,7 @@ export async function reconstructBatch(task: BatchTask, context: Context): Promi
       {
         recipe: prepared.candidate.recipe,
         head: prepared.head,
-        inputShapes: inputShapesOf(prepared),
+        inputShapes: [prepared.candidate.recipe.input, ...outputShapesOf(prepared)],
         parameter: prepared.tensors.parameter,
         gradient: prepared.tensors.gradient,
         samples: samples.map(({ feature, errorVector, label, coefficient }) => ({

@@ -31,8 +31,8 @@ export interface ChainProblem {
   readonly recipe: Recipe;
   /** Index of the head in the recipe. */
   readonly head: number;
-  /** Shape of each layer's input, one sample, without the batch. */
-  readonly inputShapes: readonly (readonly number[])[];
+  /** Shape of each layer's output, one sample, without the batch. */
+  readonly outputShapes: readonly (readonly number[])[];
   readonly parameter: (name: string) => StoredTensor | undefined;
   readonly gradient: (name: string) => StoredTensor | undefined;
   readonly solution: HeadSolution;
@@ -80,13 +80,14 @@ export interface Recovered {
   readonly shape: readonly number[];
 }
 
-/** Values of a place in the network, and what they are worth. */
-export interface State {
-  values: Float64Array;
-  error: Float64Array;
-  /** dL/dvalues */
-  delta: Float64Array;
-  deltaError: Float64Array;
-  /** False where nothing is known of a value (below ReLU's zero). */
-  known: Uint8Array;
+/** What is known of the values at one node of the network, and what that is worth; all arrays of the node's size. */
+export interface NodeEstimate {
+  readonly values: Float64Array;
+  /** Standard errors, in the values' unit. */
+  readonly error: Float64Array;
+  /** dL/dvalues, from all that takes them. */
+  readonly delta: Float64Array;
+  readonly deltaError: Float64Array;
+  /** 0 where nothing is known of a value (below ReLU's zero). */
+  readonly known: Uint8Array;
 }

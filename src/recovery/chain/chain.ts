@@ -1,120 +1,171 @@
 import type { ProductKernel } from '../../engine/engine.js';
-import { sizeOf } from '../../graph/tensor-graph.js';
-import { type Layer, followsPrevious, layerName } from '../../network/recipe.js';
-import type { ChainHooks, ChainProblem, ChainResult, LayerEvidence, Recovered, State } from './chain-state.js';
-import { solveConvLayer } from './conv-layer.js';
-import { MOST_UNKNOWNS } from './conv-system.js';
-import { solveLinear } from './linear-layer.js';
-import { passThrough } from './pass-through.js';
-import { startOf } from './start-below-head.js';
-import { rootMeanSquare } from './sums.js';
+import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
+import { type LayerOp, layerName } from '../../network/recipe.js';
+import { goldenSection } from '../golden-section.js';
+import type { ChainHooks, ChainProblem, ChainResult, LayerEvidence, NodeEstimate, Recovered } from './chain-state.js';
+import { merged } from './estimates.js';
+import type { ElementRule, InverseRule, Inverted, Place } from './inverse-rule.js';
+import { INVERSES } from './inverses.js';
+import { startBelowHead } from './start-below-head.js';
+import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
 
 /**
- * From the last layer's feature back to the input, layer by layer in closed form, for one sample. Every value carries
- * its standard error, which weights the next layer's equations.
+ * From the last layer's feature back to the input, layer by layer in closed form, for one sample. The network is a graph
+ * whose nodes carry estimates of their values and gradients with standard errors; a layer turns its output's estimate
+ * into its inputs', and what several layers take is told by all of them.
  */
 
 /** A layer's gradient left unexplained by more than this share belongs to another network. */
 const MOST_UNEXPLAINED = 0.3;
 
+/** A node below a layer that has no inverse: the first such layer's name and reason. */
+interface Blocked {
+  readonly blocked: string;
+}
+
 /**
- * @throws RangeError when a layer's tensors do not fit, Error of `hooks.layer` when cancelled
+ * @throws RangeError when a layer's tensors do not fit, RecipeError when the recipe refers to a layer that is not there,
+ * Error of `hooks.layer` when cancelled
  */
 export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promise<ChainResult> {
   const { recipe, head } = problem;
-  let state = startOf(problem);
+  const sources = inputsOfLayers(recipe);
+  const below = layersBelow(sources, head);
+  const found = new Map<number, (NodeEstimate | Blocked)[]>();
+  const tell = (node: number, estimate: NodeEstimate | Blocked): void => {
+    found.set(node, [...(found.get(node) ?? []), estimate]);
+  };
+  tell(sources[head]![0]!, startBelowHead(problem, refinedScale(problem, sources, hooks.product)));
   const layers: LayerEvidence[] = [];
   let latest: Recovered | undefined;
-  const toSolve = recipe.layers.slice(0, head).filter(({ op }) => op === 'conv' || op === 'linear').length;
+  const toSolve = recipe.layers.slice(0, head).filter(({ op }) => ruleOf(op)?.solves).length;
   for (let index = head - 1; index >= 0; index--) {
+    const told = found.get(index);
+    if (!below.has(index) || told === undefined) {
+      continue;
+    }
+    const output = together(told);
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);
-    let reason = followsPrevious(recipe, index) ? undefined : 'several paths meet here';
-    if (reason === undefined && (layer.op === 'conv' || layer.op === 'linear')) {
-      await hooks.layer(name, layers.length, toSolve, latest);
-      reason = obstacle(problem, layer, index);
-      if (reason === undefined) {
-        const solved = await solveLayer(problem, layer, index, state, hooks.product);
-        layers.push(solved.evidence);
-        state = solved.state;
-        latest = { values: state.values, shape: problem.inputShapes[index]! };
-        if (solved.evidence.residual > MOST_UNEXPLAINED) {
-          reason = `${(100 * solved.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`;
-        }
-      }
-    } else if (reason === undefined) {
-      const next = passThrough(problem, layer, index, state);
-      if (typeof next === 'string') {
-        reason = next;
+    const place = placeOf(problem, sources, index, isBlocked(output) ? undefined : output, hooks.product);
+    const rule = ruleOf(layer.op);
+    let inverted: Inverted | string;
+    if (isBlocked(output) && !(rule?.solves && rule.needsNoOutput?.(place))) {
+      inverted = output.blocked;
+    } else {
+      if (rule?.solves) {
+        await hooks.layer(name, layers.length, toSolve, latest);
+        inverted = rule.obstacle?.(place) ?? (await rule.invert(place));
       } else {
-        state = next;
+        inverted = throughElements(place);
+      }
+      inverted = typeof inverted === 'string' ? `${name}: ${inverted}` : inverted;
+    }
+    if (typeof inverted !== 'string' && inverted.evidence) {
+      layers.push(inverted.evidence);
+      latest = { values: inverted.inputs[0]!.values, shape: place.inputShapes[0]! };
+      if (inverted.evidence.residual > MOST_UNEXPLAINED) {
+        inverted = `${name}: ${(100 * inverted.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`;
       }
     }
-    if (reason !== undefined) {
-      const below = selfSufficient(problem, index);
-      if (below === undefined) {
-        return { layers, input: undefined, inputError: undefined, stopped: `${name}: ${reason}` };
-      }
-      await hooks.layer(layerName(recipe.layers[below.index]!, below.index), layers.length, toSolve, latest);
-      const solved = solveLinear(problem, below.layer, below.index, below.state);
-      layers.push(solved.evidence);
-      state = solved.state;
-      index = below.index;
-    }
+    sources[index]!.forEach((source, at) => {
+      tell(source, typeof inverted === 'string' ? { blocked: inverted } : inverted.inputs[at]!);
+    });
   }
-  return { layers, input: state.values, inputError: rootMeanSquare(state.error), stopped: undefined };
+  const input = together(found.get(NETWORK_INPUT) ?? [{ blocked: 'no layer takes the input' }]);
+  if (isBlocked(input)) {
+    return { layers, input: undefined, inputError: undefined, stopped: input.blocked };
+  }
+  const untold = input.known.filter((known) => known === 0).length;
+  return untold > 0
+    ? { layers, input: undefined, inputError: undefined, stopped: `the input: ${untold} of its values are not told` }
+    : { layers, input: input.values, inputError: rootMeanSquare(input.error), stopped: undefined };
+}
+
+function isBlocked(estimate: NodeEstimate | Blocked): estimate is Blocked {
+  return 'blocked' in estimate;
+}
+
+/** Without one consumer's part, a value's gradient is not known. */
+function together(told: readonly (NodeEstimate | Blocked)[]): NodeEstimate | Blocked {
+  const estimates: NodeEstimate[] = [];
+  for (const own of told) {
+    if (isBlocked(own)) {
+      return own;
+    }
+    estimates.push(own);
+  }
+  return merged(estimates);
+}
+
+/** A table entry whose layer type is that of its key, which the compiler cannot follow through a variable. */
+function ruleOf(op: LayerOp): InverseRule<LayerOp> | undefined {
+  const rule = INVERSES[op];
+  return typeof rule === 'string' ? undefined : rule;
+}
+
+/** @returns a sentence for a layer that has no inverse, or whose input is the unknown of equations */
+function throughElements(place: Place<LayerOp>): Inverted | string {
+  const rule = INVERSES[place.layer.op];
+  if (typeof rule === 'string' || rule.solves) {
+    return typeof rule === 'string' ? rule : 'its input is not told by its output alone';
+  }
+  const own = rule as ElementRule<LayerOp>;
+  return own.obstacle?.(place) ?? own.invert(place, place.output!);
+}
+
+function placeOf(
+  problem: ChainProblem,
+  sources: readonly (readonly number[])[],
+  index: number,
+  output: NodeEstimate | undefined,
+  product: ProductKernel,
+): Place<LayerOp> {
+  const { recipe, outputShapes } = problem;
+  const inputs = sources[index]!;
+  return {
+    problem,
+    layer: recipe.layers[index]!,
+    index,
+    inputs,
+    inputShapes: inputs.map((source) => (source === NETWORK_INPUT ? recipe.input : outputShapes[source]!)),
+    output,
+    product,
+  };
 }
 
 /**
- * A linear layer's bias gradient is its delta, so its input follows from its own gradients, whatever lies above it.
- * The next such layer below an obstacle, if its way to the input is a plain one.
+ * The scalar that the scan found is only as good as the labels' rounding, and shifts every layer below. The first
+ * bias gradient below the head measures it: a convolution's is the sum of delta, which scales with it.
+ *
+ * @returns the factor of the feature, 1 where nothing measures it
  */
-function selfSufficient(
-  problem: ChainProblem,
-  obstacleIndex: number,
-): { index: number; layer: Extract<Layer, { op: 'linear' }>; state: State } | undefined {
-  const { recipe } = problem;
-  for (let index = obstacleIndex - 1; index >= 0; index--) {
-    const layer = recipe.layers[index]!;
-    if (layer.op !== 'linear' || layer.bias === undefined || problem.inputShapes[index]!.length !== 1) {
-      continue;
-    }
-    const bias = problem.gradient(layer.bias);
-    if (bias && problem.gradient(layer.weight)) {
-      const delta = Float64Array.from(bias.data);
-      const zeros = new Float64Array(delta.length);
-      const known = new Uint8Array(delta.length);
-      return { index, layer, state: { values: zeros, error: zeros, delta, deltaError: zeros, known } };
-    }
+function refinedScale(problem: ChainProblem, sources: readonly (readonly number[])[], product: ProductKernel): number {
+  const { recipe, head, solution, gradient } = problem;
+  if (!(solution.scaleError > 0)) {
+    return 1;
   }
-  return undefined;
-}
-
-/** Why a layer cannot be solved, or undefined. */
-function obstacle(problem: ChainProblem, layer: Layer, index: number): string | undefined {
-  if (layer.op !== 'conv' && layer.op !== 'linear') {
+  const misfit = (scale: number): number | undefined => {
+    let estimate = startBelowHead(problem, scale);
+    let index = sources[head]![0]!;
+    while (index !== NETWORK_INPUT) {
+      const layer = recipe.layers[index]!;
+      if (layer.op === 'conv' || layer.op === 'linear') {
+        const bias = layer.bias !== undefined ? gradient(layer.bias) : undefined;
+        return bias && relativeDistance(channelSums(estimate.delta, bias.data.length), bias.data);
+      }
+      const next = throughElements(placeOf(problem, sources, index, estimate, product));
+      if (typeof next === 'string' || next.inputs.length !== 1) {
+        return undefined;
+      }
+      estimate = next.inputs[0]!;
+      index = sources[index]![0]!;
+    }
     return undefined;
+  };
+  if (misfit(1) === undefined) {
+    return 1;
   }
-  const unknowns = sizeOf(problem.inputShapes[index]!);
-  if (!problem.gradient(layer.weight)) {
-    return `the dump holds no gradient of "${layer.weight}"`;
-  }
-  if (layer.op === 'conv' && unknowns > MOST_UNKNOWNS) {
-    return `${unknowns} unknowns are more than the ${MOST_UNKNOWNS} that the exact method takes`;
-  }
-  return layer.op === 'linear' && problem.inputShapes[index]!.length !== 1
-    ? 'a linear layer over several positions is not solved in closed form'
-    : undefined;
-}
-
-async function solveLayer(
-  problem: ChainProblem,
-  layer: Extract<Layer, { op: 'conv' | 'linear' }>,
-  index: number,
-  state: State,
-  product: ProductKernel,
-): Promise<{ evidence: LayerEvidence; state: State }> {
-  return layer.op === 'linear'
-    ? solveLinear(problem, layer, index, state)
-    : solveConvLayer(problem, layer, index, state, product);
+  const width = Math.min(20 * solution.scaleError, 0.05);
+  return 1 + goldenSection((t) => misfit(1 + t) ?? Infinity, -width, width);
 }

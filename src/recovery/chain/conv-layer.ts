@@ -1,9 +1,12 @@
-import type { ProductKernel } from '../../engine/engine.js';
 import { convolveFilter, convolveInput } from '../../graph/convolution.js';
+import { sizeOf } from '../../graph/tensor-graph.js';
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
+import { geometryOf } from '../../network/layers/conv.js';
 import type { StoredTensor } from '../../network/network-graph.js';
-import { type Layer, padsOf, pairOf } from '../../network/recipe.js';
-import type { ChainProblem, LayerEvidence, Precision, State } from './chain-state.js';
-import { type SolvedSystem, solveConv } from './conv-system.js';
+import type { ConvLayer } from '../../network/recipe.js';
+import type { ChainProblem, LayerEvidence, NodeEstimate, Precision } from './chain-state.js';
+import { MOST_UNKNOWNS, type SolvedSystem, solveConv } from './conv-system.js';
+import type { Inverted, Place, SolvingRule } from './inverse-rule.js';
 import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
 
 /** The input of a convolution. */
@@ -11,13 +14,23 @@ import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
 /** Inputs of networks are normalised: about mean 0, deviation 1. */
 const INPUT_PRIOR = { mean: 0, deviation: 2 };
 
-export async function solveConvLayer(
-  problem: ChainProblem,
-  layer: Extract<Layer, { op: 'conv' }>,
-  index: number,
-  state: State,
-  product: ProductKernel,
-): Promise<{ evidence: LayerEvidence; state: State }> {
+export const convInverse: SolvingRule<'conv'> = {
+  solves: true,
+  obstacle({ problem, layer, inputShapes: [shape] }) {
+    if (!problem.gradient(layer.weight)) {
+      return `the dump holds no gradient of "${layer.weight}"`;
+    }
+    const unknowns = sizeOf(shape!);
+    return unknowns > MOST_UNKNOWNS
+      ? `${unknowns} unknowns are more than the ${MOST_UNKNOWNS} that the exact method takes`
+      : undefined;
+  },
+  invert: solveConvLayer,
+};
+
+async function solveConvLayer(place: Place<'conv'>): Promise<Inverted> {
+  const { problem, layer, index, product } = place;
+  const state = place.output!;
   const { precision } = problem;
   const stored = problem.parameter(layer.weight)!;
   const toOihw = (tensor: StoredTensor): Float64Array =>
@@ -26,28 +39,18 @@ export async function solveConvLayer(
   const gradient = toOihw(problem.gradient(layer.weight)!);
   const filterShape =
     layer.layout === 'hwio' ? [stored.shape[3]!, stored.shape[2]!, stored.shape[0]!, stored.shape[1]!] : stored.shape;
-  const inputShape = [1, ...problem.inputShapes[index]!];
-  const strides = pairOf(layer.stride, 1);
-  const dilations = pairOf(layer.dilation, 1);
-  const kernel: [number, number] = [filterShape[2]!, filterShape[3]!];
-  const pads = padsOf(layer.padding, [inputShape[2]!, inputShape[3]!], kernel, strides, dilations);
-  const geometry = { strides, pads, dilations, groups: layer.groups ?? 1 };
+  const inputShape = [1, ...place.inputShapes[0]!];
+  const geometry = geometryOf(layer, [inputShape[2]!, inputShape[3]!], [filterShape[2]!, filterShape[3]!]);
   const channels = filterShape[0]!;
   const plane = state.values.length / channels;
-  const [rows, cols] = [0, 1].map(
-    (axis) =>
-      Math.floor(
-        (inputShape[2 + axis]! + pads[axis]! + pads[2 + axis]! - dilations[axis]! * (kernel[axis]! - 1) - 1) /
-          strides[axis]!,
-      ) + 1,
-  ) as [number, number];
-  const outputShape = [1, channels, rows, cols];
+  const outputShape = [1, ...problem.outputShapes[index]!];
   const bias = layer.bias === undefined ? undefined : problem.parameter(layer.bias)?.data;
   const biasGradient = layer.bias === undefined ? undefined : problem.gradient(layer.bias)?.data;
   const misfit = biasGradient ? relativeDistance(channelSums(state.delta, channels), biasGradient) : null;
-  const prior = index === 0 ? INPUT_PRIOR : priorBelow(problem, index);
+  const isFirst = place.inputs[0] === NETWORK_INPUT;
+  const prior = isFirst ? INPUT_PRIOR : priorBelow(problem, index);
   // A first guess of the input's size turns errors of delta into errors of the gradient rows.
-  const typical = Math.hypot(prior.mean, index === 0 ? 1 : prior.deviation);
+  const typical = Math.hypot(prior.mean, isFirst ? 1 : prior.deviation);
   const rowError = new Float64Array(channels);
   for (let o = 0; o < channels; o++) {
     let sum = 0;
@@ -80,18 +83,13 @@ export async function solveConvLayer(
   const solved = await solveConv(system, product);
   return {
     evidence: evidenceOf(layer, solved, system, misfit),
-    state: below(system, solved, state, precision),
+    inputs: [below(system, solved, state, precision)],
   };
 }
 
 type System = Parameters<typeof solveConv>[0];
 
-function evidenceOf(
-  layer: Extract<Layer, { op: 'conv' }>,
-  solved: SolvedSystem,
-  system: System,
-  biasMisfit: number | null,
-): LayerEvidence {
+function evidenceOf(layer: ConvLayer, solved: SolvedSystem, system: System, biasMisfit: number | null): LayerEvidence {
   const { gradient } = system;
   const simulated = convolveFilterOf(system, solved.x);
   return {
@@ -109,7 +107,7 @@ function evidenceOf(
 }
 
 /** dL/dx = conv^T(delta), with the errors of delta carried along. */
-function below(system: System, solved: SolvedSystem, state: State, precision: Precision): State {
+function below(system: System, solved: SolvedSystem, state: NodeEstimate, precision: Precision): NodeEstimate {
   const { geometry, inputShape, filter, filterShape, outputShape, delta } = system;
   const spread = state.deltaError.map((own, at) => own ** 2 + (precision.forward * delta[at]!) ** 2);
   return {

@@ -1,31 +1,45 @@
-import type { Layer } from '../../network/recipe.js';
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { norm } from '../vectors.js';
-import type { ChainProblem, LayerEvidence, State } from './chain-state.js';
+import type { Inverted, Place, SolvingRule } from './inverse-rule.js';
 import { relativeDistance } from './sums.js';
 
 /** The input of a fully connected layer. */
 
+export const linearInverse: SolvingRule<'linear'> = {
+  solves: true,
+  obstacle({ problem, layer, inputShapes: [shape] }) {
+    if (!problem.gradient(layer.weight)) {
+      return `the dump holds no gradient of "${layer.weight}"`;
+    }
+    return shape!.length === 1 ? undefined : 'a linear layer over several positions is not solved in closed form';
+  },
+  /** Its bias gradient is its delta, so its input follows from its own gradients, whatever lies above it. */
+  needsNoOutput: ({ problem, layer, inputShapes: [shape] }) =>
+    shape!.length === 1 &&
+    layer.bias !== undefined &&
+    problem.gradient(layer.bias) !== undefined &&
+    problem.gradient(layer.weight) !== undefined,
+  invert: solveLinear,
+};
+
 /** G = D x^T: every row gives x, weighted by what it is worth (the paper's demo averages ratios instead). */
-export function solveLinear(
-  problem: ChainProblem,
-  layer: Extract<Layer, { op: 'linear' }>,
-  index: number,
-  state: State,
-): { evidence: LayerEvidence; state: State } {
+function solveLinear(place: Place<'linear'>): Inverted {
+  const { problem, layer, inputs } = place;
   const { precision } = problem;
   const weight = problem.parameter(layer.weight)!;
   const gradient = problem.gradient(layer.weight)!.data;
   const biasGradient = layer.bias === undefined ? undefined : problem.gradient(layer.bias)?.data;
-  const rows = state.delta.length;
+  const rows = (place.output?.delta ?? biasGradient!).length;
   const cols = gradient.length / rows;
   const at = layer.layout === 'dxk' ? (i: number, j: number) => j * rows + i : (i: number, j: number) => i * cols + j;
-  const misfit = biasGradient ? relativeDistance(state.delta, biasGradient) : null;
+  const misfit =
+    biasGradient && place.output ? relativeDistance(place.output.delta, biasGradient) : biasGradient ? 0 : null;
   // The bias gradient is delta itself, free of what the layers above have added.
   const useBias = biasGradient?.length === rows;
-  const delta = useBias ? Float64Array.from(biasGradient) : state.delta;
+  const delta = useBias ? Float64Array.from(biasGradient) : place.output!.delta;
   const deltaError = useBias
     ? delta.map((own) => Math.hypot(precision.stored * own, precision.noise))
-    : state.deltaError;
+    : place.output!.deltaError;
   const size = norm(delta);
   const strongest = delta.reduce((best, own, i) => (Math.abs(own) > Math.abs(delta[best]!) ? i : best), 0);
   // How large the input's entries are, from the row that tells it best.
@@ -65,7 +79,7 @@ export function solveLinear(
   }
   const below = new Float64Array(cols);
   const variance = new Float64Array(cols);
-  if (problem.recipe.layers.slice(0, index).some(({ op }) => op === 'conv' || op === 'linear')) {
+  if (inputs[0] !== NETWORK_INPUT) {
     for (let i = 0; i < rows; i++) {
       const own = delta[i]!;
       const spread = deltaError[i]! ** 2 + (precision.forward * own) ** 2;
@@ -92,12 +106,14 @@ export function solveLinear(
       inputError,
       converged: true,
     },
-    state: {
-      values: x,
-      error: new Float64Array(cols).fill(inputError),
-      delta: below,
-      deltaError: variance.map(Math.sqrt),
-      known: new Uint8Array(cols).fill(1),
-    },
+    inputs: [
+      {
+        values: x,
+        error: new Float64Array(cols).fill(inputError),
+        delta: below,
+        deltaError: variance.map(Math.sqrt),
+        known: new Uint8Array(cols).fill(1),
+      },
+    ],
   };
 }

@@ -1,22 +1,18 @@
-import { goldenSection } from '../golden-section.js';
-import type { ChainProblem, State } from './chain-state.js';
-import { passThrough } from './pass-through.js';
-import { channelSums, relativeDistance } from './sums.js';
+import type { ChainProblem, NodeEstimate } from './chain-state.js';
 
-/** What the chain starts from: the head's input and its dL/dx, on the scale that the layers below agree with. */
+/** What the chain starts from: the head's input and its dL/dx. */
 
 /**
  * Values are the head's input, delta is W^T (p - y), both as long as the head has inputs; errors are standard errors in
  * the same units.
  *
+ * @param scale feature * scale and delta / scale fit the head as well as they are
  * @throws RangeError when the head is not a linear layer whose weight the checkpoint holds
  */
-export function startOf(problem: ChainProblem): State {
-  return startAt(problem, refineScale(problem));
-}
-
-/** The state below the head if feature * scale and delta / scale were the true ones, which fit the head as well. */
-function startAt({ recipe, head, parameter, solution, precision }: ChainProblem, scale: number): State {
+export function startBelowHead(
+  { recipe, head, parameter, solution, precision }: ChainProblem,
+  scale: number,
+): NodeEstimate {
   const layer = recipe.layers[head];
   const weight = layer?.op === 'linear' ? parameter(layer.weight) : undefined;
   if (layer?.op !== 'linear' || !weight) {
@@ -39,37 +35,4 @@ function startAt({ recipe, head, parameter, solution, precision }: ChainProblem,
     deltaError: variance.map((own, j) => Math.sqrt(own + (precision.forward * delta[j]!) ** 2)),
     known: new Uint8Array(features).fill(1),
   };
-}
-
-/**
- * The scalar that the scan found is only as good as the labels' rounding, and shifts every layer below. The first
- * bias gradient below the head measures it: a convolution's is the sum of delta, which scales with it.
- */
-function refineScale(problem: ChainProblem): number {
-  const { recipe, head, solution, gradient } = problem;
-  if (!(solution.scaleError > 0)) {
-    return 1;
-  }
-  const misfit = (scale: number): number | undefined => {
-    let state = startAt(problem, scale);
-    for (let index = head - 1; index >= 0; index--) {
-      const layer = recipe.layers[index]!;
-      if (layer.op === 'conv' || layer.op === 'linear') {
-        const bias = layer.bias === undefined ? undefined : gradient(layer.bias);
-        return bias && relativeDistance(channelSums(state.delta, bias.data.length), bias.data);
-      }
-      const next = passThrough(problem, layer, index, state);
-      if (typeof next === 'string') {
-        return undefined;
-      }
-      state = next;
-    }
-    return undefined;
-  };
-  if (misfit(1) === undefined) {
-    return 1;
-  }
-  const width = Math.min(20 * solution.scaleError, 0.05);
-  const found = goldenSection((t) => misfit(1 + t) ?? Infinity, -width, width);
-  return 1 + found;
 }

@@ -234,7 +234,7 @@ describe('the walk from the head down', () => {
       ['head.bias', tensor(delta, classes)],
     ]);
     const head = recipe.layers.length - 1;
-    const shapes = recipe.layers.map((layer, at) => (at === 0 ? recipe.input : layer.op === 'linear' ? [width] : []));
+    const shapes = recipe.layers.map(({ op }) => (op === 'conv' ? [3, 4, 4] : [width]));
     return {
       truth,
       parameters,
@@ -242,7 +242,7 @@ describe('the walk from the head down', () => {
       problem: {
         recipe,
         head,
-        inputShapes: shapes,
+        outputShapes: shapes,
         parameter: (name) => parameters.get(name),
         gradient: (name) => gradients.get(name),
         solution: {

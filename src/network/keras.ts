@@ -1,5 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
-import type { Layer, Padding, Recipe } from './recipe.js';
+import { KERAS_LAYERS } from './keras-layers.js';
+import type { Layer, Recipe } from './recipe.js';
 
 /**
  * Keras models (Keras 2 and 3, TensorFlow.js LayersModel) as recipes. Keras is channels-last; the recipe is
@@ -161,7 +162,6 @@ class KerasImporter {
         this.images.add(name);
       }
     };
-    const bias = config.use_bias === false ? {} : { bias: `${name}/bias` };
     switch (className) {
       case 'InputLayer':
         this.outputs.set(name, 'input');
@@ -174,64 +174,12 @@ class KerasImporter {
           this.images.add(name);
         }
         return;
-      case 'Conv2D':
-        push({
-          op: 'conv',
-          weight: `${name}/kernel`,
-          ...bias,
-          layout: 'hwio',
-          stride: pair(config.strides),
-          dilation: pair(config.dilation_rate),
-          padding: padding(config.padding),
-          groups: typeof config.groups === 'number' ? config.groups : 1,
-        });
-        return;
-      case 'Dense':
-        push({ op: 'linear', weight: `${name}/kernel`, ...bias, layout: 'dxk' }, [first], false);
-        return;
-      case 'BatchNormalization':
-        push({
-          op: 'batch-norm',
-          ...(config.scale === false ? {} : { weight: `${name}/gamma` }),
-          ...(config.center === false ? {} : { bias: `${name}/beta` }),
-          mean: `${name}/moving_mean`,
-          variance: `${name}/moving_variance`,
-          epsilon: typeof config.epsilon === 'number' ? config.epsilon : 1e-3,
-        });
-        return;
       case 'Activation':
         pass();
         this.activate(name, config.activation, unsupported, first);
         if (image) {
           this.images.add(name);
         }
-        return;
-      case 'ReLU':
-        if (config.max_value !== null && config.max_value !== undefined) {
-          throw unsupported('max_value');
-        }
-        push({ op: 'relu' });
-        return;
-      case 'LeakyReLU': {
-        const slope = config.negative_slope ?? config.alpha;
-        push({ op: 'leaky-relu', slope: typeof slope === 'number' ? slope : 0.3 });
-        return;
-      }
-      case 'ELU':
-        push({ op: 'elu', alpha: typeof config.alpha === 'number' ? config.alpha : 1 });
-        return;
-      case 'Softmax':
-        push({ op: 'softmax' });
-        return;
-      case 'MaxPooling2D':
-      case 'AveragePooling2D':
-        push({
-          op: className === 'MaxPooling2D' ? 'max-pool' : 'average-pool',
-          kernel: pair(config.pool_size),
-          stride: config.strides === null ? pair(config.pool_size) : pair(config.strides),
-          padding: padding(config.padding),
-          ...(className === 'MaxPooling2D' ? {} : { countPadding: false }),
-        });
         return;
       case 'GlobalAveragePooling2D':
         this.layers.push({ op: 'global-average-pool', id: `${name}.pooled`, inputs: [first] });
@@ -246,26 +194,15 @@ class KerasImporter {
         push({ op: 'flatten' }, [`${name}.last`], false);
         return;
       }
-      case 'ZeroPadding2D': {
-        const [rows, cols] = Array.isArray(config.padding)
-          ? (config.padding as unknown[])
-          : [config.padding, config.padding];
-        const [top, bottom] = pair(rows);
-        const [left, right] = pair(cols);
-        push({ op: 'pad', padding: [top, left, bottom, right] });
-        return;
+      default: {
+        const make = Object.hasOwn(KERAS_LAYERS, className) ? KERAS_LAYERS[className] : undefined;
+        if (!make) {
+          throw unsupported();
+        }
+        const layer = make({ name, config, unsupported });
+        const takesAll = layer.op === 'add' || layer.op === 'mul' || layer.op === 'concat';
+        push(layer, takesAll ? inputs : [first], image && layer.op !== 'linear');
       }
-      case 'Add':
-        push({ op: 'add' }, inputs);
-        return;
-      case 'Multiply':
-        push({ op: 'mul' }, inputs);
-        return;
-      case 'Concatenate':
-        push({ op: 'concat', axis: 1 }, inputs);
-        return;
-      default:
-        throw unsupported();
     }
   }
 
@@ -286,15 +223,4 @@ class KerasImporter {
     this.layers.push({ ...layer, id, inputs: [from] });
     this.outputs.set(name, id);
   }
-}
-
-function pair(value: unknown): [number, number] {
-  if (typeof value === 'number') {
-    return [value, value];
-  }
-  return Array.isArray(value) && value.length === 2 ? [Number(value[0]), Number(value[1])] : [1, 1];
-}
-
-function padding(value: unknown): Padding {
-  return value === 'same' ? 'same' : 0;
 }

@@ -2,11 +2,12 @@ import { UnusableInputError } from '../protocol/errors.js';
 import type { OnnxFile } from '../formats/onnx.js';
 import type { OnnxNode } from '../formats/onnx-protobuf.js';
 import { OnnxConstants, reshaped, sliceRows, transposed } from './onnx-constants.js';
-import { Attributes, pair, unsupported } from './onnx-node.js';
+import { ONNX_LAYERS } from './onnx-layers.js';
+import { Attributes, unsupported } from './onnx-node.js';
 import type { OnnxWeights } from './onnx-weights.js';
 import type { Layer } from './recipe.js';
 
-/** Which layers the operations of an ONNX graph are. */
+/** Which layers the operations of an ONNX graph are: `onnx-layers.ts` has those that are one layer, here is what takes the graph to tell. */
 
 export class OnnxOperations {
   readonly layers: Layer[] = [];
@@ -51,22 +52,20 @@ export class OnnxOperations {
     const push = (layer: Layer, inputs: string[] = [this.resolve(at(0))]): void => {
       this.layers.push({ ...layer, id: out, inputs });
     };
+    const make = Object.hasOwn(ONNX_LAYERS, node.opType) ? ONNX_LAYERS[node.opType] : undefined;
+    if (make) {
+      push(
+        make({
+          node,
+          attr,
+          weight: (position, rank) => this.weight(node, at(position), rank),
+          has: (position) => at(position) !== '' && !this.zeros.has(at(position)),
+          unsupported: (what) => this.unsupported(node, what),
+        }),
+      );
+      return;
+    }
     switch (node.opType) {
-      case 'Conv': {
-        const weight = this.weight(node, at(1), 4);
-        // Exporters give convolutions without bias one of zeros.
-        const bias = this.zeros.has(at(2)) ? '' : at(2);
-        push({
-          op: 'conv',
-          weight: weight.name,
-          ...(bias === '' ? {} : { bias: this.weight(node, bias, 1).name }),
-          stride: pair(attr.ints('strides')) ?? 1,
-          padding: attr.padding(() => this.unsupported(node, `auto_pad "${attr.text('auto_pad')}"`)),
-          dilation: pair(attr.ints('dilations')) ?? 1,
-          groups: attr.int('group', 1),
-        });
-        return;
-      }
       case 'Gemm': {
         if (attr.float('alpha', 1) !== 1 || attr.float('beta', 1) !== 1 || attr.int('transA', 0) !== 0) {
           throw this.unsupported(node, 'alpha, beta or transA');
@@ -79,68 +78,6 @@ export class OnnxOperations {
           throw this.unsupported(node, 'a product of two computed values');
         }
         this.linear(node, at(0), at(1), '', false, out);
-        return;
-      case 'BatchNormalization':
-        push({
-          op: 'batch-norm',
-          weight: this.weight(node, at(1), 1).name,
-          bias: this.weight(node, at(2), 1).name,
-          mean: this.weight(node, at(3), 1).name,
-          variance: this.weight(node, at(4), 1).name,
-          epsilon: attr.float('epsilon', 1e-5),
-        });
-        return;
-      case 'LayerNormalization': {
-        const weight = this.weight(node, at(1));
-        push({
-          op: 'layer-norm',
-          weight: weight.name,
-          ...(at(2) === '' ? {} : { bias: this.weight(node, at(2)).name }),
-          epsilon: attr.float('epsilon', 1e-5),
-          axes: weight.rank,
-        });
-        return;
-      }
-      case 'Relu':
-      case 'Sigmoid':
-      case 'Tanh':
-      case 'Erf':
-        push({ op: node.opType.toLowerCase() as 'relu' | 'sigmoid' | 'tanh' | 'erf' });
-        return;
-      case 'LeakyRelu':
-        push({ op: 'leaky-relu', slope: attr.float('alpha', 0.01) });
-        return;
-      case 'Elu':
-        push({ op: 'elu', alpha: attr.float('alpha', 1) });
-        return;
-      case 'Gelu':
-        push({ op: 'gelu', approximate: attr.text('approximate') === 'tanh' });
-        return;
-      case 'Swish':
-        push({ op: 'silu' });
-        return;
-      case 'Softmax':
-      case 'LogSoftmax':
-        push({ op: 'softmax', axis: attr.int('axis', -1) });
-        return;
-      case 'MaxPool':
-      case 'AveragePool': {
-        const kernel = pair(attr.ints('kernel_shape'));
-        const dilated = attr.ints('dilations')?.some((own) => own !== 1) === true;
-        if (kernel === undefined || dilated || attr.int('ceil_mode', 0) === 1) {
-          throw this.unsupported(node, 'ceil_mode, dilations or a kernel that is not two-dimensional');
-        }
-        push({
-          op: node.opType === 'MaxPool' ? 'max-pool' : 'average-pool',
-          kernel,
-          stride: pair(attr.ints('strides')) ?? 1,
-          padding: attr.padding(() => this.unsupported(node, 'auto_pad')),
-          ...(node.opType === 'AveragePool' ? { countPadding: attr.int('count_include_pad', 0) === 1 } : {}),
-        });
-        return;
-      }
-      case 'GlobalAveragePool':
-        push({ op: 'global-average-pool' });
         return;
       case 'ReduceMean': {
         const axes = attr.ints('axes') ?? this.known.numbers(at(1));
@@ -159,12 +96,6 @@ export class OnnxOperations {
         }
         return;
       }
-      case 'Flatten':
-        if (attr.int('axis', 1) !== 1) {
-          throw this.unsupported(node, 'an axis other than 1');
-        }
-        push({ op: 'flatten' });
-        return;
       case 'Reshape': {
         const listed = this.known.of(at(0));
         if (listed) {

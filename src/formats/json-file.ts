@@ -4,8 +4,8 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 
 /** JSON files of users: bounded before they are read, and checked against the published schema before they are used. */
 
-/** Brackets take far more memory than their byte; the largest tokenizers have about a million. */
-const MOST_BRACKETS = 2 ** 22;
+/** Each takes far more memory than its bytes; the largest tokenizers have about a million. */
+const MOST_LISTS = 2 ** 22;
 
 /**
  * @returns the whole file
@@ -22,16 +22,21 @@ export function readBounded(path: string, maxBytes: number): Buffer {
   return readFileSync(path);
 }
 
-/** @throws Error when it is not JSON, or has more brackets than any file that is meant */
+/** @throws Error when it is not JSON, or has more lists or objects than any file that is meant */
 export function parseJson(bytes: Buffer): unknown {
-  let brackets = 0;
-  for (const byte of bytes) {
-    brackets += byte === 0x5b || byte === 0x7b ? 1 : 0;
-  }
-  if (brackets > MOST_BRACKETS) {
+  if (hasMoreThan(MOST_LISTS, '[', bytes) || hasMoreThan(MOST_LISTS, '{', bytes)) {
     throw new Error('too many lists and objects');
   }
   return JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, ''));
+}
+
+function hasMoreThan(most: number, character: string, bytes: Buffer): boolean {
+  let count = 0;
+  const code = character.charCodeAt(0);
+  for (let at = bytes.indexOf(code); at >= 0 && count <= most; at = bytes.indexOf(code, at + 1)) {
+    count++;
+  }
+  return count > most;
 }
 
 /** Tells values of a type by its schema. */

@@ -12,6 +12,7 @@ const schemas = [
     type: 'Report',
     title: 'GradLeak report',
     open: true,
+    change: asStored,
   },
   {
     file: 'project.schema.json',
@@ -27,8 +28,40 @@ const schemas = [
     title: 'GradLeak network recipe',
     open: false,
   },
+  {
+    file: 'capture.schema.json',
+    source: 'src/protocol/capture-file.ts',
+    type: 'CaptureFile',
+    title: 'GradLeak notes on a capture',
+    open: true,
+  },
+  {
+    file: 'truth.schema.json',
+    source: 'src/protocol/truth-file.ts',
+    type: 'TruthFile',
+    title: 'GradLeak truth of a dump',
+    open: true,
+  },
 ];
-for (const { file, source, type, title, open } of schemas) {
+
+/** What the types of a report cannot say of the file: numbers that are not finite are null in JSON, and details of later versions are read. */
+function asStored(schema) {
+  const { Detail } = schema.definitions;
+  const known = Detail.anyOf.map(({ $ref }) => schema.definitions[$ref.split('/').pop()].properties.type.const);
+  Detail.anyOf.push({
+    type: 'object',
+    properties: { type: { type: 'string', not: { enum: known } } },
+    required: ['type'],
+    description: 'A form of a later version.',
+  });
+  return JSON.parse(JSON.stringify(schema), (_key, own) =>
+    own?.type === 'number' && own.const === undefined && own.enum === undefined
+      ? { ...own, type: ['number', 'null'] }
+      : own,
+  );
+}
+
+for (const { file, source, type, title, open, change = (schema) => schema } of schemas) {
   const path = join(ROOT, 'media', file);
   const schema = createGenerator({
     path: join(ROOT, source),
@@ -39,7 +72,7 @@ for (const { file, source, type, title, open } of schemas) {
     skipTypeCheck: true,
   }).createSchema(type);
   const options = (await prettier.resolveConfig(path)) ?? {};
-  const text = await prettier.format(JSON.stringify({ title, ...schema }), { ...options, parser: 'json' });
+  const text = await prettier.format(JSON.stringify({ title, ...change(schema) }), { ...options, parser: 'json' });
   if (!process.argv.includes('--check')) {
     writeFileSync(path, text);
   } else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {

@@ -4,6 +4,7 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import { FEATURES_FILE, type Report } from '../protocol/report.js';
+import { parseJson, readBounded } from '../formats/json-file.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
 import type { NamedArray, Reconstruction } from '../methods/method.js';
 import { encodePicture, isImage } from '../formats/write-picture.js';
@@ -11,6 +12,7 @@ import { encodePicture, isImage } from '../formats/write-picture.js';
 /** The report's folder. Files that GradLeak did not write are never replaced without `--force`. */
 
 export const REPORT_FILE = 'report.json';
+const MOST_REPORT_BYTES = 256 * 2 ** 20;
 
 /** @throws UnusableInputError when the folder cannot be made or holds somebody else's files */
 export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): void {
@@ -45,13 +47,19 @@ export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'
   }
 }
 
+/** Of any version: what may be replaced need not be understood. */
 function isOurs(out: string): boolean {
+  const value = readStored(out);
+  const tool: unknown = typeof value === 'object' && value !== null && 'tool' in value ? value.tool : undefined;
+  return typeof tool === 'object' && tool !== null && 'name' in tool && tool.name === 'gradleak';
+}
+
+/** What `report.json` of a folder holds, of an audit or a project; undefined when there is none that can be read. */
+export function readStored(out: string): unknown {
   try {
-    const value: unknown = JSON.parse(readFileSync(join(out, REPORT_FILE), 'utf8'));
-    const tool: unknown = typeof value === 'object' && value !== null && 'tool' in value ? value.tool : undefined;
-    return typeof tool === 'object' && tool !== null && 'name' in tool && tool.name === 'gradleak';
+    return parseJson(readBounded(join(out, REPORT_FILE), MOST_REPORT_BYTES));
   } catch {
-    return false;
+    return undefined;
   }
 }
 

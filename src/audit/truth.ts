@@ -1,7 +1,10 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import schema from '../../media/truth.schema.json';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { LabelCountReport, SampleReport, TruthComparison } from '../protocol/report.js';
+import type { TruthFile } from '../protocol/truth-file.js';
+import { readJson, validatorOf } from '../formats/json-file.js';
 import { openTensorFile } from '../formats/open.js';
 import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
@@ -78,26 +81,20 @@ function meanOf(rows: readonly (readonly number[])[]): number[] | undefined {
   return rows[0]?.map((_, col) => rows.reduce((sum, row) => sum + (row[col] ?? NaN), 0) / rows.length);
 }
 
+const VALIDATOR = validatorOf<TruthFile>(schema);
+const WORDS = {
+  expected: 'a JSON object with "labels" [[...K]] and "feature" [[...d]]',
+  advice: 'Give the truth file that the capture wrote, or leave --truth out.',
+};
+
 /** @throws UnusableInputError when the file is not such a JSON */
 export function readTruth(path: string): Truth {
-  let value: unknown;
-  try {
-    if (statSync(path).size > MAX_TRUTH_BYTES) {
-      throw new Error('the file is too large');
-    }
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    throw unusable(path, messageOf(error));
-  }
-  if (typeof value !== 'object' || value === null) {
-    throw unusable(path, 'no JSON object');
-  }
-  const { labels, feature, image } = value as Record<string, unknown>;
+  const { labels, feature, image } = readJson(path, MAX_TRUTH_BYTES, VALIDATOR, WORDS);
   return {
     path,
-    labels: rowsOf(path, labels),
-    feature: rowsOf(path, feature),
-    image: readImage(join(dirname(path), typeof image === 'string' ? basename(image) : 'image.npy')),
+    labels: labels ?? undefined,
+    feature: feature ?? undefined,
+    image: readImage(join(dirname(path), basename(image ?? 'image.npy'))),
   };
 }
 
@@ -145,27 +142,6 @@ export async function addImageTruth(
       });
     }
   }
-}
-
-function rowsOf(path: string, value: unknown): number[][] | undefined {
-  if (value === undefined || value === null) {
-    return undefined;
-  }
-  const isRow = (row: unknown): row is number[] => Array.isArray(row) && row.every((item) => typeof item === 'number');
-  if (!Array.isArray(value) || !value.every(isRow)) {
-    throw unusable(path, 'labels or feature that are not lists of rows of numbers');
-  }
-  return value;
-}
-
-function unusable(path: string, found: string): UnusableInputError {
-  return new UnusableInputError({
-    code: 'malformed-file',
-    file: path,
-    found,
-    expected: 'a JSON object with "labels" [[...K]] and "feature" [[...d]]',
-    advice: 'Give the truth file that the capture wrote, or leave --truth out.',
-  });
 }
 
 function largestDifference(found: readonly number[], expected: readonly number[] | undefined): number | null {

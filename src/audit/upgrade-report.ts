@@ -1,3 +1,5 @@
+import schema from '../../media/report.schema.json';
+import { validatorOf } from '../formats/json-file.js';
 import { type TouchedEmbedding, describeEmbedding } from '../methods/embedding-rows/describe-embedding.js';
 import { type TrapFacts, describeTrap } from '../methods/imprint-trap/describe-trap.js';
 import { NAMES } from '../methods/reconstruction-report.js';
@@ -25,18 +27,23 @@ const TITLES: Record<string, string> = {
   input: 'The input itself',
 };
 
-/** @returns the report in the current version, undefined for what is none of ours */
+const VALIDATOR = validatorOf<Report>(schema);
+
+/** @returns the report in the current version, undefined for what is none of ours or does not follow the schema */
 export function upgradeReport(stored: unknown): Report | undefined {
-  if (typeof stored !== 'object' || stored === null || !('schemaVersion' in stored)) {
-    return undefined;
+  const report = inVersion2(stored);
+  return VALIDATOR.is(report) ? report : undefined;
+}
+
+function inVersion2(stored: unknown): unknown {
+  if (typeof stored !== 'object' || stored === null || !('schemaVersion' in stored) || stored.schemaVersion !== 1) {
+    return stored;
   }
-  switch (stored.schemaVersion) {
-    case 1:
-      return fromVersion1(stored as ReportVersion1);
-    case 2:
-      return stored as Report;
-    default:
-      return undefined;
+  try {
+    return fromVersion1(stored as ReportVersion1);
+  } catch {
+    // Version 1 has no schema of its own: what cannot be carried over was none of ours.
+    return undefined;
   }
 }
 

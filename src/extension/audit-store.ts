@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
-import { REPORT_FILE, readImages } from '../audit/output.js';
+import { REPORT_FILE, readImages, readStored } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
@@ -71,12 +71,7 @@ export class AuditStore {
     if (folder === undefined) {
       return undefined;
     }
-    try {
-      const stored: unknown = JSON.parse(readFileSync(join(folder, REPORT_FILE), 'utf8'));
-      return upgradeReport(stored);
-    } catch {
-      return undefined;
-    }
+    return upgradeReport(readStored(folder));
   }
 
   /** The newest finished audit of a gradient, made since a time in milliseconds. */

@@ -1,6 +1,8 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import schema from '../../media/capture.schema.json';
+import type { CaptureFile } from '../protocol/capture-file.js';
+import { readJson, unusableJson, validatorOf } from '../formats/json-file.js';
 
 /** What `gradleak_capture.py` notes beside a dump, in `capture.json`. */
 export interface Capture {
@@ -17,6 +19,8 @@ export interface Capture {
 
 const CAPTURE_FILE = 'capture.json';
 const MAX_BYTES = 2 ** 20;
+const VALIDATOR = validatorOf<CaptureFile>(schema);
+const WORDS = { expected: 'what gradleak_capture.py writes', advice: 'Capture again, or remove the file.' };
 
 /**
  * @param gradients path of the gradient file
@@ -28,46 +32,22 @@ export function readCapture(gradients: string): Capture | undefined {
   if (!existsSync(path)) {
     return undefined;
   }
-  const bad = (found: string): UnusableInputError =>
-    new UnusableInputError({
-      code: 'malformed-file',
-      file: path,
-      found,
-      expected: 'what gradleak_capture.py writes',
-      advice: 'Capture again, or remove the file.',
-    });
-  let value: unknown;
-  try {
-    if (statSync(path).size > MAX_BYTES) {
-      throw new Error('a file that is too large');
-    }
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    throw bad(messageOf(error));
+  const { input_shape, mode, batch_size, normalisation, script, line, round } = readJson(
+    path,
+    MAX_BYTES,
+    VALIDATOR,
+    WORDS,
+  );
+  if (normalisation && normalisation.mean.length !== normalisation.std.length) {
+    throw unusableJson(path, '"normalisation" with a mean and a std of different lengths', WORDS);
   }
-  if (typeof value !== 'object' || value === null) {
-    throw bad('no JSON object');
-  }
-  const { input_shape, mode, batch_size, normalisation, script, line, round } = value as Record<string, unknown>;
-  const numbers = (own: unknown): number[] | undefined =>
-    Array.isArray(own) && own.length > 0 && own.every((item) => typeof item === 'number' && Number.isFinite(item))
-      ? (own as number[])
-      : undefined;
-  const { mean, std } = (typeof normalisation === 'object' && normalisation !== null ? normalisation : {}) as Record<
-    string,
-    unknown
-  >;
-  const means = numbers(mean);
-  const deviations = numbers(std);
   return {
-    inputShape: numbers(input_shape),
-    mode: mode === 'eval' || mode === 'train' ? mode : undefined,
-    batchSize: typeof batch_size === 'number' ? batch_size : undefined,
-    normalisation: means && deviations?.length === means.length ? { mean: means, std: deviations } : undefined,
-    script:
-      typeof script === 'string' && typeof line === 'number' && Number.isInteger(line) && line > 0
-        ? { file: script, line }
-        : undefined,
-    round: typeof round === 'number' && Number.isSafeInteger(round) && round >= 0 ? round : undefined,
+    // Inputs of one number each have a shape without sizes, which says nothing of a network's input.
+    inputShape: input_shape && input_shape.length > 0 ? input_shape : undefined,
+    mode: mode ?? undefined,
+    batchSize: batch_size ?? undefined,
+    normalisation: normalisation ?? undefined,
+    script: typeof script === 'string' && typeof line === 'number' ? { file: script, line } : undefined,
+    round: round ?? undefined,
   };
 }

@@ -97,6 +97,7 @@ const BESIDE = [
   'labels.txt',
   'tokenizer.json',
   'vocab.json',
+  'merges.txt',
   'vocab.txt',
   'items.json',
   'model.onnx',

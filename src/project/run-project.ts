@@ -1,10 +1,9 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
-import type { Report } from '../protocol/report.js';
-import { REPORT_FILE, replaceFile } from '../audit/output.js';
+import { REPORT_FILE, readStored, replaceFile } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
@@ -116,7 +115,7 @@ async function auditEntry(
 
 /** An entry with its report, when there is one that was not stopped. */
 function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undefined): ProjectEntry {
-  const report = readReport(join(out, ENTRIES_FOLDER, entry.id));
+  const report = upgradeReport(readStored(join(out, ENTRIES_FOLDER, entry.id)));
   if (!report || report.cancelled === true) {
     return entry;
   }
@@ -126,14 +125,9 @@ function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undef
   return { ...entry, status: 'done', result, change };
 }
 
-function readReport(folder: string): Report | undefined {
-  const value = readJson(join(folder, REPORT_FILE));
-  return isOurs(value) && 'verdict' in value ? upgradeReport(value) : undefined;
-}
-
 /** The project report in a folder, if there is one of ours; an earlier version's totals are made anew. */
 export function readProject(out: string): ProjectReport | undefined {
-  const value = readJson(join(out, REPORT_FILE));
+  const value = readStored(out);
   if (!isOurs(value) || !('entries' in value) || value.schemaVersion !== 1) {
     return undefined;
   }
@@ -141,14 +135,6 @@ export function readProject(out: string): ProjectReport | undefined {
   return report.summary?.notAssessed === undefined
     ? { ...report, summary: summarise(report.entries) }
     : (report as ProjectReport);
-}
-
-function readJson(path: string): unknown {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8'));
-  } catch {
-    return undefined;
-  }
 }
 
 function isOurs(value: unknown): value is { schemaVersion: unknown } {

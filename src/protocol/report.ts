@@ -3,7 +3,8 @@ import type { Certificate, Detail } from './detail.js';
 /**
  * The audit report, schema version 2. `media/report.schema.json` is generated from these types.
  *
- * Within a version, fields may be added and none is removed or changes its meaning.
+ * Within a version, fields may be added and none is removed or changes its meaning. A measured number that is not finite
+ * is null in the file.
  */
 
 /** Shares, probabilities and confidences are 0 to 1; times are milliseconds; class indices start at 0. */
@@ -81,7 +82,7 @@ export interface InputFile {
   /** Container format, such as `torch-zip` or `safetensors`. */
   format: string;
   /** Number of tensors in the file. */
-  tensors: number;
+  tensors: Count;
 }
 
 export interface HeadDescription {
@@ -90,9 +91,9 @@ export interface HeadDescription {
   /** Name of the bias in the checkpoint, null for a head without one. */
   bias: string | null;
   /** K, number of classes. */
-  classes: number;
+  classes: Count;
   /** d, number of features. */
-  features: number;
+  features: Count;
   /** `kxd` as PyTorch stores it, `dxk` as Keras and Flax do. */
   layout: 'kxd' | 'dxk';
   /** False when the dump holds no gradient for the bias. */
@@ -112,11 +113,11 @@ export interface ConsistencyCheck {
 export interface BatchDescription {
   /** Number of samples, null when it cannot be told. */
   size: number | null;
-  lowerBound: number;
+  lowerBound: Count;
   /** One sentence. */
   evidence: string;
   /** Samples recovered one by one, groups counted by their size; absent for a single sample. */
-  found?: number;
+  found?: Count;
   /** Share of the head gradient's norm that the recovered samples explain, 0 to 1. */
   explained?: number;
 }
@@ -147,12 +148,12 @@ export interface LeakReport {
   title: string;
   amount: string | null;
   /** Index of the sample that it tells of, null for what belongs to the whole gradient. */
-  sample: number | null;
+  sample: Count | null;
   /** Name of the checkpoint's tensor that leaks, null where it is none in particular. */
   tensor: string | null;
   certificate: Certificate | null;
   /** Private things that it gives away, counted; a length or a position is none. */
-  gives: { inputs: number; tokens: number };
+  gives: { inputs: Count; tokens: Count };
   details: Detail[];
   /** Files in the report's folder. */
   files: string[];
@@ -169,7 +170,7 @@ export interface SampleReport {
     /** Label smoothing's epsilon: each class gets epsilon / K. */
     smoothing: number;
     /** Classes that stand out, heaviest first, with their share of what smoothing leaves; `range` is the 95 % interval of the label's entry for the class. */
-    classes: { index: number; weight: number; range?: [number, number] }[];
+    classes: { index: Count; weight: number; range?: [number, number] }[];
     /** Posterior probability that the first class is the label's largest; absent in reports of earlier versions. */
     classConfidence?: number;
     /** Posterior probability of `kind`, and when that is undetermined of the most probable one. */
@@ -180,7 +181,7 @@ export interface SampleReport {
     smoothingRange?: [number, number];
   };
   /** A row of a `.npy` file in the report's folder (null when nothing was written). */
-  feature: { file: string | null; row: number };
+  feature: { file: string | null; row: Count };
   featureStatistics: FeatureStatistics;
   /** The paper's lambda: feature = lambda times the gradient row of the largest |row sum|, in a batch of the sample's own part of the gradient. */
   scalar: number;
@@ -200,7 +201,7 @@ export interface SampleReport {
   gradientScale: number;
   landscape: LandscapeReport | null;
   /** More than 1 for samples of one class that a batch's gradient does not tell apart: the feature is their mean. */
-  multiplicity?: number;
+  multiplicity?: Count;
   /** In a batch: size of the sample's part of the head gradient against all parts and the unexplained rest, 0 to 1. */
   share?: number;
   /** In a batch: expected relative error of the feature. */
@@ -216,8 +217,8 @@ export interface NetworkReport {
   file: string | null;
   name: string;
   /** Shape of one input: channels, height, width for images. */
-  inputShape: number[];
-  layers: number;
+  inputShape: Count[];
+  layers: Count;
   /** How batch normalisation ran when the gradient was captured; null without any. */
   normMode: 'eval' | 'train' | null;
   /** One sentence each: what was tried, and why this one was taken. */
@@ -236,7 +237,7 @@ export interface ReconstructionReport {
   file: string | null;
   /** An 8-bit picture of it, null for inputs that are not images. */
   preview: string | null;
-  shape: number[];
+  shape: Count[];
   method: 'chain' | 'matching' | 'none';
   /** The method's name as part of a sentence: "the closed form"; empty where none came to anything. */
   by: string;
@@ -275,9 +276,9 @@ export interface ReconstructionReport {
 export interface ChainLayerReport {
   layer: string;
   op: 'linear' | 'conv';
-  unknowns: number;
-  equations: number;
-  rank: number;
+  unknowns: Count;
+  equations: Count;
+  rank: Count;
   /** Largest over smallest singular value of the weighted equations. */
   condition: number;
   /** Share of the layer's weight gradient that the recovered input does not explain. */
@@ -295,16 +296,16 @@ export interface MatchingReport {
   terms: 'g' | 'f' | 'gf';
   labels: 'recovered' | 'hard' | 'free' | 'true';
   optimiser: 'adam' | 'lbfgs';
-  iterations: number;
+  iterations: Count;
   /** Iterations that were done, all restarts together. */
-  done: number;
+  done: Count;
   millisecondsPerIteration: number;
   /** Lowest loss over the iterations, one curve per restart. */
   curves: { iteration: number[]; loss: number[] }[];
 }
 
 export interface FeatureStatistics {
-  length: number;
+  length: Count;
   min: number;
   max: number;
   mean: number;
@@ -370,13 +371,21 @@ export interface TruthComparison {
     /** ||recovered - true|| / ||true||. */
     featureRelativeError: number | null;
     /** In a batch: the true sample that is compared with, null for one that matches none. */
-    truthRow?: number | null;
+    truthRow?: Count | null;
   }[];
   /** In a batch: true samples that no recovered one matches. */
-  missed?: number;
+  missed?: Count;
   /** Classes whose agreed count differs from the truth. */
-  countErrors: number | null;
+  countErrors: Count | null;
 }
+
+/**
+ * How many, or an index from 0: never null for want of being finite.
+ *
+ * @asType integer
+ * @minimum 0
+ */
+type Count = number;
 
 /** Severities from worst to mildest, for comparing. */
 export const SEVERITIES: readonly Severity[] = ['critical', 'high', 'medium', 'low'];

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { upgradeReport } from '../../src/audit/upgrade-report.js';
 import { renderProject } from '../../src/cli/render-project.js';
 import { renderReport } from '../../src/cli/render-text.js';
 import { toSarif } from '../../src/project/sarif.js';
@@ -56,6 +57,13 @@ describe.each(GOLDEN_CASES.map((golden) => [golden.name, golden] as const))('%s'
     expectGolden(`${name}.json`, goldenJson(report));
     expectGolden(`${name}.txt`, renderReport(report));
     expectGolden(`${name}.summary.txt`, `${summaryOf(report)}\n`);
+  });
+
+  it('follows the published schema when it is stored, also with details of a later version', () => {
+    const stored = JSON.parse(JSON.stringify(report)) as Report;
+    expect(upgradeReport(stored)).toBe(stored);
+    const later = stored.leaks.map((leak) => ({ ...leak, details: [...leak.details, { type: 'hologram', depth: 3 }] }));
+    expect(upgradeReport({ ...stored, leaks: later })).toBeDefined();
   });
 
   it('says the same in the verdict, the findings, the terminal and the summary', () => {

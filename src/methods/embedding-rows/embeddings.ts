@@ -68,6 +68,6 @@ function describe({ parameter }: TensorPair, touched: readonly number[], paths: 
     width,
     touched: touched.length,
     rows,
-    ...(vocabulary ? { vocabulary: vocabulary.path, texts: rows.map((row) => vocabulary.texts.get(row) ?? '?') } : {}),
+    ...(vocabulary ? { vocabulary: vocabulary.path, texts: vocabulary.textsOf(rows).map((text) => text ?? '?') } : {}),
   };
 }

@@ -1,13 +1,19 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { upgradeReport } from '../../../src/audit/upgrade-report.js';
 import { AuditStore } from '../../../src/extension/audit-store.js';
+import type { Report } from '../../../src/protocol/report.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gradleak-store-'));
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
+
+const OLD = JSON.parse(
+  readFileSync(join(import.meta.dirname, '..', '..', 'fixtures', 'reports', 'version-1-language.json'), 'utf8'),
+) as Report;
 
 describe('stored audits', () => {
   it('are found again by id, and only our own', () => {
@@ -15,11 +21,14 @@ describe('stored audits', () => {
     expect(store.latest()).toBeUndefined();
     const { id } = store.create();
     expect(store.read(id)).toBeUndefined();
-    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 2}');
-    expect(store.read(id)).toEqual({ schemaVersion: 2 });
+    const now = upgradeReport(OLD);
+    writeFileSync(store.filePath(id, 'report.json'), JSON.stringify(now));
+    expect(store.read(id)).toEqual(now);
     // One of an earlier version is told as one of now.
-    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 1}');
-    expect(store.read(id)).toEqual({ schemaVersion: 2, samples: [], leaks: [] });
+    writeFileSync(store.filePath(id, 'report.json'), JSON.stringify(OLD));
+    expect(store.read(id)).toEqual(now);
+    writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 2}');
+    expect(store.read(id)).toBeUndefined();
     expect(store.latest()).toBe(id);
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 7}');
     expect(store.read(id)).toBeUndefined();
@@ -39,7 +48,11 @@ describe('stored audits', () => {
     const project = join(folder, 'project');
     const store = new AuditStore(join(folder, 'd'), () => [project]);
     const report = (path: string, cancelled = false): string =>
-      JSON.stringify({ schemaVersion: 1, inputs: { gradients: { path } }, ...(cancelled ? { cancelled } : {}) });
+      JSON.stringify({
+        ...OLD,
+        inputs: { ...OLD.inputs, gradients: { ...OLD.inputs.gradients, path } },
+        ...(cancelled ? { cancelled } : {}),
+      });
     const { id } = store.create();
     writeFileSync(store.filePath(id, 'report.json'), report('/x/gradient.pt'));
     const entry = 'a'.repeat(20);

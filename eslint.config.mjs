@@ -163,11 +163,16 @@ export default tseslint.config(
         'The pipeline does not know who runs it.',
       ),
       {
-        regex: '/methods/(?!(method|registry|reconstruction-report)\\.js$|head/|[^/]+/describe-[^/]+$)',
+        regex: '/methods/(?!(method|reconstruction-report)\\.js$|head/|[^/]+/describe-[^/]+$)',
         message:
           'Methods come from the registry; only the head, whose samples are the core of a report, is known by name.',
       },
     ],
+  ),
+  door(
+    // The one file that names every method.
+    ['src/audit/registry.ts'],
+    [vscode, allBut(['methods'], 'The registry lists methods, nothing else.')],
   ),
   door(
     ['src/runner/**'],

@@ -23,7 +23,7 @@ const schemas = [
   },
   {
     file: 'recipe.schema.json',
-    source: 'src/network/recipe.ts',
+    source: 'src/network/layers/recipe.ts',
     type: 'Recipe',
     title: 'GradLeak network recipe',
     open: false,

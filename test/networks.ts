@@ -7,7 +7,7 @@ import { TensorGraph, type TensorNode } from '../src/graph/tensor-graph.js';
 import { recogniseNetwork } from '../src/network/built-in.js';
 import type { NormMode } from '../src/network/layers/layer-rule.js';
 import { type StoredTensor, buildNetwork, crossEntropy } from '../src/network/network-graph.js';
-import type { Recipe } from '../src/network/recipe.js';
+import type { Recipe } from '../src/network/layers/recipe.js';
 
 /** Networks of the fixtures, for tests and the benchmark. */
 

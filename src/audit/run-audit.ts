@@ -9,7 +9,7 @@ import type { TensorFile } from '../formats/tensor-file.js';
 import { RECOVERY } from '../methods/head/recovery.js';
 import { type Context, type Method, type MethodResult, READABLE, type Reconstruction } from '../methods/method.js';
 import { nothingRebuilt } from '../methods/reconstruction-report.js';
-import { METHODS } from '../methods/registry.js';
+import { METHODS } from './registry.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { MethodReport, Report, TruthComparison } from '../protocol/report.js';

@@ -11,7 +11,7 @@ import type {
 } from '../protocol/report.js';
 
 /**
- * A way to compute something private from an update. A new one is a folder beside this file and a line in `registry.ts`;
+ * A way to compute something private from an update. A new one is a folder beside this file and a line in `src/audit/registry.ts`;
  * pipeline, report and every view take it from there.
  */
 export interface Method {

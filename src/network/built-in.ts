@@ -1,4 +1,4 @@
-import type { Layer, LayerOp, Recipe } from './recipe.js';
+import type { Layer, LayerOp, Recipe } from './layers/recipe.js';
 
 /**
  * Recognises well-known networks from the names and shapes of a checkpoint's parameters. What names cannot tell

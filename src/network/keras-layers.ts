@@ -1,5 +1,5 @@
 import type { UnusableInputError } from '../protocol/errors.js';
-import type { Layer, Padding } from './recipe.js';
+import type { Layer, Padding } from './layers/recipe.js';
 
 /** Keras layers that are one layer of the recipe: what each one's configuration says. */
 

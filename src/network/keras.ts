@@ -1,6 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import { KERAS_LAYERS } from './keras-layers.js';
-import type { Layer, Recipe } from './recipe.js';
+import type { Layer, Recipe } from './layers/recipe.js';
 
 /**
  * Keras models (Keras 2 and 3, TensorFlow.js LayersModel) as recipes. Keras is channels-last; the recipe is

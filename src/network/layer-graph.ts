@@ -1,5 +1,5 @@
 import { RecipeError } from './layers/layer-rule.js';
-import { type Recipe, layerName } from './recipe.js';
+import { type Recipe, layerName } from './layers/recipe.js';
 
 /** A recipe's layers as a graph: what takes whose output. */
 

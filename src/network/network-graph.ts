@@ -3,7 +3,7 @@ import { NETWORK_INPUT, inputsOfLayers } from './layer-graph.js';
 import { logSoftmax } from './layers/activations.js';
 import { type NetworkBuilder, type NormMode, RecipeError } from './layers/layer-rule.js';
 import { ruleOf } from './layers/rules.js';
-import { type Recipe, layerName } from './recipe.js';
+import { type Recipe, layerName } from './layers/recipe.js';
 
 /** A recipe as nodes of a tensor graph: the forward pass of a batch. */
 

@@ -1,6 +1,6 @@
 import type { NormMode } from './layers/layer-rule.js';
 import type { TensorLookup } from './network-graph.js';
-import type { Recipe } from './recipe.js';
+import type { Recipe } from './layers/recipe.js';
 
 /**
  * Whether batch normalisation ran in train or eval mode, from weights and gradients alone.

@@ -1,7 +1,7 @@
 import type { OnnxNode } from '../formats/onnx-protobuf.js';
 import type { UnusableInputError } from '../protocol/errors.js';
 import { type Attributes, pair } from './onnx-node.js';
-import type { Layer, PoolLayer } from './recipe.js';
+import type { Layer, PoolLayer } from './layers/recipe.js';
 
 /** ONNX operations that are one layer of the recipe: what each one's attributes and initializers say. */
 

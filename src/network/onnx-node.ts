@@ -1,6 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { OnnxNode, OnnxTensor } from '../formats/onnx-protobuf.js';
-import type { Extent, Padding } from './recipe.js';
+import type { Extent, Padding } from './layers/recipe.js';
 
 /** What a node of an ONNX graph says of itself. */
 

@@ -5,7 +5,7 @@ import { OnnxConstants, reshaped, sliceRows, transposed } from './onnx-constants
 import { ONNX_LAYERS } from './onnx-layers.js';
 import { Attributes, unsupported } from './onnx-node.js';
 import type { OnnxWeights } from './onnx-weights.js';
-import type { Layer } from './recipe.js';
+import type { Layer } from './layers/recipe.js';
 
 /** Which layers the operations of an ONNX graph are: `onnx-layers.ts` has those that are one layer, here is what takes the graph to tell. */
 

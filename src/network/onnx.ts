@@ -3,7 +3,7 @@ import type { OnnxFile } from '../formats/onnx.js';
 import type { StoredTensor } from './network-graph.js';
 import { OnnxOperations } from './onnx-operations.js';
 import { type CheckpointView, OnnxWeights } from './onnx-weights.js';
-import type { Layer, Recipe } from './recipe.js';
+import type { Layer, Recipe } from './layers/recipe.js';
 
 /** ONNX graphs as recipes: both of PyTorch's exporters, opsets 11 to 21. */
 

@@ -1,7 +1,7 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { Field, FieldKind } from './layers/layer-rule.js';
 import { LAYER_RULES } from './layers/rules.js';
-import type { LayerOp, Recipe } from './recipe.js';
+import type { LayerOp, Recipe } from './layers/recipe.js';
 
 /** A recipe that somebody wrote, checked layer by layer with a sentence for what is wrong. */
 

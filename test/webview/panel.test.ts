@@ -7,7 +7,7 @@ import { pathsInFolder } from '../../src/facts/inputs.js';
 import { readImages } from '../../src/audit/output.js';
 import { runAudit } from '../../src/audit/run-audit.js';
 import { renderHtml } from '../../src/cli/render-html.js';
-import { METHODS } from '../../src/methods/registry.js';
+import { METHODS } from '../../src/audit/registry.js';
 import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
 import { expectGolden, goldenReport } from '../golden/golden.js';

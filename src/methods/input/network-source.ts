@@ -9,7 +9,7 @@ import { importKeras } from '../../network/keras.js';
 import type { StoredTensor } from '../../network/network-graph.js';
 import { importOnnx } from '../../network/onnx.js';
 import { parseRecipe } from '../../network/parse-recipe.js';
-import type { Recipe } from '../../network/recipe.js';
+import type { Recipe } from '../../network/layers/recipe.js';
 import { readKerasModel } from '../../formats/keras-file.js';
 import { readOnnx } from '../../formats/onnx.js';
 

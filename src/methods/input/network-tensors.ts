@@ -1,5 +1,5 @@
 import type { TensorLookup, StoredTensor } from '../../network/network-graph.js';
-import { type Recipe, tensorsOf } from '../../network/recipe.js';
+import { type Recipe, tensorsOf } from '../../network/layers/recipe.js';
 import type { TensorEntry, TensorFile } from '../../formats/tensor-file.js';
 import type { Matching } from '../../facts/matching.js';
 

@@ -6,7 +6,7 @@ import type { Candidate } from '../../network/built-in.js';
 import { type NormMode, RecipeError } from '../../network/layers/layer-rule.js';
 import { type NetworkGraph, type StoredTensor, buildNetwork } from '../../network/network-graph.js';
 import { detectNormMode } from '../../network/norm-mode.js';
-import type { Recipe } from '../../network/recipe.js';
+import type { Recipe } from '../../network/layers/recipe.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import { UnusableInputError } from '../../protocol/errors.js';
 import type { NetworkReport } from '../../protocol/report.js';

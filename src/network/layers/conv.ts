@@ -1,5 +1,5 @@
 import type { ConvGeometry } from '../../graph/tensor-graph.js';
-import { type ConvLayer, padsOf, pairOf } from '../recipe.js';
+import { type ConvLayer, padsOf, pairOf } from './recipe.js';
 import { type LayerRule, requireImage } from './layer-rule.js';
 
 /**

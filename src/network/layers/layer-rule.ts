@@ -1,5 +1,5 @@
 import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
-import type { Layer, LayerOp } from '../recipe.js';
+import type { Layer, LayerOp } from './recipe.js';
 
 /** What one kind of layer is: the fields that a recipe gives it, and its forward pass as nodes of the tensor graph. */
 

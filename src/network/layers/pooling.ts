@@ -1,5 +1,5 @@
 import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
-import { type PoolLayer, padsOf, pairOf } from '../recipe.js';
+import { type PoolLayer, padsOf, pairOf } from './recipe.js';
 import { type Field, type LayerRule, RecipeError, requireImage } from './layer-rule.js';
 
 const FIELDS: Readonly<Record<string, Field>> = {

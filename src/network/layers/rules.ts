@@ -1,4 +1,4 @@
-import type { LayerOp } from '../recipe.js';
+import type { LayerOp } from './recipe.js';
 import { elu, erf, gelu, leakyRelu, relu, sigmoid, silu, softmax, tanh } from './activations.js';
 import { conv } from './conv.js';
 import type { LayerRule } from './layer-rule.js';

@@ -1,5 +1,5 @@
 import { sizeOf } from '../../graph/tensor-graph.js';
-import { padsOf } from '../recipe.js';
+import { padsOf } from './recipe.js';
 import { type LayerRule, axisOf, requireImage } from './layer-rule.js';
 
 /** Layers that move values without changing them, and sums and products of several. */

@@ -1,4 +1,4 @@
-import type { Layer } from '../../network/recipe.js';
+import type { Layer } from '../../network/layers/recipe.js';
 
 /** What an activation's output says of its input. */
 export interface InvertedEntry {

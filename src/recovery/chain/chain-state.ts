@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../engine/engine.js';
 import type { StoredTensor } from '../../network/network-graph.js';
-import type { Recipe } from '../../network/recipe.js';
+import type { Recipe } from '../../network/layers/recipe.js';
 
 /** What the chain starts from, what it carries from layer to layer, and what it says of each. */
 

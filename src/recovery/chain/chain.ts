@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../engine/engine.js';
 import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
-import { type LayerOp, layerName } from '../../network/recipe.js';
+import { type LayerOp, layerName } from '../../network/layers/recipe.js';
 import { goldenSection } from '../golden-section.js';
 import type { ChainHooks, ChainProblem, ChainResult, LayerEvidence, NodeEstimate, Recovered } from './chain-state.js';
 import { merged } from './estimates.js';

@@ -3,7 +3,7 @@ import { sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { geometryOf } from '../../network/layers/conv.js';
 import type { StoredTensor } from '../../network/network-graph.js';
-import type { ConvLayer } from '../../network/recipe.js';
+import type { ConvLayer } from '../../network/layers/recipe.js';
 import type { ChainProblem, LayerEvidence, NodeEstimate, Precision } from './chain-state.js';
 import { MOST_UNKNOWNS, type SolvedSystem, solveConv } from './conv-system.js';
 import type { Inverted, Place, SolvingRule } from './inverse-rule.js';

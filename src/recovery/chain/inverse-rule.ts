@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../engine/engine.js';
 import type { LayerOf } from '../../network/layers/layer-rule.js';
-import type { LayerOp } from '../../network/recipe.js';
+import type { LayerOp } from '../../network/layers/recipe.js';
 import type { ChainProblem, LayerEvidence, NodeEstimate } from './chain-state.js';
 
 /** One layer on the way down, with all that is known around it. */

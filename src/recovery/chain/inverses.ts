@@ -1,4 +1,4 @@
-import type { LayerOp } from '../../network/recipe.js';
+import type { LayerOp } from '../../network/layers/recipe.js';
 import { convInverse } from './conv-layer.js';
 import {
   activationInverse,

@@ -1,5 +1,5 @@
 import type { StoredTensor } from '../../network/network-graph.js';
-import { type Layer, type LinearLayer, type Recipe, followsPrevious, layerName } from '../../network/recipe.js';
+import { type Layer, type LinearLayer, type Recipe, followsPrevious, layerName } from '../../network/layers/recipe.js';
 import { softmax } from '../activation.js';
 import { matrixProduct, transposed } from '../linear-algebra.js';
 import { dot, norm } from '../vectors.js';

@@ -7,7 +7,7 @@ import { runAudit } from '../../../src/audit/run-audit.js';
 import type { TraceEvent } from '../../../src/audit/trace.js';
 import { renderReport } from '../../../src/cli/render-text.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
-import { METHODS } from '../../../src/methods/registry.js';
+import { METHODS } from '../../../src/audit/registry.js';
 import { toSarif } from '../../../src/project/sarif.js';
 import { resultOf, summarise } from '../../../src/project/summarise.js';
 import type { ProjectEntry } from '../../../src/protocol/project-report.js';

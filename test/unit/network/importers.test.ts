@@ -13,7 +13,7 @@ import { detectNormMode } from '../../../src/network/norm-mode.js';
 import { importOnnx } from '../../../src/network/onnx.js';
 import type { CheckpointView } from '../../../src/network/onnx-weights.js';
 import { parseRecipe } from '../../../src/network/parse-recipe.js';
-import type { Recipe } from '../../../src/network/recipe.js';
+import type { Recipe } from '../../../src/network/layers/recipe.js';
 import { NETWORKS, gradientNodes, readTensors, relativeError, secondOrderCases } from '../../networks.js';
 
 /** Importers against PyTorch's and Keras' own gradients at the true input. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Recipe } from '../../../src/network/recipe.js';
+import type { Recipe } from '../../../src/network/layers/recipe.js';
 import type { StoredTensor } from '../../../src/network/network-graph.js';
 import { softmax } from '../../../src/recovery/activation.js';
 import { fillJacobian } from '../../../src/recovery/batch/refine.js';

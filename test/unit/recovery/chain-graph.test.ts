@@ -3,7 +3,7 @@ import { gradients } from '../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
 import { TensorGraph, sizeOf } from '../../../src/graph/tensor-graph.js';
 import { type StoredTensor, buildNetwork, crossEntropy } from '../../../src/network/network-graph.js';
-import type { Layer, Recipe } from '../../../src/network/recipe.js';
+import type { Layer, Recipe } from '../../../src/network/layers/recipe.js';
 import { walkChain } from '../../../src/recovery/chain/chain.js';
 import type { ChainProblem } from '../../../src/recovery/chain/chain-state.js';
 import { softmax } from '../../../src/recovery/activation.js';

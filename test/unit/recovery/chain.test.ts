@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { doubleProduct } from '../../../src/engine/double-product.js';
 import { convolve, convolveFilter } from '../../../src/graph/convolution.js';
 import type { StoredTensor } from '../../../src/network/network-graph.js';
-import type { Recipe } from '../../../src/network/recipe.js';
+import type { Recipe } from '../../../src/network/layers/recipe.js';
 import { invertActivation, isInvertible } from '../../../src/recovery/chain/activation-inverse.js';
 import { softmax } from '../../../src/recovery/activation.js';
 import { walkChain } from '../../../src/recovery/chain/chain.js';

@@ -15,6 +15,7 @@ const ROOMS = [
   'network',
   'engine',
   'recovery',
+  'defences',
   'facts',
   'methods',
   'audit',
@@ -63,6 +64,7 @@ export default tseslint.config(
     // In numerics the loop's bounds say what the index type cannot.
     files: [
       'src/recovery/**',
+      'src/defences/**',
       'src/graph/**',
       'src/network/**',
       'src/engine/**',
@@ -149,10 +151,14 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['methods', 'facts', 'protocol', 'formats', 'graph', 'network', 'engine', 'recovery', 'words'],
+        ['methods', 'facts', 'protocol', 'formats', 'graph', 'network', 'engine', 'recovery', 'defences', 'words'],
         'A method knows what it is given, and not who asks for it.',
       ),
     ],
+  ),
+  door(
+    ['src/defences/**'],
+    [vscode, nodeFiles, allBut(['recovery'], 'A defence changes numbers, and knows no attack.')],
   ),
   door(
     ['src/audit/**'],

@@ -88,7 +88,7 @@ function stopAdvice(sweep: NoiseSweep | undefined): string {
     return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
   }
   if (sweep.stopsAt === null || sweep.standardDeviation === null) {
-    return `${always} Noise alone does not help here: even ${Math.max(...sweep.tried)} times the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} draws` : ''}.`;
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.levels)} times the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} draws` : ''}.`;
   }
   return `${always} Tried on this gradient, ${sweep.draws} draws a level: with Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) the main class was still told in ${sweep.toldAtStop} of ${sweep.draws}${sweep.below ? `, with ${sweep.below.level} times in ${sweep.below.told} of ${sweep.draws}` : ''}. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
 }

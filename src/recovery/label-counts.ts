@@ -2,6 +2,7 @@ import { softmax } from './activation.js';
 import type { HeadGradient } from './head-gradient.js';
 import { multiply } from './linear-algebra.js';
 import { norm } from './vectors.js';
+import type { Pause } from './pause.js';
 
 /**
  * How often each class occurs in a batch of known size, by published estimators, each cited
@@ -27,11 +28,7 @@ export interface LabelCounts {
  * @param batchSize number of samples, at least 1
  * @param pause called between blocks of work so that a caller can cancel
  */
-export async function countLabels(
-  head: HeadGradient,
-  batchSize: number,
-  pause: () => Promise<void>,
-): Promise<LabelCounts> {
+export async function countLabels(head: HeadGradient, batchSize: number, pause: Pause): Promise<LabelCounts> {
   const rowSums = rowSumsOf(head);
   const estimators: CountEstimate[] = [
     {
@@ -134,7 +131,7 @@ function distinctClasses(head: HeadGradient, batchSize: number): number[] {
 export async function labelFrequencies(
   head: HeadGradient,
   biasGradient: Float64Array,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<Float64Array> {
   const { weight, weightGradient: g } = head;
   const classes = weight.rows;
@@ -163,7 +160,7 @@ export async function labelFrequencies(
 async function nonNegativeLeastSquares(
   columns: readonly Float64Array[],
   target: Float64Array,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<Float64Array> {
   const solution = new Float64Array(columns.length);
   const residual = target.slice();

@@ -4,6 +4,7 @@ import { type LabelFamily } from './label-family.js';
 import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './recovered-sample.js';
 import { type ScanMinimum, minimumAt } from './scalar-scan.js';
 import { dot, norm } from './vectors.js';
+import type { Pause } from './pause.js';
 
 /**
  * The search of Wang, Liang, He (ICLR 2024, arXiv 2402.03124) as published, for comparison: row g_r of the
@@ -126,7 +127,7 @@ export async function searchLikePaper(
   head: HeadGradient,
   row: number,
   noisy: boolean,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<PaperResult> {
   const augmentations: PaperAugmentation[] = head.weight.rows > 3 ? ['label-smoothing', 'mixup'] : ['label-smoothing'];
   const results: PaperResult[] = [];
@@ -146,10 +147,7 @@ export async function searchLikePaper(
   return mixup && smoothing && mixup.loss < 0.1 * smoothing.loss ? mixup : smoothing!;
 }
 
-async function searchClean(
-  curve: PaperCurve,
-  pause: () => Promise<void>,
-): Promise<Pick<PaperResult, 'lambda' | 'loss' | 'stage'>> {
+async function searchClean(curve: PaperCurve, pause: Pause): Promise<Pick<PaperResult, 'lambda' | 'loss' | 'stage'>> {
   const fromRight = lbfgs(curve, 1);
   if (fromRight.loss < ACCEPTED_LOSS) {
     return { ...fromRight, stage: 'lbfgs' };
@@ -217,7 +215,7 @@ async function swarms(
   particles: number,
   iterations: number,
   bound: number,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<Point> {
   const random = generator(20240507);
   let best: Point = { lambda: 1, loss: Infinity };
@@ -291,7 +289,7 @@ export async function recoverLikePaper(
   head: HeadGradient,
   factors: HeadFactors,
   noisy: boolean,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<RecoveredSample> {
   const result = await searchLikePaper(head, factors.row, noisy, pause);
   const { problem, row } = factors;

@@ -1,5 +1,6 @@
 import { type Matrix, multiply, multiplyTransposed } from './linear-algebra.js';
 import { dot, dotAt, norm, scaled } from './vectors.js';
+import type { Pause } from './pause.js';
 
 /** Singular values and vectors above a floor, the small ones as exact as the large ones. */
 
@@ -41,7 +42,7 @@ export interface TruncatedSvd {
 export async function truncatedSvd(
   a: Matrix,
   { floor, most, flat, unlessSaturated = false }: Pivoting,
-  pause: (pivots: number) => Promise<void>,
+  pause: Pause<number>,
 ): Promise<TruncatedSvd> {
   const rest = a.data.slice();
   const directions: Float64Array[] = [];

@@ -36,7 +36,7 @@ export async function costs(sizes: readonly (readonly [number, number])[]): Prom
       underflow: 0,
     };
     const started = performance.now();
-    const { samples } = await recoverBatch(await whiten(head, pause), { timeLimitMs: 120_000, pause }, () => false);
+    const { samples } = await recoverBatch(await whiten(head, pause), { timeLimitMs: 120_000, pause });
     const found = samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
     out.push({ classes, batch, found, seconds: (performance.now() - started) / 1000 });
   }
@@ -70,11 +70,7 @@ export async function counts(folder: string): Promise<CountAccuracy[]> {
     const whitened = await whiten(head, pause);
     const estimate = await estimateBatch(head, whitened, pause);
     const { estimators } = await countLabels(head, truth.given.length, pause);
-    const { samples } = await recoverBatch(
-      whitened,
-      { timeLimitMs: 60_000, counts: estimate.counts, pause },
-      () => false,
-    );
+    const { samples } = await recoverBatch(whitened, { timeLimitMs: 60_000, counts: estimate.counts, pause });
     const ours = new Array<number>(truth.classes).fill(0);
     for (const { label, multiplicity } of samples) {
       ours[label.classes[0]!.index]! += multiplicity;

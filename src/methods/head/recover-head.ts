@@ -169,20 +169,16 @@ async function recoverSeveral(
   const estimate = await estimateBatch(head, whitened, () => hooks.pause());
   const size = request.batchSize ?? estimate.size;
   const counts = await countLabels(head, size ?? estimate.lowerBound, () => hooks.pause());
-  const recovery = await recoverBatch(
-    whitened,
-    {
-      size: request.batchSize,
-      counts: estimate.counts ?? wholeCounts(counts),
-      timeLimitMs: 1000 * (request.batchTimeLimitSeconds ?? BATCH_SECONDS),
-      pause: async ({ found, rank }) => {
-        const message = `Recovering samples one by one: ${found} found, ${rank} directions in all`;
-        hooks.progress({ stage: 'recover', message, fraction: start + width * (0.2 + (0.8 * found) / (found + rank)) });
-        await hooks.pause();
-      },
+  const recovery = await recoverBatch(whitened, {
+    size: request.batchSize,
+    counts: estimate.counts ?? wholeCounts(counts),
+    timeLimitMs: 1000 * (request.batchTimeLimitSeconds ?? BATCH_SECONDS),
+    pause: async ({ found, rank }) => {
+      const message = `Recovering samples one by one: ${found} found, ${rank} directions in all`;
+      hooks.progress({ stage: 'recover', message, fraction: start + width * (0.2 + (0.8 * found) / (found + rank)) });
+      await hooks.pause();
     },
-    (error) => error instanceof CancelledError,
-  );
+  });
   const written = request.out !== undefined;
   return {
     ...NOTHING,

@@ -38,22 +38,19 @@ export async function chainAttack(
   let best: { chain: ChainResult; found: Found | undefined; prepared: Prepared } | undefined;
   for (const [index, own] of prepared.entries()) {
     const share = index / prepared.length;
-    const chain = await walkChain(chainProblem(task, own), {
-      product,
-      async layer(name, done, of, values) {
-        context.progress(`Solving ${name}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
-          sample: 0,
-          method: 'chain',
-          restart: 0,
-          iteration: done,
-          of,
-          loss: null,
-          secondsLeft: null,
-          caption: 'Input of the layer solved last, channel by channel',
-          preview: values && isImage(values.shape) ? toBase64(encodeMosaic(values.values, values.shape)) : null,
-        });
-        await context.pause();
-      },
+    const chain = await walkChain(chainProblem(task, own), product, async ({ layer, done, of, latest }) => {
+      context.progress(`Solving ${layer}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
+        sample: 0,
+        method: 'chain',
+        restart: 0,
+        iteration: done,
+        of,
+        loss: null,
+        secondsLeft: null,
+        caption: 'Input of the layer solved last, channel by channel',
+        preview: latest && isImage(latest.shape) ? toBase64(encodeMosaic(latest.values, latest.shape)) : null,
+      });
+      await context.pause();
     });
     const found = chain.input && {
       input: chain.input,

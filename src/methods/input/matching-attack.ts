@@ -3,7 +3,7 @@ import { chooseEngine } from '../../engine/choose.js';
 import { EngineError } from '../../engine/engine.js';
 import { type TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import type { NetworkGraph } from '../../network/network-graph.js';
-import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
+import { UnusableInputError } from '../../protocol/errors.js';
 import type { EngineReport, MatchingReport } from '../../protocol/report.js';
 import { type MatchingResult, type RestartRecord, matchGradients } from '../../recovery/matching/match.js';
 import { type Known, matchingGraph } from '../../recovery/matching/objective.js';
@@ -85,39 +85,29 @@ export async function matchingAttack(
     let done = 0;
     const result = await matchGradients(
       { program, inputSize, labelSize, settings, ...(start ? { start } : {}) },
-      {
-        async step(state) {
-          done++;
-          const now = performance.now();
-          if (now - lastPreview > PREVIEW_EVERY_MS || done === 1) {
-            lastPreview = now;
-            const secondsLeft = (((now - began) / done) * (total - done)) / 1000;
-            context.progress(
-              `Gradient matching: iteration ${state.iteration} of ${state.of}, loss ${state.misfit.toExponential(2)}, ${inWords(secondsLeft)} left`,
-              0.5 + (0.5 * done) / total,
-              {
-                sample: 0,
-                method: 'matching',
-                restart: state.restart,
-                iteration: state.iteration,
-                of: state.of,
-                loss: state.misfit,
-                secondsLeft,
-                caption: 'So far',
-                preview: preview(state.x, candidate.recipe.input, request),
-              },
-            );
-          }
-          return context.pause().then(
-            () => true,
-            (error: unknown) => {
-              if (error instanceof CancelledError) {
-                return false;
-              }
-              throw error;
+      async (state) => {
+        done++;
+        const now = performance.now();
+        if (now - lastPreview > PREVIEW_EVERY_MS || done === 1) {
+          lastPreview = now;
+          const secondsLeft = (((now - began) / done) * (total - done)) / 1000;
+          context.progress(
+            `Gradient matching: iteration ${state.iteration} of ${state.of}, loss ${state.misfit.toExponential(2)}, ${inWords(secondsLeft)} left`,
+            0.5 + (0.5 * done) / total,
+            {
+              sample: 0,
+              method: 'matching',
+              restart: state.restart,
+              iteration: state.iteration,
+              of: state.of,
+              loss: state.misfit,
+              secondsLeft,
+              caption: 'So far',
+              preview: preview(state.x, candidate.recipe.input, request),
             },
           );
-        },
+        }
+        await context.pause();
       },
     );
     const labels = finalLabels(result, known);

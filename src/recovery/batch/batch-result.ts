@@ -1,6 +1,7 @@
 import type { FittedLabel } from '../label-family.js';
 import { norm } from '../vectors.js';
 import type { WhitenedHead } from './whiten.js';
+import type { Pause } from '../pause.js';
 
 /** What a search for a batch's samples gives. */
 
@@ -44,8 +45,8 @@ export interface BatchOptions {
   /** How often each class occurs, K, when the bias gradient tells; for groups. */
   readonly counts?: readonly number[] | undefined;
   readonly timeLimitMs: number;
-  /** Called several times a second; may throw to stop the search, which then keeps what it has. */
-  pause(progress: { found: number; rank: number }): Promise<void>;
+  /** Stopping keeps what was found. */
+  readonly pause: Pause<{ found: number; rank: number }>;
 }
 
 export interface Part {

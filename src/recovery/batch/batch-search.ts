@@ -18,6 +18,7 @@ import { MOST_COEFFICIENT_ERROR, mayBeSample, isSame, toleranceOf, multiple, isN
 import { startsOf } from './search-starts.js';
 import type { LabelFamily } from './starts.js';
 import type { WhitenedHead } from './whiten.js';
+import { isStop } from '../pause.js';
 
 /** A search for the samples of a batch, one after the other. */
 
@@ -114,7 +115,7 @@ export class BatchSearch {
    * weakest of the directions left, each such group is one solution, and its weight says how many it is. True when groups
    * explain all that was left.
    */
-  async closeWithGroups(isStop: (error: unknown) => boolean): Promise<boolean> {
+  async closeWithGroups(): Promise<boolean> {
     try {
       return await this.groupRest();
     } catch (error) {
@@ -192,7 +193,7 @@ export class BatchSearch {
   }
 
   /** @param most effort to go to: 0 the best starts alone, 4 many random ones */
-  async run(most: number, isStop: (error: unknown) => boolean): Promise<void> {
+  async run(most: number): Promise<void> {
     try {
       await this.search(this.head.noise > 0 ? Math.min(most, MOST_EFFORT_IN_NOISE) : most);
     } catch (error) {

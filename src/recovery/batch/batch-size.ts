@@ -2,6 +2,7 @@ import type { WhitenedHead } from './whiten.js';
 import type { HeadGradient } from '../head-gradient.js';
 import { labelFrequencies } from '../label-counts.js';
 import { norm } from '../vectors.js';
+import type { Pause } from '../pause.js';
 
 /** How many samples went into a gradient, from the rank of its head part. */
 export interface BatchEstimate {
@@ -28,7 +29,7 @@ const SHARE_MARGIN = 2e-3;
 export async function estimateBatch(
   head: HeadGradient,
   { svd, classes, columns }: WhitenedHead,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<BatchEstimate> {
   const rank = Math.max(svd.rank, 1);
   const counted = await countsFromFrequencies(head, rank, pause);
@@ -59,7 +60,7 @@ export async function estimateBatch(
 async function countsFromFrequencies(
   head: HeadGradient,
   rank: number,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<{ counts: number[]; chance: number } | undefined> {
   if (!head.biasGradient || norm(head.biasGradient) === 0) {
     return undefined;

@@ -4,6 +4,7 @@ import { multiply } from '../linear-algebra.js';
 import { norm, scaled } from '../vectors.js';
 import { accumulate, accumulateSquare } from './refine.js';
 import type { WhitenedHead } from './whiten.js';
+import type { Pause } from '../pause.js';
 
 /** Batches of hard labels whose samples of one class have nearly equal features, as untrained networks give. */
 export interface Groups {
@@ -53,7 +54,7 @@ const MOST_LENGTH_RATIO = 1.5;
 export async function recoverGroups(
   head: WhitenedHead,
   counts: readonly number[] | undefined,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<Groups | undefined> {
   for (const rows of classSets(head, counts)) {
     const groups = await groupsOf(head, rows, counts, pause);
@@ -68,7 +69,7 @@ async function groupsOf(
   head: WhitenedHead,
   rows: readonly number[],
   counts: readonly number[] | undefined,
-  pause: () => Promise<void>,
+  pause: Pause,
 ): Promise<Groups | undefined> {
   if (rows.length < 2 || rows.length > head.svd.rank || rows.length >= head.classes - 1) {
     return undefined;

@@ -4,6 +4,7 @@ import { type BatchOptions, type BatchRecovery, describe } from './batch-result.
 import { BatchSearch, QUICK_EFFORT } from './batch-search.js';
 import { type Groups, recoverGroups } from './groups.js';
 import type { WhitenedHead } from './whiten.js';
+import { isStop } from '../pause.js';
 
 /** Every sample of a batch from the head alone: label and feature one by one. */
 
@@ -24,14 +25,9 @@ const MOST_GAPS = 3;
  * the bias gradient counts: samples of one class with nearly equal features are then one group. When stopped, it gives
  * what was found until then: the groups, or else the samples of the full rank.
  *
- * @param isStop tells the error that `pause` throws to stop; every other error is thrown on
  */
-export async function recoverBatch(
-  head: WhitenedHead,
-  options: BatchOptions,
-  isStop: (error: unknown) => boolean,
-): Promise<BatchRecovery> {
-  const alone = await groupsAlone(head, options, isStop);
+export async function recoverBatch(head: WhitenedHead, options: BatchOptions): Promise<BatchRecovery> {
+  const alone = await groupsAlone(head, options);
   if (alone === 'stopped') {
     return { ...NOTHING_FOUND, ended: 'stopped' };
   }
@@ -44,8 +40,8 @@ export async function recoverBatch(
   // The full rank is left early for groups: where samples are indistinguishable, searching longer does not part them.
   for (const most of [QUICK_EFFORT, MOST_EFFORT]) {
     for (const search of searches) {
-      await search.run(most, isStop);
-      if (search.isTrusted() || (await search.closeWithGroups(isStop))) {
+      await search.run(most);
+      if (search.isTrusted() || (await search.closeWithGroups())) {
         return search.result();
       }
       if (search.ended === 'stopped') {
@@ -72,11 +68,7 @@ function foundUntilNow(head: WhitenedHead, alone: Groups | undefined, full: Batc
 
 const PAUSE_EVERY_MS = 30;
 
-async function groupsAlone(
-  head: WhitenedHead,
-  options: BatchOptions,
-  isStop: (error: unknown) => boolean,
-): Promise<Groups | 'stopped' | undefined> {
+async function groupsAlone(head: WhitenedHead, options: BatchOptions): Promise<Groups | 'stopped' | undefined> {
   let last = performance.now();
   try {
     return await recoverGroups(head, options.counts, async () => {

@@ -1,6 +1,7 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import { scaled } from '../vectors.js';
 import { type Candidate, type Evaluated, type SampleProblem, evaluate } from './sample-problem.js';
+import type { Pause } from '../pause.js';
 
 /**
  * Levenberg-Marquardt on the normalised residual ||N e|| / ||e||. Unnormalised, a saturated softmax (e = 0) would be a
@@ -20,7 +21,7 @@ export class Refiner {
     private readonly problem: SampleProblem,
     mostClasses: number,
     /** Called between iterations, which take long for large batches; may throw to stop. */
-    private readonly pause: () => Promise<void>,
+    private readonly pause: Pause,
   ) {
     const most = problem.rank + mostClasses + 1;
     this.jacobian = new Float64Array(problem.classes * most);

@@ -2,6 +2,7 @@ import { type HeadGradient, columnSumNorm } from '../head-gradient.js';
 import { type Matrix, withColumn } from '../linear-algebra.js';
 import { type Pivoting, type TruncatedSvd, truncatedSvd } from '../truncated-svd.js';
 import { norm } from '../vectors.js';
+import type { Pause } from '../pause.js';
 
 /**
  * The head's gradient in units of its own noise, factored. Rounding errs in proportion to each number, and the
@@ -49,7 +50,7 @@ const FLAT = 1.7;
 /**
  * @param pause called with the number of directions found, so that a caller can report and cancel
  */
-export async function whiten(head: HeadGradient, pause: (rank: number) => Promise<void>): Promise<WhitenedHead> {
+export async function whiten(head: HeadGradient, pause: Pause<number>): Promise<WhitenedHead> {
   const hasBiasColumn = head.biasGradient?.some((value) => value !== 0) ?? false;
   const gradient = hasBiasColumn ? withColumn(head.weightGradient, head.biasGradient!) : head.weightGradient;
   const weight = hasBiasColumn ? withColumn(head.weight, head.bias ?? new Float64Array(head.weight.rows)) : head.weight;
@@ -129,7 +130,7 @@ async function factor(
   { rows, cols, data }: Matrix,
   scaling: Scaling,
   pivoting: Pivoting,
-  pause: (rank: number) => Promise<void>,
+  pause: Pause<number>,
 ): Promise<{ svd: TruncatedSvd; sigma: number }> {
   const whitened = data.map((value, at) => value / scaling.rows[Math.floor(at / cols)]! / scaling.columns[at % cols]!);
   const svd = await truncatedSvd({ rows, cols, data: whitened }, pivoting, pause);

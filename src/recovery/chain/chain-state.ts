@@ -1,4 +1,3 @@
-import type { ProductKernel } from '../../engine/engine.js';
 import type { StoredTensor } from '../../network/network-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 
@@ -65,14 +64,13 @@ export interface ChainResult {
   readonly stopped: string | undefined;
 }
 
-export interface ChainHooks {
-  readonly product: ProductKernel;
-  /**
-   * Called before each layer's work with what comes next, and with what the layer above gave; throws when cancelled.
-   *
-   * @param values recovered input of the layer solved last, channels x height x width or flat; undefined at first
-   */
-  layer(name: string, done: number, of: number, values: Recovered | undefined): Promise<void>;
+/** What comes next, and what the layer above gave. */
+export interface ChainProgress {
+  readonly layer: string;
+  readonly done: number;
+  readonly of: number;
+  /** Recovered input of the layer solved last, channels x height x width or flat; undefined at first. */
+  readonly latest: Recovered | undefined;
 }
 
 export interface Recovered {

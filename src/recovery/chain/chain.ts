@@ -2,12 +2,20 @@ import type { ProductKernel } from '../../engine/engine.js';
 import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
 import { type LayerOp, layerName } from '../../network/layers/recipe.js';
 import { goldenSection } from '../golden-section.js';
-import type { ChainHooks, ChainProblem, ChainResult, LayerEvidence, NodeEstimate, Recovered } from './chain-state.js';
+import type {
+  ChainProblem,
+  ChainProgress,
+  ChainResult,
+  LayerEvidence,
+  NodeEstimate,
+  Recovered,
+} from './chain-state.js';
 import { merged } from './estimates.js';
 import type { ElementRule, InverseRule, Inverted, Place } from './inverse-rule.js';
 import { INVERSES } from './inverses.js';
 import { startBelowHead } from './start-below-head.js';
 import { channelSums, relativeDistance, rootMeanSquare } from './sums.js';
+import type { Pause } from '../pause.js';
 
 /**
  * From the last layer's feature back to the input, layer by layer in closed form, for one sample. The network is a graph
@@ -24,10 +32,15 @@ interface Blocked {
 }
 
 /**
+ * @param pause before each layer that is solved
  * @throws RangeError when a layer's tensors do not fit, RecipeError when the recipe refers to a layer that is not there,
- * Error of `hooks.layer` when cancelled
+ * CancelledError when stopped
  */
-export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promise<ChainResult> {
+export async function walkChain(
+  problem: ChainProblem,
+  product: ProductKernel,
+  pause: Pause<ChainProgress>,
+): Promise<ChainResult> {
   const { recipe, head } = problem;
   const sources = inputsOfLayers(recipe);
   const below = layersBelow(sources, head);
@@ -35,7 +48,7 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
   const tell = (node: number, estimate: NodeEstimate | Blocked): void => {
     found.set(node, [...(found.get(node) ?? []), estimate]);
   };
-  tell(sources[head]![0]!, startBelowHead(problem, refinedScale(problem, sources, hooks.product)));
+  tell(sources[head]![0]!, startBelowHead(problem, refinedScale(problem, sources, product)));
   const layers: LayerEvidence[] = [];
   let latest: Recovered | undefined;
   const toSolve = recipe.layers.slice(0, head).filter(({ op }) => ruleOf(op)?.solves).length;
@@ -47,14 +60,14 @@ export async function walkChain(problem: ChainProblem, hooks: ChainHooks): Promi
     const output = together(told);
     const layer = recipe.layers[index]!;
     const name = layerName(layer, index);
-    const place = placeOf(problem, sources, index, isBlocked(output) ? undefined : output, hooks.product);
+    const place = placeOf(problem, sources, index, isBlocked(output) ? undefined : output, product);
     const rule = ruleOf(layer.op);
     let inverted: Inverted | string;
     if (isBlocked(output) && !(rule?.solves && rule.needsNoOutput?.(place))) {
       inverted = output.blocked;
     } else {
       if (rule?.solves) {
-        await hooks.layer(name, layers.length, toSolve, latest);
+        await pause({ layer: name, done: layers.length, of: toSolve, latest });
         inverted = rule.obstacle?.(place) ?? (await rule.invert(place));
       } else {
         inverted = throughElements(place);

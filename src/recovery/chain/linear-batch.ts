@@ -5,6 +5,7 @@ import { matrixProduct, transposed } from '../linear-algebra.js';
 import { dot, norm } from '../vectors.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
 import { NormalEquations, type Rows, leastSquares } from './weighted-rows.js';
+import type { Pause } from '../pause.js';
 
 /**
  * From the features of a whole batch back to its inputs, down a fully connected network. With D_l the
@@ -75,10 +76,7 @@ const SMALL_ROW = 0.1;
  * @param pause called before each layer with its name; may throw to stop
  * @throws RangeError when a layer's tensors do not fit
  */
-export async function walkLinearBatch(
-  problem: BatchChainProblem,
-  pause: (layer: string) => Promise<void>,
-): Promise<BatchChainResult> {
+export async function walkLinearBatch(problem: BatchChainProblem, pause: Pause<string>): Promise<BatchChainResult> {
   const { recipe, head, samples } = problem;
   const layers: BatchLayerEvidence[] = [];
   const obstacle = obstacleOf(problem);
@@ -125,7 +123,7 @@ async function refineForward(
   problem: BatchChainProblem,
   start: Float64Array,
   width: number,
-  pause: (layer: string) => Promise<void>,
+  pause: Pause<string>,
 ): Promise<{ inputs: Float64Array; inputErrors: number[] | undefined; gradientError: number }> {
   const { recipe, head } = problem;
   const count = problem.samples.length;

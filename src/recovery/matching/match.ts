@@ -3,6 +3,7 @@ import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
 import { type Objective, adam, lbfgs } from './optimisers.js';
 import type { MatchingSettings } from './presets.js';
+import { type Pause, isStop } from '../pause.js';
 
 /** Gradient matching: optimises inputs (and free labels) until their gradients are the captured ones. */
 
@@ -39,19 +40,18 @@ export interface MatchingResult {
   readonly labelLogits: Float64Array | undefined;
   readonly misfit: number;
   readonly restarts: readonly RestartRecord[];
-  /** True when the hooks asked to stop. */
+  /** The user stopped it, and this is the best so far. */
   readonly stopped: boolean;
-}
-
-export interface MatchingHooks {
-  /** Called after every step; false stops and keeps the best so far. */
-  step(state: MatchingState): Promise<boolean>;
 }
 
 const CURVE_POINTS = 200;
 
-/** The best of all restarts, by misfit and never by a known truth. */
-export async function matchGradients(problem: MatchingProblem, hooks: MatchingHooks): Promise<MatchingResult> {
+/**
+ * The best of all restarts, by misfit and never by a known truth.
+ *
+ * @param pause after every step; stopping keeps the best so far
+ */
+export async function matchGradients(problem: MatchingProblem, pause: Pause<MatchingState>): Promise<MatchingResult> {
   const { settings, inputSize, labelSize } = problem;
   const records: RestartRecord[] = [];
   let best = { misfit: Infinity, point: new Float64Array(inputSize + labelSize) };
@@ -100,7 +100,12 @@ export async function matchGradients(problem: MatchingProblem, hooks: MatchingHo
         misfit: own.misfit,
         x: own.point.subarray(0, inputSize),
       };
-      if (!(await hooks.step(state))) {
+      try {
+        await pause(state);
+      } catch (error) {
+        if (!isStop(error)) {
+          throw error;
+        }
         stopped = true;
         break;
       }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { CancelledError } from '../../../src/protocol/errors.js';
 import { softmax } from '../../../src/recovery/activation.js';
 import type { BatchRecovery } from '../../../src/recovery/batch/batch-result.js';
 import { recoverGroups } from '../../../src/recovery/batch/groups.js';
@@ -11,7 +12,7 @@ import { generator } from '../../../src/recovery/paper-method.js';
 
 const CLASSES = 24;
 const FEATURES = 40;
-const STOP = new Error('stop');
+const FAILURE = new Error('no memory');
 
 /** An untrained head with a bias; `labels` per sample, features of one class differ by `spread`, relative. */
 function untrained(labels: readonly number[], spread: number): Promise<WhitenedHead> {
@@ -69,13 +70,12 @@ describe('stopping the search for a batch', () => {
   const stopped = (
     head: WhitenedHead,
     when: (progress: { found: number; rank: number }) => boolean,
-    isStop = (error: unknown) => error === STOP,
+    stop: Error = new CancelledError(),
   ): Promise<BatchRecovery> =>
-    recoverBatch(
-      head,
-      { timeLimitMs: 1e12, pause: (progress) => (when(progress) ? Promise.reject(STOP) : Promise.resolve()) },
-      isStop,
-    );
+    recoverBatch(head, {
+      timeLimitMs: 1e12,
+      pause: (progress) => (when(progress) ? Promise.reject(stop) : Promise.resolve()),
+    });
   const groupsIn = ({ samples }: BatchRecovery): { row: number; count: number }[] =>
     samples
       .map(({ label, multiplicity }) => ({ row: label.classes[0]!.index, count: multiplicity }))
@@ -107,8 +107,7 @@ describe('stopping the search for a batch', () => {
 
   it('throws every other error on', async () => {
     const head = await untrained(LABELS, 3e-3);
-    const isStop = (): boolean => false;
-    await expect(stopped(head, () => true, isStop)).rejects.toBe(STOP);
-    await expect(stopped(head, ({ found }) => found > 0, isStop)).rejects.toBe(STOP);
+    await expect(stopped(head, () => true, FAILURE)).rejects.toBe(FAILURE);
+    await expect(stopped(head, ({ found }) => found > 0, FAILURE)).rejects.toBe(FAILURE);
   });
 });

@@ -69,7 +69,7 @@ function captured(
   };
 }
 
-const walk = (problem: ChainProblem) => walkChain(problem, { product: plainProduct, layer: () => Promise.resolve() });
+const walk = (problem: ChainProblem) => walkChain(problem, plainProduct, () => Promise.resolve());
 const HEAD = { op: 'linear', weight: 'head' } as const;
 
 describe('the walk over a graph of nodes', () => {

@@ -319,7 +319,7 @@ describe('the walk from the head down', () => {
     });
   }
 
-  const walk = (problem: ChainProblem) => walkChain(problem, { product: plainProduct, layer: () => Promise.resolve() });
+  const walk = (problem: ChainProblem) => walkChain(problem, plainProduct, () => Promise.resolve());
 
   /** The first layer's or the head's weight with one entry changed. */
   function spoilt(own: Case, name: string): Case {
@@ -403,7 +403,7 @@ describe('the walk from the head down', () => {
   it('says which gradient it lacks, and ends with the error of the hook', async () => {
     const { problem, gradients } = oneConvolution();
     const layer = () => Promise.reject(new Error('cancelled'));
-    await expect(walkChain(problem, { product: plainProduct, layer })).rejects.toThrow('cancelled');
+    await expect(walkChain(problem, plainProduct, layer)).rejects.toThrow('cancelled');
     gradients.delete('first.weight');
     expect((await walk(problem)).stopped).toMatch(/no gradient of "first.weight"/);
   });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Program } from '../../../src/engine/engine.js';
 import { compareImages } from '../../../src/recovery/metrics.js';
+import { CancelledError } from '../../../src/protocol/errors.js';
 import { matchGradients } from '../../../src/recovery/matching/match.js';
 import { type Objective, adam, lbfgs } from '../../../src/recovery/matching/optimisers.js';
 import { PRESETS } from '../../../src/recovery/matching/presets.js';
@@ -65,10 +66,7 @@ describe('matching', () => {
   const settings = { ...PRESETS['soft-label'], signed: false, iterations: 400, restarts: 3 };
 
   it('keeps the best restart by its misfit, and every curve falls', async () => {
-    const result = await matchGradients(
-      { program, inputSize: 4, labelSize: 0, settings },
-      { step: () => Promise.resolve(true) },
-    );
+    const result = await matchGradients({ program, inputSize: 4, labelSize: 0, settings }, () => Promise.resolve());
     expect(result.restarts).toHaveLength(3);
     expect(result.misfit).toBe(Math.min(...result.restarts.map(({ best }) => best)));
     for (const { curve } of result.restarts) {
@@ -82,9 +80,8 @@ describe('matching', () => {
 
   it('stops when asked and keeps the best so far', async () => {
     let steps = 0;
-    const result = await matchGradients(
-      { program, inputSize: 4, labelSize: 0, settings },
-      { step: () => Promise.resolve(++steps < 25) },
+    const result = await matchGradients({ program, inputSize: 4, labelSize: 0, settings }, () =>
+      ++steps < 25 ? Promise.resolve() : Promise.reject(new CancelledError()),
     );
     expect(steps).toBe(25);
     expect(result.stopped).toBe(true);
@@ -95,7 +92,7 @@ describe('matching', () => {
     const start = Float64Array.of(3, 3, 3, 3);
     const exact = await matchGradients(
       { program, inputSize: 4, labelSize: 0, settings: { ...settings, iterations: 1, restarts: 1 }, start },
-      { step: () => Promise.resolve(true) },
+      () => Promise.resolve(),
     );
     expect(exact.misfit).toBe(0);
     const wild = await matchGradients(
@@ -105,7 +102,7 @@ describe('matching', () => {
         labelSize: 0,
         settings: { ...settings, optimiser: 'lbfgs', learningRate: 1e200, restarts: 1 },
       },
-      { step: () => Promise.resolve(true) },
+      () => Promise.resolve(),
     );
     expect(Number.isFinite(wild.misfit)).toBe(true);
     expect(wild.x.every(Number.isFinite)).toBe(true);

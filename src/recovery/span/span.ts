@@ -1,0 +1,84 @@
+import type { ProductKernel } from '../../engine/engine.js';
+import type { Pause } from '../pause.js';
+import { smallestEigen } from './null-space.js';
+import { type PatchGeometry, patchSystem } from './patch-system.js';
+import { type RowSpace, rowSpaceOf } from './row-space.js';
+
+/** The inputs of a convolution from its weight gradient alone: no loss, no label, no other layer, no weights. */
+
+export interface SpanProblem extends PatchGeometry {
+  /** Output channels x input channels x kernel rows x kernel columns. */
+  readonly gradient: Float64Array;
+  readonly filters: number;
+  /** Relative error of the gradient's numbers. */
+  readonly error: number;
+  /** Whether batch normalisation in train mode follows, so that the rows only hold differences of patches. */
+  readonly centred: boolean;
+}
+
+export interface Span {
+  /** Number of samples: the null space's dimension, and the row space's over the number of positions. */
+  readonly batch: number;
+  /** Orthonormal; the batch's inputs are combinations of them. channels x rows x columns each. */
+  readonly maps: readonly Float64Array[];
+  readonly rowSpace: RowSpace;
+  /** Of the overlaps' disagreement, relative: the largest that counts as zero, and the smallest that does not. */
+  readonly eigenvalues: readonly [number, number];
+}
+
+/** A rank without such a gap is no rank. */
+const LEAST_GAP = 30;
+/** The null space's eigenvalues stand apart from the others by this factor at least. */
+const LEAST_NULL_GAP = 1e3;
+/** Larger systems do not fit in memory or time. */
+export const MOST_COEFFICIENTS = 5000;
+
+/**
+ * @returns a sentence where the gradient does not tell its input
+ * @throws RangeError for grouped convolutions
+ */
+export async function spanOf(
+  problem: SpanProblem,
+  product: ProductKernel,
+  random: () => number,
+  pause: Pause,
+): Promise<Span | string> {
+  const { gradient, filters, error, centred, input, kernel, output, geometry } = problem;
+  if (geometry.groups !== 1) {
+    throw new RangeError('The span of a grouped convolution is that of each group.');
+  }
+  const [channels] = input;
+  const positions = output[0] * output[1];
+  const cols = channels * kernel[0] * kernel[1];
+  if (kernel[0] * kernel[1] === 1) {
+    return 'patches of one pixel do not overlap';
+  }
+  if (filters <= positions - (centred ? 1 : 0)) {
+    return `${filters} output channels at ${positions} positions: a row space needs more channels than positions`;
+  }
+  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, () => pause());
+  const { rank, gap, basis } = rowSpace;
+  const batch = (rank + (centred ? 1 : 0)) / positions;
+  if (!(gap >= LEAST_GAP)) {
+    return `the row space has no clear rank (${rank} of ${rowSpace.rows} rows, a gap of ${gap.toPrecision(2)}): more samples than ${Math.floor(filters / positions)}, or noise`;
+  }
+  if (!Number.isInteger(batch)) {
+    return `a rank of ${rank} is no multiple of the ${positions} positions`;
+  }
+  if (positions * rank > MOST_COEFFICIENTS) {
+    return `${positions * rank} unknowns are more than the ${MOST_COEFFICIENTS} that are solved for`;
+  }
+  const system = await patchSystem(basis, rank, problem, centred, product);
+  const { values, vectors } = await smallestEigen(system.matrix, system.size, batch + 2, product, random, pause);
+  const last = Math.max(Math.abs(values[batch - 1]!), 1e-16);
+  const next = values[batch] ?? 1;
+  if (!(next / last >= LEAST_NULL_GAP)) {
+    return `overlapping patches do not settle the input (eigenvalues ${last.toExponential(0)} and ${next.toExponential(0)})`;
+  }
+  return {
+    batch,
+    maps: vectors.slice(0, batch).map((vector) => system.inputOf(vector)),
+    rowSpace,
+    eigenvalues: [last, next],
+  };
+}

@@ -1,4 +1,11 @@
-import { type TensorGraph, type TensorNode, needed, sameShape } from './tensor-graph.js';
+import {
+  type BinaryFunction,
+  type TensorGraph,
+  type TensorNode,
+  type UnaryFunction,
+  needed,
+  sameShape,
+} from './tensor-graph.js';
 
 /** Reverse-mode differentiation that adds nodes to the graph, so its results can be differentiated again. */
 
@@ -14,14 +21,23 @@ export function gradients(graph: TensorGraph, y: TensorNode, xs: readonly Tensor
   if (y.shape.length !== 0) {
     throw new RangeError('Only a scalar has a gradient.');
   }
+  return pulledBack(graph, y, graph.scalar(1), xs);
+}
+
+/**
+ * Adjoints of `xs` when that of `y` is given: J^T seed for J = dy/dx, of the shapes of `xs`.
+ *
+ * @param seed of y's shape
+ */
+export function pulledBack(
+  graph: TensorGraph,
+  y: TensorNode,
+  seed: TensorNode,
+  xs: readonly TensorNode[],
+): TensorNode[] {
   const order = needed([y]);
-  const depends = new Set(xs);
-  for (const node of order) {
-    if (node.inputs.some((input) => depends.has(input))) {
-      depends.add(node);
-    }
-  }
-  const adjoints = new Map<TensorNode, TensorNode>([[y, graph.scalar(1)]]);
+  const depends = dependents(order, xs);
+  const adjoints = new Map<TensorNode, TensorNode>([[y, seed]]);
   for (const node of order.reverse()) {
     const d = adjoints.get(node);
     if (!d || !depends.has(node) || node.inputs.length === 0) {
@@ -39,6 +55,17 @@ export function gradients(graph: TensorGraph, y: TensorNode, xs: readonly Tensor
     });
   }
   return xs.map((x) => adjoints.get(x) ?? graph.zeros(x.shape));
+}
+
+/** The nodes of `order`, a topological one, that `xs` reach, and `xs` themselves. */
+export function dependents(order: readonly TensorNode[], xs: Iterable<TensorNode>): Set<TensorNode> {
+  const depends = new Set(xs);
+  for (const node of order) {
+    if (node.inputs.some((input) => depends.has(input))) {
+      depends.add(node);
+    }
+  }
+  return depends;
 }
 
 /** What the adjoint `d` of a node contributes to the adjoint of one of its inputs. */
@@ -102,12 +129,8 @@ function pullback(g: TensorGraph, node: TensorNode, d: TensorNode, index: number
   }
 }
 
-function slopeOf(
-  g: TensorGraph,
-  fn: Extract<TensorNode['operation'], { kind: 'unary' }>['fn'],
-  a: TensorNode,
-  y: TensorNode,
-): TensorNode | undefined {
+/** The derivative of y = fn(a), entry by entry; undefined where it is zero everywhere. */
+export function slopeOf(g: TensorGraph, fn: UnaryFunction, a: TensorNode, y: TensorNode): TensorNode | undefined {
   const one = g.scalar(1);
   switch (fn) {
     case 'neg':
@@ -138,7 +161,7 @@ function slopeOf(
 
 function binaryPart(
   g: TensorGraph,
-  fn: Extract<TensorNode['operation'], { kind: 'binary' }>['fn'],
+  fn: BinaryFunction,
   a: TensorNode,
   b: TensorNode,
   d: TensorNode,

@@ -5,7 +5,9 @@ import { makeEngine } from '../../../src/engine/make-engine.js';
 import { gradients } from '../../../src/graph/derivative.js';
 import { erf } from '../../../src/graph/erf.js';
 import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
-import { TensorGraph, type TensorNode, needed, workOf } from '../../../src/graph/tensor-graph.js';
+import { splitHeld } from '../../../src/graph/hold.js';
+import { jvp, vjp } from '../../../src/graph/jacobian.js';
+import { TensorGraph, type TensorNode, needed, sizeOf, workOf } from '../../../src/graph/tensor-graph.js';
 import { hashed, relativeError } from '../../networks.js';
 
 /** Every operation: first and second derivatives against finite differences, and each engine against float64. */
@@ -131,6 +133,37 @@ describe.each(Object.entries(OPERATIONS))('%s', (_, build) => {
       }
     });
     await program.dispose();
+  });
+});
+
+describe.each(Object.entries(OPERATIONS))('%s', (_, build) => {
+  it("has Jacobian products that are finite differences, and each other's adjoint", () => {
+    const g = new TensorGraph(foldConstant);
+    const a = g.variable('a', [2, 4, 5, 6]);
+    const y = build(g, a, g.variable('b', [4, 2, 3, 2]));
+    const v = g.variable('v', a.shape);
+    const u = g.variable('u', y.shape);
+    const feeds = { ...FEEDS, v: hashed(240, 11), u: hashed(sizeOf(y.shape), 12) };
+    const [forward, backward] = evaluate([jvp(g, y, a, v), vjp(g, y, a, u)], feeds) as [Float64Array, Float64Array];
+    const step = 1e-6;
+    const moved = (by: number): Float64Array =>
+      evaluate([y], { ...feeds, a: FEEDS.a.map((value, at) => value + by * feeds.v[at]!) })[0]!;
+    const [above, below] = [moved(step), moved(-step)];
+    forward.forEach((value, at) => {
+      expect(value).toBeCloseTo((above[at]! - below[at]!) / (2 * step), 5);
+    });
+    const product = (one: Float64Array, other: Float64Array): number =>
+      one.reduce((sum, value, at) => sum + value * other[at]!, 0);
+    expect(product(feeds.u, forward)).toBeCloseTo(product(backward, feeds.v), 9);
+    const held = splitHeld([jvp(g, y, a, v)], ['v']);
+    const frontier = evaluate(held.frontier, feeds);
+    const again = evaluate(held.outputs, {
+      ...feeds,
+      ...Object.fromEntries(held.names.map((name, at) => [name, frontier[at]!])),
+    })[0]!;
+    again.forEach((value, at) => {
+      expect(value).toBeCloseTo(forward[at]!, 12);
+    });
   });
 });
 

@@ -3,7 +3,7 @@ import { NETWORK_INPUT, inputsOfLayers } from './layer-graph.js';
 import { logSoftmax } from './layers/activations.js';
 import { type NetworkBuilder, type NormMode, RecipeError } from './layers/layer-rule.js';
 import { ruleOf } from './layers/rules.js';
-import { type Recipe, layerName } from './layers/recipe.js';
+import { type Layer, type Recipe, layerName } from './layers/recipe.js';
 
 /** A recipe as nodes of a tensor graph: the forward pass of a batch. */
 
@@ -59,6 +59,23 @@ export function buildNetwork(
     throw new RecipeError(`the last layer gives out [${logits.shape.join(', ')}], not one row of logits per sample`);
   }
   return { input, logits, outputs, parameters: builder.parameters, normalised: builder.normalised };
+}
+
+/**
+ * One layer of a network by itself.
+ *
+ * @param inputs what it takes, batch first
+ * @throws RecipeError or RangeError when they do not fit
+ */
+export function buildLayer(
+  graph: TensorGraph,
+  layer: Layer,
+  inputs: readonly TensorNode[],
+  lookup: TensorLookup,
+  batch: number,
+  mode: NormMode,
+): TensorNode {
+  return ruleOf(layer.op).forward(layer, inputs, new Builder(graph, lookup, mode, batch));
 }
 
 function fail(message: string): never {

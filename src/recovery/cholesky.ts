@@ -180,14 +180,18 @@ function inverseOfBlock(matrix: Float64Array, size: number, start: number, width
   return inverse;
 }
 
-/** Solves L x = b in place. */
-export function solveLower({ size, lower }: Cholesky, b: Float64Array): Float64Array {
-  for (let row = 0; row < size; row++) {
+/**
+ * Solves L x = b in place.
+ *
+ * @param first entries of b before this one are zero
+ */
+export function solveLower({ size, lower }: Cholesky, b: Float64Array, first = 0): Float64Array {
+  for (let row = first; row < size; row++) {
     const line = row * size;
     let even = b[row]!;
     let odd = 0;
-    const whole = row - (row % 2);
-    for (let k = 0; k < whole; k += 2) {
+    const whole = row - ((row - first) % 2);
+    for (let k = first; k < whole; k += 2) {
       even -= lower[line + k]! * b[k]!;
       odd -= lower[line + k + 1]! * b[k + 1]!;
     }

@@ -1,0 +1,93 @@
+import type { Engine, Program } from '../../engine/engine.js';
+import { splitHeld } from '../../graph/hold.js';
+import { jvp, vjp } from '../../graph/jacobian.js';
+import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
+import { dot, norm } from '../vectors.js';
+
+const MOST_ITERATIONS = 100;
+const TOLERANCE = 1e-4;
+
+/**
+ * Gauss-Newton steps by conjugate gradients on exact products with the Jacobian in float32. Residuals come from outside,
+ * in float64, so that steps refine beyond float32.
+ */
+export class GaussNewton {
+  private constructor(
+    private readonly held: Program,
+    private readonly names: readonly string[],
+    private readonly normal: Program,
+    private readonly adjoint: Program,
+  ) {}
+
+  /**
+   * @param x the graph's variable "x"
+   * @throws EngineError when the engine does not take the graph
+   */
+  static async of(graph: TensorGraph, x: TensorNode, y: TensorNode, engine: Engine): Promise<GaussNewton> {
+    const v = graph.variable('v', x.shape);
+    const u = graph.variable('u', y.shape);
+    const w = graph.variable('w', y.shape);
+    const outputs = [vjp(graph, y, x, graph.mul(w, jvp(graph, y, x, v))), vjp(graph, y, x, u)];
+    const split = splitHeld(outputs, ['v', 'u', 'w']);
+    return new GaussNewton(
+      await engine.compile(split.frontier),
+      split.names,
+      await engine.compile([split.outputs[0]!]),
+      await engine.compile([split.outputs[1]!]),
+    );
+  }
+
+  /**
+   * Minimises ||W (r + J d)|| over d.
+   *
+   * @param off r, of y's size
+   * @param weight 1 where an entry takes part, 0 elsewhere
+   * @param pause after every product
+   * @returns d, of x's size
+   */
+  async step(
+    x: Float64Array,
+    off: Float64Array,
+    weight: Float64Array,
+    pause: () => Promise<void>,
+  ): Promise<Float64Array> {
+    const values = await this.held.run({ x });
+    const feeds = Object.fromEntries(this.names.map((name, at) => [name, values[at]!]));
+    const w = Float32Array.from(weight);
+    // Float32 cannot hold what is small beside its own rounding, so the right side is brought to size one.
+    const size = norm(off) || 1;
+    const [slope] = await this.adjoint.run({ ...feeds, u: off.map((value) => -value / size) });
+    const right = Float64Array.from(slope!);
+    const d = new Float64Array(right.length);
+    const rest = right.slice();
+    const p = right.slice();
+    let square = dot(rest, rest);
+    const enough = TOLERANCE ** 2 * square;
+    for (let iteration = 0; iteration < MOST_ITERATIONS && square > enough; iteration++) {
+      await pause();
+      const length = norm(p);
+      const [product] = await this.normal.run({ ...feeds, v: p.map((value) => value / length), w });
+      const applied = Float64Array.from(product!, (value) => value * length);
+      const curvature = dot(p, applied);
+      if (!(curvature > 0)) {
+        break;
+      }
+      const alpha = square / curvature;
+      for (let at = 0; at < d.length; at++) {
+        d[at]! += alpha * p[at]!;
+        rest[at]! -= alpha * applied[at]!;
+      }
+      const next = dot(rest, rest);
+      const beta = next / square;
+      for (let at = 0; at < p.length; at++) {
+        p[at] = rest[at]! + beta * p[at]!;
+      }
+      square = next;
+    }
+    return d.map((value) => value * size);
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all([this.held.dispose(), this.normal.dispose(), this.adjoint.dispose()]);
+  }
+}

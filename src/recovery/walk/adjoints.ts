@@ -1,0 +1,124 @@
+import type { LocalLayers } from './local-layers.js';
+
+/**
+ * dL/d of every node, computed from the head down as far as the slopes of rectifiers are known, and from wherever else
+ * a delta was found. What depends on a slope is forgotten when that is corrected.
+ */
+export class Adjoints {
+  /** Deltas that were not computed by backpropagation: the head's, and those that a weight gradient gave. */
+  private readonly fixed = new Map<number, Float64Array>();
+  /** Slope of each entry of a rectifier's output. */
+  private readonly slopes = new Map<number, Float64Array>();
+  private readonly memo = new Map<number, Float64Array>();
+
+  constructor(
+    private readonly layers: LocalLayers,
+    public batch: number,
+  ) {}
+
+  fix(node: number, delta: Float64Array): void {
+    this.fixed.set(node, delta);
+    this.forgetBelow(node);
+  }
+
+  slopeOf(rectifier: number): Float64Array | undefined {
+    return this.slopes.get(rectifier);
+  }
+
+  setSlopes(rectifier: number, slopes: Float64Array): void {
+    this.slopes.set(rectifier, slopes);
+    this.forgetBelow(rectifier);
+  }
+
+  private forgetBelow(node: number): void {
+    for (const known of this.memo.keys()) {
+      if (known < node) {
+        this.memo.delete(known);
+      }
+    }
+  }
+
+  /** batch x the node's size; undefined where a slope above it is not known. */
+  of(node: number): Float64Array | undefined {
+    const found = this.fixed.get(node) ?? this.memo.get(node) ?? this.sum(node, (layer, at) => this.pulled(layer, at));
+    if (found && !this.fixed.has(node)) {
+      this.memo.set(node, found);
+    }
+    return found;
+  }
+
+  /** The same with rectifiers and maxima open where nothing is known of them: what a delta is where they let it pass. */
+  open(node: number): Float64Array | undefined {
+    return this.of(node) ?? this.sum(node, (layer, at) => this.pulled(layer, at) ?? this.pulledOpen(layer, at));
+  }
+
+  private sum(
+    node: number,
+    pulled: (layer: number, at: number) => Float64Array | undefined,
+  ): Float64Array | undefined {
+    const consumers = this.layers.consumers(node);
+    let total: Float64Array | undefined;
+    for (const { layer, at } of consumers) {
+      const own = pulled(layer, at);
+      if (!own) {
+        return undefined;
+      }
+      total = total ? total.map((value, entry) => value + own[entry]!) : own;
+    }
+    return total;
+  }
+
+  private pulled(layer: number, at: number): Float64Array | undefined {
+    const { op } = this.layers.layer(layer);
+    if (op === 'relu' || op === 'leaky-relu') {
+      const slopes = this.slopes.get(layer);
+      const upstream = slopes && this.of(layer);
+      return upstream?.map((own, entry) => own * slopes![entry]!);
+    }
+    if (!LINEAR.has(op) || (op === 'batch-norm' && this.layers.problem.mode === 'train')) {
+      return undefined;
+    }
+    const upstream = this.of(layer);
+    return upstream && this.layers.pull(layer, at, upstream, this.batch);
+  }
+
+  private pulledOpen(layer: number, at: number): Float64Array | undefined {
+    const { op } = this.layers.layer(layer);
+    if (op === 'relu' || op === 'leaky-relu') {
+      return this.open(layer);
+    }
+    const passes = op === 'max-pool' || (ENTRYWISE.has(op) && this.layers.problem.mode === 'eval');
+    const upstream = passes ? this.open(layer) : undefined;
+    return upstream && this.layers.pullOpen(layer, at, upstream, this.batch);
+  }
+}
+
+/** Layers that hand every entry on by itself. */
+const ENTRYWISE: ReadonlySet<string> = new Set([
+  'batch-norm',
+  'add',
+  'concat',
+  'identity',
+  'dropout',
+  'flatten',
+  'reshape',
+  'transpose',
+]);
+
+/** Layers whose backward pass does not depend on the values; batch normalisation in evaluation mode is one. */
+const LINEAR: ReadonlySet<string> = new Set([
+  'conv',
+  'linear',
+  'batch-norm',
+  'add',
+  'concat',
+  'identity',
+  'dropout',
+  'flatten',
+  'reshape',
+  'transpose',
+  'pad',
+  'global-average-pool',
+  'average-pool',
+  'adaptive-average-pool',
+]);

@@ -1,0 +1,418 @@
+import type { ProductKernel } from '../../engine/engine.js';
+import { type Cholesky, factorise, solveLower } from '../cholesky.js';
+import { transposed } from '../linear-algebra.js';
+import { norm } from '../vectors.js';
+import type { ConvPlace } from './local-layers.js';
+
+/**
+ * The input of convolutions whose deltas are known, from their weight gradients:
+ * G[o, c, k] = sum over samples b and positions p of delta[b, o, p] a[b, c, stride p + k - pad]
+ * is linear in a, with the same matrix for every input channel c. No published source for residual networks; R-CONV
+ * (arXiv 2406.04227) does it for plain ones.
+ */
+
+export interface KnownDelta {
+  readonly place: ConvPlace;
+  /** batch x filters x rows x columns of the output */
+  readonly delta: Float64Array;
+}
+
+export interface SolvedInput {
+  /** batch x channels x rows x columns */
+  readonly values: Float64Array;
+  /** Standard errors, of the same shape. */
+  readonly error: Float64Array;
+  readonly condition: number;
+  /** Median over output channels of what is left of their gradient, relative. */
+  readonly residual: number;
+  readonly unknowns: number;
+  readonly equations: number;
+  /** For each layer, its output channels that stood out and were left out. */
+  readonly outlying: readonly (readonly number[])[];
+}
+
+/** Above this, float32 gradients leave nothing. */
+const MOST_CONDITION = 1e6;
+/** Larger systems do not fit in memory or time. */
+const MOST_UNKNOWNS = 3200;
+/** Output channels below this share of the largest are rounding, or dead. */
+const DEAD = 1e-5;
+/** Rounding counts relative to a channel's size, down to this share of the largest. */
+const WEIGHT_FLOOR = 1e-4;
+const MOST_REWEIGHTINGS = 30;
+/** Channels this many times the median off have a wrong delta. */
+const OUTLYING = 10;
+
+/**
+ * Robust least squares: output channels whose delta is wrong somewhere are weighed down by how far they are off
+ * (graduated as Geman and McClure do), then left out.
+ *
+ * @param error relative error of the gradients' numbers
+ * @returns a sentence where the equations do not suffice
+ */
+export async function solveInput(
+  known: readonly KnownDelta[],
+  batch: number,
+  error: number,
+  product: ProductKernel,
+): Promise<SolvedInput | string> {
+  const [channels, height, width] = known[0]!.place.input;
+  const groups = Math.max(...known.map(({ place }) => place.geometry.groups));
+  const plane = height * width;
+  const unknowns = batch * plane;
+  if (unknowns > MOST_UNKNOWNS) {
+    return `${unknowns} unknowns for each channel are more than the ${MOST_UNKNOWNS} that are solved for`;
+  }
+  const each = channels / groups;
+  const values = new Float64Array(batch * channels * plane);
+  const errors = new Float64Array(values.length);
+  const outlying = known.map(() => new Set<number>());
+  let condition = 0;
+  let residual = 0;
+  let equations = 0;
+  for (let group = 0; group < groups; group++) {
+    const rows = equationsOf(known, group * each, each);
+    if (rows.count < unknowns) {
+      return `${rows.count} equations for ${unknowns} unknowns of each channel`;
+    }
+    const solved = await solvePart(rows, known, batch, each, error, product);
+    if (typeof solved === 'string') {
+      return solved;
+    }
+    condition = Math.max(condition, solved.condition);
+    residual = Math.max(residual, solved.residual);
+    equations = Math.max(equations, solved.equations);
+    solved.outlying.forEach((row) => outlying[row.source]!.add(row.channel));
+    for (let b = 0; b < batch; b++) {
+      for (let c = 0; c < each; c++) {
+        const to = (b * channels + group * each + c) * plane;
+        for (let at = 0; at < plane; at++) {
+          values[to + at] = solved.values[c * unknowns + b * plane + at]!;
+          errors[to + at] = solved.deviation[b * plane + at]! * solved.sigma[c]!;
+        }
+      }
+    }
+  }
+  return {
+    values,
+    error: errors,
+    condition,
+    residual,
+    unknowns,
+    equations,
+    outlying: outlying.map((own) => [...own].sort((one, other) => one - other)),
+  };
+}
+
+/** An output channel's equations: one row per kernel offset. */
+interface Row {
+  readonly source: number;
+  readonly channel: number;
+  readonly first: number;
+  readonly taps: number;
+  /** Root mean square of its gradients. */
+  readonly size: number;
+}
+
+interface Rows {
+  readonly rows: readonly Row[];
+  /** Number of equations. */
+  readonly count: number;
+  /** channels x count */
+  readonly right: Float64Array;
+}
+
+/** The gradients of all live output channels that see input channels `first` to `first + channels`. */
+function equationsOf(known: readonly KnownDelta[], first: number, channels: number): Rows {
+  const rows: Row[] = [];
+  const gathered: { place: ConvPlace; channel: number; offset: number }[] = [];
+  known.forEach(({ place, delta }, source) => {
+    const { gradient, filters, geometry, kernel, input, output } = place;
+    const taps = kernel[0] * kernel[1];
+    const perGroup = input[0] / geometry.groups;
+    const filtersPerGroup = filters / geometry.groups;
+    const group = Math.floor(first / perGroup);
+    const plane = output[0] * output[1];
+    const size = (o: number): number => {
+      let sum = 0;
+      for (let at = o * perGroup * taps; at < (o + 1) * perGroup * taps; at++) {
+        sum += gradient[at]! ** 2;
+      }
+      return Math.sqrt(sum / (perGroup * taps));
+    };
+    const sizes = Array.from({ length: filtersPerGroup }, (_, at) => size(group * filtersPerGroup + at));
+    const largest = Math.max(...sizes);
+    const batch = delta.length / (filters * plane);
+    sizes.forEach((own, at) => {
+      const channel = group * filtersPerGroup + at;
+      let lives = false;
+      for (let b = 0; b < batch && !lives; b++) {
+        const start = (b * filters + channel) * plane;
+        lives = delta.subarray(start, start + plane).some((value) => value !== 0);
+      }
+      if (own > DEAD * largest && lives) {
+        const before = rows[rows.length - 1];
+        rows.push({
+          source,
+          channel,
+          first: before ? before.first + before.taps : 0,
+          taps,
+          size: Math.max(own, WEIGHT_FLOOR * largest),
+        });
+        gathered.push({ place, channel, offset: first - group * perGroup });
+      }
+    });
+  });
+  const last = rows[rows.length - 1];
+  const count = last ? last.first + last.taps : 0;
+  const right = new Float64Array(channels * count);
+  rows.forEach((row, at) => {
+    const { place, channel, offset } = gathered[at]!;
+    const perGroup = place.input[0] / place.geometry.groups;
+    for (let c = 0; c < channels; c++) {
+      const from = (channel * perGroup + offset + c) * row.taps;
+      for (let k = 0; k < row.taps; k++) {
+        right[c * count + row.first + k] = place.gradient[from + k]! / row.size;
+      }
+    }
+  });
+  return { rows, count, right };
+}
+
+/** unknowns x equations: each row of equations in units of its channel's size. */
+function designOf({ rows, count }: Rows, known: readonly KnownDelta[], batch: number): Float64Array {
+  const [, height, width] = known[0]!.place.input;
+  const design = new Float64Array(batch * height * width * count);
+  for (const { source, channel, first, size } of rows) {
+    const { place, delta } = known[source]!;
+    const { kernel, output, geometry, filters } = place;
+    const { strides, pads, dilations } = geometry;
+    for (let b = 0; b < batch; b++) {
+      const from = (b * filters + channel) * output[0] * output[1];
+      for (let ky = 0; ky < kernel[0]; ky++) {
+        for (let kx = 0; kx < kernel[1]; kx++) {
+          const equation = first + ky * kernel[1] + kx;
+          for (let row = 0; row < output[0]; row++) {
+            const y = row * strides[0] + ky * dilations[0] - pads[0];
+            if (y < 0 || y >= height) {
+              continue;
+            }
+            for (let col = 0; col < output[1]; col++) {
+              const x = col * strides[1] + kx * dilations[1] - pads[1];
+              if (x >= 0 && x < width) {
+                design[((b * height + y) * width + x) * count + equation] =
+                  delta[from + row * output[1] + col]! / size;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  return design;
+}
+
+interface SolvedPart {
+  /** channels x unknowns */
+  readonly values: Float64Array;
+  /** Square roots of the inverse normal matrix's diagonal. */
+  readonly deviation: Float64Array;
+  /** Standard deviation of each channel's equations. */
+  readonly sigma: Float64Array;
+  readonly condition: number;
+  readonly residual: number;
+  readonly equations: number;
+  readonly outlying: readonly Row[];
+}
+
+interface System {
+  /** unknowns x count */
+  readonly design: Float64Array;
+  /** count x unknowns */
+  readonly transpose: Float64Array;
+  /** channels x count */
+  readonly right: Float64Array;
+  readonly unknowns: number;
+  readonly count: number;
+  readonly channels: number;
+}
+
+async function solvePart(
+  rows: Rows,
+  known: readonly KnownDelta[],
+  batch: number,
+  channels: number,
+  error: number,
+  product: ProductKernel,
+): Promise<SolvedPart | string> {
+  const { count, right } = rows;
+  const design = designOf(rows, known, batch);
+  const unknowns = design.length / count;
+  const system = { design, transpose: transposed(design, unknowns, count), right, unknowns, count, channels };
+  // Rounding adds up over the numbers that a gradient is a sum of.
+  const floor = 5 * error;
+  const limitOf = (off: Float64Array): number => OUTLYING * Math.max(median(off), floor);
+  let weights: Float64Array = new Float64Array(rows.rows.length).fill(1);
+  let width = Infinity;
+  let kept: Float64Array = weights;
+  let unchanged = 0;
+  for (let iteration = 0; iteration < MOST_REWEIGHTINGS && unchanged < 2; iteration++) {
+    const fit = await leastSquares(system, perEquation(rows, weights), product, false);
+    const condition = iteration === 0 ? conditionOf(fit) : 0;
+    if (condition > MOST_CONDITION) {
+      return `equations of condition ${condition.toExponential(0)}`;
+    }
+    const off = residualsOf(rows, fit.off, channels);
+    const middle = median(off);
+    const next = off.map((own) => Number(own <= limitOf(off)));
+    if (middle < CLEAN && Math.max(...off) < OUTLYING * middle) {
+      kept = next;
+      break;
+    }
+    unchanged = middle < CLEAN && next.every((own, at) => own === kept[at]) ? unchanged + 1 : 0;
+    kept = next;
+    width = Math.max(3 * floor, Math.min(width / 1.7, iteration === 0 ? middle : 1.5 * middle));
+    weights = off.map((own) => width / Math.hypot(own, width));
+  }
+  const equations = rows.rows.reduce((sum, { taps }, at) => sum + kept[at]! * taps, 0);
+  if (equations < unknowns) {
+    return `${equations} equations without contradiction for ${unknowns} unknowns of each channel`;
+  }
+  const fit = await leastSquares(system, perEquation(rows, kept), product, true);
+  const condition = conditionOf(fit);
+  if (condition > MOST_CONDITION) {
+    return `equations of condition ${condition.toExponential(0)}`;
+  }
+  const clean = residualsOf(rows, fit.off, channels).filter((_, at) => kept[at] === 1);
+  return {
+    values: fit.values,
+    deviation: fit.deviation,
+    sigma: sigmasOf(system, fit.off, perEquation(rows, kept), equations),
+    condition,
+    residual: median(clean),
+    equations,
+    outlying: rows.rows.filter((_, at) => kept[at] === 0),
+  };
+}
+
+/** A fit as good as this needs no reweighting. */
+const CLEAN = 1e-4;
+
+interface Fit {
+  /** Of the normal matrix. */
+  readonly diagonal: Float64Array;
+  /** Square roots of its inverse's diagonal. */
+  readonly deviation: Float64Array;
+  /** channels x unknowns */
+  readonly values: Float64Array;
+  /** What is left of the right sides: channels x count. */
+  readonly off: Float64Array;
+}
+
+/**
+ * @param weights of each equation
+ * @param refined whether to solve once more for what rounding left
+ */
+async function leastSquares(
+  { design, transpose, right, unknowns, count, channels }: System,
+  weights: Float64Array,
+  product: ProductKernel,
+  refined: boolean,
+): Promise<Fit> {
+  const weighted = scaledColumns(design, weights);
+  const normal = await product(weighted, weighted, unknowns, unknowns, count);
+  const diagonal = Float64Array.from({ length: unknowns }, (_, at) => normal[at * unknowns + at]!);
+  const { inverse, columns } = inverseLower(await factorise(normal, unknowns, product));
+  const solve = async (sides: Float64Array): Promise<Float64Array> => {
+    const projected = await product(scaledColumns(sides, weights), weighted, channels, unknowns, count);
+    const half = await product(projected, inverse, channels, unknowns, unknowns);
+    return product(half, columns, channels, unknowns, unknowns);
+  };
+  const leave = async (values: Float64Array): Promise<Float64Array> => {
+    const off = await product(values, transpose, channels, count, unknowns);
+    for (let at = 0; at < off.length; at++) {
+      off[at] = right[at]! - off[at]!;
+    }
+    return off;
+  };
+  const values = await solve(right);
+  let off = await leave(values);
+  if (refined) {
+    const correction = await solve(off);
+    for (let at = 0; at < values.length; at++) {
+      values[at]! += correction[at]!;
+    }
+    off = await leave(values);
+  }
+  const deviation = Float64Array.from({ length: unknowns }, (_, at) =>
+    norm(columns.subarray(at * unknowns, (at + 1) * unknowns)),
+  );
+  return { diagonal, deviation, values, off };
+}
+
+/** L^-1, row-major, and its transpose. */
+function inverseLower(factor: Cholesky): { inverse: Float64Array; columns: Float64Array } {
+  const { size } = factor;
+  const columns = new Float64Array(size * size);
+  for (let at = 0; at < size; at++) {
+    columns[at * size + at] = 1;
+    solveLower(factor, columns.subarray(at * size, (at + 1) * size), at);
+  }
+  return { inverse: transposed(columns, size, size), columns };
+}
+
+function scaledColumns(matrix: Float64Array, factors: Float64Array): Float64Array {
+  const out = new Float64Array(matrix.length);
+  const cols = factors.length;
+  for (let start = 0; start < matrix.length; start += cols) {
+    for (let col = 0; col < cols; col++) {
+      out[start + col] = matrix[start + col]! * factors[col]!;
+    }
+  }
+  return out;
+}
+
+function perEquation({ rows, count }: Rows, weights: Float64Array): Float64Array {
+  const out = new Float64Array(count);
+  rows.forEach(({ first, taps }, at) => {
+    out.fill(weights[at]!, first, first + taps);
+  });
+  return out;
+}
+
+/** Root mean square of what is left for each output channel. */
+function residualsOf({ rows, count }: Rows, off: Float64Array, channels: number): Float64Array {
+  return Float64Array.from(rows, ({ first, taps }) => {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) {
+      for (let at = c * count + first; at < c * count + first + taps; at++) {
+        sum += off[at]! ** 2;
+      }
+    }
+    return Math.sqrt(sum / (channels * taps));
+  });
+}
+
+/** A bound from below on the condition number, columns being of length one. */
+function conditionOf({ diagonal, deviation }: Fit): number {
+  return deviation.reduce((most, own, at) => Math.max(most, own * Math.sqrt(diagonal[at]!)), 0);
+}
+
+function sigmasOf(
+  { channels, count, unknowns }: System,
+  off: Float64Array,
+  weights: Float64Array,
+  equations: number,
+): Float64Array {
+  return Float64Array.from({ length: channels }, (_, c) => {
+    let sum = 0;
+    for (let at = 0; at < count; at++) {
+      sum += (weights[at]! * off[c * count + at]!) ** 2;
+    }
+    return Math.sqrt(sum / Math.max(1, equations - unknowns));
+  });
+}
+
+function median(values: Float64Array): number {
+  return values.slice().sort()[values.length >> 1] ?? 0;
+}

@@ -1,0 +1,83 @@
+import type { NormMode } from '../../network/layers/layer-rule.js';
+import type { Recipe } from '../../network/layers/recipe.js';
+import type { TensorLookup } from '../../network/network-graph.js';
+
+/** What the walk down a network of rectifiers starts from, what it finds at each node, and what it says of each. */
+
+export interface WalkProblem {
+  readonly recipe: Recipe;
+  /** Index of the head in the recipe. */
+  readonly head: number;
+  /** Shape of each layer's output, one sample, without the batch. */
+  readonly outputShapes: readonly (readonly number[])[];
+  readonly parameter: TensorLookup;
+  readonly gradient: TensorLookup;
+  /** How batch normalisation ran. */
+  readonly mode: NormMode;
+  /** What the head tells, in the captured gradient's own scale; undefined where it tells nothing. */
+  readonly solution: HeadOfBatch | undefined;
+  /** Unit roundoff of the stored gradients, or the relative size of noise where that is larger. */
+  readonly error: number;
+}
+
+export interface HeadOfBatch {
+  readonly batch: number;
+  /** Input of the head: batch x d. */
+  readonly features: Float64Array;
+  /** dL/dlogits: batch x K. */
+  readonly delta: Float64Array;
+}
+
+/** How a map was computed. */
+export type MapSource = 'head' | 'equations' | 'row space';
+
+/** Values at one node that follow from the gradient. */
+export interface ExactMap {
+  /** Layer whose output it is, NETWORK_INPUT for the network's input. */
+  readonly node: number;
+  /** One sample, without the batch. */
+  readonly shape: readonly number[];
+  /** batch x shape; exact zeros where a rectifier cut. */
+  readonly values: Float64Array;
+  /** Whether zeros stand for values that a rectifier has cut. */
+  readonly rectified: boolean;
+}
+
+/** What was done at one node, and how far it can be trusted. */
+export interface WalkStep {
+  readonly node: number;
+  /** Layers whose gradients were used. */
+  readonly layers: readonly string[];
+  readonly by: MapSource;
+  readonly unknowns: number;
+  readonly equations: number;
+  /** Of the least squares, columns being of length one; null for row spaces. */
+  readonly condition: number | null;
+  /** What equations leave unexplained, relative to their size; for row spaces what the bias gradient leaves. */
+  readonly residual: number;
+  /** Output channels whose delta was wrong somewhere, and left out. */
+  readonly outlying: number;
+  /** Entries of rectifier masks that were corrected. */
+  readonly repaired: number;
+  /** Smallest singular value kept over the largest left out; null for equations. */
+  readonly gap: number | null;
+}
+
+export interface WalkResult {
+  readonly batch: number;
+  /** From the head down. */
+  readonly maps: readonly ExactMap[];
+  readonly steps: readonly WalkStep[];
+  /** Where it could not go on, and why: from the head down. */
+  readonly ended: readonly { readonly node: number; readonly reason: string }[];
+  /** The user stopped it; what was found until then is here. */
+  readonly stopped: boolean;
+}
+
+export interface WalkProgress {
+  /** What is worked at. */
+  readonly layer: string;
+  readonly done: number;
+  readonly of: number;
+  readonly latest: ExactMap | undefined;
+}

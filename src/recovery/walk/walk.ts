@@ -1,0 +1,464 @@
+import type { ProductKernel } from '../../engine/engine.js';
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
+import { type Pause, isStop } from '../pause.js';
+import { Adjoints } from './adjoints.js';
+import { deltaOf } from './deltas.js';
+import { type SolvedInput, solveInput } from './equations.js';
+import { type ConvPlace, LocalLayers } from './local-layers.js';
+import { type RowSpaceMap, rowSpaceMap } from './row-space-map.js';
+import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from './walk-state.js';
+
+/**
+ * Down a network of rectifiers, node by node: where the deltas of what takes a node's output are known, that output is
+ * the solution of linear equations; where they are not, a convolution's row space gives input and delta at once. Zeros
+ * of the values found are the masks that the next deltas go through.
+ */
+
+/** Repairing masks changes the equations that the repair came from. */
+const MOST_REPAIRS = 4;
+/** Standard errors below which a value is called zero. */
+const SIGNIFICANT = 10;
+/** Equations that leave more than this are no foundation. */
+const MOST_RESIDUAL = 1e-4;
+
+/**
+ * @param product lets other work run, and throws CancelledError once the user has asked to stop
+ * @param pause before each node that is solved
+ * @throws RangeError when a layer's tensors do not fit, RecipeError when the recipe refers to a layer that is not there
+ */
+export async function walkDown(
+  problem: WalkProblem,
+  product: ProductKernel,
+  random: () => number,
+  pause: Pause<WalkProgress>,
+): Promise<WalkResult> {
+  const walk = new Walk(problem, product, random, pause);
+  let stopped = false;
+  try {
+    await walk.run();
+  } catch (error) {
+    if (!isStop(error)) {
+      throw error;
+    }
+    stopped = true;
+  }
+  return { batch: walk.adjoints.batch, maps: walk.maps, steps: walk.steps, ended: walk.ended, stopped };
+}
+
+class Walk {
+  readonly layers: LocalLayers;
+  readonly adjoints: Adjoints;
+  readonly maps: ExactMap[] = [];
+  readonly steps: WalkStep[] = [];
+  readonly ended: { node: number; reason: string }[] = [];
+  private readonly values = new Map<number, Float64Array>();
+  private isBatchKnown = false;
+
+  constructor(
+    private readonly problem: WalkProblem,
+    private readonly product: ProductKernel,
+    private readonly random: () => number,
+    private readonly pause: Pause<WalkProgress>,
+  ) {
+    this.layers = new LocalLayers(problem);
+    this.adjoints = new Adjoints(this.layers, 1);
+    const { solution, head } = problem;
+    if (solution) {
+      this.isBatchKnown = true;
+      this.adjoints.batch = solution.batch;
+      this.adjoints.fix(head, solution.delta);
+      const below = this.layers.sources[head]![0]!;
+      this.keep(below, this.isRectified(below) ? withoutNoise(solution.features) : solution.features);
+    }
+  }
+
+  async run(): Promise<void> {
+    const nodes = this.layers.nodes().filter((node) => this.convsAbove(node).length > 0);
+    for (const [done, node] of nodes.entries()) {
+      if (this.values.has(node)) {
+        continue;
+      }
+      await this.pause({
+        layer: this.layers.name(node),
+        done,
+        of: nodes.length,
+        latest: this.maps[this.maps.length - 1],
+      });
+      const reason = await this.solve(node);
+      if (reason !== undefined) {
+        this.ended.push({ node, reason });
+      }
+    }
+  }
+
+  private convsAbove(node: number): ConvPlace[] {
+    return this.layers.consumers(node).flatMap(({ layer }) => this.layers.conv(layer) ?? []);
+  }
+
+  private async solve(node: number): Promise<string | undefined> {
+    const reasons: string[] = [];
+    const solved = await this.solveByEquations(node);
+    if (solved === undefined) {
+      return undefined;
+    }
+    reasons.push(solved);
+    for (const place of this.convsAbove(node)) {
+      const found = await this.solveByRowSpace(node, place);
+      if (found === undefined) {
+        return undefined;
+      }
+      reasons.push(`${place.name}: ${found}`);
+    }
+    return reasons.join('; ');
+  }
+
+  private async solveByEquations(node: number): Promise<string | undefined> {
+    let repaired = 0;
+    for (let round = 0; ; round++) {
+      const known = this.convsAbove(node).flatMap((place) => {
+        const delta = this.adjoints.of(place.index);
+        return delta ? [{ place, delta }] : [];
+      });
+      if (known.length === 0) {
+        return 'the deltas above are not known';
+      }
+      const solved = await solveInput(known, this.adjoints.batch, this.problem.error, this.product);
+      if (typeof solved === 'string') {
+        return solved;
+      }
+      const values = this.isRectified(node) ? cleaned(solved) : solved.values;
+      const changed =
+        round < MOST_REPAIRS
+          ? await this.repairMasks(
+              known.map(({ place }) => place),
+              values,
+              solved.outlying,
+            )
+          : 0;
+      if (changed > 0) {
+        repaired += changed;
+        continue;
+      }
+      if (!(solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error))) {
+        return `${(100 * solved.residual).toPrecision(2)} % of the gradients are left unexplained`;
+      }
+      this.keep(node, values);
+      this.steps.push({
+        node,
+        layers: known.map(({ place }) => place.name),
+        by: 'equations',
+        unknowns: solved.unknowns,
+        equations: solved.equations,
+        condition: solved.condition,
+        residual: solved.residual,
+        outlying: solved.outlying.reduce((sum, own) => sum + own.length, 0),
+        repaired,
+        gap: null,
+      });
+      return undefined;
+    }
+  }
+
+  /** Channels that contradict the others had a wrong mask; with the input found, their own gradient tells the right one. */
+  private async repairMasks(
+    places: readonly ConvPlace[],
+    values: Float64Array,
+    outlying: readonly (readonly number[])[],
+  ): Promise<number> {
+    let changed = 0;
+    for (const [at, place] of places.entries()) {
+      const wanted = outlying[at]!;
+      const rectifier = wanted.length > 0 ? this.rectifierAbove(place.index) : undefined;
+      const slopes = rectifier !== undefined ? this.adjoints.slopeOf(rectifier) : undefined;
+      if (rectifier === undefined || !slopes) {
+        continue;
+      }
+      const full = this.openBelow(rectifier, place.index);
+      const delta = full && (await deltaOf(place, values, this.adjoints.batch, this.product, wanted));
+      if (!full || !delta || typeof delta === 'string') {
+        continue;
+      }
+      const { batch } = this.adjoints;
+      const plane = place.output[0] * place.output[1];
+      const low = this.lowSlope(rectifier);
+      const next = slopes.slice();
+      for (let b = 0; b < batch; b++) {
+        for (const o of wanted) {
+          const first = (b * place.filters + o) * plane;
+          for (let entry = first; entry < first + plane; entry++) {
+            if (full[entry] !== 0) {
+              next[entry] = delta[entry]! / full[entry]! > (1 + low) / 2 ? 1 : low;
+              changed += Number(next[entry] !== slopes[entry]);
+            }
+          }
+        }
+      }
+      if (changed > 0) {
+        this.adjoints.setSlopes(rectifier, next);
+      }
+    }
+    return changed;
+  }
+
+  /** The rectifier that a convolution's output goes to, channel by channel: through normalisation and sums only. */
+  private rectifierAbove(conv: number): number | undefined {
+    return this.climb(conv).find((layer) => isRectifier(this.layers.layer(layer).op));
+  }
+
+  /** What takes a layer's output and nothing else does, up to the first layer that does not hand entries on. */
+  private climb(from: number): number[] {
+    const path: number[] = [];
+    let node = from;
+    for (;;) {
+      const consumers = this.layers.consumers(node);
+      const next = consumers.length === 1 ? consumers[0]!.layer : undefined;
+      if (next === undefined) {
+        return path;
+      }
+      const { op } = this.layers.layer(next);
+      const isNorm = op === 'batch-norm' && this.problem.mode === 'eval';
+      if (!isNorm && !isRectifier(op) && !PASSING.has(op)) {
+        return path;
+      }
+      path.push(next);
+      if (isRectifier(op)) {
+        return path;
+      }
+      node = next;
+    }
+  }
+
+  /** dL/d(convolution's output) as if the rectifier above it let everything pass. */
+  private openBelow(rectifier: number, conv: number): Float64Array | undefined {
+    let delta = this.adjoints.of(rectifier);
+    const path = this.climb(conv);
+    const { batch } = this.adjoints;
+    for (const layer of path.slice(0, path.indexOf(rectifier)).reverse()) {
+      const scale = this.layers.channelScale(layer);
+      delta = delta && scale ? scaledChannels(delta, scale, batch) : delta;
+    }
+    return delta;
+  }
+
+  private lowSlope(rectifier: number): number {
+    const layer = this.layers.layer(rectifier);
+    return layer.op === 'leaky-relu' ? (layer.slope ?? 0.01) : 0;
+  }
+
+  private async solveByRowSpace(node: number, place: ConvPlace): Promise<string | undefined> {
+    if (place.kernel[0] * place.kernel[1] === 1) {
+      return 'patches of one pixel do not overlap';
+    }
+    const sums = this.biasSums(place);
+    if (!sums) {
+      return 'no bias gradient tells the scale of its map';
+    }
+    const found = await rowSpaceMap(
+      place,
+      sums,
+      this.isBatchKnown ? this.adjoints.open(place.index) : undefined,
+      this.problem.error,
+      this.product,
+      this.random,
+      () => Promise.resolve(),
+    );
+    if (typeof found === 'string') {
+      return found;
+    }
+    if (this.isBatchKnown && found.batch !== this.adjoints.batch) {
+      return `its row space is that of ${found.batch} samples, not ${this.adjoints.batch}`;
+    }
+    this.adjoints.batch = found.batch;
+    this.isBatchKnown = true;
+    this.keep(node, this.isRectified(node) ? withoutNoise(found.values) : found.values);
+    this.adjoints.fix(place.index, found.delta);
+    await this.lift(place.index);
+    this.steps.push(this.rowSpaceStep(node, place, found));
+    return undefined;
+  }
+
+  private rowSpaceStep(node: number, place: ConvPlace, found: RowSpaceMap): WalkStep {
+    return {
+      node,
+      layers: [place.name],
+      by: 'row space',
+      unknowns: found.unknowns,
+      equations: found.equations,
+      condition: null,
+      residual: found.residual,
+      outlying: 0,
+      repaired: 0,
+      gap: found.gap,
+    };
+  }
+
+  /** dL/dbias that a convolution's output would have: the sum of its delta over samples and positions. */
+  private biasSums(place: ConvPlace): Float64Array | undefined {
+    const own = this.layers.biasGradient(place.index);
+    if (own) {
+      return own;
+    }
+    for (const layer of this.climb(place.index)) {
+      const scale = this.layers.channelScale(layer);
+      if (scale) {
+        return this.layers.biasGradient(layer)?.map((sum, o) => sum * scale[o]!);
+      }
+      if (this.layers.layer(layer).op !== 'identity') {
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * From a convolution's delta up to what else it goes to: to the slopes of the rectifier above where the delta over
+   * it is known, else to the sum that a shortcut leads to; across convolutions of one pixel by their own gradients.
+   */
+  private async lift(from: number): Promise<void> {
+    const { batch } = this.adjoints;
+    let conv = from;
+    for (;;) {
+      const path = this.climb(conv);
+      const last = path[path.length - 1];
+      const rectifier = last !== undefined && isRectifier(this.layers.layer(last).op) ? last : undefined;
+      const open = rectifier === undefined ? undefined : this.openBelow(rectifier, conv);
+      const delta = this.adjoints.of(conv)!;
+      if (rectifier !== undefined && open) {
+        const low = this.lowSlope(rectifier);
+        this.adjoints.setSlopes(
+          rectifier,
+          open.map((full, at) => (full !== 0 && delta[at]! / full > (1 + low) / 2 ? 1 : low)),
+        );
+        return;
+      }
+      let above = delta;
+      for (const layer of path) {
+        const scale = this.layers.channelScale(layer);
+        if (scale) {
+          const largest = Math.max(...scale.map(Math.abs));
+          if (scale.some((own) => Math.abs(own) < 1e-6 * largest)) {
+            return;
+          }
+          above = scaledChannels(
+            above,
+            scale.map((own) => 1 / own),
+            batch,
+          );
+        }
+        if (layer !== rectifier) {
+          this.adjoints.fix(layer, above);
+        }
+      }
+      const next = rectifier === undefined ? undefined : await this.convAcross(conv, rectifier);
+      if (next === undefined) {
+        return;
+      }
+      conv = next;
+    }
+  }
+
+  /**
+   * Past a rectifier whose input is known: the next convolution's delta from its own gradient.
+   *
+   * @returns that convolution, undefined when there is none
+   */
+  private async convAcross(conv: number, rectifier: number): Promise<number | undefined> {
+    const { batch } = this.adjoints;
+    for (const layer of [conv, ...this.climb(conv)]) {
+      const inputs = this.layers.sources[layer]!.map((source) => this.values.get(source));
+      if (inputs.some((own) => own === undefined)) {
+        return undefined;
+      }
+      this.values.set(
+        layer,
+        this.layers.forward(
+          layer,
+          inputs.map((own) => own!),
+          batch,
+        ),
+      );
+    }
+    this.keep(rectifier, this.values.get(rectifier)!);
+    for (const place of this.convsAbove(rectifier)) {
+      const delta = await deltaOf(place, this.values.get(rectifier)!, batch, this.product);
+      if (typeof delta !== 'string') {
+        this.adjoints.fix(place.index, delta);
+        return place.index;
+      }
+    }
+    return undefined;
+  }
+
+  private isRectified(node: number): boolean {
+    if (node === NETWORK_INPUT) {
+      return false;
+    }
+    const { op } = this.layers.layer(node);
+    return (
+      op === 'relu' ||
+      (ZERO_KEEPING.has(op) && this.layers.sources[node]!.every((source) => this.isRectified(source)))
+    );
+  }
+
+  /** Notes the values at a node, and the slopes of the rectifier that they come from. */
+  private keep(node: number, values: Float64Array): void {
+    this.values.set(node, values);
+    this.maps.push({ node, shape: this.layers.shape(node), values, rectified: this.isRectified(node) });
+    let from = node;
+    while (from !== NETWORK_INPUT && SHAPING.has(this.layers.layer(from).op)) {
+      from = this.layers.sources[from]![0]!;
+    }
+    if (from !== NETWORK_INPUT && isRectifier(this.layers.layer(from).op)) {
+      const low = this.lowSlope(from);
+      this.adjoints.setSlopes(
+        from,
+        values.map((own) => (own > 0 ? 1 : low)),
+      );
+    }
+  }
+}
+
+/** Layers that hand each entry to one entry of their output, unchanged or added to others. */
+const PASSING: ReadonlySet<string> = new Set(['identity', 'dropout', 'add']);
+/** Layers that only give values another shape. */
+const SHAPING: ReadonlySet<string> = new Set(['identity', 'dropout', 'flatten', 'reshape']);
+/** Layers whose output is zero where all that went in is, and never below. */
+const ZERO_KEEPING: ReadonlySet<string> = new Set([
+  ...SHAPING,
+  'max-pool',
+  'average-pool',
+  'adaptive-average-pool',
+  'global-average-pool',
+  'concat',
+  'pad',
+  'transpose',
+]);
+
+function isRectifier(op: string): boolean {
+  return op === 'relu' || op === 'leaky-relu';
+}
+
+/** What does not stand out from its standard error is zero. */
+function cleaned({ values, error }: SolvedInput): Float64Array {
+  return values.map((own, at) => (own > SIGNIFICANT * error[at]! ? own : 0));
+}
+
+/** Of values that cannot be negative, the negative ones tell the noise. */
+function withoutNoise(values: Float64Array): Float64Array {
+  let sum = 0;
+  let count = 0;
+  for (const own of values) {
+    if (own < 0) {
+      sum += own * own;
+      count++;
+    }
+  }
+  const limit = SIGNIFICANT * Math.sqrt(sum / Math.max(1, count));
+  return values.map((own) => (own > limit ? own : 0));
+}
+
+/** Each channel of every sample times its own factor. */
+function scaledChannels(values: Float64Array, factors: Float64Array, batch: number): Float64Array {
+  const plane = values.length / (batch * factors.length);
+  return values.map((own, at) => own * factors[Math.floor(at / plane) % factors.length]!);
+}

@@ -38,22 +38,37 @@ export function encodePicture(
 
 const MOST_TILES = 64;
 
-/** All channels of a hidden layer side by side, each stretched over its own range, as an 8-bit PNG. */
-export function encodeMosaic(values: Float64Array, shape: readonly number[]): Uint8Array {
+/**
+ * All channels of a hidden layer side by side, each stretched over its own range.
+ *
+ * @param values channels x height x width
+ * @returns numbers from 0 to 1: 1 x height x width
+ */
+export function mosaicOf(
+  values: Float64Array,
+  shape: readonly number[],
+): { readonly shape: readonly [1, number, number]; readonly data: Float64Array } {
   const [channels, height, width] = shape as [number, number, number];
   const tiles = Math.min(channels, MOST_TILES);
   const across = Math.ceil(Math.sqrt(tiles));
   const down = Math.ceil(tiles / across);
-  const data = new Uint8Array(across * width * down * height);
+  const data = new Float64Array(across * width * down * height);
   for (let tile = 0; tile < tiles; tile++) {
     const own = values.subarray(tile * height * width, (tile + 1) * height * width);
     const level = levelOf(own, own.length, 1, undefined);
     own.forEach((value, at) => {
       const row = Math.floor(tile / across) * height + Math.floor(at / width);
-      data[row * across * width + (tile % across) * width + (at % width)] = level(value, 0);
+      data[row * across * width + (tile % across) * width + (at % width)] = level(value, 0) / 255;
     });
   }
-  return encode({ width: across * width, height: down * height, data, channels: 1, depth: 8 });
+  return { shape: [1, down * height, across * width], data };
+}
+
+/** The same as an 8-bit PNG. */
+export function encodeMosaic(values: Float64Array, shape: readonly number[]): Uint8Array {
+  const mosaic = mosaicOf(values, shape);
+  const data = Uint8Array.from(mosaic.data, (level) => Math.round(255 * level));
+  return encode({ width: mosaic.shape[2], height: mosaic.shape[1], data, channels: 1, depth: 8 });
 }
 
 function levelOf(

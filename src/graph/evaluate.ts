@@ -33,11 +33,9 @@ export function evaluate(outputs: readonly TensorNode[], feeds: Readonly<Record<
   for (const node of nodes) {
     values.set(
       node,
-      compute(
-        node.operation,
-        node.inputs,
+      computeNode(
+        node,
         node.inputs.map((input) => values.get(input)!),
-        node.shape,
         feeds,
       ),
     );
@@ -51,6 +49,19 @@ export function evaluate(outputs: readonly TensorNode[], feeds: Readonly<Record<
     const value = values.get(node)!;
     return value instanceof Float64Array ? value : Float64Array.from(value);
   });
+}
+
+/**
+ * One node's value from its inputs'.
+ *
+ * @throws RangeError when a variable is not fed or has another size
+ */
+export function computeNode(
+  { operation, inputs, shape }: TensorNode,
+  data: readonly TensorData[],
+  feeds: Readonly<Record<string, TensorData>>,
+): TensorData {
+  return compute(operation, inputs, data, shape, feeds);
 }
 
 /** Folds what the graph's builder finds constant. */

@@ -1,7 +1,11 @@
 import type { ReconstructionReport } from '../protocol/report.js';
 
 /** As part of a sentence. */
-export const NAMES = { chain: 'the closed form', matching: 'gradient matching' } as const;
+export const NAMES = {
+  chain: 'the closed form',
+  maps: 'feature maps, computed layer by layer',
+  matching: 'gradient matching',
+} as const;
 
 /** The report of a reconstruction that was not tried. */
 export function nothingRebuilt(reason: string): ReconstructionReport {

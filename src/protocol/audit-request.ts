@@ -91,7 +91,7 @@ export interface AuditProgress {
 
 export interface ReconstructionProgress {
   sample: number;
-  method: 'chain' | 'matching';
+  method: 'chain' | 'maps' | 'matching';
   restart: number;
   iteration: number;
   of: number;

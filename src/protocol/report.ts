@@ -238,7 +238,7 @@ export interface ReconstructionReport {
   /** An 8-bit picture of it, null for inputs that are not images. */
   preview: string | null;
   shape: Count[];
-  method: 'chain' | 'matching' | 'none';
+  method: 'chain' | 'maps' | 'matching' | 'none';
   /** The method's name as part of a sentence: "the closed form"; empty where none came to anything. */
   by: string;
   /**

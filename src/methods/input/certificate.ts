@@ -1,7 +1,10 @@
-import type { Engine } from '../../engine/engine.js';
+import { doubleProduct } from '../../engine/double-product.js';
+import type { Engine, ProductKernel } from '../../engine/engine.js';
+import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
 import { evaluate } from '../../graph/evaluate.js';
 import { type TensorData, workOf } from '../../graph/tensor-graph.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
+import { plainProduct } from '../../recovery/cholesky.js';
 import { type CapturedGradient, type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import type { NetworkTensors } from './network-tensors.js';
 import type { Prepared } from './prepare.js';
@@ -12,7 +15,7 @@ import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 /** An input that an attack found, flat, in the network's normalised units; errors as the report has them. */
 export interface Found {
   readonly input: Float64Array;
-  readonly method: 'chain' | 'matching';
+  readonly method: 'chain' | 'maps' | 'matching';
   readonly gradientError: number;
   readonly expectedError: number | null;
 }
@@ -35,7 +38,7 @@ export const RIGHT_NETWORK = 0.05;
  *
  * @param x flat, in the network's normalised units
  * @param known label of K numbers and scale of the captured gradient
- * @param engine takes what is too much for Float64 loops; undefined for loops always
+ * @param engine takes what is too much for Float64 loops; undefined for float64 always
  * @throws EngineError when the engine cannot compute it
  */
 export async function certify(
@@ -46,8 +49,12 @@ export async function certify(
 ): Promise<number> {
   const captured = capturedGradients(tensors);
   const slopes = simulatedGradients(graph, net, captured, known);
-  if (!engine || workOf(slopes) < LOOPS_UP_TO) {
+  if (workOf(slopes) < LOOPS_UP_TO) {
     return relativeDistance(evaluate(slopes, { x }), captured);
+  }
+  if (!engine) {
+    const product: ProductKernel = await doubleProduct().catch(() => plainProduct);
+    return relativeDistance(await evaluateWithProduct(slopes, { x }, product), captured);
   }
   const program = await engine.compile(slopes);
   try {
@@ -114,8 +121,8 @@ export function certificateFloor(
 }
 
 /**
- * An input of the closed form is exact when it expects that of itself too; matching expects nothing, so rounding is all
- * that its certificate may leave, whatever the noise.
+ * An input of the closed form is exact when it expects that of itself too; the other methods expect nothing, so rounding
+ * is all that their certificate may leave, whatever the noise.
  *
  * @param floor what rounding and noise alone leave of the certificate
  */
@@ -125,7 +132,7 @@ export function verdictOf(
 ): ReconstructionReport['verdict'] {
   if (
     gradientError <= floor &&
-    (method === 'matching' ? gradientError <= CERTAIN : expectedError !== null && expectedError <= PRECISE)
+    (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN)
   ) {
     return 'exact';
   }
@@ -136,13 +143,13 @@ export function verdictOf(
  * One to three sentences on the verdict.
  *
  * @param floor what rounding and noise alone leave of the certificate
- * @param chainNote why and where the closed form ended early
+ * @param notes sentences on where methods ended early
  */
 export function reasonOf(
   verdict: ReconstructionReport['verdict'],
   best: Pick<Found, 'gradientError'> | undefined,
   floor: number,
-  chainNote: string | undefined,
+  notes: readonly string[],
   stopped: boolean,
 ): string {
   const parts: string[] = [];
@@ -157,9 +164,7 @@ export function reasonOf(
       }[verdict],
     );
   }
-  if (chainNote !== undefined) {
-    parts.push(`The closed form ended at ${chainNote}.`);
-  }
+  parts.push(...notes);
   if (stopped) {
     parts.push('It was stopped early; this is the best until then.');
   }

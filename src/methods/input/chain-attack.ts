@@ -1,14 +1,12 @@
-import { doubleProduct } from '../../engine/double-product.js';
-import type { ProductKernel } from '../../engine/engine.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
 import { UnusableInputError } from '../../protocol/errors.js';
 import { walkChain } from '../../recovery/chain/chain.js';
 import type { ChainResult } from '../../recovery/chain/chain-state.js';
-import { plainProduct } from '../../recovery/cholesky.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import { norm } from '../../recovery/vectors.js';
 import type { Context } from '../method.js';
 import { type Found, RIGHT_NETWORK, certify } from './certificate.js';
+import { pausingProduct } from './pausing-product.js';
 import { type Prepared, outputShapesOf } from './prepare.js';
 import { toBase64 } from './preview.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
@@ -30,11 +28,7 @@ export async function chainAttack(
   known: Known,
   context: Context,
 ): Promise<{ chain: ChainResult | undefined; found: Found | undefined; prepared: Prepared }> {
-  const native: ProductKernel = await doubleProduct().catch(() => plainProduct);
-  const product: ProductKernel = async (...args) => {
-    await context.pause();
-    return native(...args);
-  };
+  const product = await pausingProduct(context);
   let best: { chain: ChainResult; found: Found | undefined; prepared: Prepared } | undefined;
   for (const [index, own] of prepared.entries()) {
     const share = index / prepared.length;

@@ -1,5 +1,13 @@
 import type { Finding, ReconstructionReport } from '../../protocol/report.js';
 
+/** As the rest of "numbers by". */
+const HOW: Readonly<Record<ReconstructionReport['method'], string>> = {
+  chain: 'a closed form, without any search',
+  maps: 'computing the feature maps from the layers\' gradients, and the input from the deepest of them',
+  matching: 'gradient matching',
+  none: 'no method',
+};
+
 /** A reconstructed input as a risk. */
 export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
   if (reconstruction.verdict !== 'exact' && reconstruction.verdict !== 'close') {
@@ -25,7 +33,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
       title: exact
         ? 'The training input itself can be computed from this gradient'
         : 'Much of the training input can be computed from this gradient',
-      evidence: `${reconstruction.shape.join(' x ')} numbers by ${reconstruction.method === 'chain' ? 'a closed form, without any search' : 'gradient matching'}. ${reconstruction.reason}`,
+      evidence: `${reconstruction.shape.join(' x ')} numbers by ${HOW[reconstruction.method]}. ${reconstruction.reason}`,
       mitigation:
         'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',
     },

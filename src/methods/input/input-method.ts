@@ -151,7 +151,7 @@ function resultOf(
   }));
   return {
     ...told(inputs, wanted),
-    leaks: inputs.map(({ report }, sample) => leakOf(report, sample)),
+    leaks: inputs.map(({ report }, sample) => leakOf(report, sample, tried[sample]!)),
     ...(attempt ? { inputs } : {}),
     ...(network === undefined ? {} : { network }),
     ...(engine ? { engine } : {}),
@@ -176,7 +176,11 @@ function told(
     : { outcome: 'not-applicable', detail: first?.reason ?? 'No sample was recovered to start from.' };
 }
 
-function leakOf(report: ReconstructionReport, sample: number): Leak {
+function leakOf(
+  report: ReconstructionReport,
+  sample: number,
+  { details = [], arrays = [] }: Reconstruction & Pick<Partial<NetworkReconstruction>, 'details' | 'arrays'>,
+): Leak {
   const { verdict, gradientError, expectedError } = report;
   return {
     noun: 'Input',
@@ -191,8 +195,8 @@ function leakOf(report: ReconstructionReport, sample: number): Leak {
         ? null
         : { by: 'gradient', error: gradientError, floor: null, expectedError, verdict },
     gives: { inputs: verdict === 'exact' ? 1 : 0, tokens: 0 },
-    details: [],
+    details: [...details],
     findings: inputFindings(report),
-    arrays: [],
+    arrays,
   };
 }

@@ -1,15 +1,14 @@
 import { performance } from 'node:perf_hooks';
 import { chooseEngine } from '../../engine/choose.js';
-import { EngineError } from '../../engine/engine.js';
 import { type TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import type { NetworkGraph } from '../../network/network-graph.js';
-import { UnusableInputError } from '../../protocol/errors.js';
 import type { EngineReport, MatchingReport } from '../../protocol/report.js';
 import { type MatchingResult, type RestartRecord, matchGradients } from '../../recovery/matching/match.js';
 import { type Known, matchingGraph } from '../../recovery/matching/objective.js';
 import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
 import type { Context } from '../method.js';
 import { type Found, capturedGradients, certify } from './certificate.js';
+import { noEngine } from './no-engine.js';
 import type { Prepared } from './prepare.js';
 import { preview } from './preview.js';
 import type { ReconstructionTask } from './reconstruction-task.js';
@@ -54,9 +53,7 @@ export async function matchingAttack(
   const work = workOf(outputs);
   context.progress('Choosing an engine', 0.5);
   const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
-    (error: unknown) => {
-      throw error instanceof EngineError ? noEngine(error) : error;
-    },
+    noEngine,
   );
   context.progress(`Compiling for ${engine.description}`, 0.5);
   await context.pause();
@@ -140,16 +137,6 @@ export async function matchingAttack(
     await program.dispose();
     await engine.dispose();
   }
-}
-
-function noEngine(error: EngineError): UnusableInputError {
-  return new UnusableInputError({
-    code: 'no-engine',
-    file: 'engine',
-    found: error.message,
-    expected: 'an engine that computes',
-    advice: 'Run "gradleak doctor" to see which engines work here and what the others need.',
-  });
 }
 
 /** Input of the head as one row per sample. */

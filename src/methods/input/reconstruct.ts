@@ -4,13 +4,27 @@ import type { ChainLayerReport, EngineReport, MatchingReport } from '../../proto
 import type { ChainResult } from '../../recovery/chain/chain-state.js';
 import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
-import { type Found, certificateFloor, reasonOf, verdictOf } from './certificate.js';
+import type { Known } from '../../recovery/matching/objective.js';
+import {
+  type Found,
+  RIGHT_NETWORK,
+  capturedGradients,
+  certificateFloor,
+  certify,
+  reasonOf,
+  verdictOf,
+} from './certificate.js';
 import { chainAttack } from './chain-attack.js';
+import { describeMaps } from './describe-maps.js';
+import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { matchingAttack } from './matching-attack.js';
-import { describeNetwork, prepareAll } from './prepare.js';
-import { type NetworkReconstruction, type ReconstructionTask, knownOf } from './reconstruction-task.js';
+import { type Prepared, describeNetwork, prepareAll } from './prepare.js';
+import { type NetworkReconstruction, type ReconstructionTask, knownOf, precisionOf } from './reconstruction-task.js';
 
-/** From a recovered label and feature to the input: the closed form where it applies, gradient matching elsewhere. */
+/**
+ * From a recovered label and feature to the input: the closed form where it applies, feature maps down a network of
+ * rectifiers, gradient matching elsewhere.
+ */
 
 /**
  * @throws UnusableInputError when no candidate fits the checkpoint, or the asked engine does not work;
@@ -21,18 +35,35 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
   const { request } = task;
   const prepared = prepareAll(task);
   const known = knownOf(task);
+  const notes: string[] = [];
   let chain: ChainResult | undefined;
+  let maps: MapsRun | undefined;
   let best: Found | undefined;
   let chosen = prepared[0]!;
+  let engine: EngineReport | undefined;
   let stopped = false;
-  let chainNote: string | undefined;
+  let matching: MatchingReport | null = null;
+  let matchingLoss: number | null = null;
+  const isExact = (): boolean => best !== undefined && verdictOf(best, certificateFloor(task, chosen)) === 'exact';
   try {
     if (request.attack !== 'matching') {
       const walked = await chainAttack(task, prepared, known, context);
       chain = walked.chain;
       best = walked.found;
       chosen = walked.prepared;
-      chainNote = chain?.stopped;
+      notes.push(...(chain?.stopped === undefined ? [] : [`The closed form ended at ${chain.stopped}.`]));
+    }
+    if (!isExact() && request.attack !== 'matching') {
+      const attempt = await singleMaps(task, prepared, known, context);
+      if (attempt) {
+        maps = attempt.run;
+        ({ engine, stopped } = maps);
+        notes.push(...(maps.ended === undefined ? [] : [`Feature maps ended at ${maps.ended}.`]));
+        if (attempt.found && !(best && best.gradientError <= attempt.found.gradientError)) {
+          best = attempt.found;
+          chosen = attempt.prepared;
+        }
+      }
     }
   } catch (error) {
     if (!(error instanceof CancelledError)) {
@@ -40,12 +71,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
     }
     stopped = true;
   }
-  const floor = certificateFloor(task, chosen);
-  const exact = best !== undefined && verdictOf(best, floor) === 'exact';
-  let matching: MatchingReport | null = null;
-  let matchingLoss: number | null = null;
-  let engine: EngineReport | undefined;
-  if (!stopped && !exact && (request.attack === 'matching' || request.attack === 'auto')) {
+  if (!stopped && !isExact() && (request.attack === 'matching' || request.attack === 'auto')) {
     const run = await matchingAttack(task, chosen, known, best?.input, context);
     ({ matching, engine, stopped } = run);
     if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
@@ -53,12 +79,14 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       matchingLoss = run.loss;
     }
   }
+  const floor = certificateFloor(task, chosen);
   const verdict = best ? verdictOf(best, floor) : 'failed';
   return {
     input: best?.input,
     stopped,
     engine,
     network: describeNetwork(task, chosen),
+    ...(maps ? describeMaps(maps, chosen.candidate.recipe) : {}),
     report: {
       file: null,
       preview: null,
@@ -66,7 +94,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       method: best?.method ?? 'none',
       by: best ? NAMES[best.method] : '',
       verdict,
-      reason: reasonOf(verdict, best, floor, chainNote, stopped),
+      reason: reasonOf(verdict, best, floor, best?.method === 'maps' ? [] : notes, stopped),
       gradientError: best?.gradientError ?? null,
       matchingLoss,
       expectedError: best?.expectedError ?? null,
@@ -76,4 +104,57 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       ...(request.normalisation ? { normalisation: request.normalisation } : {}),
     },
   };
+}
+
+/** Every network with rectifiers until one's input explains the gradient; undefined where there is none. */
+async function singleMaps(
+  task: ReconstructionTask,
+  prepared: readonly Prepared[],
+  known: Known,
+  context: Context,
+): Promise<{ run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined> {
+  const { sample } = task;
+  const { stored, noise } = precisionOf(task);
+  const { u } = sample.problem;
+  const solution = {
+    batch: 1,
+    features: sample.feature,
+    delta: u.map((value) => value / sample.scalar),
+  };
+  let best: { run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined;
+  for (const own of prepared.filter(hasRectifiers)) {
+    const error = Math.max(stored, relativeNoise(own, noise));
+    const run = await mapsAttack({ ...task, solution, error }, own, context);
+    const [input] = run.inputs;
+    const found = input && {
+      input,
+      method: 'maps' as const,
+      gradientError: await certify(own, input, known),
+      expectedError: null,
+    };
+    const attempt = { run, found, prepared: own };
+    if (!best || (found && !(best.found && best.found.gradientError <= found.gradientError))) {
+      best = attempt;
+    }
+    if (run.stopped || (found && found.gradientError < RIGHT_NETWORK)) {
+      break;
+    }
+  }
+  return best;
+}
+
+/** A noise's standard deviation against the root mean square of the gradients. */
+function relativeNoise({ tensors }: Prepared, noise: number): number {
+  if (noise === 0) {
+    return 0;
+  }
+  let squares = 0;
+  let count = 0;
+  for (const { data } of capturedGradients(tensors)) {
+    for (const own of data) {
+      squares += own * own;
+    }
+    count += data.length;
+  }
+  return noise / Math.sqrt(Math.max(squares, Number.MIN_VALUE) / count);
 }

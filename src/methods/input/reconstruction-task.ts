@@ -1,3 +1,4 @@
+import type { Detail } from '../../protocol/detail.js';
 import { UnusableInputError } from '../../protocol/errors.js';
 import type { EngineReport, NetworkReport } from '../../protocol/report.js';
 import type { Precision } from '../../recovery/chain/chain-state.js';
@@ -6,7 +7,7 @@ import { FLOAT32_ROUNDOFF, type GradientShape } from '../../recovery/head-gradie
 import type { Known } from '../../recovery/matching/objective.js';
 import { PRESETS } from '../../recovery/matching/presets.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
-import type { Reconstruction } from '../method.js';
+import type { NamedArray, Reconstruction } from '../method.js';
 import type { NetworkTask } from './prepare.js';
 
 /** What a reconstruction starts from and what it gives, and what the head says of label and precision. */
@@ -22,6 +23,10 @@ export interface ReconstructionTask extends NetworkTask {
 export interface NetworkReconstruction extends Reconstruction {
   readonly network: NetworkReport;
   readonly engine: EngineReport | undefined;
+  /** What was found on the way, for views. */
+  readonly details?: readonly Detail[];
+  /** Written beside the report. */
+  readonly arrays?: readonly NamedArray[];
   /** True when the user stopped it; the best so far is here. */
   readonly stopped: boolean;
 }

@@ -1,6 +1,6 @@
-import type { Engine } from '../../engine/engine.js';
+import type { Engine, ProductKernel } from '../../engine/engine.js';
+import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
 import { gradients } from '../../graph/derivative.js';
-import { evaluate } from '../../graph/evaluate.js';
 import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';
 import { adam } from '../matching/optimisers.js';
@@ -15,7 +15,7 @@ export interface InversionProblem {
   readonly graph: TensorGraph;
   /** Variable of the input, 1 x channels x height x width. */
   readonly input: TensorNode;
-  /** Values before the last activation: what is known of them is `target` where active, and that they are not above zero elsewhere. */
+  /** Values before activations: what is known of them is `target` where active, and that they are not above zero elsewhere. */
   readonly output: TensorNode;
   readonly target: Float64Array;
   /** 1 where the value is known, 0 where it is at most zero, 2 where nothing is. */
@@ -50,19 +50,21 @@ const EXACT = 3e-7;
 const OUTLYING = 30;
 
 /**
- * @param starts how many random inputs Adam begins at, at most
+ * @param another whether to begin at another random input, given how many were tried; the first always is
+ * @param product for residuals in float64
  * @param pause after every step; stopping keeps the best so far
  * @throws EngineError when the engine does not take the graph
  */
 export async function invertMap(
   problem: InversionProblem,
   engine: Engine,
-  starts: number,
+  another: (tried: number) => boolean,
+  product: ProductKernel,
   pause: Pause<InversionProgress>,
 ): Promise<Inversion> {
   const state = { input: new Float64Array(sizeOf(problem.input.shape)), residual: Infinity, trimmed: 0 };
   try {
-    await search(problem, engine, starts, state, pause);
+    await search(problem, engine, another, state, product, pause);
     return { ...state, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
@@ -81,15 +83,16 @@ interface Best {
 async function search(
   problem: InversionProblem,
   engine: Engine,
-  starts: number,
+  another: (tried: number) => boolean,
   best: Best,
+  product: ProductKernel,
   pause: Pause<InversionProgress>,
 ): Promise<void> {
   const solver = await GaussNewton.of(problem.graph, problem.input, problem.output, engine);
   try {
-    for (let start = 0; start < starts; start++) {
+    for (let tried = 0; tried === 0 || another(tried); tried++) {
       const begun = await adamStart(problem, engine, best, pause);
-      const found = await descend(problem, solver, begun, best, pause);
+      const found = await descend(problem, solver, begun, best, product, pause);
       if (found.residual < best.residual) {
         Object.assign(best, found);
       }
@@ -160,13 +163,13 @@ async function descend(
   solver: GaussNewton,
   begun: Float64Array,
   best: Best,
+  product: ProductKernel,
   pause: Pause<InversionProgress>,
 ): Promise<Best> {
   const size = Math.sqrt(target.reduce((sum, value, at) => sum + (active[at] === 1 ? value * value : 0), 0));
   const kept = new Uint8Array(target.length).fill(1);
-  /** What is left, and 1 where an entry takes part. */
-  const residualAt = (x: Float64Array): { off: Float64Array; weight: Float64Array; norm: number } => {
-    const [values] = evaluate([output], { x });
+  const residualAt = async (x: Float64Array): Promise<Residual> => {
+    const [values] = await evaluateWithProduct([output], { x }, product);
     const off = new Float64Array(target.length);
     const weight = new Float64Array(target.length);
     let sum = 0;
@@ -181,22 +184,22 @@ async function descend(
     return { off, weight, norm: Math.sqrt(sum) / size };
   };
   let x = begun;
-  let current = residualAt(x);
+  let current = await residualAt(x);
   let trimmed = 0;
-  let last = Infinity;
   for (let step = 0; step < MOST_STEPS && current.norm > EXACT; step++) {
     const direction = await solver.step(x, current.off, current.weight, () =>
       pause({ step, residual: current.norm, input: x }),
     );
     let factor = 1;
-    let next = residualAt(x.map((value, at) => value + direction[at]!));
     let moved = x.map((value, at) => value + direction[at]!);
-    while (next.norm > current.norm && factor > 1e-3) {
+    let next = await residualAt(moved);
+    while (!(next.norm < current.norm) && factor > SHORTEST_STEP) {
       factor /= 2;
       moved = x.map((value, at) => value + factor * direction[at]!);
-      next = residualAt(moved);
+      next = await residualAt(moved);
       await pause({ step, residual: current.norm, input: x });
     }
+    const before = current.norm;
     if (next.norm < current.norm) {
       x = moved;
       current = next;
@@ -204,23 +207,31 @@ async function descend(
     if (current.norm < best.residual) {
       Object.assign(best, { input: x, residual: current.norm, trimmed });
     }
-    const stagnates = current.norm > 0.9 * last || (current.norm < 1e-3 && current.norm > 0.7 * last);
-    if (stagnates && step > 3) {
-      if (trimmed > 0 || current.norm > 0.1) {
+    const slow = current.norm < 1e-3 ? 0.7 : 0.9;
+    if (current.norm > slow * before) {
+      const count = current.norm < MOST_TO_TRIM ? trim(current.off, current.weight, kept) : 0;
+      if (count === 0) {
         break;
       }
-      trimmed = trim(current.off, current.weight, kept);
-      if (trimmed === 0) {
-        break;
-      }
-      current = residualAt(x);
-      last = Infinity;
-      continue;
+      trimmed += count;
+      current = await residualAt(x);
     }
-    last = current.norm;
   }
   return { input: x, residual: current.norm, trimmed };
 }
+
+interface Residual {
+  readonly off: Float64Array;
+  /** 1 where an entry takes part. */
+  readonly weight: Float64Array;
+  /** Relative to the target's size. */
+  readonly norm: number;
+}
+
+/** Steps shortened below this lead nowhere. */
+const SHORTEST_STEP = 1e-2;
+/** What is this far off everywhere has no outliers. */
+const MOST_TO_TRIM = 0.1;
 
 /** Leaves out entries that stand out; a wrong mask entry would bend the whole image. @returns how many */
 function trim(off: Float64Array, weight: Float64Array, kept: Uint8Array): number {

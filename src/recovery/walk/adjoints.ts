@@ -39,8 +39,9 @@ export class Adjoints {
   }
 
   /** batch x the node's size; undefined where a slope above it is not known. */
-  of(node: number): Float64Array | undefined {
-    const found = this.fixed.get(node) ?? this.memo.get(node) ?? this.sum(node, (layer, at) => this.pulled(layer, at));
+  async of(node: number): Promise<Float64Array | undefined> {
+    const found =
+      this.fixed.get(node) ?? this.memo.get(node) ?? (await this.sum(node, (layer, at) => this.pulled(layer, at)));
     if (found && !this.fixed.has(node)) {
       this.memo.set(node, found);
     }
@@ -48,18 +49,21 @@ export class Adjoints {
   }
 
   /** The same with rectifiers and maxima open where nothing is known of them: what a delta is where they let it pass. */
-  open(node: number): Float64Array | undefined {
-    return this.of(node) ?? this.sum(node, (layer, at) => this.pulled(layer, at) ?? this.pulledOpen(layer, at));
+  async open(node: number): Promise<Float64Array | undefined> {
+    return (
+      (await this.of(node)) ??
+      (await this.sum(node, async (layer, at) => (await this.pulled(layer, at)) ?? (await this.pulledOpen(layer, at))))
+    );
   }
 
-  private sum(
+  private async sum(
     node: number,
-    pulled: (layer: number, at: number) => Float64Array | undefined,
-  ): Float64Array | undefined {
+    pulled: (layer: number, at: number) => Promise<Float64Array | undefined>,
+  ): Promise<Float64Array | undefined> {
     const consumers = this.layers.consumers(node);
     let total: Float64Array | undefined;
     for (const { layer, at } of consumers) {
-      const own = pulled(layer, at);
+      const own = await pulled(layer, at);
       if (!own) {
         return undefined;
       }
@@ -68,27 +72,27 @@ export class Adjoints {
     return total;
   }
 
-  private pulled(layer: number, at: number): Float64Array | undefined {
+  private async pulled(layer: number, at: number): Promise<Float64Array | undefined> {
     const { op } = this.layers.layer(layer);
     if (op === 'relu' || op === 'leaky-relu') {
       const slopes = this.slopes.get(layer);
-      const upstream = slopes && this.of(layer);
+      const upstream = slopes && (await this.of(layer));
       return upstream?.map((own, entry) => own * slopes![entry]!);
     }
     if (!LINEAR.has(op) || (op === 'batch-norm' && this.layers.problem.mode === 'train')) {
       return undefined;
     }
-    const upstream = this.of(layer);
+    const upstream = await this.of(layer);
     return upstream && this.layers.pull(layer, at, upstream, this.batch);
   }
 
-  private pulledOpen(layer: number, at: number): Float64Array | undefined {
+  private async pulledOpen(layer: number, at: number): Promise<Float64Array | undefined> {
     const { op } = this.layers.layer(layer);
     if (op === 'relu' || op === 'leaky-relu') {
       return this.open(layer);
     }
     const passes = op === 'max-pool' || (ENTRYWISE.has(op) && this.layers.problem.mode === 'eval');
-    const upstream = passes ? this.open(layer) : undefined;
+    const upstream = passes ? await this.open(layer) : undefined;
     return upstream && this.layers.pullOpen(layer, at, upstream, this.batch);
   }
 }

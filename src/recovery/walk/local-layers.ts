@@ -1,4 +1,6 @@
-import { foldConstant, evaluate } from '../../graph/evaluate.js';
+import type { ProductKernel } from '../../engine/engine.js';
+import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
+import { foldConstant } from '../../graph/evaluate.js';
 import { vjp } from '../../graph/jacobian.js';
 import { type ConvGeometry, TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
@@ -39,7 +41,10 @@ export class LocalLayers {
   private readonly takers = new Map<number, Consumer[]>();
   private readonly places = new Map<number, ConvPlace | undefined>();
 
-  constructor(readonly problem: WalkProblem) {
+  constructor(
+    readonly problem: WalkProblem,
+    private readonly product: ProductKernel,
+  ) {
     this.sources = inputsOfLayers(problem.recipe);
     this.below = layersBelow(this.sources, problem.head);
     for (const layer of [...this.below].sort((one, other) => one - other)) {
@@ -78,12 +83,14 @@ export class LocalLayers {
   }
 
   /** The values that a layer gives out for these inputs, batch first. */
-  forward(index: number, inputs: readonly Float64Array[], batch: number): Float64Array {
+  async forward(index: number, inputs: readonly Float64Array[], batch: number): Promise<Float64Array> {
     const { variables, output } = this.built(this.layer(index), index, batch);
-    return evaluate(
+    const [values] = await evaluateWithProduct(
       [output],
       Object.fromEntries(variables.map((own, at) => [nameOf(own), inputs[at] ?? new Float64Array()])),
-    )[0]!;
+      this.product,
+    );
+    return values!;
   }
 
   /**
@@ -97,37 +104,40 @@ export class LocalLayers {
     upstream: Float64Array,
     batch: number,
     values?: readonly (Float64Array | undefined)[],
-  ): Float64Array {
+  ): Promise<Float64Array> {
     return this.pullOf(this.layer(index), index, at, upstream, batch, values);
   }
 
   /** The same through a maximum as if every entry of a window were the largest. */
-  pullOpen(index: number, at: number, upstream: Float64Array, batch: number): Float64Array {
+  async pullOpen(index: number, at: number, upstream: Float64Array, batch: number): Promise<Float64Array> {
     const layer = this.layer(index);
     if (layer.op !== 'max-pool') {
       return this.pullOf(layer, index, at, upstream, batch);
     }
     const window = typeof layer.kernel === 'number' ? layer.kernel ** 2 : layer.kernel[0] * layer.kernel[1];
-    return this.pullOf({ ...layer, op: 'average-pool' }, index, at, upstream, batch).map((own) => own * window);
+    const averaged = await this.pullOf({ ...layer, op: 'average-pool' }, index, at, upstream, batch);
+    return averaged.map((own) => own * window);
   }
 
-  private pullOf(
+  private async pullOf(
     layer: Layer,
     index: number,
     at: number,
     upstream: Float64Array,
     batch: number,
     values?: readonly (Float64Array | undefined)[],
-  ): Float64Array {
+  ): Promise<Float64Array> {
     const { graph, variables, output } = this.built(layer, index, batch);
     const x = variables[at]!;
     const slope = vjp(graph, output, x, graph.constant(upstream, output.shape));
-    return evaluate(
+    const [pulled] = await evaluateWithProduct(
       [slope],
       Object.fromEntries(
         variables.map((own, which) => [nameOf(own), values?.[which] ?? new Float64Array(sizeOf(own.shape))]),
       ),
-    )[0]!;
+      this.product,
+    );
+    return pulled!;
   }
 
   private built(

@@ -3,7 +3,7 @@ import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
 import { Adjoints } from './adjoints.js';
 import { deltaOf } from './deltas.js';
-import { type SolvedInput, solveInput } from './equations.js';
+import { type KnownDelta, type SolvedInput, solveInput } from './equations.js';
 import { type ConvPlace, LocalLayers } from './local-layers.js';
 import { type RowSpaceMap, rowSpaceMap } from './row-space-map.js';
 import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from './walk-state.js';
@@ -60,7 +60,7 @@ class Walk {
     private readonly random: () => number,
     private readonly pause: Pause<WalkProgress>,
   ) {
-    this.layers = new LocalLayers(problem);
+    this.layers = new LocalLayers(problem, product);
     this.adjoints = new Adjoints(this.layers, 1);
     const { solution, head } = problem;
     if (solution) {
@@ -115,10 +115,13 @@ class Walk {
   private async solveByEquations(node: number): Promise<string | undefined> {
     let repaired = 0;
     for (let round = 0; ; round++) {
-      const known = this.convsAbove(node).flatMap((place) => {
-        const delta = this.adjoints.of(place.index);
-        return delta ? [{ place, delta }] : [];
-      });
+      const known: KnownDelta[] = [];
+      for (const place of this.convsAbove(node)) {
+        const delta = await this.adjoints.of(place.index);
+        if (delta) {
+          known.push({ place, delta });
+        }
+      }
       if (known.length === 0) {
         return 'the deltas above are not known';
       }
@@ -173,7 +176,7 @@ class Walk {
       if (rectifier === undefined || !slopes) {
         continue;
       }
-      const full = this.openBelow(rectifier, place.index);
+      const full = await this.openBelow(rectifier, place.index);
       const delta = full && (await deltaOf(place, values, this.adjoints.batch, this.product, wanted));
       if (!full || !delta || typeof delta === 'string') {
         continue;
@@ -229,8 +232,8 @@ class Walk {
   }
 
   /** dL/d(convolution's output) as if the rectifier above it let everything pass. */
-  private openBelow(rectifier: number, conv: number): Float64Array | undefined {
-    let delta = this.adjoints.of(rectifier);
+  private async openBelow(rectifier: number, conv: number): Promise<Float64Array | undefined> {
+    let delta = await this.adjoints.of(rectifier);
     const path = this.climb(conv);
     const { batch } = this.adjoints;
     for (const layer of path.slice(0, path.indexOf(rectifier)).reverse()) {
@@ -256,7 +259,7 @@ class Walk {
     const found = await rowSpaceMap(
       place,
       sums,
-      this.isBatchKnown ? this.adjoints.open(place.index) : undefined,
+      this.isBatchKnown ? await this.adjoints.open(place.index) : undefined,
       this.problem.error,
       this.product,
       this.random,
@@ -321,8 +324,8 @@ class Walk {
       const path = this.climb(conv);
       const last = path[path.length - 1];
       const rectifier = last !== undefined && isRectifier(this.layers.layer(last).op) ? last : undefined;
-      const open = rectifier === undefined ? undefined : this.openBelow(rectifier, conv);
-      const delta = this.adjoints.of(conv)!;
+      const open = rectifier === undefined ? undefined : await this.openBelow(rectifier, conv);
+      const delta = (await this.adjoints.of(conv))!;
       if (rectifier !== undefined && open) {
         const low = this.lowSlope(rectifier);
         this.adjoints.setSlopes(
@@ -371,7 +374,7 @@ class Walk {
       }
       this.values.set(
         layer,
-        this.layers.forward(
+        await this.layers.forward(
           layer,
           inputs.map((own) => own!),
           batch,

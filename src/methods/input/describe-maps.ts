@@ -1,0 +1,76 @@
+import { mosaicOf } from '../../formats/write-picture.js';
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
+import { type Recipe, layerName } from '../../network/layers/recipe.js';
+import type { Detail } from '../../protocol/detail.js';
+import type { ExactMap, WalkStep } from '../../recovery/walk/walk-state.js';
+import type { NamedArray } from '../method.js';
+import type { MapsRun } from './maps-attack.js';
+
+/** The feature maps found on the way, as people see them. */
+
+/** Deepest maps that are drawn for each sample. */
+const MOST_PICTURES = 3;
+const MOST_SAMPLES = 4;
+
+/** @returns details for the report and the arrays that its pictures are in */
+export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[]; arrays: NamedArray[] } {
+  const { walk } = run;
+  if (walk.steps.length === 0) {
+    return { details: [], arrays: [] };
+  }
+  const nameOf = (node: number): string =>
+    node === NETWORK_INPUT ? 'the input' : layerName(recipe.layers[node]!, node);
+  const arrays: NamedArray[] = [];
+  const pictures: Detail[] = [];
+  const drawable = walk.maps
+    .filter(({ node, shape }) => node !== NETWORK_INPUT && shape.length === 3 && shape[1]! > 1)
+    .sort((one, other) => one.node - other.node)
+    .slice(0, MOST_PICTURES);
+  for (const map of drawable) {
+    for (let sample = 0; sample < Math.min(walk.batch, MOST_SAMPLES); sample++) {
+      const mosaic = mosaicOf(sampleOf(map, sample, walk.batch), map.shape);
+      const name = `map-${sample}-layer-${map.node}`;
+      arrays.push({ name, shape: mosaic.shape, data: mosaic.data });
+      pictures.push({
+        type: 'picture',
+        title: `Output of ${nameOf(map.node)}${walk.batch > 1 ? `, sample ${sample + 1}` : ''}: ${map.shape.join(' x ')}`,
+        shape: [...mosaic.shape],
+        file: `${name}.npy`,
+        normalisation: { mean: [0], std: [1] },
+      });
+    }
+  }
+  return { details: [tableOf(walk.steps, nameOf), ...pictures], arrays };
+}
+
+function sampleOf({ values }: ExactMap, sample: number, batch: number): Float64Array {
+  const size = values.length / batch;
+  return values.subarray(sample * size, (sample + 1) * size);
+}
+
+function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): Detail {
+  return {
+    type: 'table',
+    title: 'Feature maps computed from the gradients of single layers',
+    columns: [
+      { title: 'Values at' },
+      { title: 'From the gradient of' },
+      { title: 'By', hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone' },
+      { title: 'Unknowns', hint: 'for each channel; for row spaces, in all', isNumber: true },
+      { title: 'Equations', isNumber: true },
+      { title: 'Left', hint: 'share of the gradient, or for row spaces of the bias gradient, that the values leave unexplained', isNumber: true },
+      { title: 'Repaired', hint: 'entries of ReLU masks that the layer below showed to be wrong', isNumber: true },
+    ],
+    rows: steps.map(({ node, layers, by, unknowns, equations, residual, repaired }) => ({
+      cells: [
+        nameOf(node),
+        layers.join(', '),
+        by,
+        String(unknowns),
+        String(equations),
+        residual.toExponential(1),
+        String(repaired),
+      ],
+    })),
+  };
+}

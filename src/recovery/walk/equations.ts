@@ -110,7 +110,7 @@ interface Row {
   readonly channel: number;
   readonly first: number;
   readonly taps: number;
-  /** Root mean square of its gradients. */
+  /** Root mean square of its gradients, or of what its delta would make of a typical input. */
   readonly size: number;
 }
 
@@ -133,31 +133,39 @@ function equationsOf(known: readonly KnownDelta[], first: number, channels: numb
     const filtersPerGroup = filters / geometry.groups;
     const group = Math.floor(first / perGroup);
     const plane = output[0] * output[1];
-    const size = (o: number): number => {
+    const batch = delta.length / (filters * plane);
+    const strengthOf = (o: number): number => {
+      let sum = 0;
+      for (let b = 0; b < batch; b++) {
+        for (let at = (b * filters + o) * plane; at < (b * filters + o + 1) * plane; at++) {
+          sum += delta[at]! ** 2;
+        }
+      }
+      return Math.sqrt(sum);
+    };
+    const sizeOf = (o: number): number => {
       let sum = 0;
       for (let at = o * perGroup * taps; at < (o + 1) * perGroup * taps; at++) {
         sum += gradient[at]! ** 2;
       }
       return Math.sqrt(sum / (perGroup * taps));
     };
-    const sizes = Array.from({ length: filtersPerGroup }, (_, at) => size(group * filtersPerGroup + at));
+    const sizes = Array.from({ length: filtersPerGroup }, (_, at) => sizeOf(group * filtersPerGroup + at));
+    const strengths = sizes.map((_, at) => strengthOf(group * filtersPerGroup + at));
+    // What a delta of length one makes of the input, as most channels have it.
+    const gain = median(Float64Array.from(sizes.flatMap((own, at) => (strengths[at]! > 0 ? [own / strengths[at]!] : []))));
     const largest = Math.max(...sizes);
-    const batch = delta.length / (filters * plane);
     sizes.forEach((own, at) => {
       const channel = group * filtersPerGroup + at;
-      let lives = false;
-      for (let b = 0; b < batch && !lives; b++) {
-        const start = (b * filters + channel) * plane;
-        lives = delta.subarray(start, start + plane).some((value) => value !== 0);
-      }
-      if (own > DEAD * largest && lives) {
+      if (own > DEAD * largest && strengths[at]! > 0) {
         const before = rows[rows.length - 1];
         rows.push({
           source,
           channel,
           first: before ? before.first + before.taps : 0,
           taps,
-          size: Math.max(own, WEIGHT_FLOOR * largest),
+          // A delta that is far too large for its gradient is wrong, and must not outweigh the others.
+          size: Math.max(own, WEIGHT_FLOOR * largest, strengths[at]! * gain),
         });
         gathered.push({ place, channel, offset: first - group * perGroup });
       }

@@ -130,8 +130,9 @@ class Walk {
         return solved;
       }
       const values = this.isRectified(node) ? cleaned(solved) : solved.values;
+      const isTrusted = solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error);
       const changed =
-        round < MOST_REPAIRS
+        isTrusted && round < MOST_REPAIRS
           ? await this.repairMasks(
               known.map(({ place }) => place),
               values,
@@ -142,7 +143,7 @@ class Walk {
         repaired += changed;
         continue;
       }
-      if (!(solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error))) {
+      if (!isTrusted) {
         return `${(100 * solved.residual).toPrecision(2)} % of the gradients are left unexplained`;
       }
       this.keep(node, values);

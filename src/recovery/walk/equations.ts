@@ -15,6 +15,8 @@ export interface KnownDelta {
   readonly place: ConvPlace;
   /** batch x filters x rows x columns of the output */
   readonly delta: Float64Array;
+  /** Output channels whose delta may be wrong, as far as can be told before; they are weighed in last. */
+  readonly doubtful: ReadonlySet<number>;
 }
 
 export interface SolvedInput {
@@ -260,7 +262,11 @@ async function solvePart(
   // Rounding adds up over the numbers that a gradient is a sum of.
   const floor = 5 * error;
   const limitOf = (off: Float64Array): number => OUTLYING * Math.max(median(off), floor);
-  let weights: Float64Array = new Float64Array(rows.rows.length).fill(1);
+  const certain = Float64Array.from(rows.rows, ({ source, channel }) =>
+    known[source]!.doubtful.has(channel) ? DOUBT : 1,
+  );
+  const certainEquations = rows.rows.reduce((sum, { taps }, at) => sum + (certain[at] === 1 ? taps : 0), 0);
+  let weights: Float64Array = certainEquations > 1.2 * unknowns ? certain : new Float64Array(certain.length).fill(1);
   let width = Infinity;
   let kept: Float64Array = weights;
   let unchanged = 0;
@@ -303,6 +309,8 @@ async function solvePart(
   };
 }
 
+/** Weight of doubtful channels at first. */
+const DOUBT = 1e-3;
 /** A fit as good as this needs no reweighting. */
 const CLEAN = 1e-4;
 

@@ -41,6 +41,8 @@ export interface ExactMap {
   readonly values: Float64Array;
   /** Whether zeros stand for values that a rectifier has cut. */
   readonly rectified: boolean;
+  /** Expected error, relative to the values' size. */
+  readonly error: number;
 }
 
 /** What was done at one node, and how far it can be trusted. */

@@ -3,7 +3,8 @@ import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
 import { Adjoints } from './adjoints.js';
 import { deltaOf } from './deltas.js';
-import { type KnownDelta, type SolvedInput, solveInput } from './equations.js';
+import { norm } from '../vectors.js';
+import { type KnownDelta, solveInput } from './equations.js';
 import { type ConvPlace, LocalLayers } from './local-layers.js';
 import { type RowSpaceMap, rowSpaceMap } from './row-space-map.js';
 import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from './walk-state.js';
@@ -18,6 +19,9 @@ import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from '
 const MOST_REPAIRS = 4;
 /** Standard errors below which a value is called zero. */
 const SIGNIFICANT = 10;
+/** Between these many standard errors, a value may be zero and may not. */
+const LEAST_DOUBT = 4.5;
+const MOST_DOUBT = 40;
 /** Equations that leave more than this are no foundation. */
 const MOST_RESIDUAL = 1e-4;
 
@@ -52,6 +56,8 @@ class Walk {
   readonly steps: WalkStep[] = [];
   readonly ended: { node: number; reason: string }[] = [];
   private readonly values = new Map<number, Float64Array>();
+  /** For rectifiers, 1 where a value found is too near to zero for its slope to be certain. */
+  private readonly doubts = new Map<number, Uint8Array>();
   private isBatchKnown = false;
 
   constructor(
@@ -68,7 +74,12 @@ class Walk {
       this.adjoints.batch = solution.batch;
       this.adjoints.fix(head, solution.delta);
       const below = this.layers.sources[head]![0]!;
-      this.keep(below, this.isRectified(below) ? withoutNoise(solution.features) : solution.features);
+      const deviation = negativeDeviation(solution.features);
+      this.keep(
+        below,
+        this.isRectified(below) ? cleaned(solution.features, () => deviation) : solution.features,
+        problem.error,
+      );
     }
   }
 
@@ -119,7 +130,7 @@ class Walk {
       for (const place of this.convsAbove(node)) {
         const delta = await this.adjoints.of(place.index);
         if (delta) {
-          known.push({ place, delta });
+          known.push({ place, delta, doubtful: this.doubtfulChannels(place) });
         }
       }
       if (known.length === 0) {
@@ -129,7 +140,8 @@ class Walk {
       if (typeof solved === 'string') {
         return solved;
       }
-      const values = this.isRectified(node) ? cleaned(solved) : solved.values;
+      const rectified = this.isRectified(node);
+      const values = rectified ? cleaned(solved.values, (at) => solved.error[at]!) : solved.values;
       const isTrusted = solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error);
       const changed =
         isTrusted && round < MOST_REPAIRS
@@ -146,7 +158,10 @@ class Walk {
       if (!isTrusted) {
         return `${(100 * solved.residual).toPrecision(2)} % of the gradients are left unexplained`;
       }
-      this.keep(node, values);
+      this.keep(node, values, norm(solved.error) / norm(solved.values));
+      if (rectified) {
+        this.doubt(node, solved.values, (at) => solved.error[at]!);
+      }
       this.steps.push({
         node,
         layers: known.map(({ place }) => place.name),
@@ -189,6 +204,7 @@ class Walk {
       for (let b = 0; b < batch; b++) {
         for (const o of wanted) {
           const first = (b * place.filters + o) * plane;
+          this.doubts.get(rectifier)?.fill(0, first, first + plane);
           for (let entry = first; entry < first + plane; entry++) {
             if (full[entry] !== 0) {
               next[entry] = delta[entry]! / full[entry]! > (1 + low) / 2 ? 1 : low;
@@ -274,7 +290,16 @@ class Walk {
     }
     this.adjoints.batch = found.batch;
     this.isBatchKnown = true;
-    this.keep(node, this.isRectified(node) ? withoutNoise(found.values) : found.values);
+    const rectified = this.isRectified(node);
+    const deviation = negativeDeviation(found.values);
+    this.keep(
+      node,
+      rectified ? cleaned(found.values, () => deviation) : found.values,
+      rectified ? (deviation * Math.sqrt(found.values.length)) / norm(found.values) : found.residual,
+    );
+    if (rectified) {
+      this.doubt(node, found.values, () => deviation);
+    }
     this.adjoints.fix(place.index, found.delta);
     await this.lift(place.index);
     this.steps.push(this.rowSpaceStep(node, place, found));
@@ -382,7 +407,7 @@ class Walk {
         ),
       );
     }
-    this.keep(rectifier, this.values.get(rectifier)!);
+    this.keep(rectifier, this.values.get(rectifier)!, this.problem.error);
     for (const place of this.convsAbove(rectifier)) {
       const delta = await deltaOf(place, this.values.get(rectifier)!, batch, this.product);
       if (typeof delta !== 'string') {
@@ -404,21 +429,57 @@ class Walk {
     );
   }
 
-  /** Notes the values at a node, and the slopes of the rectifier that they come from. */
-  private keep(node: number, values: Float64Array): void {
+  /**
+   * Notes the values at a node, and the slopes of the rectifier that they come from.
+   *
+   * @param error expected, relative
+   */
+  private keep(node: number, values: Float64Array, error: number): void {
     this.values.set(node, values);
-    this.maps.push({ node, shape: this.layers.shape(node), values, rectified: this.isRectified(node) });
+    this.maps.push({ node, shape: this.layers.shape(node), values, rectified: this.isRectified(node), error });
+    const rectifier = this.rectifierOf(node);
+    if (rectifier !== undefined) {
+      const low = this.lowSlope(rectifier);
+      this.adjoints.setSlopes(
+        rectifier,
+        values.map((own) => (own > 0 ? 1 : low)),
+      );
+    }
+  }
+
+  /** The rectifier that a node's values come from, entry by entry. */
+  private rectifierOf(node: number): number | undefined {
     let from = node;
     while (from !== NETWORK_INPUT && SHAPING.has(this.layers.layer(from).op)) {
       from = this.layers.sources[from]![0]!;
     }
-    if (from !== NETWORK_INPUT && isRectifier(this.layers.layer(from).op)) {
-      const low = this.lowSlope(from);
-      this.adjoints.setSlopes(
-        from,
-        values.map((own) => (own > 0 ? 1 : low)),
+    return from !== NETWORK_INPUT && isRectifier(this.layers.layer(from).op) ? from : undefined;
+  }
+
+  private doubt(node: number, values: Float64Array, deviation: (at: number) => number): void {
+    const rectifier = this.rectifierOf(node);
+    if (rectifier !== undefined) {
+      this.doubts.set(
+        rectifier,
+        Uint8Array.from(values, (own, at) =>
+          Number(own > LEAST_DOUBT * deviation(at) && own < MOST_DOUBT * deviation(at)),
+        ),
       );
     }
+  }
+
+  /** Output channels of a layer that go through a doubtful entry of the rectifier above. */
+  private doubtfulChannels(place: ConvPlace): Set<number> {
+    const rectifier = this.rectifierAbove(place.index);
+    const doubts = rectifier === undefined ? undefined : this.doubts.get(rectifier);
+    const found = new Set<number>();
+    const plane = place.output[0] * place.output[1];
+    doubts?.forEach((own, at) => {
+      if (own === 1) {
+        found.add(Math.floor(at / plane) % place.filters);
+      }
+    });
+    return found;
   }
 }
 
@@ -443,12 +504,12 @@ function isRectifier(op: string): boolean {
 }
 
 /** What does not stand out from its standard error is zero. */
-function cleaned({ values, error }: SolvedInput): Float64Array {
-  return values.map((own, at) => (own > SIGNIFICANT * error[at]! ? own : 0));
+function cleaned(values: Float64Array, deviation: (at: number) => number): Float64Array {
+  return values.map((own, at) => (own > SIGNIFICANT * deviation(at) ? own : 0));
 }
 
 /** Of values that cannot be negative, the negative ones tell the noise. */
-function withoutNoise(values: Float64Array): Float64Array {
+function negativeDeviation(values: Float64Array): number {
   let sum = 0;
   let count = 0;
   for (const own of values) {
@@ -457,8 +518,7 @@ function withoutNoise(values: Float64Array): Float64Array {
       count++;
     }
   }
-  const limit = SIGNIFICANT * Math.sqrt(sum / Math.max(1, count));
-  return values.map((own) => (own > limit ? own : 0));
+  return Math.sqrt(sum / Math.max(1, count));
 }
 
 /** Each channel of every sample times its own factor. */

@@ -78,7 +78,7 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
       generator(SEED + b),
     ),
   );
-  const known = problems.map(({ active }) => active.reduce((sum, own) => sum + Number(own === 1), 0));
+  const known = problems.map(({ stages }) => stages[stages.length - 1]!.active.reduce((sum, own) => sum + own, 0));
   if (Math.min(...known) < size) {
     return {
       ...none,
@@ -86,7 +86,7 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
     };
   }
   context.progress('Choosing an engine', 0.4);
-  const { engine, reasons } = await chooseEngine(task.request.engine, workOf([problems[0]!.output]), {
+  const { engine, reasons } = await chooseEngine(task.request.engine, workOf(problems[0]!.stages.map(({ output }) => output)), {
     tfjsFolder: task.request.tfjsFolder,
   }).catch(noEngine);
   const until = performance.now() + 1000 * task.request.timeLimitSeconds;

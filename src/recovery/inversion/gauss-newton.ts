@@ -13,6 +13,7 @@ const TOLERANCE = 1e-4;
  */
 export class GaussNewton {
   private constructor(
+    private readonly fed: { readonly v: string; readonly u: string; readonly w: string },
     private readonly held: Program,
     private readonly names: readonly string[],
     private readonly normal: Program,
@@ -24,12 +25,15 @@ export class GaussNewton {
    * @throws EngineError when the engine does not take the graph
    */
   static async of(graph: TensorGraph, x: TensorNode, y: TensorNode, engine: Engine): Promise<GaussNewton> {
-    const v = graph.variable('v', x.shape);
-    const u = graph.variable('u', y.shape);
-    const w = graph.variable('w', y.shape);
+    // Variables of one name are one, and a graph may have several outputs.
+    const [vName, uName, wName] = [`v${y.id}`, `u${y.id}`, `w${y.id}`];
+    const v = graph.variable(vName, x.shape);
+    const u = graph.variable(uName, y.shape);
+    const w = graph.variable(wName, y.shape);
     const outputs = [vjp(graph, y, x, graph.mul(w, jvp(graph, y, x, v))), vjp(graph, y, x, u)];
-    const split = splitHeld(outputs, ['v', 'u', 'w']);
+    const split = splitHeld(outputs, [vName, uName, wName]);
     return new GaussNewton(
+      { v: vName, u: uName, w: wName },
       await engine.compile(split.frontier),
       split.names,
       await engine.compile([split.outputs[0]!]),
@@ -56,7 +60,7 @@ export class GaussNewton {
     const w = Float32Array.from(weight);
     // Float32 cannot hold what is small beside its own rounding, so the right side is brought to size one.
     const size = norm(off) || 1;
-    const [slope] = await this.adjoint.run({ ...feeds, u: off.map((value) => -value / size) });
+    const [slope] = await this.adjoint.run({ ...feeds, [this.fed.u]: off.map((value) => -value / size) });
     const right = Float64Array.from(slope!);
     const d = new Float64Array(right.length);
     const rest = right.slice();
@@ -66,7 +70,11 @@ export class GaussNewton {
     for (let iteration = 0; iteration < MOST_ITERATIONS && square > enough; iteration++) {
       await pause();
       const length = norm(p);
-      const [product] = await this.normal.run({ ...feeds, v: p.map((value) => value / length), w });
+      const [product] = await this.normal.run({
+        ...feeds,
+        [this.fed.v]: p.map((value) => value / length),
+        [this.fed.w]: w,
+      });
       const applied = Float64Array.from(product!, (value) => value * length);
       const curvature = dot(p, applied);
       if (!(curvature > 0)) {

@@ -13,22 +13,29 @@ import { GaussNewton } from './gauss-newton.js';
  */
 export interface InversionProblem {
   readonly graph: TensorGraph;
-  /** Variable of the input, 1 x channels x height x width. */
+  /** Variable "x" of the input, one sample. */
   readonly input: TensorNode;
-  /** Values before activations: what is known of them is `target` where active, and that they are not above zero elsewhere. */
+  readonly stages: readonly InversionStage[];
+  readonly random: () => number;
+}
+
+/** Values that are known; the first stage's may be rough, what is found from them is where the next begins. */
+export interface InversionStage {
+  /** Values before activations: `target` where they are known; elsewhere not above zero. 1 x entries. */
   readonly output: TensorNode;
   readonly target: Float64Array;
-  /** 1 where the value is known, 0 where it is at most zero, 2 where nothing is. */
+  /** 1 where the value is known, 0 where it is at most zero. */
   readonly active: Uint8Array;
-  readonly random: () => number;
+  /** Expected error of the target, relative. */
+  readonly error: number;
 }
 
 export interface Inversion {
   readonly input: Float64Array;
-  /** ||F(x) - target|| / ||target|| over what is known. */
+  /** ||F(x) - target|| / ||target|| over what is known, but for entries that stood out. */
   readonly residual: number;
-  /** Entries that stood out, and were left out. */
-  readonly trimmed: number;
+  /** Share of all entries that contradict the input by more than a thousandth of the values' size. */
+  readonly contradicting: number;
   /** The user stopped it. */
   readonly stopped: boolean;
 }
@@ -39,15 +46,32 @@ export interface InversionProgress {
   readonly input: Float64Array;
 }
 
-const RATES = [0.05, 0.01, 0.003];
-const ADAM_STEPS = 300;
-/** A start this good needs no other. */
+/** Of the first step; they fall to a fiftieth along half a cosine. */
+const RATES = [0.1, 0.02, 0.005];
+const ADAM_STEPS = 600;
+/** In units of the values' root mean square: beyond, what is off counts linearly, so that wrong mask entries do not pull. */
+const HUBER_WIDTH = 0.05;
+/** A loss this small needs no other rate. */
 const GOOD_START = 1e-3;
-const MOST_STEPS = 30;
+/** A loss this small needs no more steps. */
+const ENOUGH = 1e-6;
+/** An input this good needs no other start. */
+const GOOD_RESIDUAL = 1e-4;
+const FEW_CONTRADICTING = 2e-3;
+const MOST_STEPS = 40;
 /** Float32 dumps do not tell more. */
 const EXACT = 3e-7;
 /** Entries beyond this many medians are not of this network's map. */
 const OUTLYING = 30;
+/** In units of the values' root mean square. */
+const CONTRADICTION = 1e-3;
+/** Steps shortened below this lead nowhere. */
+const SHORTEST_STEP = 1e-2;
+/** What is this far off everywhere has no outliers. */
+const MOST_TO_TRIM = 0.1;
+const MOST_TRIMS = 12;
+/** Share of the worst entry's contradiction that is left out with it. */
+const WORST = 0.3;
 
 /**
  * @param another whether to begin at another random input, given how many were tried; the first always is
@@ -62,190 +86,220 @@ export async function invertMap(
   product: ProductKernel,
   pause: Pause<InversionProgress>,
 ): Promise<Inversion> {
-  const state = { input: new Float64Array(sizeOf(problem.input.shape)), residual: Infinity, trimmed: 0 };
+  const search = new Search(problem, engine, product, pause);
   try {
-    await search(problem, engine, another, state, product, pause);
-    return { ...state, stopped: false };
+    await search.run(another);
+    return { ...search.best, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
       throw error;
     }
-    return { ...state, stopped: true };
+    return { ...search.best, stopped: true };
   }
 }
 
-interface Best {
-  input: Float64Array;
-  residual: number;
-  trimmed: number;
-}
+type Best = Omit<Inversion, 'stopped'>;
 
-async function search(
-  problem: InversionProblem,
-  engine: Engine,
-  another: (tried: number) => boolean,
-  best: Best,
-  product: ProductKernel,
-  pause: Pause<InversionProgress>,
-): Promise<void> {
-  const solver = await GaussNewton.of(problem.graph, problem.input, problem.output, engine);
-  try {
-    for (let tried = 0; tried === 0 || another(tried); tried++) {
-      const begun = await adamStart(problem, engine, best, pause);
-      const found = await descend(problem, solver, begun, best, product, pause);
-      if (found.residual < best.residual) {
-        Object.assign(best, found);
+class Search {
+  best: Best;
+
+  constructor(
+    private readonly problem: InversionProblem,
+    private readonly engine: Engine,
+    private readonly product: ProductKernel,
+    private readonly pause: Pause<InversionProgress>,
+  ) {
+    this.best = { input: new Float64Array(sizeOf(problem.input.shape)), residual: Infinity, contradicting: 1 };
+  }
+
+  async run(another: (tried: number) => boolean): Promise<void> {
+    const { graph, input, stages } = this.problem;
+    const solvers: GaussNewton[] = [];
+    try {
+      for (const stage of stages) {
+        solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
-      if (best.residual < GOOD_START) {
-        return;
+      for (let tried = 0; tried === 0 || another(tried); tried++) {
+        let x = await this.adamStart(stages[0]!);
+        for (const [at, stage] of stages.entries()) {
+          x = await this.descend(stage, solvers[at]!, x, at === stages.length - 1);
+        }
+        if (this.best.residual < GOOD_RESIDUAL && this.best.contradicting < FEW_CONTRADICTING) {
+          return;
+        }
       }
+    } finally {
+      await Promise.all(solvers.map((solver) => solver.dispose()));
     }
-  } finally {
-    await solver.dispose();
   }
-}
 
-/** The best of short runs at several rates: what suits a trained network kills one at its initialisation. */
-async function adamStart(
-  { graph: g, input, output, target, active, random }: InversionProblem,
-  engine: Engine,
-  best: Best,
-  pause: Pause<InversionProgress>,
-): Promise<Float64Array> {
-  const wanted = g.constant(target, output.shape);
-  const known = g.constant(
-    Float64Array.from(active, (own) => Number(own === 1)),
-    output.shape,
-  );
-  const below = g.constant(
-    Float64Array.from(active, (own) => Number(own === 0)),
-    output.shape,
-  );
-  const off = g.add(g.mul(known, g.sub(output, wanted)), g.mul(below, g.unary('relu', output)));
-  const size = target.reduce((sum, value, at) => sum + (active[at] === 1 ? value * value : 0), 0);
-  const loss = g.scale(g.total(g.square(off)), 1 / Math.max(size, Number.MIN_VALUE));
-  const program = await engine.compile([loss, ...gradients(g, loss, [input])]);
-  try {
-    const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
-    let found = { x: first, loss: Infinity };
-    for (const rate of RATES) {
-      const x = first.slice();
-      const optimiser = adam(x.length, false);
-      let last = Infinity;
-      for (let step = 0; step < ADAM_STEPS; step++) {
-        last = await optimiser.step(x, rate, async (at) => {
-          const [value, slope] = await program.run({ x: at });
-          return { loss: value![0]!, slope: Float64Array.from(slope!) };
-        });
-        if (last < found.loss) {
-          found = { x: x.slice(), loss: last };
+  /** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */
+  private consider(found: Best): void {
+    const score = ({ residual, contradicting }: Best): number => Math.hypot(residual, contradicting);
+    if (score(found) < score(this.best)) {
+      this.best = found;
+    }
+  }
+
+  /** The best of short runs at several rates: what suits a trained network kills one at its initialisation. */
+  private async adamStart({ output, target, active }: InversionStage): Promise<Float64Array> {
+    const { graph: g, input, random } = this.problem;
+    const wanted = g.constant(target, output.shape);
+    const mask = (kind: number): TensorNode =>
+      g.constant(
+        Float64Array.from(active, (own) => Number(own === kind)),
+        output.shape,
+      );
+    const off = g.add(g.mul(mask(1), g.sub(output, wanted)), g.mul(mask(0), g.unary('relu', output)));
+    const count = active.reduce((sum, own) => sum + own, 0) || 1;
+    const rms = Math.max(sizeOfKnown(target, active) / Math.sqrt(count), Number.MIN_VALUE);
+    const loss = g.scale(pseudoHuber(g, g.scale(off, 1 / rms), HUBER_WIDTH), 1 / count);
+    const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
+    try {
+      const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
+      let found = { x: first, loss: Infinity };
+      for (const rate of RATES) {
+        const x = first.slice();
+        const optimiser = adam(x.length, false);
+        for (let step = 0; step < ADAM_STEPS; step++) {
+          const last = await optimiser.step(x, rate * decay(step), async (at) => {
+            const [value, slope] = await program.run({ x: at });
+            return { loss: value![0]!, slope: Float64Array.from(slope!) };
+          });
+          if (last < found.loss) {
+            found = { x: x.slice(), loss: last };
+          }
+          this.consider({ input: found.x, residual: Math.sqrt(found.loss), contradicting: 1 });
+          await this.pause({ step, residual: Math.sqrt(last), input: x });
+          if (!Number.isFinite(last) || last < ENOUGH) {
+            break;
+          }
         }
-        if (Math.sqrt(last) < best.residual) {
-          Object.assign(best, { input: x.slice(), residual: Math.sqrt(last) });
-        }
-        await pause({ step, residual: Math.sqrt(last), input: x });
-        if (!Number.isFinite(last)) {
+        if (found.loss < GOOD_START) {
           break;
         }
       }
-      if (found.loss < GOOD_START) {
-        break;
+      return found.x;
+    } finally {
+      await program.dispose();
+    }
+  }
+
+  /** @param isLast whether what is found counts */
+  private async descend(
+    stage: InversionStage,
+    solver: GaussNewton,
+    begun: Float64Array,
+    isLast: boolean,
+  ): Promise<Float64Array> {
+    const kept = new Uint8Array(stage.target.length).fill(1);
+    const enough = Math.max(EXACT, stage.error);
+    let x = begun;
+    let current = await this.residualAt(stage, x, kept);
+    let trims = 0;
+    for (let step = 0; step < MOST_STEPS; step++) {
+      const before = current.norm;
+      if (current.norm > enough) {
+        const direction = await solver.step(x, current.off, current.weight, () =>
+          this.pause({ step, residual: current.norm, input: x }),
+        );
+        for (let factor = 1; factor > SHORTEST_STEP; factor /= 2) {
+          const moved = x.map((value, at) => value + factor * direction[at]!);
+          const next = await this.residualAt(stage, moved, kept);
+          await this.pause({ step, residual: current.norm, input: x });
+          if (next.norm < current.norm) {
+            x = moved;
+            current = next;
+            break;
+          }
+        }
+      }
+      if (isLast) {
+        this.consider({ input: x, residual: current.norm, contradicting: current.contradicting });
+      }
+      const slow = current.norm < 1e-3 ? 0.7 : 0.9;
+      if (current.norm <= enough || current.norm > slow * before) {
+        if (trims === MOST_TRIMS || current.norm > MOST_TO_TRIM || !retrim(current, kept)) {
+          break;
+        }
+        trims++;
+        current = await this.residualAt(stage, x, kept);
       }
     }
-    return found.x;
-  } finally {
-    await program.dispose();
+    return x;
   }
-}
 
-async function descend(
-  { output, target, active }: InversionProblem,
-  solver: GaussNewton,
-  begun: Float64Array,
-  best: Best,
-  product: ProductKernel,
-  pause: Pause<InversionProgress>,
-): Promise<Best> {
-  const size = Math.sqrt(target.reduce((sum, value, at) => sum + (active[at] === 1 ? value * value : 0), 0));
-  const kept = new Uint8Array(target.length).fill(1);
-  const residualAt = async (x: Float64Array): Promise<Residual> => {
-    const [values] = await evaluateWithProduct([output], { x }, product);
+  private async residualAt(
+    { output, target, active }: InversionStage,
+    x: Float64Array,
+    kept: Uint8Array,
+  ): Promise<Residual> {
+    const [values] = await evaluateWithProduct([output], { x }, this.product);
+    const size = sizeOfKnown(target, active);
+    const limit = (CONTRADICTION * size) / Math.sqrt(active.reduce((sum, own) => sum + own, 0) || 1);
+    const all = new Float64Array(target.length);
     const off = new Float64Array(target.length);
     const weight = new Float64Array(target.length);
     let sum = 0;
+    let contradicting = 0;
     for (let at = 0; at < target.length; at++) {
-      const own = active[at] === 1 ? values![at]! - target[at]! : active[at] === 0 ? Math.max(values![at]!, 0) : 0;
-      if (kept[at] === 1 && active[at] !== 2 && (active[at] === 1 || own > 0)) {
+      const own = active[at] === 1 ? values![at]! - target[at]! : Math.max(values![at]!, 0);
+      all[at] = own;
+      contradicting += Number(Math.abs(own) > limit);
+      if (kept[at] === 1 && (active[at] === 1 || own > 0)) {
         off[at] = own;
         weight[at] = 1;
         sum += own * own;
       }
     }
-    return { off, weight, norm: Math.sqrt(sum) / size };
-  };
-  let x = begun;
-  let current = await residualAt(x);
-  let trimmed = 0;
-  for (let step = 0; step < MOST_STEPS && current.norm > EXACT; step++) {
-    const direction = await solver.step(x, current.off, current.weight, () =>
-      pause({ step, residual: current.norm, input: x }),
-    );
-    let factor = 1;
-    let moved = x.map((value, at) => value + direction[at]!);
-    let next = await residualAt(moved);
-    while (!(next.norm < current.norm) && factor > SHORTEST_STEP) {
-      factor /= 2;
-      moved = x.map((value, at) => value + factor * direction[at]!);
-      next = await residualAt(moved);
-      await pause({ step, residual: current.norm, input: x });
-    }
-    const before = current.norm;
-    if (next.norm < current.norm) {
-      x = moved;
-      current = next;
-    }
-    if (current.norm < best.residual) {
-      Object.assign(best, { input: x, residual: current.norm, trimmed });
-    }
-    const slow = current.norm < 1e-3 ? 0.7 : 0.9;
-    if (current.norm > slow * before) {
-      const count = current.norm < MOST_TO_TRIM ? trim(current.off, current.weight, kept) : 0;
-      if (count === 0) {
-        break;
-      }
-      trimmed += count;
-      current = await residualAt(x);
-    }
+    return { all, off, weight, norm: Math.sqrt(sum) / size, contradicting: contradicting / target.length };
   }
-  return { input: x, residual: current.norm, trimmed };
+}
+
+/** sum 2 w^2 (sqrt(1 + (r / w)^2) - 1): r^2 for small r, 2 w |r| for large (Charbonnier et al., 1997). */
+function pseudoHuber(g: TensorGraph, r: TensorNode, width: number): TensorNode {
+  const root = g.unary('sqrt', g.add(g.square(g.scale(r, 1 / width)), g.scalar(1)));
+  return g.scale(g.total(g.sub(root, g.scalar(1))), 2 * width * width);
+}
+
+function decay(step: number): number {
+  return 0.02 + 0.49 * (1 + Math.cos((Math.PI * step) / ADAM_STEPS));
 }
 
 interface Residual {
+  /** Of every entry. */
+  readonly all: Float64Array;
+  /** The same, zero for entries left out. */
   readonly off: Float64Array;
   /** 1 where an entry takes part. */
   readonly weight: Float64Array;
-  /** Relative to the target's size. */
+  /** Of `off`, relative to the target's size. */
   readonly norm: number;
+  readonly contradicting: number;
 }
 
-/** Steps shortened below this lead nowhere. */
-const SHORTEST_STEP = 1e-2;
-/** What is this far off everywhere has no outliers. */
-const MOST_TO_TRIM = 0.1;
+function sizeOfKnown(target: Float64Array, active: Uint8Array): number {
+  return Math.sqrt(target.reduce((sum, value, at) => sum + (active[at] === 1 ? value * value : 0), 0));
+}
 
-/** Leaves out entries that stand out; a wrong mask entry would bend the whole image. @returns how many */
-function trim(off: Float64Array, weight: Float64Array, kept: Uint8Array): number {
+/**
+ * Leaves out the entries that stand out most, since a wrong mask entry bends the whole image, and takes back those that
+ * do not any more. A few at a time: beside a wrong one, right ones look wrong too.
+ *
+ * @returns whether that changes anything
+ */
+function retrim({ all, off, weight }: Residual, kept: Uint8Array): boolean {
   const sizes = off
+    .filter((own, at) => weight[at] === 1 && own !== 0)
     .map(Math.abs)
-    .filter((own, at) => weight[at] === 1 && own > 0)
     .sort();
   const limit = OUTLYING * (sizes[sizes.length >> 1] ?? Infinity);
-  let count = 0;
-  off.forEach((own, at) => {
-    if (Math.abs(own) > limit) {
-      kept[at] = 0;
-      count++;
-    }
+  const cut = Math.max(limit, WORST * (sizes[sizes.length - 1] ?? Infinity));
+  let changed = false;
+  all.forEach((own, at) => {
+    const next = Number(Math.abs(own) <= (kept[at] === 1 ? cut : limit));
+    changed ||= next !== kept[at];
+    kept[at] = next;
   });
-  return count;
+  return changed;
 }

@@ -1,9 +1,8 @@
-import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
-import { sizeOf } from '../../graph/tensor-graph.js';
-import type { NetworkGraph } from '../../network/network-graph.js';
-import type { Recipe } from '../../network/layers/recipe.js';
+import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
 import { inputsOfLayers } from '../../network/layer-graph.js';
-import type { InversionProblem } from './invert-map.js';
+import type { Recipe } from '../../network/layers/recipe.js';
+import type { NetworkGraph } from '../../network/network-graph.js';
+import type { InversionProblem, InversionStage } from './invert-map.js';
 
 /** Which of the values found inside a network its input is computed from. */
 
@@ -14,14 +13,21 @@ export interface KnownMap {
   readonly values: Float64Array;
   /** Whether zeros stand for values that a rectifier has cut. */
   readonly rectified: boolean;
+  /** Expected error, relative to the values' size. */
+  readonly error: number;
 }
 
 /** Equations for each number of the input: below that, more maps are taken. */
 const EQUATIONS_EACH = 3;
 const MOST_MAPS = 3;
+/** Maps with a larger error only say where to begin. */
+const EXACT = 1e-5;
+/** Maps with a larger error say nothing. */
+const ROUGH = 0.1;
 
 /**
- * The deepest maps, and as many above them as it takes to have more equations than unknowns.
+ * The deepest maps that are exact, and as many above them as it takes to have more equations than unknowns; a deeper
+ * one that is only roughly known leads there.
  *
  * @param net of one sample
  * @param maps at least one
@@ -33,43 +39,49 @@ export function inversionOf(
   maps: readonly KnownMap[],
   random: () => number,
 ): InversionProblem {
-  const sources = inputsOfLayers(recipe);
+  const deepestFirst = [...maps].sort((one, other) => one.node - other.node);
+  const least = Math.min(...maps.map(({ error }) => error));
+  const exact = deepestFirst.filter(({ error }) => error <= Math.max(EXACT, 10 * least));
   const wanted = EQUATIONS_EACH * sizeOf(net.input.shape);
   const taken: KnownMap[] = [];
   let equations = 0;
-  for (const map of [...maps].sort((one, other) => one.node - other.node)) {
+  for (const map of exact) {
     if (equations >= wanted || taken.length === MOST_MAPS) {
       break;
     }
     taken.push(map);
     equations += map.values.reduce((sum, own) => sum + Number(own !== 0), 0);
   }
-  const outputs: TensorNode[] = [];
-  const targets: Float64Array[] = [];
-  for (const { node, values } of taken) {
-    const isRectifier = recipe.layers[node]!.op === 'relu';
-    const output = isRectifier ? net.outputs[sources[node]![0]!]! : net.outputs[node]!;
-    outputs.push(graph.reshape(output, [1, values.length]));
-    targets.push(values);
+  const [deepest] = deepestFirst;
+  const stages = [stageOf(graph, net, recipe, taken)];
+  if (deepest && deepest !== taken[0] && deepest.error <= ROUGH) {
+    stages.unshift(stageOf(graph, net, recipe, [deepest]));
   }
-  const size = targets.reduce((sum, own) => sum + own.length, 0);
+  return { graph, input: net.input, stages, random };
+}
+
+function stageOf(graph: TensorGraph, net: NetworkGraph, recipe: Recipe, taken: readonly KnownMap[]): InversionStage {
+  const sources = inputsOfLayers(recipe);
+  const size = taken.reduce((sum, { values }) => sum + values.length, 0);
+  const outputs: TensorNode[] = [];
   const target = new Float64Array(size);
   const active = new Uint8Array(size);
   let at = 0;
-  taken.forEach(({ values, rectified }) => {
+  for (const { node, values, rectified } of taken) {
+    const isRectifier = recipe.layers[node]!.op === 'relu';
+    const output = isRectifier ? net.outputs[sources[node]![0]!]! : net.outputs[node]!;
+    outputs.push(graph.reshape(output, [1, values.length]));
     target.set(values, at);
     active.set(
       Uint8Array.from(values, (own) => Number(!rectified || own > 0)),
       at,
     );
     at += values.length;
-  });
+  }
   return {
-    graph,
-    input: net.input,
     output: outputs.length === 1 ? outputs[0]! : graph.concat(outputs, 1),
     target,
     active,
-    random,
+    error: Math.max(...taken.map(({ error }) => error)),
   };
 }

@@ -1,5 +1,5 @@
 import { ONNX_ATTRIBUTE, ONNX_TYPE, type OnnxValue, encodeOnnx } from '../formats/onnx-protobuf.js';
-import type { ProductKernel } from './engine.js';
+import type { ProductKernel } from '../graph/product-kernel.js';
 import { loadOnnxruntime } from './onnxruntime.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../engine/engine.js';
+import type { ProductKernel } from '../graph/product-kernel.js';
 
 /** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
 

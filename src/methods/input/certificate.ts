@@ -1,6 +1,7 @@
 import { doubleProduct } from '../../engine/double-product.js';
-import type { Engine, ProductKernel } from '../../engine/engine.js';
-import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
+import type { Engine } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { evaluate } from '../../graph/evaluate.js';
 import { type TensorData, workOf } from '../../graph/tensor-graph.js';
 import type { ReconstructionReport } from '../../protocol/report.js';

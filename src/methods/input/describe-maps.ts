@@ -55,10 +55,17 @@ function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): 
     columns: [
       { title: 'Values at' },
       { title: 'From the gradient of' },
-      { title: 'By', hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone' },
+      {
+        title: 'By',
+        hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone',
+      },
       { title: 'Unknowns', hint: 'for each channel; for row spaces, in all', isNumber: true },
       { title: 'Equations', isNumber: true },
-      { title: 'Left', hint: 'share of the gradient, or for row spaces of the bias gradient, that the values leave unexplained', isNumber: true },
+      {
+        title: 'Left',
+        hint: 'share of the gradient, or for row spaces of the bias gradient, that the values leave unexplained',
+        isNumber: true,
+      },
       { title: 'Repaired', hint: 'entries of ReLU masks that the layer below showed to be wrong', isNumber: true },
     ],
     rows: steps.map(({ node, layers, by, unknowns, equations, residual, repaired }) => ({

@@ -3,7 +3,7 @@ import type { Finding, ReconstructionReport } from '../../protocol/report.js';
 /** As the rest of "numbers by". */
 const HOW: Readonly<Record<ReconstructionReport['method'], string>> = {
   chain: 'a closed form, without any search',
-  maps: 'computing the feature maps from the layers\' gradients, and the input from the deepest of them',
+  maps: "computing the feature maps from the layers' gradients, and the input from the deepest of them",
   matching: 'gradient matching',
   none: 'no method',
 };

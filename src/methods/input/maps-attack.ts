@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { chooseEngine } from '../../engine/choose.js';
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
 import { workOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT } from '../../network/layer-graph.js';
@@ -59,7 +59,14 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   const size = prepared.candidate.recipe.input.reduce((all, own) => all * own, 1);
   if (direct) {
     const inputs = Array.from({ length: walk.batch }, (_, b) => direct.values.slice(b * size, (b + 1) * size));
-    return { walk, inputs, inversions: inputs.map(() => undefined), engine: undefined, ended: undefined, stopped: false };
+    return {
+      walk,
+      inputs,
+      inversions: inputs.map(() => undefined),
+      engine: undefined,
+      ended: undefined,
+      stopped: false,
+    };
   }
   const none = { walk, inputs: [], inversions: [], engine: undefined, stopped: walk.stopped };
   const [deepest] = [...walk.maps].sort((one, other) => one.node - other.node);
@@ -86,9 +93,13 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
     };
   }
   context.progress('Choosing an engine', 0.4);
-  const { engine, reasons } = await chooseEngine(task.request.engine, workOf(problems[0]!.stages.map(({ output }) => output)), {
-    tfjsFolder: task.request.tfjsFolder,
-  }).catch(noEngine);
+  const { engine, reasons } = await chooseEngine(
+    task.request.engine,
+    workOf(problems[0]!.stages.map(({ output }) => output)),
+    {
+      tfjsFolder: task.request.tfjsFolder,
+    },
+  ).catch(noEngine);
   const until = performance.now() + 1000 * task.request.timeLimitSeconds;
   const inputs: (Float64Array | undefined)[] = [];
   const inversions: (Inversion | undefined)[] = [];

@@ -1,5 +1,5 @@
 import { doubleProduct } from '../../engine/double-product.js';
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { plainProduct } from '../../recovery/cholesky.js';
 import type { Context } from '../method.js';
 

@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
 import { type LayerOp, layerName } from '../../network/layers/recipe.js';
 import { goldenSection } from '../golden-section.js';

@@ -2,7 +2,7 @@ import { convolve, convolveFilter, convolveInput } from '../../graph/convolution
 import type { ConvGeometry } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower, solveUpper } from '../cholesky.js';
 import { dot, norm } from '../vectors.js';
 

@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { LayerOf } from '../../network/layers/layer-rule.js';
 import type { LayerOp } from '../../network/layers/recipe.js';
 import type { ChainProblem, LayerEvidence, NodeEstimate } from './chain-state.js';

@@ -1,5 +1,6 @@
-import type { Engine, ProductKernel } from '../../engine/engine.js';
-import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
+import type { Engine } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { gradients } from '../../graph/derivative.js';
 import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';

@@ -1,5 +1,5 @@
 import { symmetricEigen } from '../symmetric-eigen.js';
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { ConvGeometry } from '../../graph/tensor-graph.js';
 
 /**

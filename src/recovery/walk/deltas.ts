@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { factorise, solveLower, solveUpper } from '../cholesky.js';
 import type { ConvPlace } from './local-layers.js';
 

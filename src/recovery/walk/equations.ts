@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
 import { norm } from '../vectors.js';
@@ -155,7 +155,9 @@ function equationsOf(known: readonly KnownDelta[], first: number, channels: numb
     const sizes = Array.from({ length: filtersPerGroup }, (_, at) => sizeOf(group * filtersPerGroup + at));
     const strengths = sizes.map((_, at) => strengthOf(group * filtersPerGroup + at));
     // What a delta of length one makes of the input, as most channels have it.
-    const gain = median(Float64Array.from(sizes.flatMap((own, at) => (strengths[at]! > 0 ? [own / strengths[at]!] : []))));
+    const gain = median(
+      Float64Array.from(sizes.flatMap((own, at) => (strengths[at]! > 0 ? [own / strengths[at]!] : []))),
+    );
     const largest = Math.max(...sizes);
     sizes.forEach((own, at) => {
       const channel = group * filtersPerGroup + at;
@@ -210,8 +212,7 @@ function designOf({ rows, count }: Rows, known: readonly KnownDelta[], batch: nu
             for (let col = 0; col < output[1]; col++) {
               const x = col * strides[1] + kx * dilations[1] - pads[1];
               if (x >= 0 && x < width) {
-                design[((b * height + y) * width + x) * count + equation] =
-                  delta[from + row * output[1] + col]! / size;
+                design[((b * height + y) * width + x) * count + equation] = delta[from + row * output[1] + col]! / size;
               }
             }
           }

@@ -1,5 +1,5 @@
-import type { ProductKernel } from '../../engine/engine.js';
-import { evaluateWithProduct } from '../../engine/evaluate-with-product.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { foldConstant } from '../../graph/evaluate.js';
 import { vjp } from '../../graph/jacobian.js';
 import { type ConvGeometry, TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
@@ -234,8 +234,7 @@ export class LocalLayers {
     const variance = layer.variance === undefined ? undefined : this.problem.parameter(layer.variance)?.data;
     const gamma = layer.weight === undefined ? undefined : this.problem.parameter(layer.weight)?.data;
     return (
-      variance &&
-      Float64Array.from(variance, (own, c) => (gamma?.[c] ?? 1) / Math.sqrt(own + (layer.epsilon ?? 1e-5)))
+      variance && Float64Array.from(variance, (own, c) => (gamma?.[c] ?? 1) / Math.sqrt(own + (layer.epsilon ?? 1e-5)))
     );
   }
 }

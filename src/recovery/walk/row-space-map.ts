@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { spanOf } from '../span/span.js';
 import { unmix } from '../span/unmix.js';

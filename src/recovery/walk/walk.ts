@@ -1,4 +1,4 @@
-import type { ProductKernel } from '../../engine/engine.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
 import { Adjoints } from './adjoints.js';
@@ -424,8 +424,7 @@ class Walk {
     }
     const { op } = this.layers.layer(node);
     return (
-      op === 'relu' ||
-      (ZERO_KEEPING.has(op) && this.layers.sources[node]!.every((source) => this.isRectified(source)))
+      op === 'relu' || (ZERO_KEEPING.has(op) && this.layers.sources[node]!.every((source) => this.isRectified(source)))
     );
   }
 

@@ -1,6 +1,6 @@
-import { computeNode } from '../graph/evaluate.js';
-import { type ConvGeometry, type TensorData, type TensorNode, needed, sizeOf } from '../graph/tensor-graph.js';
-import type { ProductKernel } from './engine.js';
+import { computeNode } from './evaluate.js';
+import { type ConvGeometry, type TensorData, type TensorNode, needed, sizeOf } from './tensor-graph.js';
+import type { ProductKernel } from './product-kernel.js';
 
 /** The graph in float64, as `evaluate` has it, with convolutions by a fast matrix product over their patches. */
 
@@ -100,13 +100,7 @@ class Places {
         patches[position * this.perGroup * this.taps + column] = x[start + pixel]!;
       });
       out.set(
-        await product(
-          this.filtersOf(filter, group),
-          patches,
-          this.filters,
-          this.positions,
-          this.perGroup * this.taps,
-        ),
+        await product(this.filtersOf(filter, group), patches, this.filters, this.positions, this.perGroup * this.taps),
         part * size,
       );
     });

@@ -11,19 +11,25 @@ export interface Unmixed {
   readonly zeros: readonly number[];
 }
 
-const MOST_DRAWS = 20_000;
-/** Draws after which enough directions end the search. */
-const FEWEST_DRAWS = 200;
+const MOST_DRAWS = 400_000;
+/** How often a source should come up before the search ends; one in 2^(B-1) / B draws is one, at half zeros. */
+const HITS_EACH = 100;
 /** Entries smaller than this share of the largest say nothing of a direction. */
 const SILENT = 3e-2;
 /** A row counts as zero in a direction below this cosine. */
 const ZERO = 3e-4;
 /** Random directions make no row zero; of a source's dual this share at least are. */
 const FEWEST_ZEROS = 0.04;
+/** Rows that a direction is tried on first. */
+const SAMPLE = 400;
+/** Share of a source's zeros that any other direction must not make zero; those common to two sources leave a plane. */
+const SUPPORT = 0.02;
+/** Rows nearer than this to those drawn before add nothing. */
+const DEPENDENT = 1e-2;
 
 /**
  * RANSAC over exact zeros: B - 1 rows of the mixture matrix (entries x B) that are all zero in one sample leave one
- * direction; a sample's own makes far more rows zero than any other.
+ * direction; the rows that it makes zero leave no other, or they are the common zeros of several samples.
  *
  * @param mixtures B vectors that span what the B inputs span
  * @param random uniform in [0, 1)
@@ -45,30 +51,37 @@ export async function unmix(
     rows.push(Float64Array.from(mixtures, (mixture) => mixture[at]!));
   }
   const lengths = rows.map(norm);
-  const longest = Math.max(...lengths);
+  const longest = lengths.reduce((most, own) => Math.max(most, own), 0);
   const loud = rows.flatMap((row, at) =>
     lengths[at]! > SILENT * longest ? [row.map((value) => value / lengths[at]!)] : [],
   );
+  if (loud.length < count) {
+    return undefined;
+  }
+  const drawRow = (): Float64Array => loud[Math.floor(random() * loud.length)]!;
   const found: { share: number; direction: Float64Array }[] = [];
-  for (let draw = 0; draw < MOST_DRAWS; draw++) {
+  const draws = Math.min(MOST_DRAWS, Math.ceil((HITS_EACH * 2 ** (count - 1)) / count) * count);
+  for (let draw = 0; draw < draws || (draw < MOST_DRAWS && found.length < count); draw++) {
     if (draw % 200 === 0) {
       await pause();
     }
-    const chosen = Array.from({ length: count - 1 }, () => loud[Math.floor(random() * loud.length)]!);
-    const first = nullDirection(chosen, count);
-    const zeros = loud.filter((row) => Math.abs(dot(row, first)) < ZERO);
-    if (zeros.length < FEWEST_ZEROS * loud.length || zeros.length < count) {
+    const first = leftOver(drawRow, count);
+    if (!first || zeroShare(Array.from({ length: SAMPLE }, drawRow), first) < FEWEST_ZEROS / 2) {
       continue;
     }
-    const direction = nullDirection(zeros, count);
-    const share = loud.filter((row) => Math.abs(dot(row, direction)) < ZERO).length / loud.length;
-    if (found.every((own) => Math.abs(dot(own.direction, direction)) < 1 - 1e-6)) {
-      found.push({ share, direction });
-      found.sort((one, other) => other.share - one.share);
+    const zeros = loud.filter((row) => Math.abs(dot(row, first)) < ZERO);
+    if (zeros.length < Math.max(FEWEST_ZEROS * loud.length, count)) {
+      continue;
     }
-    if (draw >= FEWEST_DRAWS && independent(found, count).length === count) {
-      break;
+    const { direction, next } = nullDirection(zeros, count);
+    const against = zeros.reduce((sum, row) => sum + Number(Math.abs(dot(row, next)) > 10 * ZERO), 0);
+    if (
+      against < Math.max(SUPPORT * zeros.length, count) ||
+      found.some((own) => Math.abs(dot(own.direction, direction)) > 1 - 1e-6)
+    ) {
+      continue;
     }
+    found.push({ share: zeroShare(loud, direction), direction });
   }
   const best = independent(found, count);
   if (best.length < count) {
@@ -80,8 +93,51 @@ export async function unmix(
   };
 }
 
-/** The direction in which all rows are smallest. */
-function nullDirection(rows: readonly Float64Array[], size: number): Float64Array {
+function zeroShare(rows: readonly Float64Array[], direction: Float64Array): number {
+  return rows.reduce((sum, row) => sum + Number(Math.abs(dot(row, direction)) < ZERO), 0) / rows.length;
+}
+
+/** The direction that `size` - 1 random, independent rows leave; undefined when so many do not come. */
+function leftOver(drawRow: () => Float64Array, size: number): Float64Array | undefined {
+  const basis: Float64Array[] = [];
+  for (let tried = 0; basis.length < size - 1; tried++) {
+    if (tried > 4 * size) {
+      return undefined;
+    }
+    const rest = withoutShares(drawRow(), basis);
+    const length = norm(rest);
+    if (length > DEPENDENT) {
+      basis.push(rest.map((value) => value / length));
+    }
+  }
+  let best: Float64Array | undefined;
+  let longest = 0;
+  for (let axis = 0; axis < size; axis++) {
+    const unit = new Float64Array(size);
+    unit[axis] = 1;
+    const rest = withoutShares(unit, basis);
+    const length = norm(rest);
+    if (length > longest) {
+      longest = length;
+      best = rest.map((value) => value / length);
+    }
+  }
+  return best && withoutShares(best, basis);
+}
+
+function withoutShares(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
+  const rest = vector.slice();
+  for (const own of basis) {
+    const share = dot(rest, own);
+    for (let at = 0; at < rest.length; at++) {
+      rest[at]! -= share * own[at]!;
+    }
+  }
+  return rest;
+}
+
+/** The direction in which all rows are smallest, and the next one. */
+function nullDirection(rows: readonly Float64Array[], size: number): { direction: Float64Array; next: Float64Array } {
   const gram = new Float64Array(size * size);
   for (const row of rows) {
     for (let i = 0; i < size; i++) {
@@ -90,24 +146,19 @@ function nullDirection(rows: readonly Float64Array[], size: number): Float64Arra
       }
     }
   }
-  return symmetricEigen(gram, size).vectors.slice(0, size);
+  const { vectors } = symmetricEigen(gram, size);
+  return { direction: vectors.slice(0, size), next: vectors.slice(size, 2 * size) };
 }
 
-/** The best directions that are linearly independent. */
+/** The directions with the most zeros that are linearly independent: differences of sources have fewer than they have. */
 function independent(
   found: readonly { share: number; direction: Float64Array }[],
   count: number,
 ): { share: number; direction: Float64Array }[] {
   const kept: { share: number; direction: Float64Array }[] = [];
   const basis: Float64Array[] = [];
-  for (const own of found) {
-    const rest = own.direction.slice();
-    for (const other of basis) {
-      const share = dot(rest, other);
-      rest.forEach((_, at) => {
-        rest[at]! -= share * other[at]!;
-      });
-    }
+  for (const own of [...found].sort((one, other) => other.share - one.share)) {
+    const rest = withoutShares(own.direction, basis);
     const length = norm(rest);
     if (length > 1e-4) {
       basis.push(rest.map((value) => value / length));

@@ -74,10 +74,10 @@ class Walk {
       this.adjoints.batch = solution.batch;
       this.adjoints.fix(head, solution.delta);
       const below = this.layers.sources[head]![0]!;
-      const deviation = negativeDeviation(solution.features);
+      const deviation = negativeDeviations(solution.features, solution.batch);
       this.keep(
         below,
-        this.isRectified(below) ? cleaned(solution.features, () => deviation) : solution.features,
+        this.isRectified(below) ? cleaned(solution.features, deviation) : solution.features,
         problem.error,
       );
     }
@@ -291,14 +291,14 @@ class Walk {
     this.adjoints.batch = found.batch;
     this.isBatchKnown = true;
     const rectified = this.isRectified(node);
-    const deviation = negativeDeviation(found.values);
+    const deviation = negativeDeviations(found.values, found.batch);
     this.keep(
       node,
-      rectified ? cleaned(found.values, () => deviation) : found.values,
-      rectified ? (deviation * Math.sqrt(found.values.length)) / norm(found.values) : found.residual,
+      rectified ? cleaned(found.values, deviation) : found.values,
+      rectified ? relativeError(found.values, deviation) : found.residual,
     );
     if (rectified) {
-      this.doubt(node, found.values, () => deviation);
+      this.doubt(node, found.values, deviation);
     }
     this.adjoints.fix(place.index, found.delta);
     await this.lift(place.index);
@@ -507,17 +507,26 @@ function cleaned(values: Float64Array, deviation: (at: number) => number): Float
   return values.map((own, at) => (own > SIGNIFICANT * deviation(at) ? own : 0));
 }
 
-/** Of values that cannot be negative, the negative ones tell the noise. */
-function negativeDeviation(values: Float64Array): number {
-  let sum = 0;
-  let count = 0;
-  for (const own of values) {
-    if (own < 0) {
-      sum += own * own;
-      count++;
+/** Of values that cannot be negative, the negative ones tell the noise: each sample has its own. */
+function negativeDeviations(values: Float64Array, batch: number): (at: number) => number {
+  const size = values.length / batch;
+  const deviations = Array.from({ length: batch }, (_, b) => {
+    let sum = 0;
+    let count = 0;
+    for (let at = b * size; at < (b + 1) * size; at++) {
+      const own = values[at]!;
+      if (own < 0) {
+        sum += own * own;
+        count++;
+      }
     }
-  }
-  return Math.sqrt(sum / Math.max(1, count));
+    return Math.sqrt(sum / Math.max(1, count));
+  });
+  return (at) => deviations[Math.floor(at / size)]!;
+}
+
+function relativeError(values: Float64Array, deviation: (at: number) => number): number {
+  return Math.sqrt(values.reduce((sum, _, at) => sum + deviation(at) ** 2, 0)) / norm(values);
 }
 
 /** Each channel of every sample times its own factor. */

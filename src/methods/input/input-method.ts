@@ -8,8 +8,11 @@ import { RECOVERY } from '../head/recovery.js';
 import type { RecoveredHead } from '../head/recover-head.js';
 import { type Context, type Leak, type Method, type MethodResult, READABLE, type Reconstruction } from '../method.js';
 import { nothingRebuilt } from '../reconstruction-report.js';
+import { batchLeak } from './batch-leak.js';
+import { batchMaps } from './batch-maps.js';
 import { inputFindings } from './input-findings.js';
 import { findNetwork } from './network-source.js';
+import { type NetworkTask, describeNetwork } from './prepare.js';
 import { reconstruct } from './reconstruct.js';
 import { reconstructBatch } from './reconstruct-batch.js';
 import type { NetworkReconstruction } from './reconstruction-task.js';
@@ -51,6 +54,8 @@ export const input: Method = {
 const NOT_ASKED = 'Reconstruction of inputs was not asked for.';
 
 interface Attempt {
+  /** Leaks that belong to no sample that the head has told. */
+  readonly others?: readonly Leak[];
   readonly inputs: readonly NetworkReconstruction[] | readonly Reconstruction[];
   readonly network?: MethodResult['network'];
   readonly engine?: MethodResult['engine'];
@@ -70,7 +75,7 @@ async function attemptInputs(
   const head = await facts.get(HEAD_GRADIENT);
   const shape = await facts.get(HEAD_SHAPE);
   const { tensors } = await facts.get(HEAD);
-  if (!head || !shape || !tensors || (several.length === 0 && (!sample || !factors))) {
+  if (!head || !shape || !tensors || (sample && !factors)) {
     return undefined;
   }
   if (sample && (sample.status !== 'recovered' || sample.activation !== 'softmax')) {
@@ -107,6 +112,9 @@ async function attemptInputs(
       head: head.gradient,
       normMode: capture?.mode,
     };
+    if (!sample && several.length === 0) {
+      return await untoldBatch(task, recovered, context);
+    }
     const inputs =
       sample && factors
         ? [await reconstruct({ ...task, shape, factors, sample, trueLabel: context.trueLabels?.[0] }, context)]
@@ -130,6 +138,28 @@ async function attemptInputs(
   }
 }
 
+/** A batch of which the head tells no sample: its layers may. */
+async function untoldBatch(
+  task: NetworkTask,
+  recovered: RecoveredHead,
+  context: Context,
+): Promise<Attempt | undefined> {
+  if (task.request.attack === 'matching') {
+    return undefined;
+  }
+  const maps = await batchMaps(task, context);
+  const leak = maps && batchLeak(maps, task.request);
+  return maps && leak
+    ? {
+        ...unreached(recovered, 'Samples of the head are not the ones that the feature maps are of.'),
+        others: [leak],
+        network: describeNetwork(task, maps.prepared),
+        ...(maps.run.engine ? { engine: maps.run.engine } : {}),
+        stopped: maps.run.stopped,
+      }
+    : undefined;
+}
+
 /** Every sample without its input, and why. */
 function unreached({ samples }: RecoveredHead, reason: string): Attempt {
   return { inputs: samples.map(() => ({ report: nothingRebuilt(reason), input: undefined })) };
@@ -144,14 +174,14 @@ function resultOf(
   wanted: ReconstructionRequest | undefined,
   usesTruth: boolean,
 ): MethodResult {
-  const { inputs: tried = [], network, engine, stopped } = attempt ?? {};
+  const { inputs: tried = [], others = [], network, engine, stopped } = attempt ?? {};
   const inputs = tried.map(({ report, input: values }): Reconstruction => ({
     report: usesTruth && report.method === 'matching' ? { ...report, usedTruth: true } : report,
     input: values,
   }));
   return {
-    ...told(inputs, wanted),
-    leaks: inputs.map(({ report }, sample) => leakOf(report, sample, tried[sample]!)),
+    ...told(inputs, others, wanted),
+    leaks: [...inputs.map(({ report }, sample) => leakOf(report, sample, tried[sample]!)), ...others],
     ...(attempt ? { inputs } : {}),
     ...(network === undefined ? {} : { network }),
     ...(engine ? { engine } : {}),
@@ -161,9 +191,16 @@ function resultOf(
 
 function told(
   inputs: readonly Reconstruction[],
+  others: readonly Leak[],
   wanted: ReconstructionRequest | undefined,
 ): Pick<MethodResult, 'outcome' | 'detail'> {
   const found = inputs.filter(({ report: { verdict } }) => verdict === 'exact' || verdict === 'close').length;
+  if (found === 0 && others.length > 0) {
+    return {
+      outcome: 'found',
+      detail: `Computed from the gradients of single layers: ${others.map(({ what }) => what).join(', ')}.`,
+    };
+  }
   if (found > 0) {
     return { outcome: 'found', detail: `${found} inputs were reconstructed and confirmed by the gradient.` };
   }

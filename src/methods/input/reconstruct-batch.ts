@@ -4,7 +4,10 @@ import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
 import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
+import { verdictOfBatch } from './batch-leak.js';
+import { type BatchMaps, batchMaps } from './batch-maps.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
+import { describeMaps } from './describe-maps.js';
 import { type NetworkTask, type Prepared, describeNetwork, outputShapesOf, prepareAll } from './prepare.js';
 import type { NetworkReconstruction } from './reconstruction-task.js';
 
@@ -22,6 +25,12 @@ export interface BatchTask extends NetworkTask {
  */
 export async function reconstructBatch(task: BatchTask, context: Context): Promise<NetworkReconstruction[]> {
   const started = performance.now();
+  if (task.network.candidates.every(({ recipe }) => recipe.layers.some(({ op }) => op === 'conv'))) {
+    const maps = await batchMaps(task, context);
+    if (maps && (maps.samples.length > 0 || maps.run.walk.steps.length > 0)) {
+      return byMaps(task, maps);
+    }
+  }
   const { samples } = task;
   let best: { result: BatchChainResult; prepared: Prepared } | undefined;
   for (const prepared of prepareAll(task)) {
@@ -90,6 +99,67 @@ export async function reconstructBatch(task: BatchTask, context: Context): Promi
       },
     };
   });
+}
+
+/** Inputs told by their maps, each given to the sample whose feature it has. */
+function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
+  const { run, prepared, gradientError } = maps;
+  const network = describeNetwork(task, prepared);
+  const left = [...maps.samples];
+  const described = describeMaps(run, prepared.candidate.recipe);
+  const verdict = verdictOfBatch(maps);
+  return task.samples.map((sample, at) => {
+    left.sort((one, other) => distance(one.feature, sample.feature) - distance(other.feature, sample.feature));
+    const own = left[0] && distance(left[0].feature, sample.feature) < SAME_FEATURE ? left.shift() : undefined;
+    return {
+      input: own?.input,
+      stopped: run.stopped,
+      engine: run.engine,
+      network,
+      ...(at === 0 ? described : {}),
+      report: {
+        file: null,
+        preview: null,
+        shape: [...prepared.candidate.recipe.input],
+        method: own ? 'maps' : 'none',
+        by: own ? NAMES.maps : '',
+        verdict: own ? verdict : 'failed',
+        reason: own
+          ? mapsReason(gradientError, verdict)
+          : `No input was found that has this sample's feature${run.ended === undefined ? '' : `: feature maps ended at ${run.ended}`}.`,
+        gradientError: own ? gradientError : null,
+        matchingLoss: null,
+        expectedError: null,
+        chain: [],
+        matching: null,
+        seconds: maps.seconds,
+        ...(task.request.normalisation ? { normalisation: task.request.normalisation } : {}),
+      },
+    };
+  });
+}
+
+/** Features of one sample by the head and by its input agree to this, relatively. */
+const SAME_FEATURE = 0.05;
+
+function distance(one: Float64Array, other: Float64Array): number {
+  let difference = 0;
+  let size = 0;
+  for (let at = 0; at < other.length; at++) {
+    difference += (one[at]! - other[at]!) ** 2;
+    size += other[at]! ** 2;
+  }
+  return Math.sqrt(difference / Math.max(size, Number.MIN_VALUE));
+}
+
+function mapsReason(gradientError: number | null, verdict: Verdict): string {
+  const error = gradientError === null ? 'unknown' : gradientError.toExponential(1);
+  return {
+    exact: `The gradient that all inputs found give together is the captured one up to ${error}, so this is one of them.`,
+    close: `The gradient that all inputs found give together differs from the captured one by ${error}: much of it is real, details may not be.`,
+    uncertain: `The gradient that all inputs found give together does not confirm them (${error} off): one of them at least is wrong.`,
+    failed: '',
+  }[verdict];
 }
 
 type Verdict = ReconstructionReport['verdict'];

@@ -1,0 +1,132 @@
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
+import { layerName } from '../../network/layers/recipe.js';
+import type { ReconstructionRequest } from '../../protocol/audit-request.js';
+import type { Detail } from '../../protocol/detail.js';
+import type { Finding } from '../../protocol/report.js';
+import type { Leak, NamedArray } from '../method.js';
+import type { BatchMaps, MappedSample } from './batch-maps.js';
+import { CERTAIN, CLOSE } from './certificate.js';
+import { describeMaps } from './describe-maps.js';
+
+/** Inputs and feature maps of a batch whose samples the head does not tell, as a leak of its own. */
+
+type Verdict = 'exact' | 'close' | 'uncertain';
+
+/** Of all inputs together: what their common gradient says. */
+export function verdictOfBatch({ gradientError }: Pick<BatchMaps, 'gradientError'>): Verdict {
+  return gradientError === null || gradientError > CLOSE ? 'uncertain' : gradientError <= CERTAIN ? 'exact' : 'close';
+}
+
+/** @returns undefined where no map was found */
+export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequest): Leak | undefined {
+  const { run, prepared, samples, gradientError } = maps;
+  const { recipe } = prepared.candidate;
+  const { batch, steps } = run.walk;
+  if (steps.length === 0) {
+    return undefined;
+  }
+  const verdict = verdictOfBatch(maps);
+  const isTold = samples.length > 0 && verdict !== 'uncertain';
+  const own = describeMaps(run, recipe);
+  const arrays: NamedArray[] = [...own.arrays];
+  const pictures: Detail[] = [];
+  if (isTold) {
+    samples.forEach(({ input }, at) => {
+      const name = `batch-input-${at}`;
+      arrays.push({ name, shape: [1, ...recipe.input], data: input });
+      pictures.push({
+        type: 'picture',
+        title: `Input ${at + 1}`,
+        shape: [...recipe.input],
+        file: `${name}.npy`,
+        ...(normalisation ? { normalisation } : {}),
+      });
+    });
+  }
+  const deepest = Math.min(...run.walk.maps.map(({ node }) => node));
+  const where = deepest === NETWORK_INPUT ? 'the input' : layerName(recipe.layers[deepest]!, deepest);
+  return {
+    noun: isTold ? 'Inputs' : 'Feature maps',
+    what: isTold ? `${samples.length} inputs of the batch` : `feature maps of ${batch} samples down to ${where}`,
+    brief: isTold ? `${samples.length} inputs` : `feature maps of ${batch} samples`,
+    title: isTold ? 'The inputs of the batch' : 'Feature maps inside the network',
+    amount: isTold ? `${samples.length} inputs` : `${batch} samples`,
+    sample: null,
+    tensor: null,
+    certificate: isTold
+      ? { by: 'gradient', error: gradientError ?? 1, floor: CERTAIN, expectedError: null, verdict }
+      : {
+          by: 'equations',
+          error: Math.max(...steps.map(({ residual }) => residual)),
+          floor: null,
+          expectedError: null,
+          verdict: 'exact',
+        },
+    gives: { inputs: isTold && verdict === 'exact' ? samples.length : 0, tokens: 0 },
+    details: [
+      {
+        type: 'text',
+        text: `The row space of one layer's gradient shows ${batch} ${batch === 1 ? 'sample' : 'samples'} and their feature maps, without labels and without the head. ${run.ended === undefined ? '' : `It ended at ${run.ended}.`}`.trim(),
+      },
+      ...(isTold ? [labelTable(samples)] : []),
+      ...pictures,
+      ...own.details,
+    ],
+    findings: [findingOf(maps, isTold, verdict, where)],
+    arrays,
+  };
+}
+
+function labelTable(samples: readonly MappedSample[]): Detail {
+  return {
+    type: 'table',
+    title: 'Labels that follow from the inputs',
+    columns: [
+      { title: 'Input', isNumber: true },
+      { title: 'Class', isNumber: true },
+      { title: 'Probability', isNumber: true },
+      { title: 'Left of its maps', isNumber: true },
+    ],
+    rows: samples.map(({ label, residual }, at) => {
+      const top = label ? label.indexOf(label.reduce((most, own) => Math.max(most, own), 0)) : -1;
+      return {
+        cells: [
+          String(at + 1),
+          label ? String(top) : '?',
+          label ? label[top]!.toFixed(3) : '?',
+          residual.toExponential(1),
+        ],
+      };
+    }),
+  };
+}
+
+function findingOf(
+  { run, gradientError, samples }: BatchMaps,
+  isTold: boolean,
+  verdict: Verdict,
+  where: string,
+): Finding {
+  const [first] = run.walk.steps.filter(({ by }) => by === 'row space');
+  const alone = first
+    ? ` The gradient of \`${first.layers.join(', ')}\` alone starts it: it has more output channels than batch and positions together.`
+    : '';
+  return isTold
+    ? {
+        id: 'batch-inputs-reconstructed',
+        severity: verdict === 'exact' ? 'critical' : 'high',
+        title: 'The training inputs of the whole batch can be computed from this gradient',
+        evidence: `${samples.length} inputs, from feature maps that follow from the layers' gradients; the gradient that all of them give together is the captured one up to ${(gradientError ?? 1).toExponential(1)}.${alone}`,
+        mitigation: MITIGATION,
+      }
+    : {
+        id: 'feature-maps-computed',
+        severity: 'high',
+        title: 'Feature maps of every sample can be computed from this gradient',
+        evidence: `${run.walk.batch} samples, down to ${where}.${alone}`,
+        mitigation: MITIGATION,
+      };
+}
+
+const MITIGATION =
+  'Withhold the gradients of late convolutions, or use batches with more samples than a layer has output channels for each position; aggregate securely over many clients, or clip and add noise (differential privacy).';

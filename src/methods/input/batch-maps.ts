@@ -1,0 +1,141 @@
+import { performance } from 'node:perf_hooks';
+import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
+import { foldConstant } from '../../graph/evaluate.js';
+import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
+import { buildNetwork } from '../../network/network-graph.js';
+import { softmax } from '../../recovery/activation.js';
+import { deltaOf } from '../../recovery/walk/deltas.js';
+import { LocalLayers } from '../../recovery/walk/local-layers.js';
+import type { Context } from '../method.js';
+import { certify } from './certificate.js';
+import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
+import { pausingProduct } from './pausing-product.js';
+import { type NetworkTask, type Prepared, outputShapesOf, prepareAll } from './prepare.js';
+
+/**
+ * All inputs of a batch from the row spaces of its layers' gradients, without a word from the head: not the loss, not
+ * the labels, not how many samples there are. Labels follow from the inputs then.
+ */
+
+export interface BatchMaps {
+  readonly run: MapsRun;
+  readonly prepared: Prepared;
+  /** One for each sample, in an order of their own. */
+  readonly samples: readonly MappedSample[];
+  /** ||simulated - captured|| / ||captured|| of all inputs together; null when not all were found. */
+  readonly gradientError: number | null;
+  readonly seconds: number;
+}
+
+export interface MappedSample {
+  readonly input: Float64Array;
+  /** Input of the head: d. */
+  readonly feature: Float64Array;
+  /** y, K; undefined when the head's gradient does not tell it. */
+  readonly label: Float64Array | undefined;
+  /** What its own maps leave unexplained, and the share of their entries that contradict it. */
+  readonly residual: number;
+  readonly contradicting: number;
+}
+
+/** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
+const IMPROBABLE = 1e-3;
+
+/**
+ * @returns undefined for networks without rectifiers
+ * @throws UnusableInputError when no candidate fits the checkpoint; CancelledError when stopped before any map was found
+ */
+export async function batchMaps(task: NetworkTask, context: Context): Promise<BatchMaps | undefined> {
+  const started = performance.now();
+  const prepared = prepareAll(task).find(hasRectifiers);
+  if (!prepared) {
+    return undefined;
+  }
+  const run = await mapsAttack({ ...task, solution: undefined, error: task.head.roundoff }, prepared, context);
+  const seconds = (): number => (performance.now() - started) / 1000;
+  const inputs = run.inputs.flatMap((input, at) => (input ? [{ input, inversion: run.inversions[at] }] : []));
+  if (inputs.length === 0) {
+    return { run, prepared, samples: [], gradientError: null, seconds: seconds() };
+  }
+  const batch = inputs.length;
+  const { candidate, head, tensors, mode } = prepared;
+  const product = await pausingProduct(context);
+  const graph = new TensorGraph(foldConstant);
+  const net = buildNetwork(graph, candidate.recipe, tensors.parameter, batch, mode ?? 'eval');
+  const x = new Float64Array(batch * sizeOf(candidate.recipe.input));
+  inputs.forEach(({ input }, b) => {
+    x.set(input, b * input.length);
+  });
+  const below = graph.reshape(net.outputs[head - 1]!, [batch, sizeOf(net.outputs[head - 1]!.shape.slice(1))]);
+  const [features, logits] = await evaluateWithProduct([below, net.logits], { x }, product);
+  const classes = task.head.weight.rows;
+  const width = features!.length / batch;
+  const labels =
+    batch === run.walk.batch
+      ? await labelsOf(prepared, features!, logits!, batch, classes, (own) => deltaOf(own, features!, batch, product))
+      : undefined;
+  const gradientError = labels
+    ? await certify({ graph, net, tensors }, x, {
+        labels: labels.values,
+        classes,
+        features: undefined,
+        scale: labels.scale,
+      })
+    : null;
+  return {
+    run,
+    prepared,
+    samples: inputs.map(({ input, inversion }, b) => ({
+      input,
+      feature: features!.slice(b * width, (b + 1) * width),
+      label: labels?.values.slice(b * classes, (b + 1) * classes),
+      residual: inversion?.residual ?? 0,
+      contradicting: inversion?.contradicting ?? 0,
+    })),
+    gradientError,
+    seconds: seconds(),
+  };
+}
+
+/** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */
+async function labelsOf(
+  { candidate, head, net, tensors, mode }: Prepared,
+  features: Float64Array,
+  logits: Float64Array,
+  batch: number,
+  classes: number,
+  solve: (place: NonNullable<ReturnType<LocalLayers['conv']>>) => ReturnType<typeof deltaOf>,
+): Promise<{ values: Float64Array; scale: number } | undefined> {
+  const layers = new LocalLayers(
+    {
+      recipe: candidate.recipe,
+      head,
+      outputShapes: outputShapesOf({ net }),
+      parameter: tensors.parameter,
+      gradient: tensors.gradient,
+      mode: mode ?? 'eval',
+      solution: undefined,
+      error: 0,
+    },
+    () => Promise.reject(new RangeError('Nothing is computed here.')),
+  );
+  const place = layers.conv(head);
+  const delta = place && (await solve(place));
+  if (!delta || typeof delta === 'string' || features.length === 0) {
+    return undefined;
+  }
+  // A mean over the batch, or a sum.
+  for (const scale of [1, batch]) {
+    const values = new Float64Array(batch * classes);
+    for (let b = 0; b < batch; b++) {
+      const p = softmax(logits.slice(b * classes, (b + 1) * classes));
+      p.forEach((own, k) => {
+        values[b * classes + k] = own - (delta[b * classes + k]! * batch) / scale;
+      });
+    }
+    if (values.every((own) => own > -IMPROBABLE && own < 1 + IMPROBABLE)) {
+      return { values: values.map((own) => Math.min(Math.max(own, 0), 1)), scale };
+    }
+  }
+  return undefined;
+}

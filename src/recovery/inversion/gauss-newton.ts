@@ -14,7 +14,8 @@ const TOLERANCE = 1e-4;
 export class GaussNewton {
   private constructor(
     private readonly fed: { readonly v: string; readonly u: string; readonly w: string },
-    private readonly held: Program,
+    /** Undefined where the Jacobian does not depend on x. */
+    private readonly held: Program | undefined,
     private readonly names: readonly string[],
     private readonly normal: Program,
     private readonly adjoint: Program,
@@ -34,7 +35,7 @@ export class GaussNewton {
     const split = splitHeld(outputs, [vName, uName, wName]);
     return new GaussNewton(
       { v: vName, u: uName, w: wName },
-      await engine.compile(split.frontier),
+      split.frontier.length > 0 ? await engine.compile(split.frontier) : undefined,
       split.names,
       await engine.compile([split.outputs[0]!]),
       await engine.compile([split.outputs[1]!]),
@@ -55,7 +56,7 @@ export class GaussNewton {
     weight: Float64Array,
     pause: () => Promise<void>,
   ): Promise<Float64Array> {
-    const values = await this.held.run({ x });
+    const values = (await this.held?.run({ x })) ?? [];
     const feeds = Object.fromEntries(this.names.map((name, at) => [name, values[at]!]));
     const w = Float32Array.from(weight);
     // Float32 cannot hold what is small beside its own rounding, so the right side is brought to size one.
@@ -96,6 +97,6 @@ export class GaussNewton {
   }
 
   async dispose(): Promise<void> {
-    await Promise.all([this.held.dispose(), this.normal.dispose(), this.adjoint.dispose()]);
+    await Promise.all([this.held?.dispose(), this.normal.dispose(), this.adjoint.dispose()]);
   }
 }

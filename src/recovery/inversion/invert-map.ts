@@ -69,7 +69,7 @@ const CONTRADICTION = 1e-3;
 /** Steps shortened below this lead nowhere. */
 const SHORTEST_STEP = 1e-2;
 /** What is this far off everywhere has no outliers. */
-const MOST_TO_TRIM = 0.1;
+const MOST_TO_TRIM = 0.3;
 const MOST_TRIMS = 12;
 /** Share of the worst entry's contradiction that is left out with it. */
 const WORST = 0.3;

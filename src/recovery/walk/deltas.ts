@@ -39,7 +39,7 @@ export async function deltaOf(
     const gram = await product(patches, patches, positions, positions, cols);
     const diagonal = Float64Array.from({ length: positions }, (_, at) => gram[at * positions + at]!);
     const factor = await factorise(gram, positions, product);
-    let condition = 1;
+    let condition = factor.deficiency > 0 ? Infinity : 1;
     for (let at = 0; at < positions; at++) {
       condition = Math.max(condition, Math.sqrt(diagonal[at]!) / factor.lower[at * positions + at]!);
     }

@@ -1,0 +1,105 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { AuditRequest } from '../../../src/protocol/audit-request.js';
+import { CancelledError } from '../../../src/protocol/errors.js';
+import { openTensorFile } from '../../../src/formats/open.js';
+import { pathsInFolder } from '../../../src/facts/inputs.js';
+import { type AuditResult, runAudit } from '../../../src/audit/run-audit.js';
+import { NETWORKS, relativeError } from '../../networks.js';
+
+/** Residual networks of PyTorch, from the gradient's row spaces down to the inputs; the truth only measures. */
+
+const scratch = mkdtempSync(join(tmpdir(), 'gradleak-maps-'));
+
+afterAll(() => {
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+function requestOf(name: string): AuditRequest {
+  const folder = join(NETWORKS, name);
+  return {
+    ...pathsInFolder(folder),
+    method: 'auto',
+    truth: join(folder, 'truth.json'),
+    reconstruction: { attack: 'chain', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 60 },
+  };
+}
+
+async function audit(name: string, out?: string): Promise<AuditResult> {
+  return runAudit(
+    { ...requestOf(name), ...(out === undefined ? {} : { out }) },
+    { progress: () => undefined, pause: () => Promise.resolve() },
+  );
+}
+
+function tensorOf(path: string): Float64Array {
+  const file = openTensorFile(path);
+  try {
+    return file.read(file.entries[0]!.name).data;
+  } finally {
+    file.close();
+  }
+}
+
+describe('feature maps', () => {
+  it('lead to the input of one sample, certified by its gradient', async () => {
+    const { report } = await audit('residual');
+    const own = report.samples[0]!.reconstruction!;
+    expect(own).toMatchObject({ method: 'maps', verdict: 'exact' });
+    expect(own.psnr).toBeGreaterThan(100);
+    expect(own.gradientError).toBeLessThan(1e-5);
+    const leak = report.leaks.find(({ method }) => method === 'input')!;
+    const table = leak.details.find((detail) => detail.type === 'table')!;
+    const cells = table.rows.map((row) => row.cells);
+    expect(cells[0]!.slice(1, 3)).toEqual(['layer2.0.conv2', 'row space']);
+    expect(cells.some(([, , by]) => by === 'equations')).toBe(true);
+  });
+
+  it('tell a batch that the head does not: its inputs, and labels from them', async () => {
+    const out = join(scratch, 'batch');
+    const { report } = await audit('residual-batch', out);
+    expect(report.samples).toHaveLength(0);
+    expect(report.verdict.outcome).toBe('leaks');
+    const leak = report.leaks.find(({ method }) => method === 'input')!;
+    expect(leak).toMatchObject({ gives: { inputs: 2 }, certificate: { by: 'gradient', verdict: 'exact' } });
+    const truth = tensorOf(join(NETWORKS, 'residual-batch', 'image.npy'));
+    const size = truth.length / 2;
+    const found = [0, 1].map((at) => tensorOf(join(out, `batch-input-${at}.npy`)));
+    const nearest = found.map((own) => {
+      const errors = [0, 1].map((row) => relativeError(own, truth.subarray(row * size, (row + 1) * size)));
+      return { row: errors.indexOf(Math.min(...errors)), error: Math.min(...errors) };
+    });
+    expect(new Set(nearest.map(({ row }) => row)).size).toBe(2);
+    for (const { error } of nearest) {
+      expect(error).toBeLessThan(1e-4);
+    }
+    const labels = leak.details.find((detail) => detail.type === 'table')!;
+    expect(labels.rows.map(({ cells }) => cells.slice(1, 3)).sort()).toEqual([
+      ['1', '0.920'],
+      ['2', '0.920'],
+    ]);
+    expect(report.findings).toContainEqual(expect.objectContaining({ id: 'batch-inputs-reconstructed' }));
+  });
+
+  it.each([1, 5, 20, 60])('keep the labels when stopped at pause %d of the way down', async (after) => {
+    let pauses = -1;
+    const { report } = await runAudit(requestOf('residual'), {
+      progress: ({ message }) => {
+        if (pauses < 0 && message.startsWith('Solving layer')) {
+          pauses = 0;
+        }
+      },
+      pause: () => {
+        if (pauses >= 0 && pauses++ >= after) {
+          return Promise.reject(new CancelledError());
+        }
+        return Promise.resolve();
+      },
+    });
+    expect(pauses).toBeGreaterThan(0);
+    expect(report.samples).toHaveLength(1);
+    expect(report.samples[0]!.reconstruction?.verdict).not.toBe('exact');
+  });
+});

@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import { convolveFilter } from '../../../../src/graph/convolution.js';
+import { plainProduct } from '../../../../src/recovery/cholesky.js';
+import { deltaOf } from '../../../../src/recovery/walk/deltas.js';
+import { solveInput } from '../../../../src/recovery/walk/equations.js';
+import type { ConvPlace } from '../../../../src/recovery/walk/local-layers.js';
+import { hashed, relativeError } from '../../../networks.js';
+
+/** Inputs of convolutions from deltas that are known, and the other way round, on gradients in float32. */
+
+interface Case {
+  readonly place: ConvPlace;
+  readonly delta: Float64Array;
+  readonly input: Float64Array;
+}
+
+function layer({ batch = 1, channels = 6, side = 6, filters = 24, kernel = 3, stride = 1, groups = 1 }): Case {
+  const pad = Math.floor(kernel / 2);
+  const out = Math.floor((side + 2 * pad - kernel) / stride) + 1;
+  const geometry = {
+    strides: [stride, stride],
+    pads: [pad, pad, pad, pad],
+    dilations: [1, 1],
+    groups,
+  } as const;
+  const input = hashed(batch * channels * side * side, 1).map((own) => Math.max(0, own));
+  const delta = hashed(batch * filters * out * out, 2).map((own) => (own > 0 ? own : 0));
+  const gradient = convolveFilter(input, [batch, channels, side, side], delta, [batch, filters, out, out], geometry, [
+    filters,
+    channels / groups,
+    kernel,
+    kernel,
+  ]).map(Math.fround);
+  return {
+    input,
+    delta,
+    place: {
+      index: 0,
+      name: 'conv',
+      gradient,
+      filters,
+      input: [channels, side, side],
+      kernel: [kernel, kernel],
+      output: [out, out],
+      geometry,
+    },
+  };
+}
+
+const NONE: ReadonlySet<number> = new Set();
+const ERROR = 2 ** -24;
+
+describe('the input of a convolution whose delta is known', () => {
+  it.each([
+    ['one sample', {}],
+    ['two samples', { batch: 2, filters: 40 }],
+    ['stride two', { stride: 2, filters: 40 }],
+    ['two groups', { groups: 2, filters: 48 }],
+    ['a kernel of five', { kernel: 5 }],
+  ] as const)('solves linear equations: %s', async (_, options) => {
+    const { place, delta, input } = layer(options);
+    const batch = 'batch' in options ? options.batch : 1;
+    const solved = await solveInput([{ place, delta, doubtful: NONE }], batch, ERROR, plainProduct);
+    if (typeof solved === 'string') {
+      throw new Error(solved);
+    }
+    expect(relativeError(solved.values, input)).toBeLessThan(1e-5);
+    expect(solved.outlying).toEqual([[]]);
+    const off = solved.values.map((own, at) => Math.abs(own - input[at]!) / solved.error[at]!);
+    // Standard errors, so that a zero is told from a small value.
+    expect(off.filter((own) => own > 6)).toHaveLength(0);
+    expect(off.filter((own) => own > 0.5).length).toBeGreaterThan(off.length / 4);
+  });
+
+  it('takes several layers together where one does not suffice', async () => {
+    const one = layer({ filters: 3 });
+    const other = layer({ filters: 30, kernel: 1 });
+    const alone = await solveInput([{ ...one, doubtful: NONE }], 1, ERROR, plainProduct);
+    expect(alone).toBe('27 equations for 36 unknowns of each channel');
+    const solved = await solveInput(
+      [
+        { ...one, doubtful: NONE },
+        { ...other, doubtful: NONE },
+      ],
+      1,
+      ERROR,
+      plainProduct,
+    );
+    expect(typeof solved === 'string' ? NaN : relativeError(solved.values, one.input)).toBeLessThan(1e-5);
+  });
+
+  it.each([1, 1e3])('leaves out channels whose delta is wrong, by a factor of %d too', async (factor) => {
+    const { place, delta, input } = layer({});
+    const plane = place.output[0] * place.output[1];
+    const wrong = delta.slice();
+    for (const channel of [3, 11]) {
+      const at = channel * plane + wrong.subarray(channel * plane, (channel + 1) * plane).findIndex((own) => own === 0);
+      wrong[at] = 0.3 * factor;
+    }
+    const solved = await solveInput([{ place, delta: wrong, doubtful: NONE }], 1, ERROR, plainProduct);
+    if (typeof solved === 'string') {
+      throw new Error(solved);
+    }
+    expect(solved.outlying).toEqual([[3, 11]]);
+    expect(relativeError(solved.values, input)).toBeLessThan(1e-5);
+    const repaired = await deltaOf(place, solved.values, 1, plainProduct, [3, 11]);
+    if (typeof repaired === 'string') {
+      throw new Error(repaired);
+    }
+    for (const channel of [3, 11]) {
+      const [from, to] = [channel * plane, (channel + 1) * plane];
+      expect(relativeError(repaired.subarray(from, to), delta.subarray(from, to))).toBeLessThan(1e-4);
+    }
+  });
+
+  it('begins without doubtful channels, however many are wrong', async () => {
+    const { place, delta, input } = layer({ filters: 40 });
+    const plane = place.output[0] * place.output[1];
+    const doubtful = new Set(Array.from({ length: 18 }, (_, at) => at));
+    const wrong = delta.map((own, at) => (doubtful.has(Math.floor(at / plane)) ? own + 0.2 * Math.sin(at) : own));
+    const solved = await solveInput([{ place, delta: wrong, doubtful }], 1, ERROR, plainProduct);
+    expect(typeof solved === 'string' ? NaN : relativeError(solved.values, input)).toBeLessThan(1e-5);
+  });
+
+  it('says that equations which repeat each other do not suffice', async () => {
+    const { place, delta } = layer({ filters: 24 });
+    const plane = place.output[0] * place.output[1];
+    const same = delta.map((_, at) => delta[at % plane]!);
+    const solved = await solveInput([{ place, delta: same, doubtful: NONE }], 1, ERROR, plainProduct);
+    expect(solved).toMatch(/^equations of condition/);
+  });
+});
+
+describe('the delta of a convolution whose input is known', () => {
+  it.each([{}, { batch: 2, channels: 12 }, { groups: 2, channels: 12 }, { stride: 2 }])(
+    'follows from its gradient: %o',
+    async (options) => {
+      const { place, delta, input } = layer(options);
+      const found = await deltaOf(place, input, 'batch' in options ? options.batch : 1, plainProduct);
+      expect(typeof found === 'string' ? found : relativeError(found, delta)).toBeLessThan(1e-3);
+    },
+  );
+
+  it('is not told by fewer numbers than positions, nor by equal patches', async () => {
+    const few = layer({ channels: 2 });
+    expect(await deltaOf(few.place, few.input, 1, plainProduct)).toBe(
+      '36 positions are more than a gradient of 18 numbers tells apart',
+    );
+    const flat = layer({ channels: 8, side: 4 });
+    expect(await deltaOf(flat.place, new Float64Array(flat.input.length), 1, plainProduct)).toMatch(/too alike/);
+  });
+});

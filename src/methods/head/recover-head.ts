@@ -212,7 +212,7 @@ function unassessedBatch(
   // With few samples p - y is small and positive for most classes, large and negative for the few that are labels.
   const skew = (biasGradient?.reduce((sum, value) => sum + value ** 3, 0) ?? 0) / norm(biasGradient ?? ONE) ** 3;
   return samples.length === 0 && 2 * svd.rank <= classes && skew > REVERSED_SKEW
-    ? 'The signs of this gradient are those of a weight difference (after minus before) or of a negated gradient, and no sample could be told from it. Give the gradient itself.'
+    ? 'The signs of this gradient are those of a weight difference (after minus before), of a negated gradient, or of predictions surer than their smoothed labels, and no sample could be told from it. If it is not the gradient itself, give that.'
     : undefined;
 }
 

@@ -21,6 +21,8 @@ export interface RowSpaceMap {
   readonly residual: number;
 }
 
+/** Noise makes zeros a little negative. */
+const MOST_NEGATIVE = 0.03;
 /** A bias gradient left unexplained by more than this settles no scale. */
 const MOST_MISFIT = 1e-2;
 
@@ -31,6 +33,7 @@ const MOST_MISFIT = 1e-2;
  * @param sums dL/dbias of each output channel
  * @param open deltas where nothing cut them, batch x filters x rows x columns, which tell samples apart; undefined
  * where they are not known
+ * @param rectified whether the input cannot be negative, which then confirms that samples were told apart
  * @param error relative error of the gradient's numbers
  * @returns a sentence where the gradient does not tell its input
  */
@@ -38,6 +41,7 @@ export async function rowSpaceMap(
   place: ConvPlace,
   sums: Float64Array,
   open: Float64Array | undefined,
+  rectified: boolean,
   error: number,
   product: ProductKernel,
   random: () => number,
@@ -57,6 +61,9 @@ export async function rowSpaceMap(
     return `the ${batch} samples' maps could not be told apart: too few zeros`;
   }
   const size = unmixed.sources[0]!.length;
+  if (rectified && unmixed.sources.some((source) => negativeShare(source) > MOST_NEGATIVE)) {
+    return `the ${batch} samples' maps could not be told apart: what was found is negative where a rectifier's output cannot be`;
+  }
   const mixed = joined(unmixed.sources);
   const found = await deltaOf(place, mixed, batch, product);
   if (typeof found === 'string') {
@@ -98,6 +105,13 @@ export async function rowSpaceMap(
     equations: span.rowSpace.rows * (place.gradient.length / filters),
     residual,
   };
+}
+
+/** Of the values' size; a mixture of samples has as much of it as not. */
+function negativeShare(values: Float64Array): number {
+  return (
+    Math.sqrt(values.reduce((sum, own) => sum + Math.min(own, 0) ** 2, 0)) / Math.max(norm(values), Number.MIN_VALUE)
+  );
 }
 
 function joined(parts: readonly Float64Array[]): Float64Array {

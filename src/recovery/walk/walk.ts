@@ -273,10 +273,12 @@ class Walk {
     if (!sums) {
       return 'no bias gradient tells the scale of its map';
     }
+    const rectified = this.isRectified(node);
     const found = await rowSpaceMap(
       place,
       sums,
       this.isBatchKnown ? await this.adjoints.open(place.index) : undefined,
+      rectified,
       this.problem.error,
       this.product,
       this.random,
@@ -290,7 +292,6 @@ class Walk {
     }
     this.adjoints.batch = found.batch;
     this.isBatchKnown = true;
-    const rectified = this.isRectified(node);
     const deviation = negativeDeviations(found.values, found.batch);
     this.keep(
       node,

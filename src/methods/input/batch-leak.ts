@@ -101,16 +101,9 @@ function labelTable(samples: readonly MappedSample[]): Detail {
   };
 }
 
-function findingOf(
-  { run, gradientError, samples }: BatchMaps,
-  isTold: boolean,
-  verdict: Verdict,
-  where: string,
-): Finding {
-  const [first] = run.walk.steps.filter(({ by }) => by === 'row space');
-  const alone = first
-    ? ` The gradient of \`${first.layers.join(', ')}\` alone starts it: it has more output channels than batch and positions together.`
-    : '';
+function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: string): Finding {
+  const { run, gradientError, samples } = maps;
+  const alone = startOf(maps);
   return isTold
     ? {
         id: 'batch-inputs-reconstructed',
@@ -128,5 +121,22 @@ function findingOf(
       };
 }
 
+/** Which layer's gradient begins it, and how many samples it would give away at most. */
+function startOf({ run, prepared }: BatchMaps): string {
+  const first = run.walk.steps.find(({ by }) => by === 'row space');
+  const [layer] = first?.layers ?? [];
+  const index = prepared.candidate.recipe.layers.findIndex(
+    (own) => 'weight' in own && own.weight?.replace(/\.weight$/, '') === layer,
+  );
+  const shape = prepared.net.outputs[index]?.shape;
+  if (layer === undefined || shape?.length !== 4) {
+    return '';
+  }
+  const [, channels, height, width] = shape as [number, number, number, number];
+  const positions = height * width;
+  const most = Math.ceil(channels / positions) - 1;
+  return ` The gradient of \`${layer}\` alone begins it: ${channels} output channels at ${positions} positions give away batches of up to ${most}.`;
+}
+
 const MITIGATION =
-  'Withhold the gradients of late convolutions, or use batches with more samples than a layer has output channels for each position; aggregate securely over many clients, or clip and add noise (differential privacy).';
+  'Withhold the gradients of late convolutions, or use larger batches than their output channels divided by their positions; aggregate securely over many clients, or clip and add noise (differential privacy).';

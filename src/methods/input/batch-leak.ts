@@ -126,7 +126,7 @@ function startOf({ run, prepared }: BatchMaps): string {
   const first = run.walk.steps.find(({ by }) => by === 'row space');
   const [layer] = first?.layers ?? [];
   const index = prepared.candidate.recipe.layers.findIndex(
-    (own) => 'weight' in own && own.weight?.replace(/\.weight$/, '') === layer,
+    (own) => 'weight' in own && own.weight.replace(/\.weight$/, '') === layer,
   );
   const shape = prepared.net.outputs[index]?.shape;
   if (layer === undefined || shape?.length !== 4) {

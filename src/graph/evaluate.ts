@@ -21,24 +21,28 @@ import {
  * @throws RangeError when a variable is not fed or has another size
  */
 export function evaluate(outputs: readonly TensorNode[], feeds: Readonly<Record<string, TensorData>>): Float64Array[] {
-  const nodes = needed(outputs);
-  const lastUse = new Map<TensorNode, TensorNode>();
-  for (const node of nodes) {
-    for (const input of node.inputs) {
-      lastUse.set(input, node);
-    }
+  const walk = valuesInOrder(outputs);
+  let step = walk.next();
+  while (!step.done) {
+    step = walk.next(computeNode(step.value.node, step.value.data, feeds));
   }
+  return step.value;
+}
+
+/**
+ * Asks for one node's value after the other, inputs first, and forgets what nothing needs any more.
+ *
+ * @returns the outputs' values
+ */
+export function* valuesInOrder(
+  outputs: readonly TensorNode[],
+): Generator<{ readonly node: TensorNode; readonly data: readonly TensorData[] }, Float64Array[], TensorData> {
+  const nodes = needed(outputs);
+  const lastUse = new Map(nodes.flatMap((node) => node.inputs.map((input) => [input, node] as const)));
   const kept = new Set(outputs);
   const values = new Map<TensorNode, TensorData>();
   for (const node of nodes) {
-    values.set(
-      node,
-      computeNode(
-        node,
-        node.inputs.map((input) => values.get(input)!),
-        feeds,
-      ),
-    );
+    values.set(node, yield { node, data: node.inputs.map((input) => values.get(input)!) });
     for (const input of node.inputs) {
       if (lastUse.get(input) === node && !kept.has(input)) {
         values.delete(input);

@@ -30,6 +30,11 @@ export function inputsOfLayers({ layers }: Recipe): number[][] {
   });
 }
 
+/** What a node is called in messages. */
+export function nodeName({ layers }: Recipe, node: number): string {
+  return node === NETWORK_INPUT ? 'the input' : layerName(layers[node]!, node);
+}
+
 /** Layers whose outputs a layer's own output depends on, that layer among them. */
 export function layersBelow(inputs: readonly (readonly number[])[], top: number): Set<number> {
   const found = new Set([top]);

@@ -33,3 +33,13 @@ export function norm(x: Float64Array): number {
 export function scaled(x: Float64Array, factor: number): Float64Array {
   return x.map((value) => value * factor);
 }
+
+/** Vectors of equal length one after the other. */
+export function joined(vectors: readonly Float64Array[]): Float64Array {
+  const width = vectors[0]?.length ?? 0;
+  const out = new Float64Array(vectors.length * width);
+  vectors.forEach((vector, at) => {
+    out.set(vector, at * width);
+  });
+  return out;
+}

@@ -1,5 +1,4 @@
-import { NETWORK_INPUT } from '../../network/layer-graph.js';
-import { layerName } from '../../network/layers/recipe.js';
+import { nodeName } from '../../network/layer-graph.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import type { Detail } from '../../protocol/detail.js';
 import type { Finding } from '../../protocol/report.js';
@@ -43,8 +42,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
       });
     });
   }
-  const deepest = Math.min(...run.walk.maps.map(({ node }) => node));
-  const where = deepest === NETWORK_INPUT ? 'the input' : layerName(recipe.layers[deepest]!, deepest);
+  const where = nodeName(recipe, run.walk.maps[0]!.node);
   return {
     noun: isTold ? 'Inputs' : 'Feature maps',
     what: isTold ? `${samples.length} inputs of the batch` : `feature maps of ${batch} samples down to ${where}`,

@@ -2,15 +2,17 @@ import { performance } from 'node:perf_hooks';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { foldConstant } from '../../graph/evaluate.js';
 import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
 import { buildNetwork } from '../../network/network-graph.js';
 import { softmax } from '../../recovery/activation.js';
+import { joined } from '../../recovery/vectors.js';
+import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
-import { LocalLayers } from '../../recovery/walk/local-layers.js';
 import type { Context } from '../method.js';
 import { certify } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from './pausing-product.js';
-import { type NetworkTask, type Prepared, outputShapesOf, prepareAll } from './prepare.js';
+import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
 
 /**
  * All inputs of a batch from the row spaces of its layers' gradients, without a word from the head: not the loss, not
@@ -33,9 +35,8 @@ export interface MappedSample {
   readonly feature: Float64Array;
   /** y, K; undefined when the head's gradient does not tell it. */
   readonly label: Float64Array | undefined;
-  /** What its own maps leave unexplained, and the share of their entries that contradict it. */
+  /** What its own maps leave unexplained, relative. */
   readonly residual: number;
-  readonly contradicting: number;
 }
 
 /** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
@@ -53,7 +54,7 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   }
   const run = await mapsAttack({ ...task, solution: undefined, error: task.head.roundoff }, prepared, context);
   const seconds = (): number => (performance.now() - started) / 1000;
-  const inputs = run.inputs.flatMap((input, at) => (input ? [{ input, inversion: run.inversions[at] }] : []));
+  const inputs = run.inputs.flatMap((input) => input ?? []);
   if (inputs.length === 0) {
     return { run, prepared, samples: [], gradientError: null, seconds: seconds() };
   }
@@ -62,18 +63,12 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   const product = await pausingProduct(context);
   const graph = new TensorGraph(foldConstant);
   const net = buildNetwork(graph, candidate.recipe, tensors.parameter, batch, mode ?? 'eval');
-  const x = new Float64Array(batch * sizeOf(candidate.recipe.input));
-  inputs.forEach(({ input }, b) => {
-    x.set(input, b * input.length);
-  });
+  const x = joined(inputs.map(({ values }) => values));
   const below = graph.reshape(net.outputs[head - 1]!, [batch, sizeOf(net.outputs[head - 1]!.shape.slice(1))]);
   const [features, logits] = await evaluateWithProduct([below, net.logits], { x }, product);
   const classes = task.head.weight.rows;
   const width = features!.length / batch;
-  const labels =
-    batch === run.walk.batch
-      ? await labelsOf(prepared, features!, logits!, batch, classes, (own) => deltaOf(own, features!, batch, product))
-      : undefined;
+  const labels = batch === run.walk.batch ? await labelsOf(prepared, features!, logits!, batch, product) : undefined;
   const gradientError = labels
     ? await certify({ graph, net, tensors }, x, {
         labels: labels.values,
@@ -85,12 +80,11 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   return {
     run,
     prepared,
-    samples: inputs.map(({ input, inversion }, b) => ({
-      input,
+    samples: inputs.map(({ values, residual }, b) => ({
+      input: values,
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
-      residual: inversion?.residual ?? 0,
-      contradicting: inversion?.contradicting ?? 0,
+      residual,
     })),
     gradientError,
     seconds: seconds(),
@@ -99,29 +93,16 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */
 async function labelsOf(
-  { candidate, head, net, tensors, mode }: Prepared,
+  { candidate: { recipe }, head, tensors }: Prepared,
   features: Float64Array,
   logits: Float64Array,
   batch: number,
-  classes: number,
-  solve: (place: NonNullable<ReturnType<LocalLayers['conv']>>) => ReturnType<typeof deltaOf>,
+  product: ProductKernel,
 ): Promise<{ values: Float64Array; scale: number } | undefined> {
-  const layers = new LocalLayers(
-    {
-      recipe: candidate.recipe,
-      head,
-      outputShapes: outputShapesOf({ net }),
-      parameter: tensors.parameter,
-      gradient: tensors.gradient,
-      mode: mode ?? 'eval',
-      solution: undefined,
-      error: 0,
-    },
-    () => Promise.reject(new RangeError('Nothing is computed here.')),
-  );
-  const place = layers.conv(head);
-  const delta = place && (await solve(place));
-  if (!delta || typeof delta === 'string' || features.length === 0) {
+  const classes = logits.length / batch;
+  const place = convPlaceOf(recipe, head, [features.length / batch], [classes], tensors.gradient);
+  const delta = place && (await deltaOf(place, features, batch, product));
+  if (!delta || typeof delta === 'string') {
     return undefined;
   }
   // A mean over the batch, or a sum.

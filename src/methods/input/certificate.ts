@@ -1,13 +1,11 @@
-import { doubleProduct } from '../../engine/double-product.js';
 import type { Engine } from '../../engine/engine.js';
-import type { ProductKernel } from '../../graph/product-kernel.js';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { evaluate } from '../../graph/evaluate.js';
 import { type TensorData, workOf } from '../../graph/tensor-graph.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
-import { plainProduct } from '../../recovery/cholesky.js';
 import { type CapturedGradient, type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import type { NetworkTensors } from './network-tensors.js';
+import { fastestProduct } from './pausing-product.js';
 import type { Prepared } from './prepare.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 
@@ -54,8 +52,7 @@ export async function certify(
     return relativeDistance(evaluate(slopes, { x }), captured);
   }
   if (!engine) {
-    const product: ProductKernel = await doubleProduct().catch(() => plainProduct);
-    return relativeDistance(await evaluateWithProduct(slopes, { x }, product), captured);
+    return relativeDistance(await evaluateWithProduct(slopes, { x }, await fastestProduct()), captured);
   }
   const program = await engine.compile(slopes);
   try {
@@ -112,13 +109,18 @@ export function certificateFloor(
   if (noise === 0) {
     return Math.max(CERTAIN, stored);
   }
+  return Math.max(CERTAIN, 1.5 * relativeNoise({ tensors }, noise));
+}
+
+/** A noise's standard deviation against the root mean square of the gradients. */
+export function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: number): number {
   let squares = 0;
   let count = 0;
   for (const { data } of capturedGradients(tensors)) {
     squares += squaredNorm(data);
     count += data.length;
   }
-  return Math.max(CERTAIN, (1.5 * noise * Math.sqrt(count)) / Math.sqrt(squares));
+  return (noise * Math.sqrt(count)) / Math.sqrt(squares);
 }
 
 /**

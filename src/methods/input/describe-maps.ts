@@ -1,8 +1,8 @@
 import { mosaicOf } from '../../formats/write-picture.js';
-import { NETWORK_INPUT } from '../../network/layer-graph.js';
-import { type Recipe, layerName } from '../../network/layers/recipe.js';
+import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
+import type { Recipe } from '../../network/layers/recipe.js';
 import type { Detail } from '../../protocol/detail.js';
-import type { ExactMap, WalkStep } from '../../recovery/walk/walk-state.js';
+import { type WalkStep, sampleOf } from '../../recovery/walk/walk-state.js';
 import type { NamedArray } from '../method.js';
 import type { MapsRun } from './maps-attack.js';
 
@@ -18,13 +18,11 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
   if (walk.steps.length === 0) {
     return { details: [], arrays: [] };
   }
-  const nameOf = (node: number): string =>
-    node === NETWORK_INPUT ? 'the input' : layerName(recipe.layers[node]!, node);
+  const nameOf = (node: number): string => nodeName(recipe, node);
   const arrays: NamedArray[] = [];
   const pictures: Detail[] = [];
   const drawable = walk.maps
     .filter(({ node, shape }) => node !== NETWORK_INPUT && shape.length === 3 && shape[1]! > 1)
-    .sort((one, other) => one.node - other.node)
     .slice(0, MOST_PICTURES);
   for (const map of drawable) {
     for (let sample = 0; sample < Math.min(walk.batch, MOST_SAMPLES); sample++) {
@@ -41,11 +39,6 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
     }
   }
   return { details: [tableOf(walk.steps, nameOf), ...pictures], arrays };
-}
-
-function sampleOf({ values }: ExactMap, sample: number, batch: number): Float64Array {
-  const size = values.length / batch;
-  return values.subarray(sample * size, (sample + 1) * size);
 }
 
 function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): Detail {

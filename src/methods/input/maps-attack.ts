@@ -2,14 +2,15 @@ import { performance } from 'node:perf_hooks';
 import { chooseEngine } from '../../engine/choose.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
-import { workOf } from '../../graph/tensor-graph.js';
-import { NETWORK_INPUT } from '../../network/layer-graph.js';
-import { type Layer, layerName } from '../../network/layers/recipe.js';
+import { sizeOf, workOf } from '../../graph/tensor-graph.js';
+import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
+import type { Recipe } from '../../network/layers/recipe.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type Inversion, invertMap } from '../../recovery/inversion/invert-map.js';
+import { type InversionProblem, invertMap } from '../../recovery/inversion/invert-map.js';
 import { inversionOf } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
-import { type HeadOfBatch, type WalkResult } from '../../recovery/walk/walk-state.js';
+import { isRectifier } from '../../recovery/walk/rectifiers.js';
+import { type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import { noEngine } from './no-engine.js';
@@ -28,14 +29,19 @@ export interface MapsTask extends NetworkTask {
 
 export interface MapsRun {
   readonly walk: WalkResult;
-  /** One input per sample, flat, in the network's normalised units. */
-  readonly inputs: readonly (Float64Array | undefined)[];
-  /** What each inversion left of the deepest maps; undefined where there was none. */
-  readonly inversions: readonly (Inversion | undefined)[];
+  /** One for each sample; undefined where none was found. */
+  readonly inputs: readonly (MappedInput | undefined)[];
   readonly engine: EngineReport | undefined;
   /** Where it ended, and why, as the rest of "it ended at"; undefined when inputs were found. */
   readonly ended: string | undefined;
   readonly stopped: boolean;
+}
+
+export interface MappedInput {
+  /** Flat, in the network's normalised units. */
+  readonly values: Float64Array;
+  /** What it leaves of the deepest maps, relative; 0 where the walk itself came to it. */
+  readonly residual: number;
 }
 
 /** Random inputs that Adam begins at, before the best is taken. */
@@ -45,7 +51,7 @@ const SEED = 13;
 
 /** Whether a network has rectifiers, whose zeros this method lives by. */
 export function hasRectifiers({ candidate }: Prepared): boolean {
-  return candidate.recipe.layers.some(({ op }: Layer) => op === 'relu' || op === 'leaky-relu');
+  return candidate.recipe.layers.some(({ op }) => isRectifier(op));
 }
 
 /**
@@ -55,64 +61,62 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   const product = await pausingProduct(context);
   const walk = await walked(task, prepared, product, context);
   const { recipe } = prepared.candidate;
-  const direct = walk.maps.find(({ node }) => node === NETWORK_INPUT);
-  const size = prepared.candidate.recipe.input.reduce((all, own) => all * own, 1);
-  if (direct) {
-    const inputs = Array.from({ length: walk.batch }, (_, b) => direct.values.slice(b * size, (b + 1) * size));
-    return {
-      walk,
-      inputs,
-      inversions: inputs.map(() => undefined),
-      engine: undefined,
-      ended: undefined,
-      stopped: false,
-    };
+  const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
+  const [deepest] = walk.maps;
+  if (deepest?.node === NETWORK_INPUT) {
+    const inputs = samples.map((sample) => ({ values: sampleOf(deepest, sample, walk.batch), residual: 0 }));
+    return { walk, inputs, engine: undefined, ended: undefined, stopped: false };
   }
-  const none = { walk, inputs: [], inversions: [], engine: undefined, stopped: walk.stopped };
-  const [deepest] = [...walk.maps].sort((one, other) => one.node - other.node);
+  const none = { walk, inputs: [], engine: undefined, stopped: walk.stopped };
   if (walk.stopped || !deepest) {
-    return { ...none, ended: deepest ? undefined : endOf(walk, recipe.layers) };
+    return { ...none, ended: deepest ? undefined : endOf(walk, recipe) };
   }
-  const problems = Array.from({ length: walk.batch }, (_, b) =>
+  const problems = samples.map((sample) =>
     inversionOf(
       prepared.graph,
       prepared.net,
       recipe,
-      walk.maps.map((map) => {
-        const each = map.values.length / walk.batch;
-        return { ...map, values: map.values.slice(b * each, (b + 1) * each) };
-      }),
-      generator(SEED + b),
+      walk.maps.map((map) => ({ ...map, values: sampleOf(map, sample, walk.batch) })),
+      generator(SEED + sample),
     ),
   );
-  const known = problems.map(({ stages }) => stages[stages.length - 1]!.active.reduce((sum, own) => sum + own, 0));
-  if (Math.min(...known) < size) {
+  const size = sizeOf(recipe.input);
+  const known = Math.min(
+    ...problems.map(({ stages }) => stages[stages.length - 1]!.active.reduce((sum, own) => sum + own, 0)),
+  );
+  if (known < size) {
     return {
       ...none,
-      ended: `${layerName(recipe.layers[deepest.node]!, deepest.node)}, whose ${Math.min(...known)} values that are not zero do not settle an input of ${size} numbers`,
+      ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers`,
     };
   }
+  return { walk, ...(await inverted(task, problems, deepest.node, product, context)), ended: undefined };
+}
+
+/** The input of each sample, one after the other; stopping keeps those that are there. */
+async function inverted(
+  { request }: MapsTask,
+  problems: readonly InversionProblem[],
+  deepest: number,
+  product: ProductKernel,
+  context: Context,
+): Promise<Pick<MapsRun, 'inputs' | 'engine' | 'stopped'>> {
   context.progress('Choosing an engine', 0.4);
-  const { engine, reasons } = await chooseEngine(
-    task.request.engine,
-    workOf(problems[0]!.stages.map(({ output }) => output)),
-    {
-      tfjsFolder: task.request.tfjsFolder,
-    },
-  ).catch(noEngine);
-  const until = performance.now() + 1000 * task.request.timeLimitSeconds;
-  const inputs: (Float64Array | undefined)[] = [];
-  const inversions: (Inversion | undefined)[] = [];
+  const work = workOf(problems[0]!.stages.map(({ output }) => output));
+  const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
+    noEngine,
+  );
+  const until = performance.now() + 1000 * request.timeLimitSeconds;
+  const inputs: (MappedInput | undefined)[] = [];
   let stopped = false;
   try {
     let lastPreview = 0;
     for (const [sample, problem] of problems.entries()) {
       if (stopped) {
         inputs.push(undefined);
-        inversions.push(undefined);
         continue;
       }
-      const inversion = await invertMap(
+      const found = await invertMap(
         problem,
         engine,
         (tried) => tried < MOST_STARTS && performance.now() < until,
@@ -122,7 +126,7 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
           if (now - lastPreview > PREVIEW_EVERY_MS) {
             lastPreview = now;
             context.progress(
-              `Computing the input from layer ${deepest.node}: ${(100 * residual).toPrecision(2)} % of its values off`,
+              `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
               0.4 + (0.6 * (sample + 0.5)) / problems.length,
               {
                 sample,
@@ -133,51 +137,42 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
                 loss: residual,
                 secondsLeft: null,
                 caption: 'So far',
-                preview: preview(input, recipe.input, task.request),
+                preview: preview(input, problem.input.shape.slice(1), request),
               },
             );
           }
           await context.pause();
         },
       );
-      inputs.push(inversion.residual < 1 ? inversion.input : undefined);
-      inversions.push(inversion);
-      stopped = inversion.stopped;
+      inputs.push(found.residual < 1 ? { values: found.input, residual: found.residual } : undefined);
+      stopped = found.stopped;
     }
   } finally {
     await engine.dispose();
   }
-  return {
-    walk,
-    inputs,
-    inversions,
-    engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
-    ended: undefined,
-    stopped,
-  };
+  return { inputs, engine: { id: engine.id, description: engine.description, reasons: [...reasons] }, stopped };
 }
 
 async function walked(
   task: MapsTask,
-  { candidate, net, tensors, head, mode }: Prepared,
+  prepared: Prepared,
   product: ProductKernel,
   context: Context,
 ): Promise<WalkResult> {
   return walkDown(
     {
-      recipe: candidate.recipe,
-      head,
-      outputShapes: outputShapesOf({ net }),
-      parameter: tensors.parameter,
-      gradient: tensors.gradient,
-      mode: mode ?? 'eval',
+      recipe: prepared.candidate.recipe,
+      head: prepared.head,
+      outputShapes: outputShapesOf(prepared),
+      parameter: prepared.tensors.parameter,
+      gradient: prepared.tensors.gradient,
+      mode: prepared.mode ?? 'eval',
       solution: task.solution,
       error: task.error,
     },
     product,
     generator(SEED),
     async ({ layer, done, of, latest }) => {
-      const own = latest && { ...latest, values: latest.values.subarray(0, latest.values.length) };
       context.progress(`Solving ${layer}`, (0.4 * (done + 0.5)) / of, {
         sample: 0,
         method: 'maps',
@@ -187,7 +182,7 @@ async function walked(
         loss: null,
         secondsLeft: null,
         caption: 'Feature maps found last, channel by channel',
-        preview: own && isImage(own.shape) ? toBase64(encodeMosaic(own.values, own.shape)) : null,
+        preview: latest && isImage(latest.shape) ? toBase64(encodeMosaic(latest.values, latest.shape)) : null,
       });
       await context.pause();
     },
@@ -195,9 +190,6 @@ async function walked(
 }
 
 /** The first thing that stood in the way, as the rest of "it ended at". */
-function endOf({ ended }: WalkResult, layers: readonly Layer[]): string {
-  const [first] = ended;
-  return first
-    ? `${first.node === NETWORK_INPUT ? 'the input' : layerName(layers[first.node]!, first.node)}: ${first.reason}`
-    : 'the head: no layer below it has a gradient';
+function endOf({ ended: [first] }: WalkResult, recipe: Recipe): string {
+  return first ? `${nodeName(recipe, first.node)}: ${first.reason}` : 'the head: no layer below it has a gradient';
 }

@@ -2,10 +2,11 @@ import { performance } from 'node:perf_hooks';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
-import { NAMES } from '../reconstruction-report.js';
+import { relativeDistance } from '../../recovery/chain/sums.js';
+import { NAMES, nothingRebuilt } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
 import { verdictOfBatch } from './batch-leak.js';
-import { type BatchMaps, batchMaps } from './batch-maps.js';
+import { type BatchMaps, type MappedSample, batchMaps } from './batch-maps.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 import { type NetworkTask, type Prepared, describeNetwork, outputShapesOf, prepareAll } from './prepare.js';
@@ -109,8 +110,9 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
   const described = describeMaps(run, prepared.candidate.recipe);
   const verdict = verdictOfBatch(maps);
   return task.samples.map((sample, at) => {
-    left.sort((one, other) => distance(one.feature, sample.feature) - distance(other.feature, sample.feature));
-    const own = left[0] && distance(left[0].feature, sample.feature) < SAME_FEATURE ? left.shift() : undefined;
+    const off = ({ feature }: MappedSample): number => relativeDistance(feature, sample.feature);
+    left.sort((one, other) => off(one) - off(other));
+    const own = left[0] && off(left[0]) < SAME_FEATURE ? left.shift() : undefined;
     return {
       input: own?.input,
       stopped: run.stopped,
@@ -118,20 +120,13 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
       network,
       ...(at === 0 ? described : {}),
       report: {
-        file: null,
-        preview: null,
+        ...nothingRebuilt(
+          own
+            ? mapsReason(gradientError, verdict)
+            : `No input was found that has this sample's feature${run.ended === undefined ? '' : `: feature maps ended at ${run.ended}`}.`,
+        ),
         shape: [...prepared.candidate.recipe.input],
-        method: own ? 'maps' : 'none',
-        by: own ? NAMES.maps : '',
-        verdict: own ? verdict : 'failed',
-        reason: own
-          ? mapsReason(gradientError, verdict)
-          : `No input was found that has this sample's feature${run.ended === undefined ? '' : `: feature maps ended at ${run.ended}`}.`,
-        gradientError: own ? gradientError : null,
-        matchingLoss: null,
-        expectedError: null,
-        chain: [],
-        matching: null,
+        ...(own ? { method: 'maps', by: NAMES.maps, verdict, gradientError } : {}),
         seconds: maps.seconds,
         ...(task.request.normalisation ? { normalisation: task.request.normalisation } : {}),
       },
@@ -142,24 +137,10 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
 /** Features of one sample by the head and by its input agree to this, relatively. */
 const SAME_FEATURE = 0.05;
 
-function distance(one: Float64Array, other: Float64Array): number {
-  let difference = 0;
-  let size = 0;
-  for (let at = 0; at < other.length; at++) {
-    difference += (one[at]! - other[at]!) ** 2;
-    size += other[at]! ** 2;
-  }
-  return Math.sqrt(difference / Math.max(size, Number.MIN_VALUE));
-}
-
 function mapsReason(gradientError: number | null, verdict: Verdict): string {
-  const error = gradientError === null ? 'unknown' : gradientError.toExponential(1);
-  return {
-    exact: `The gradient that all inputs found give together is the captured one up to ${error}, so this is one of them.`,
-    close: `The gradient that all inputs found give together differs from the captured one by ${error}: much of it is real, details may not be.`,
-    uncertain: `The gradient that all inputs found give together does not confirm them (${error} off): one of them at least is wrong.`,
-    failed: '',
-  }[verdict];
+  return gradientError === null || verdict === 'uncertain'
+    ? `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`
+    : togetherReason(gradientError, verdict, 1);
 }
 
 type Verdict = ReconstructionReport['verdict'];
@@ -181,6 +162,10 @@ function reasonOf({ gradientError, stopped }: BatchChainResult, verdict: Verdict
   if (stopped !== undefined) {
     return `The closed form ended at ${stopped}.`;
   }
+  return togetherReason(gradientError, verdict, multiplicity);
+}
+
+function togetherReason(gradientError: number, verdict: Verdict, multiplicity: number): string {
   const error = gradientError.toExponential(1);
   return {
     exact: `The gradient that all inputs found give together is the captured one up to ${error}, so this is one of them.`,

@@ -8,10 +8,10 @@ import type { Known } from '../../recovery/matching/objective.js';
 import {
   type Found,
   RIGHT_NETWORK,
-  capturedGradients,
   certificateFloor,
   certify,
   reasonOf,
+  relativeNoise,
   verdictOf,
 } from './certificate.js';
 import { chainAttack } from './chain-attack.js';
@@ -52,9 +52,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       best = walked.found;
       chosen = walked.prepared;
       notes.push(...(chain?.stopped === undefined ? [] : [`The closed form ended at ${chain.stopped}.`]));
-    }
-    if (!isExact() && request.attack !== 'matching') {
-      const attempt = await singleMaps(task, prepared, known, context);
+      const attempt = isExact() ? undefined : await singleMaps(task, prepared, known, context);
       if (attempt) {
         maps = attempt.run;
         ({ engine, stopped } = maps);
@@ -123,13 +121,13 @@ async function singleMaps(
   };
   let best: { run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined;
   for (const own of prepared.filter(hasRectifiers)) {
-    const error = Math.max(stored, relativeNoise(own, noise));
+    const error = noise === 0 ? stored : Math.max(stored, relativeNoise(own, noise));
     const run = await mapsAttack({ ...task, solution, error }, own, context);
     const [input] = run.inputs;
     const found = input && {
-      input,
+      input: input.values,
       method: 'maps' as const,
-      gradientError: await certify(own, input, known),
+      gradientError: await certify(own, input.values, known),
       expectedError: null,
     };
     const attempt = { run, found, prepared: own };
@@ -141,20 +139,4 @@ async function singleMaps(
     }
   }
   return best;
-}
-
-/** A noise's standard deviation against the root mean square of the gradients. */
-function relativeNoise({ tensors }: Prepared, noise: number): number {
-  if (noise === 0) {
-    return 0;
-  }
-  let squares = 0;
-  let count = 0;
-  for (const { data } of capturedGradients(tensors)) {
-    for (const own of data) {
-      squares += own * own;
-    }
-    count += data.length;
-  }
-  return noise / Math.sqrt(Math.max(squares, Number.MIN_VALUE) / count);
 }

@@ -2,7 +2,7 @@ import { convolveFilter, convolveInput } from '../../graph/convolution.js';
 import { sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { geometryOf } from '../../network/layers/conv.js';
-import type { StoredTensor } from '../../network/network-graph.js';
+import { toOihw } from '../axes.js';
 import type { ConvLayer } from '../../network/layers/recipe.js';
 import type { ChainProblem, LayerEvidence, NodeEstimate, Precision } from './chain-state.js';
 import { MOST_UNKNOWNS, type SolvedSystem, solveConv } from './conv-system.js';
@@ -32,13 +32,8 @@ async function solveConvLayer(place: Place<'conv'>): Promise<Inverted> {
   const { problem, layer, index, product } = place;
   const state = place.output!;
   const { precision } = problem;
-  const stored = problem.parameter(layer.weight)!;
-  const toOihw = (tensor: StoredTensor): Float64Array =>
-    layer.layout === 'hwio' ? hwioToOihw(tensor) : Float64Array.from(tensor.data);
-  const filter = toOihw(stored);
-  const gradient = toOihw(problem.gradient(layer.weight)!);
-  const filterShape =
-    layer.layout === 'hwio' ? [stored.shape[3]!, stored.shape[2]!, stored.shape[0]!, stored.shape[1]!] : stored.shape;
+  const { data: filter, shape: filterShape } = toOihw(problem.parameter(layer.weight)!, layer);
+  const { data: gradient } = toOihw(problem.gradient(layer.weight)!, layer);
   const inputShape = [1, ...place.inputShapes[0]!];
   const geometry = geometryOf(layer, [inputShape[2]!, inputShape[3]!], [filterShape[2]!, filterShape[3]!]);
   const channels = filterShape[0]!;
@@ -145,19 +140,4 @@ function priorBelow({ recipe }: ChainProblem, index: number): { mean: number; de
     }
   }
   return INPUT_PRIOR;
-}
-
-function hwioToOihw({ data, shape }: StoredTensor): Float64Array {
-  const [height, width, inputs, outputs] = shape as [number, number, number, number];
-  const out = new Float64Array(data.length);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      for (let i = 0; i < inputs; i++) {
-        for (let o = 0; o < outputs; o++) {
-          out[((o * inputs + i) * height + y) * width + x] = data[((y * width + x) * inputs + i) * outputs + o]!;
-        }
-      }
-    }
-  }
-  return out;
 }

@@ -3,7 +3,8 @@ import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import type { StoredTensor } from '../../network/network-graph.js';
 import { type LayerOp, padsOf } from '../../network/layers/recipe.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
-import { gathered, transposedPlaces, unknownValues } from './estimates.js';
+import { transposedPlaces } from '../axes.js';
+import { gathered, unknownValues } from './estimates.js';
 import type { ElementRule, Place } from './inverse-rule.js';
 import { rootMeanSquare } from './sums.js';
 

@@ -1,4 +1,3 @@
-import { sizeOf } from '../../graph/tensor-graph.js';
 import type { NodeEstimate } from './chain-state.js';
 
 /** Estimates moved about, without a change to their numbers. */
@@ -42,28 +41,4 @@ export function gathered(estimate: NodeEstimate, sources: readonly number[] | In
     deltaError: from(estimate.deltaError),
     known: Uint8Array.from(sources, (source) => estimate.known[source]!),
   };
-}
-
-/**
- * Where each entry of a tensor goes when its axes are transposed.
- *
- * @param shape before
- * @param axes axes[i] is the axis before that becomes axis i
- * @returns for each entry before, its index after
- */
-export function transposedPlaces(shape: readonly number[], axes: readonly number[]): Int32Array {
-  const after = axes.map((axis) => shape[axis]!);
-  const strides = shape.map(() => 0);
-  axes.forEach((axis, at) => {
-    strides[axis] = sizeOf(after.slice(at + 1));
-  });
-  return Int32Array.from({ length: sizeOf(shape) }, (_, entry) => {
-    let rest = entry;
-    let place = 0;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      place += (rest % shape[axis]!) * strides[axis]!;
-      rest = Math.floor(rest / shape[axis]!);
-    }
-    return place;
-  });
 }

@@ -2,7 +2,7 @@ import type { StoredTensor } from '../../network/network-graph.js';
 import { type Layer, type LinearLayer, type Recipe, followsPrevious, layerName } from '../../network/layers/recipe.js';
 import { softmax } from '../activation.js';
 import { matrixProduct, transposed } from '../linear-algebra.js';
-import { dot, norm } from '../vectors.js';
+import { dot, joined, norm } from '../vectors.js';
 import { invertActivation, isInvertible } from './activation-inverse.js';
 import { NormalEquations, type Rows, leastSquares } from './weighted-rows.js';
 import type { Pause } from '../pause.js';
@@ -84,8 +84,8 @@ export async function walkLinearBatch(problem: BatchChainProblem, pause: Pause<s
     return { inputs: undefined, inputErrors: [], layers, gradientError: NaN, stopped: obstacle };
   }
   const count = samples.length;
-  let values = flattened(samples.map(({ feature }) => feature));
-  let delta = flattened(samples.map(({ errorVector, coefficient }) => errorVector.map((value) => value * coefficient)));
+  let values = joined(samples.map(({ feature }) => feature));
+  let delta = joined(samples.map(({ errorVector, coefficient }) => errorVector.map((value) => value * coefficient)));
   let width = samples[0]!.feature.length;
   let inputErrors: number[] = [];
   for (let index = head; index >= 0; index--) {
@@ -100,7 +100,7 @@ export async function walkLinearBatch(problem: BatchChainProblem, pause: Pause<s
       delta = backward(problem, layer, delta, count);
     } else if (isInvertible(layer)) {
       // Samples are known to very different precision, so each one's own zeros tell its error.
-      const slope = flattened(
+      const slope = joined(
         rowsOf(values, count).map(
           (row) => invertActivation(layer, row, zeroOf(row, DOUBTFUL * mostNegative(row))).slope,
         ),
@@ -172,7 +172,7 @@ function simulate(
     outputs.push(values);
   }
   const logits = rowsOf(values, count);
-  let delta = flattened(
+  let delta = joined(
     logits.map((z, at) => {
       const { label, coefficient } = samples[at]!;
       return softmax(z).map((p, row) => coefficient * (p - label[row]!));
@@ -387,15 +387,6 @@ function asRows(
   return layout === 'dxk'
     ? { outputs: second, inputs: first, data: transposed(stored, first, second) }
     : { outputs: first, inputs: second, data: stored };
-}
-
-function flattened(rows: readonly Float64Array[]): Float64Array {
-  const width = rows[0]?.length ?? 0;
-  const out = new Float64Array(rows.length * width);
-  rows.forEach((row, at) => {
-    out.set(row, at * width);
-  });
-  return out;
 }
 
 function rowsOf(values: Float64Array, count: number): Float64Array[] {

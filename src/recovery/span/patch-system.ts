@@ -1,20 +1,11 @@
 import { symmetricEigen } from '../symmetric-eigen.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
-import type { ConvGeometry } from '../../graph/tensor-graph.js';
+import type { PatchGeometry } from '../../graph/patches.js';
 
 /**
  * Patches overlap: one pixel stands in several of them, and outside of the image they are zero. For patches of the form
  * V^T A_p (+ m) that is a homogeneous linear system in A, whose null space holds the inputs of the batch.
  */
-
-export interface PatchGeometry {
-  /** channels, rows, columns of the input. */
-  readonly input: readonly [number, number, number];
-  readonly kernel: readonly [number, number];
-  /** Rows and columns of the output. */
-  readonly output: readonly [number, number];
-  readonly geometry: ConvGeometry;
-}
 
 /** Where in a patch a pixel stands: output position and kernel offset. */
 interface Place {

@@ -1,7 +1,8 @@
+import type { PatchGeometry } from '../../graph/patches.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { smallestEigen } from './null-space.js';
-import { type PatchGeometry, patchSystem } from './patch-system.js';
+import { patchSystem } from './patch-system.js';
 import { type RowSpace, rowSpaceOf } from './row-space.js';
 
 /** The inputs of a convolution from its weight gradient alone: no loss, no label, no other layer, no weights. */

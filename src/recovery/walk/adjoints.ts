@@ -1,4 +1,5 @@
 import type { LocalLayers } from './local-layers.js';
+import { isRectifier } from './rectifiers.js';
 
 /**
  * dL/d of every node, computed from the head down as far as the slopes of rectifiers are known, and from wherever else
@@ -74,7 +75,7 @@ export class Adjoints {
 
   private async pulled(layer: number, at: number): Promise<Float64Array | undefined> {
     const { op } = this.layers.layer(layer);
-    if (op === 'relu' || op === 'leaky-relu') {
+    if (isRectifier(op)) {
       const slopes = this.slopes.get(layer);
       const upstream = slopes && (await this.of(layer));
       return upstream?.map((own, entry) => own * slopes![entry]!);
@@ -88,7 +89,7 @@ export class Adjoints {
 
   private async pulledOpen(layer: number, at: number): Promise<Float64Array | undefined> {
     const { op } = this.layers.layer(layer);
-    if (op === 'relu' || op === 'leaky-relu') {
+    if (isRectifier(op)) {
       return this.open(layer);
     }
     const passes = op === 'max-pool' || (ENTRYWISE.has(op) && this.layers.problem.mode === 'eval');
@@ -111,16 +112,9 @@ const ENTRYWISE: ReadonlySet<string> = new Set([
 
 /** Layers whose backward pass does not depend on the values; batch normalisation in evaluation mode is one. */
 const LINEAR: ReadonlySet<string> = new Set([
+  ...ENTRYWISE,
   'conv',
   'linear',
-  'batch-norm',
-  'add',
-  'concat',
-  'identity',
-  'dropout',
-  'flatten',
-  'reshape',
-  'transpose',
   'pad',
   'global-average-pool',
   'average-pool',

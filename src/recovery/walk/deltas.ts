@@ -1,6 +1,7 @@
+import { visitPatches } from '../../graph/patches.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { factorise, solveLower, solveUpper } from '../cholesky.js';
-import type { ConvPlace } from './local-layers.js';
+import type { ConvPlace } from './conv-place.js';
 
 /** The delta of a convolution from its weight gradient, once its input is known: G = Delta Patches. */
 
@@ -63,33 +64,19 @@ export async function deltaOf(
 }
 
 /** (batch x positions) x (channels of a group x kernel) */
-function patchesOf(
-  { input, kernel, output, geometry }: ConvPlace,
-  values: Float64Array,
-  batch: number,
-  group: number,
-): Float64Array {
+function patchesOf(place: ConvPlace, values: Float64Array, batch: number, group: number): Float64Array {
+  const { input, kernel, output, geometry } = place;
   const [channels, height, width] = input;
-  const { strides, pads, dilations, groups } = geometry;
-  const perGroup = channels / groups;
-  const taps = kernel[0] * kernel[1];
-  const out = new Float64Array(batch * output[0] * output[1] * perGroup * taps);
-  let to = 0;
+  const perGroup = channels / geometry.groups;
+  const columns = perGroup * kernel[0] * kernel[1];
+  const positions = output[0] * output[1];
+  const out = new Float64Array(batch * positions * columns);
   for (let b = 0; b < batch; b++) {
-    for (let row = 0; row < output[0]; row++) {
-      for (let col = 0; col < output[1]; col++) {
-        for (let c = 0; c < perGroup; c++) {
-          const from = (b * channels + group * perGroup + c) * height * width;
-          for (let k = 0; k < taps; k++, to++) {
-            const y = row * strides[0] - pads[0] + Math.floor(k / kernel[1]) * dilations[0];
-            const x = col * strides[1] - pads[1] + (k % kernel[1]) * dilations[1];
-            if (y >= 0 && y < height && x >= 0 && x < width) {
-              out[to] = values[from + y * width + x]!;
-            }
-          }
-        }
-      }
-    }
+    const from = (b * channels + group * perGroup) * height * width;
+    const to = b * positions * columns;
+    visitPatches({ ...place, input: [perGroup, height, width] }, (column, position, pixel) => {
+      out[to + position * columns + column] = values[from + pixel]!;
+    });
   }
   return out;
 }

@@ -1,8 +1,9 @@
+import { visitPatches } from '../../graph/patches.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
 import { norm } from '../vectors.js';
-import type { ConvPlace } from './local-layers.js';
+import type { ConvPlace } from './conv-place.js';
 
 /**
  * The input of convolutions whose deltas are known, from their weight gradients:
@@ -194,30 +195,16 @@ function equationsOf(known: readonly KnownDelta[], first: number, channels: numb
 /** unknowns x equations: each row of equations in units of its channel's size. */
 function designOf({ rows, count }: Rows, known: readonly KnownDelta[], batch: number): Float64Array {
   const [, height, width] = known[0]!.place.input;
-  const design = new Float64Array(batch * height * width * count);
+  const pixels = height * width;
+  const design = new Float64Array(batch * pixels * count);
   for (const { source, channel, first, size } of rows) {
     const { place, delta } = known[source]!;
-    const { kernel, output, geometry, filters } = place;
-    const { strides, pads, dilations } = geometry;
+    const positions = place.output[0] * place.output[1];
     for (let b = 0; b < batch; b++) {
-      const from = (b * filters + channel) * output[0] * output[1];
-      for (let ky = 0; ky < kernel[0]; ky++) {
-        for (let kx = 0; kx < kernel[1]; kx++) {
-          const equation = first + ky * kernel[1] + kx;
-          for (let row = 0; row < output[0]; row++) {
-            const y = row * strides[0] + ky * dilations[0] - pads[0];
-            if (y < 0 || y >= height) {
-              continue;
-            }
-            for (let col = 0; col < output[1]; col++) {
-              const x = col * strides[1] + kx * dilations[1] - pads[1];
-              if (x >= 0 && x < width) {
-                design[((b * height + y) * width + x) * count + equation] = delta[from + row * output[1] + col]! / size;
-              }
-            }
-          }
-        }
-      }
+      const from = (b * place.filters + channel) * positions;
+      visitPatches({ ...place, input: [1, height, width] }, (offset, position, pixel) => {
+        design[(b * pixels + pixel) * count + first + offset] = delta[from + position]! / size;
+      });
     }
   }
   return design;
@@ -262,7 +249,6 @@ async function solvePart(
   const system = { design, transpose: transposed(design, unknowns, count), right, unknowns, count, channels };
   // Rounding adds up over the numbers that a gradient is a sum of.
   const floor = 5 * error;
-  const limitOf = (off: Float64Array): number => OUTLYING * Math.max(median(off), floor);
   const certain = Float64Array.from(rows.rows, ({ source, channel }) =>
     known[source]!.doubtful.has(channel) ? DOUBT : 1,
   );
@@ -279,7 +265,8 @@ async function solvePart(
     }
     const off = residualsOf(rows, fit.off, channels);
     const middle = median(off);
-    const next = off.map((own) => Number(own <= limitOf(off)));
+    const limit = OUTLYING * Math.max(middle, floor);
+    const next = off.map((own) => Number(own <= limit));
     if (middle < CLEAN && Math.max(...off) < OUTLYING * middle) {
       kept = next;
       break;
@@ -293,7 +280,8 @@ async function solvePart(
   if (equations < unknowns) {
     return `${equations} equations without contradiction for ${unknowns} unknowns of each channel`;
   }
-  const fit = await leastSquares(system, perEquation(rows, kept), product, true);
+  const keptEquations = perEquation(rows, kept);
+  const fit = await leastSquares(system, keptEquations, product, true);
   const condition = conditionOf(fit);
   if (condition > MOST_CONDITION) {
     return `equations of condition ${condition.toExponential(0)}`;
@@ -302,7 +290,7 @@ async function solvePart(
   return {
     values: fit.values,
     deviation: fit.deviation,
-    sigma: sigmasOf(system, fit.off, perEquation(rows, kept), equations),
+    sigma: sigmasOf(system, fit.off, keptEquations, equations),
     condition,
     residual: median(clean),
     equations,

@@ -2,38 +2,20 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { foldConstant } from '../../graph/evaluate.js';
 import { vjp } from '../../graph/jacobian.js';
-import { type ConvGeometry, TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
-import { NETWORK_INPUT, inputsOfLayers, layersBelow } from '../../network/layer-graph.js';
-import { geometryOf } from '../../network/layers/conv.js';
-import { type Layer, layerName } from '../../network/layers/recipe.js';
+import { TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
+import { NETWORK_INPUT, inputsOfLayers, layersBelow, nodeName } from '../../network/layer-graph.js';
+import { type Layer, pairOf } from '../../network/layers/recipe.js';
 import { buildLayer } from '../../network/network-graph.js';
+import { type ConvPlace, convPlaceOf } from './conv-place.js';
 import type { WalkProblem } from './walk-state.js';
 
 /** A network taken layer by layer: forward, backward, and its weight gradients as those of convolutions. */
-
-/** A layer with a weight gradient; a linear layer is a convolution of one pixel. */
-export interface ConvPlace {
-  readonly index: number;
-  readonly name: string;
-  /** Output channels x input channels of a group x kernel rows x kernel columns. */
-  readonly gradient: Float64Array;
-  /** Output channels. */
-  readonly filters: number;
-  /** channels, rows, columns */
-  readonly input: readonly [number, number, number];
-  readonly kernel: readonly [number, number];
-  /** rows, columns */
-  readonly output: readonly [number, number];
-  readonly geometry: ConvGeometry;
-}
 
 export interface Consumer {
   readonly layer: number;
   /** Which of its inputs. */
   readonly at: number;
 }
-
-const ONE_PIXEL: ConvGeometry = { strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], groups: 1 };
 
 export class LocalLayers {
   readonly sources: readonly (readonly number[])[];
@@ -59,15 +41,11 @@ export class LocalLayers {
   }
 
   name(node: number): string {
-    return node === NETWORK_INPUT ? 'the input' : layerName(this.layer(node), node);
+    return nodeName(this.problem.recipe, node);
   }
 
   shape(node: number): readonly number[] {
     return node === NETWORK_INPUT ? this.problem.recipe.input : this.problem.outputShapes[node]!;
-  }
-
-  size(node: number): number {
-    return sizeOf(this.shape(node));
   }
 
   /** Layers up to the head that take a node's output. */
@@ -85,27 +63,12 @@ export class LocalLayers {
   /** The values that a layer gives out for these inputs, batch first. */
   async forward(index: number, inputs: readonly Float64Array[], batch: number): Promise<Float64Array> {
     const { variables, output } = this.built(this.layer(index), index, batch);
-    const [values] = await evaluateWithProduct(
-      [output],
-      Object.fromEntries(variables.map((own, at) => [nameOf(own), inputs[at] ?? new Float64Array()])),
-      this.product,
-    );
-    return values!;
+    return this.valueOf(output, variables, (at) => inputs[at]!);
   }
 
-  /**
-   * dL/dinput of a layer from dL/doutput.
-   *
-   * @param values its inputs; not needed where the layer is linear, and then zeros stand for them
-   */
-  pull(
-    index: number,
-    at: number,
-    upstream: Float64Array,
-    batch: number,
-    values?: readonly (Float64Array | undefined)[],
-  ): Promise<Float64Array> {
-    return this.pullOf(this.layer(index), index, at, upstream, batch, values);
+  /** dL/dinput of a layer from dL/doutput, for a layer whose backward pass does not depend on its values. */
+  pull(index: number, at: number, upstream: Float64Array, batch: number): Promise<Float64Array> {
+    return this.pullOf(this.layer(index), index, at, upstream, batch);
   }
 
   /** The same through a maximum as if every entry of a window were the largest. */
@@ -114,9 +77,9 @@ export class LocalLayers {
     if (layer.op !== 'max-pool') {
       return this.pullOf(layer, index, at, upstream, batch);
     }
-    const window = typeof layer.kernel === 'number' ? layer.kernel ** 2 : layer.kernel[0] * layer.kernel[1];
+    const [rows, cols] = pairOf(layer.kernel, 1);
     const averaged = await this.pullOf({ ...layer, op: 'average-pool' }, index, at, upstream, batch);
-    return averaged.map((own) => own * window);
+    return averaged.map((own) => own * rows * cols);
   }
 
   private async pullOf(
@@ -125,19 +88,22 @@ export class LocalLayers {
     at: number,
     upstream: Float64Array,
     batch: number,
-    values?: readonly (Float64Array | undefined)[],
   ): Promise<Float64Array> {
     const { graph, variables, output } = this.built(layer, index, batch);
-    const x = variables[at]!;
-    const slope = vjp(graph, output, x, graph.constant(upstream, output.shape));
-    const [pulled] = await evaluateWithProduct(
-      [slope],
-      Object.fromEntries(
-        variables.map((own, which) => [nameOf(own), values?.[which] ?? new Float64Array(sizeOf(own.shape))]),
-      ),
-      this.product,
+    const slope = vjp(graph, output, variables[at]!, graph.constant(upstream, output.shape));
+    return this.valueOf(slope, variables, (which) => new Float64Array(sizeOf(variables[which]!.shape)));
+  }
+
+  private async valueOf(
+    node: TensorNode,
+    variables: readonly TensorNode[],
+    feed: (at: number) => Float64Array,
+  ): Promise<Float64Array> {
+    const feeds = variables.flatMap(({ operation }, at) =>
+      operation.kind === 'variable' ? [[operation.name, feed(at)] as const] : [],
     );
-    return pulled!;
+    const [value] = await evaluateWithProduct([node], Object.fromEntries(feeds), this.product);
+    return value!;
   }
 
   private built(
@@ -168,53 +134,14 @@ export class LocalLayers {
   /** A layer's weight gradient; undefined for layers that have none, or whose input is no image and no vector. */
   conv(index: number): ConvPlace | undefined {
     if (!this.places.has(index)) {
-      this.places.set(index, this.placeOf(index));
+      const [source] = this.sources[index]!;
+      const { recipe, gradient } = this.problem;
+      this.places.set(
+        index,
+        source === undefined ? undefined : convPlaceOf(recipe, index, this.shape(source), this.shape(index), gradient),
+      );
     }
     return this.places.get(index);
-  }
-
-  private placeOf(index: number): ConvPlace | undefined {
-    const layer = this.layer(index);
-    if (layer.op !== 'conv' && layer.op !== 'linear') {
-      return undefined;
-    }
-    const stored = this.problem.gradient(layer.weight);
-    const input = this.shape(this.sources[index]![0]!);
-    const output = this.shape(index);
-    if (!stored || input.length !== (layer.op === 'conv' ? 3 : 1)) {
-      return undefined;
-    }
-    const name = layer.weight.replace(/\.weight$/, '');
-    if (layer.op === 'linear') {
-      const [rows, cols] = [output[0]!, input[0]!];
-      const gradient =
-        layer.layout === 'dxk' ? permuted(stored.data, stored.shape, [1, 0]) : Float64Array.from(stored.data);
-      return {
-        index,
-        name,
-        gradient,
-        filters: rows,
-        input: [cols, 1, 1],
-        kernel: [1, 1],
-        output: [1, 1],
-        geometry: ONE_PIXEL,
-      };
-    }
-    const isHwio = layer.layout === 'hwio';
-    const kernel: [number, number] = isHwio
-      ? [stored.shape[0]!, stored.shape[1]!]
-      : [stored.shape[2]!, stored.shape[3]!];
-    const image = input as [number, number, number];
-    return {
-      index,
-      name,
-      gradient: isHwio ? permuted(stored.data, stored.shape, [3, 2, 0, 1]) : Float64Array.from(stored.data),
-      filters: output[0]!,
-      input: image,
-      kernel,
-      output: [output[1]!, output[2]!],
-      geometry: geometryOf(layer, [image[1], image[2]], kernel),
-    };
   }
 
   /** A bias gradient, as long as the layer has channels; undefined where the dump holds none. */
@@ -237,30 +164,4 @@ export class LocalLayers {
       variance && Float64Array.from(variance, (own, c) => (gamma?.[c] ?? 1) / Math.sqrt(own + (layer.epsilon ?? 1e-5)))
     );
   }
-}
-
-function nameOf(node: TensorNode): string {
-  return node.operation.kind === 'variable' ? node.operation.name : '';
-}
-
-/** A tensor's data with its axes in another order. */
-function permuted(data: ArrayLike<number>, shape: readonly number[], axes: readonly number[]): Float64Array {
-  const strides = shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
-  const after = axes.map((axis) => shape[axis]!);
-  const out = new Float64Array(data.length);
-  const place = new Array<number>(axes.length).fill(0);
-  for (let at = 0; at < out.length; at++) {
-    let from = 0;
-    axes.forEach((axis, i) => {
-      from += place[i]! * strides[axis]!;
-    });
-    out[at] = data[from]!;
-    for (let axis = axes.length - 1; axis >= 0; axis--) {
-      if (++place[axis]! < after[axis]!) {
-        break;
-      }
-      place[axis] = 0;
-    }
-  }
-  return out;
 }

@@ -2,9 +2,9 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { spanOf } from '../span/span.js';
 import { unmix } from '../span/unmix.js';
-import { dot, norm } from '../vectors.js';
+import { dot, joined, norm } from '../vectors.js';
 import { deltaOf } from './deltas.js';
-import type { ConvPlace } from './local-layers.js';
+import type { ConvPlace } from './conv-place.js';
 
 /** A convolution's input and delta from its weight gradient alone, with scales from its bias gradient. */
 
@@ -112,14 +112,6 @@ function negativeShare(values: Float64Array): number {
   return (
     Math.sqrt(values.reduce((sum, own) => sum + Math.min(own, 0) ** 2, 0)) / Math.max(norm(values), Number.MIN_VALUE)
   );
-}
-
-function joined(parts: readonly Float64Array[]): Float64Array {
-  const out = new Float64Array(parts.length * parts[0]!.length);
-  parts.forEach((part, at) => {
-    out.set(part, at * part.length);
-  });
-  return out;
 }
 
 /** Minimises ||sum_b c_b columns_b - wanted||. */

@@ -45,6 +45,12 @@ export interface ExactMap {
   readonly error: number;
 }
 
+/** One sample's part of values at a node. */
+export function sampleOf({ values }: Pick<ExactMap, 'values'>, sample: number, batch: number): Float64Array {
+  const size = values.length / batch;
+  return values.slice(sample * size, (sample + 1) * size);
+}
+
 /** What was done at one node, and how far it can be trusted. */
 export interface WalkStep {
   readonly node: number;
@@ -67,7 +73,7 @@ export interface WalkStep {
 
 export interface WalkResult {
   readonly batch: number;
-  /** From the head down. */
+  /** The deepest first. */
   readonly maps: readonly ExactMap[];
   readonly steps: readonly WalkStep[];
   /** Where it could not go on, and why: from the head down. */

@@ -1,12 +1,14 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
-import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
-import { Adjoints } from './adjoints.js';
-import { deltaOf } from './deltas.js';
 import { norm } from '../vectors.js';
+import { Adjoints } from './adjoints.js';
+import type { ConvPlace } from './conv-place.js';
+import { deltaOf } from './deltas.js';
+import { type Deviation, cleaned, doubtsOf, negativeDeviations, relativeError } from './deviations.js';
 import { type KnownDelta, solveInput } from './equations.js';
-import { type ConvPlace, LocalLayers } from './local-layers.js';
-import { type RowSpaceMap, rowSpaceMap } from './row-space-map.js';
+import { LocalLayers } from './local-layers.js';
+import { Rectifiers, isRectifier } from './rectifiers.js';
+import { rowSpaceMap } from './row-space-map.js';
 import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from './walk-state.js';
 
 /**
@@ -17,11 +19,6 @@ import type { ExactMap, WalkProblem, WalkProgress, WalkResult, WalkStep } from '
 
 /** Repairing masks changes the equations that the repair came from. */
 const MOST_REPAIRS = 4;
-/** Standard errors below which a value is called zero. */
-const SIGNIFICANT = 10;
-/** Between these many standard errors, a value may be zero and may not. */
-const LEAST_DOUBT = 4.5;
-const MOST_DOUBT = 40;
 /** Equations that leave more than this are no foundation. */
 const MOST_RESIDUAL = 1e-4;
 
@@ -46,11 +43,13 @@ export async function walkDown(
     }
     stopped = true;
   }
-  return { batch: walk.adjoints.batch, maps: walk.maps, steps: walk.steps, ended: walk.ended, stopped };
+  const maps = [...walk.maps].sort((one, other) => one.node - other.node);
+  return { batch: walk.adjoints.batch, maps, steps: walk.steps, ended: walk.ended, stopped };
 }
 
 class Walk {
   readonly layers: LocalLayers;
+  readonly rectifiers: Rectifiers;
   readonly adjoints: Adjoints;
   readonly maps: ExactMap[] = [];
   readonly steps: WalkStep[] = [];
@@ -67,6 +66,7 @@ class Walk {
     private readonly pause: Pause<WalkProgress>,
   ) {
     this.layers = new LocalLayers(problem, product);
+    this.rectifiers = new Rectifiers(this.layers);
     this.adjoints = new Adjoints(this.layers, 1);
     const { solution, head } = problem;
     if (solution) {
@@ -77,7 +77,7 @@ class Walk {
       const deviation = negativeDeviations(solution.features, solution.batch);
       this.keep(
         below,
-        this.isRectified(below) ? cleaned(solution.features, deviation) : solution.features,
+        this.rectifiers.isRectified(below) ? cleaned(solution.features, deviation) : solution.features,
         problem.error,
       );
     }
@@ -140,8 +140,9 @@ class Walk {
       if (typeof solved === 'string') {
         return solved;
       }
-      const rectified = this.isRectified(node);
-      const values = rectified ? cleaned(solved.values, (at) => solved.error[at]!) : solved.values;
+      const rectified = this.rectifiers.isRectified(node);
+      const deviation: Deviation = (at) => solved.error[at]!;
+      const values = rectified ? cleaned(solved.values, deviation) : solved.values;
       const isTrusted = solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error);
       const changed =
         isTrusted && round < MOST_REPAIRS
@@ -160,7 +161,7 @@ class Walk {
       }
       this.keep(node, values, norm(solved.error) / norm(solved.values));
       if (rectified) {
-        this.doubt(node, solved.values, (at) => solved.error[at]!);
+        this.doubt(node, solved.values, deviation);
       }
       this.steps.push({
         node,
@@ -187,7 +188,7 @@ class Walk {
     let changed = 0;
     for (const [at, place] of places.entries()) {
       const wanted = outlying[at]!;
-      const rectifier = wanted.length > 0 ? this.rectifierAbove(place.index) : undefined;
+      const rectifier = wanted.length > 0 ? this.rectifiers.above(place.index) : undefined;
       const slopes = rectifier !== undefined ? this.adjoints.slopeOf(rectifier) : undefined;
       if (rectifier === undefined || !slopes) {
         continue;
@@ -199,7 +200,7 @@ class Walk {
       }
       const { batch } = this.adjoints;
       const plane = place.output[0] * place.output[1];
-      const low = this.lowSlope(rectifier);
+      const low = this.rectifiers.lowSlope(rectifier);
       const next = slopes.slice();
       for (let b = 0; b < batch; b++) {
         for (const o of wanted) {
@@ -207,7 +208,7 @@ class Walk {
           this.doubts.get(rectifier)?.fill(0, first, first + plane);
           for (let entry = first; entry < first + plane; entry++) {
             if (full[entry] !== 0) {
-              next[entry] = delta[entry]! / full[entry]! > (1 + low) / 2 ? 1 : low;
+              next[entry] = slopeBetween(delta[entry]!, full[entry]!, low);
               changed += Number(next[entry] !== slopes[entry]);
             }
           }
@@ -220,49 +221,16 @@ class Walk {
     return changed;
   }
 
-  /** The rectifier that a convolution's output goes to, channel by channel: through normalisation and sums only. */
-  private rectifierAbove(conv: number): number | undefined {
-    return this.climb(conv).find((layer) => isRectifier(this.layers.layer(layer).op));
-  }
-
-  /** What takes a layer's output and nothing else does, up to the first layer that does not hand entries on. */
-  private climb(from: number): number[] {
-    const path: number[] = [];
-    let node = from;
-    for (;;) {
-      const consumers = this.layers.consumers(node);
-      const next = consumers.length === 1 ? consumers[0]!.layer : undefined;
-      if (next === undefined) {
-        return path;
-      }
-      const { op } = this.layers.layer(next);
-      const isNorm = op === 'batch-norm' && this.problem.mode === 'eval';
-      if (!isNorm && !isRectifier(op) && !PASSING.has(op)) {
-        return path;
-      }
-      path.push(next);
-      if (isRectifier(op)) {
-        return path;
-      }
-      node = next;
-    }
-  }
-
   /** dL/d(convolution's output) as if the rectifier above it let everything pass. */
   private async openBelow(rectifier: number, conv: number): Promise<Float64Array | undefined> {
     let delta = await this.adjoints.of(rectifier);
-    const path = this.climb(conv);
+    const path = this.rectifiers.pathUp(conv);
     const { batch } = this.adjoints;
     for (const layer of path.slice(0, path.indexOf(rectifier)).reverse()) {
       const scale = this.layers.channelScale(layer);
       delta = delta && scale ? scaledChannels(delta, scale, batch) : delta;
     }
     return delta;
-  }
-
-  private lowSlope(rectifier: number): number {
-    const layer = this.layers.layer(rectifier);
-    return layer.op === 'leaky-relu' ? (layer.slope ?? 0.01) : 0;
   }
 
   private async solveByRowSpace(node: number, place: ConvPlace): Promise<string | undefined> {
@@ -273,7 +241,7 @@ class Walk {
     if (!sums) {
       return 'no bias gradient tells the scale of its map';
     }
-    const rectified = this.isRectified(node);
+    const rectified = this.rectifiers.isRectified(node);
     const found = await rowSpaceMap(
       place,
       sums,
@@ -303,12 +271,7 @@ class Walk {
     }
     this.adjoints.fix(place.index, found.delta);
     await this.lift(place.index);
-    this.steps.push(this.rowSpaceStep(node, place, found));
-    return undefined;
-  }
-
-  private rowSpaceStep(node: number, place: ConvPlace, found: RowSpaceMap): WalkStep {
-    return {
+    this.steps.push({
       node,
       layers: [place.name],
       by: 'row space',
@@ -319,7 +282,8 @@ class Walk {
       outlying: 0,
       repaired: 0,
       gap: found.gap,
-    };
+    });
+    return undefined;
   }
 
   /** dL/dbias that a convolution's output would have: the sum of its delta over samples and positions. */
@@ -328,7 +292,7 @@ class Walk {
     if (own) {
       return own;
     }
-    for (const layer of this.climb(place.index)) {
+    for (const layer of this.rectifiers.pathUp(place.index)) {
       const scale = this.layers.channelScale(layer);
       if (scale) {
         return this.layers.biasGradient(layer)?.map((sum, o) => sum * scale[o]!);
@@ -348,16 +312,16 @@ class Walk {
     const { batch } = this.adjoints;
     let conv = from;
     for (;;) {
-      const path = this.climb(conv);
+      const path = this.rectifiers.pathUp(conv);
       const last = path[path.length - 1];
       const rectifier = last !== undefined && isRectifier(this.layers.layer(last).op) ? last : undefined;
       const open = rectifier === undefined ? undefined : await this.openBelow(rectifier, conv);
       const delta = (await this.adjoints.of(conv))!;
       if (rectifier !== undefined && open) {
-        const low = this.lowSlope(rectifier);
+        const low = this.rectifiers.lowSlope(rectifier);
         this.adjoints.setSlopes(
           rectifier,
-          open.map((full, at) => (full !== 0 && delta[at]! / full > (1 + low) / 2 ? 1 : low)),
+          open.map((full, at) => (full === 0 ? low : slopeBetween(delta[at]!, full, low))),
         );
         return;
       }
@@ -394,7 +358,7 @@ class Walk {
    */
   private async convAcross(conv: number, rectifier: number): Promise<number | undefined> {
     const { batch } = this.adjoints;
-    for (const layer of [conv, ...this.climb(conv)]) {
+    for (const layer of [conv, ...this.rectifiers.pathUp(conv)]) {
       const inputs = this.layers.sources[layer]!.map((source) => this.values.get(source));
       if (inputs.some((own) => own === undefined)) {
         return undefined;
@@ -419,16 +383,6 @@ class Walk {
     return undefined;
   }
 
-  private isRectified(node: number): boolean {
-    if (node === NETWORK_INPUT) {
-      return false;
-    }
-    const { op } = this.layers.layer(node);
-    return (
-      op === 'relu' || (ZERO_KEEPING.has(op) && this.layers.sources[node]!.every((source) => this.isRectified(source)))
-    );
-  }
-
   /**
    * Notes the values at a node, and the slopes of the rectifier that they come from.
    *
@@ -436,10 +390,16 @@ class Walk {
    */
   private keep(node: number, values: Float64Array, error: number): void {
     this.values.set(node, values);
-    this.maps.push({ node, shape: this.layers.shape(node), values, rectified: this.isRectified(node), error });
-    const rectifier = this.rectifierOf(node);
+    this.maps.push({
+      node,
+      shape: this.layers.shape(node),
+      values,
+      rectified: this.rectifiers.isRectified(node),
+      error,
+    });
+    const rectifier = this.rectifiers.below(node);
     if (rectifier !== undefined) {
-      const low = this.lowSlope(rectifier);
+      const low = this.rectifiers.lowSlope(rectifier);
       this.adjoints.setSlopes(
         rectifier,
         values.map((own) => (own > 0 ? 1 : low)),
@@ -447,30 +407,16 @@ class Walk {
     }
   }
 
-  /** The rectifier that a node's values come from, entry by entry. */
-  private rectifierOf(node: number): number | undefined {
-    let from = node;
-    while (from !== NETWORK_INPUT && SHAPING.has(this.layers.layer(from).op)) {
-      from = this.layers.sources[from]![0]!;
-    }
-    return from !== NETWORK_INPUT && isRectifier(this.layers.layer(from).op) ? from : undefined;
-  }
-
-  private doubt(node: number, values: Float64Array, deviation: (at: number) => number): void {
-    const rectifier = this.rectifierOf(node);
+  private doubt(node: number, values: Float64Array, deviation: Deviation): void {
+    const rectifier = this.rectifiers.below(node);
     if (rectifier !== undefined) {
-      this.doubts.set(
-        rectifier,
-        Uint8Array.from(values, (own, at) =>
-          Number(own > LEAST_DOUBT * deviation(at) && own < MOST_DOUBT * deviation(at)),
-        ),
-      );
+      this.doubts.set(rectifier, doubtsOf(values, deviation));
     }
   }
 
   /** Output channels of a layer that go through a doubtful entry of the rectifier above. */
   private doubtfulChannels(place: ConvPlace): Set<number> {
-    const rectifier = this.rectifierAbove(place.index);
+    const rectifier = this.rectifiers.above(place.index);
     const doubts = rectifier === undefined ? undefined : this.doubts.get(rectifier);
     const found = new Set<number>();
     const plane = place.output[0] * place.output[1];
@@ -483,51 +429,9 @@ class Walk {
   }
 }
 
-/** Layers that hand each entry to one entry of their output, unchanged or added to others. */
-const PASSING: ReadonlySet<string> = new Set(['identity', 'dropout', 'add']);
-/** Layers that only give values another shape. */
-const SHAPING: ReadonlySet<string> = new Set(['identity', 'dropout', 'flatten', 'reshape']);
-/** Layers whose output is zero where all that went in is, and never below. */
-const ZERO_KEEPING: ReadonlySet<string> = new Set([
-  ...SHAPING,
-  'max-pool',
-  'average-pool',
-  'adaptive-average-pool',
-  'global-average-pool',
-  'concat',
-  'pad',
-  'transpose',
-]);
-
-function isRectifier(op: string): boolean {
-  return op === 'relu' || op === 'leaky-relu';
-}
-
-/** What does not stand out from its standard error is zero. */
-function cleaned(values: Float64Array, deviation: (at: number) => number): Float64Array {
-  return values.map((own, at) => (own > SIGNIFICANT * deviation(at) ? own : 0));
-}
-
-/** Of values that cannot be negative, the negative ones tell the noise: each sample has its own. */
-function negativeDeviations(values: Float64Array, batch: number): (at: number) => number {
-  const size = values.length / batch;
-  const deviations = Array.from({ length: batch }, (_, b) => {
-    let sum = 0;
-    let count = 0;
-    for (let at = b * size; at < (b + 1) * size; at++) {
-      const own = values[at]!;
-      if (own < 0) {
-        sum += own * own;
-        count++;
-      }
-    }
-    return Math.sqrt(sum / Math.max(1, count));
-  });
-  return (at) => deviations[Math.floor(at / size)]!;
-}
-
-function relativeError(values: Float64Array, deviation: (at: number) => number): number {
-  return Math.sqrt(values.reduce((sum, _, at) => sum + deviation(at) ** 2, 0)) / norm(values);
+/** The slope that a rectifier had, from a delta and what it would be if everything passed. */
+function slopeBetween(delta: number, open: number, low: number): number {
+  return delta / open > (1 + low) / 2 ? 1 : low;
 }
 
 /** Each channel of every sample times its own factor. */

@@ -3,7 +3,7 @@ import { convolveFilter } from '../../../../src/graph/convolution.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { deltaOf } from '../../../../src/recovery/walk/deltas.js';
 import { solveInput } from '../../../../src/recovery/walk/equations.js';
-import type { ConvPlace } from '../../../../src/recovery/walk/local-layers.js';
+import type { ConvPlace } from '../../../../src/recovery/walk/conv-place.js';
 import { hashed, relativeError } from '../../../networks.js';
 
 /** Inputs of convolutions from deltas that are known, and the other way round, on gradients in float32. */

@@ -159,6 +159,7 @@ async function walked(
   product: ProductKernel,
   context: Context,
 ): Promise<WalkResult> {
+  let shown = -1;
   return walkDown(
     {
       recipe: prepared.candidate.recipe,
@@ -173,17 +174,20 @@ async function walked(
     product,
     generator(SEED),
     async ({ layer, done, of, latest }) => {
-      context.progress(`Solving ${layer}`, (0.4 * (done + 0.5)) / of, {
-        sample: 0,
-        method: 'maps',
-        restart: 0,
-        iteration: done,
-        of,
-        loss: null,
-        secondsLeft: null,
-        caption: 'Feature maps found last, channel by channel',
-        preview: latest && isImage(latest.shape) ? toBase64(encodeMosaic(latest.values, latest.shape)) : null,
-      });
+      if (done !== shown) {
+        shown = done;
+        context.progress(`Solving ${layer}`, (0.4 * (done + 0.5)) / of, {
+          sample: 0,
+          method: 'maps',
+          restart: 0,
+          iteration: done,
+          of,
+          loss: null,
+          secondsLeft: null,
+          caption: 'Feature maps found last, channel by channel',
+          preview: latest && isImage(latest.shape) ? toBase64(encodeMosaic(latest.values, latest.shape)) : null,
+        });
+      }
       await context.pause();
     },
   );

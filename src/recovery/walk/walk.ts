@@ -24,7 +24,7 @@ const MOST_RESIDUAL = 1e-4;
 
 /**
  * @param product lets other work run, and throws CancelledError once the user has asked to stop
- * @param pause before each node that is solved
+ * @param pause before each node that is solved, and on the way through row spaces
  * @throws RangeError when a layer's tensors do not fit, RecipeError when the recipe refers to a layer that is not there
  */
 export async function walkDown(
@@ -89,13 +89,14 @@ class Walk {
       if (this.values.has(node)) {
         continue;
       }
-      await this.pause({
+      const progress = {
         layer: this.layers.name(node),
         done,
         of: nodes.length,
         latest: this.maps[this.maps.length - 1],
-      });
-      const reason = await this.solve(node);
+      };
+      await this.pause(progress);
+      const reason = await this.solve(node, () => this.pause(progress));
       if (reason !== undefined) {
         this.ended.push({ node, reason });
       }
@@ -106,7 +107,7 @@ class Walk {
     return this.layers.consumers(node).flatMap(({ layer }) => this.layers.conv(layer) ?? []);
   }
 
-  private async solve(node: number): Promise<string | undefined> {
+  private async solve(node: number, pause: Pause): Promise<string | undefined> {
     const reasons: string[] = [];
     const solved = await this.solveByEquations(node);
     if (solved === undefined) {
@@ -114,7 +115,7 @@ class Walk {
     }
     reasons.push(solved);
     for (const place of this.convsAbove(node)) {
-      const found = await this.solveByRowSpace(node, place);
+      const found = await this.solveByRowSpace(node, place, pause);
       if (found === undefined) {
         return undefined;
       }
@@ -233,7 +234,7 @@ class Walk {
     return delta;
   }
 
-  private async solveByRowSpace(node: number, place: ConvPlace): Promise<string | undefined> {
+  private async solveByRowSpace(node: number, place: ConvPlace, pause: Pause): Promise<string | undefined> {
     if (place.kernel[0] * place.kernel[1] === 1) {
       return 'patches of one pixel do not overlap';
     }
@@ -250,7 +251,7 @@ class Walk {
       this.problem.error,
       this.product,
       this.random,
-      () => Promise.resolve(),
+      pause,
     );
     if (typeof found === 'string') {
       return found;

@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { foldConstant } from '../../../../src/graph/evaluate.js';
+import { TensorGraph } from '../../../../src/graph/tensor-graph.js';
+import { recogniseNetwork } from '../../../../src/network/built-in.js';
+import { buildNetwork } from '../../../../src/network/network-graph.js';
+import { CancelledError } from '../../../../src/protocol/errors.js';
+import { plainProduct } from '../../../../src/recovery/cholesky.js';
+import { generator } from '../../../../src/recovery/paper-method.js';
+import type { WalkProblem } from '../../../../src/recovery/walk/walk-state.js';
+import { walkDown } from '../../../../src/recovery/walk/walk.js';
+import { NETWORKS, readTensors } from '../../../networks.js';
+
+/** Down a residual network of PyTorch without the head. */
+
+function problemOf(name: string): WalkProblem {
+  const parameters = readTensors(join(NETWORKS, name, 'checkpoint.pt'));
+  const gradients = readTensors(join(NETWORKS, name, 'gradient.pt'));
+  const shapes = [...parameters].map(([own, { shape }]) => ({ name: own, shape }));
+  const { recipe } = recogniseNetwork(shapes, { inputShape: [3, 8, 8] })[0]!;
+  const parameter = (own: string) => parameters.get(own);
+  const net = buildNetwork(new TensorGraph(foldConstant), recipe, parameter, 1, 'eval');
+  return {
+    recipe,
+    head: recipe.layers.length - 1,
+    outputShapes: net.outputs.map(({ shape }) => shape.slice(1)),
+    parameter,
+    gradient: (own) => gradients.get(own),
+    mode: 'eval',
+    solution: undefined,
+    error: 2 ** -24,
+  };
+}
+
+describe('the walk down', () => {
+  it('is stopped on the way through a row space, not only between nodes', async () => {
+    let last = -1;
+    const walk = await walkDown(problemOf('residual-batch'), plainProduct, generator(1), ({ done }) => {
+      if (done === last) {
+        return Promise.reject(new CancelledError());
+      }
+      last = done;
+      return Promise.resolve();
+    });
+    expect(walk.stopped).toBe(true);
+    expect(walk.steps).toHaveLength(0);
+  });
+
+  it.each([
+    ['residual', 1],
+    ['residual-batch', 2],
+  ])('finds the number of samples and reaches the input: %s', async (name, batch) => {
+    const walk = await walkDown(problemOf(name), plainProduct, generator(1), () => Promise.resolve());
+    expect(walk.batch).toBe(batch);
+    expect(walk.stopped).toBe(false);
+    expect(walk.maps.map(({ node }) => node)).toEqual(
+      walk.maps.map(({ node }) => node).sort((one, other) => one - other),
+    );
+    expect(walk.steps[0]).toMatchObject({ by: 'row space', layers: ['layer2.0.conv2'] });
+    for (const { residual } of walk.steps) {
+      expect(residual).toBeLessThan(1e-5);
+    }
+  });
+});

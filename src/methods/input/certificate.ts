@@ -5,7 +5,9 @@ import { type TensorData, workOf } from '../../graph/tensor-graph.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import { type CapturedGradient, type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import type { NetworkTensors } from './network-tensors.js';
-import { fastestProduct } from './pausing-product.js';
+import type { Context } from '../method.js';
+import { fitGain } from '../../recovery/inversion/gain.js';
+import { fastestProduct, pausingProduct } from './pausing-product.js';
 import type { Prepared } from './prepare.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 
@@ -17,10 +19,14 @@ export interface Found {
   readonly method: 'chain' | 'maps' | 'matching';
   readonly gradientError: number;
   readonly expectedError: number | null;
+  /** Relative error of the input's size, where normalisation all but hides that; undefined where it does not. */
+  readonly gainError?: number;
 }
 
 /** Float64 loops are taken for certificates up to this many multiplications. */
 const LOOPS_UP_TO = 3e8;
+/** Sizes of inputs are fitted up to this many multiplications for each gradient. */
+const FITTED_UP_TO = 3e10;
 /** A certificate below this is as good as rounding lets it be. */
 export const CERTAIN = 1e-4;
 
@@ -28,6 +34,9 @@ export const CERTAIN = 1e-4;
 export const CLOSE = 0.01;
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
 export const PRECISE = 0.02;
+
+/** An input whose size is not known this well is not called exact: a tenth of its contrast. */
+export const KNOWN_SIZE = 0.02;
 
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
 export const RIGHT_NETWORK = 0.05;
@@ -60,6 +69,42 @@ export async function certify(
   } finally {
     await program.dispose();
   }
+}
+
+/**
+ * Below batch normalisation in train mode an input's size hardly shows in its gradient, so a small certificate says
+ * nothing of it: fitted, with its error.
+ *
+ * @returns the input in the size that explains the gradient best, and its certificate; the same input where it is too
+ * large to be simulated in float64 several times
+ */
+export async function withFittedGain(
+  { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
+  found: Found,
+  known: Known,
+  context: Context,
+): Promise<Found> {
+  const captured = capturedGradients(tensors);
+  const slopes = simulatedGradients(graph, net, captured, known);
+  if (workOf(slopes) > FITTED_UP_TO) {
+    return { ...found, gainError: Infinity };
+  }
+  const product = await pausingProduct(context);
+  const gradientsAt = (x: Float64Array): Promise<Float64Array[]> => evaluateWithProduct(slopes, { x }, product);
+  const { factor, error } = await fitGain(
+    gradientsAt,
+    captured.map(({ data }) => data),
+    found.input,
+    () => context.pause(),
+  );
+  if (!(error < 0.5)) {
+    return { ...found, gainError: Infinity };
+  }
+  const input = found.input.map((value) => value * factor);
+  const gradientError = relativeDistance(await gradientsAt(input), captured);
+  return gradientError <= found.gradientError
+    ? { ...found, input, gradientError, gainError: error }
+    : { ...found, gainError: Math.hypot(error, factor - 1) };
 }
 
 function relativeDistance(found: readonly TensorData[], captured: readonly CapturedGradient[]): number {
@@ -130,11 +175,12 @@ export function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: num
  * @param floor what rounding and noise alone leave of the certificate
  */
 export function verdictOf(
-  { gradientError, expectedError, method }: Omit<Found, 'input'>,
+  { gradientError, expectedError, method, gainError }: Omit<Found, 'input'>,
   floor: number,
 ): ReconstructionReport['verdict'] {
   if (
     gradientError <= floor &&
+    (gainError ?? 0) <= KNOWN_SIZE &&
     (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN)
   ) {
     return 'exact';
@@ -150,7 +196,7 @@ export function verdictOf(
  */
 export function reasonOf(
   verdict: ReconstructionReport['verdict'],
-  best: Pick<Found, 'gradientError'> | undefined,
+  best: Pick<Found, 'gradientError' | 'gainError'> | undefined,
   floor: number,
   notes: readonly string[],
   stopped: boolean,
@@ -167,9 +213,22 @@ export function reasonOf(
       }[verdict],
     );
   }
+  if (best?.gainError !== undefined) {
+    parts.push(gainSentence(best.gainError));
+  }
   parts.push(...notes);
   if (stopped) {
     parts.push('It was stopped early; this is the best until then.');
   }
   return parts.join(' ') || 'Nothing was found.';
+}
+
+function gainSentence(error: number): string {
+  const hidden = 'Batch normalisation in train mode all but hides the contrast of an input';
+  if (!(error < 0.5)) {
+    return `${hidden}, which stays open: the picture is right up to one factor.`;
+  }
+  return error > KNOWN_SIZE
+    ? `${hidden}, which is known to ${(100 * error).toPrecision(1)} % only: the picture is right up to one factor.`
+    : `${hidden}; rounding still shows it to ${(100 * error).toPrecision(1)} %.`;
 }

@@ -6,11 +6,11 @@ import { sizeOf, workOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type InversionProblem, invertMap } from '../../recovery/inversion/invert-map.js';
-import { inversionOf } from '../../recovery/inversion/known-maps.js';
+import { type InversionProblem, invertMap, knownCount } from '../../recovery/inversion/invert-map.js';
+import { type KnownMap, inversionOf } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
-import { type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
+import { type ExactMap, type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import { noEngine } from './no-engine.js';
@@ -76,13 +76,13 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
       prepared.graph,
       prepared.net,
       recipe,
-      walk.maps.map((map) => ({ ...map, values: sampleOf(map, sample, walk.batch) })),
+      walk.maps.map((map) => knownMapOf(map, sample, walk.batch)),
       generator(SEED + sample),
     ),
   );
   const size = sizeOf(recipe.input);
   const known = Math.min(
-    ...problems.map(({ stages }) => stages[stages.length - 1]!.active.reduce((sum, own) => sum + own, 0)),
+    ...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)),
   );
   if (known < size) {
     return {
@@ -191,6 +191,15 @@ async function walked(
       await context.pause();
     },
   );
+}
+
+function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
+  const size = map.values.length / batch;
+  return {
+    ...map,
+    values: sampleOf(map, sample, batch),
+    unknown: map.unknown?.slice(sample * size, (sample + 1) * size),
+  };
 }
 
 /** The first thing that stood in the way, as the rest of "it ended at". */

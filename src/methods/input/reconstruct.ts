@@ -6,6 +6,7 @@ import { NAMES } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import {
+  CLOSE,
   type Found,
   RIGHT_NETWORK,
   certificateFloor,
@@ -13,6 +14,7 @@ import {
   reasonOf,
   relativeNoise,
   verdictOf,
+  withFittedGain,
 } from './certificate.js';
 import { chainAttack } from './chain-attack.js';
 import { describeMaps } from './describe-maps.js';
@@ -75,6 +77,18 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
     if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
       best = run.found;
       matchingLoss = run.loss;
+    }
+  }
+  const isHidden = chosen.mode === 'train' && chosen.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
+  if (best && isHidden && best.gradientError < CLOSE && !stopped) {
+    try {
+      best = await withFittedGain(chosen, best, known, context);
+    } catch (error) {
+      if (!(error instanceof CancelledError)) {
+        throw error;
+      }
+      best = { ...best, gainError: Infinity };
+      stopped = true;
     }
   }
   const floor = certificateFloor(task, chosen);

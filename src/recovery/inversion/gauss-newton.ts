@@ -4,7 +4,6 @@ import { jvp, vjp } from '../../graph/jacobian.js';
 import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
 import { dot, norm } from '../vectors.js';
 
-const MOST_ITERATIONS = 100;
 const TOLERANCE = 1e-4;
 
 /**
@@ -47,15 +46,17 @@ export class GaussNewton {
    *
    * @param off r, of y's size
    * @param weight 1 where an entry takes part, 0 elsewhere
+   * @param most conjugate gradients
    * @param pause after every product
-   * @returns d, of x's size
+   * @returns d, of x's size, and whether more conjugate gradients would have brought it nearer
    */
   async step(
     x: Float64Array,
     off: Float64Array,
     weight: Float64Array,
+    most: number,
     pause: () => Promise<void>,
-  ): Promise<Float64Array> {
+  ): Promise<{ direction: Float64Array; isCutShort: boolean }> {
     const values = (await this.held?.run({ x })) ?? [];
     const feeds = Object.fromEntries(this.names.map((name, at) => [name, values[at]!]));
     const w = Float32Array.from(weight);
@@ -68,7 +69,7 @@ export class GaussNewton {
     const p = right.slice();
     let square = dot(rest, rest);
     const enough = TOLERANCE ** 2 * square;
-    for (let iteration = 0; iteration < MOST_ITERATIONS && square > enough; iteration++) {
+    for (let iteration = 0; iteration < most && square > enough; iteration++) {
       await pause();
       const length = norm(p);
       const [product] = await this.normal.run({
@@ -93,7 +94,7 @@ export class GaussNewton {
       }
       square = next;
     }
-    return d.map((value) => value * size);
+    return { direction: d.map((value) => value * size), isCutShort: square > enough };
   }
 
   async dispose(): Promise<void> {

@@ -20,12 +20,18 @@ export interface InversionProblem {
   readonly random: () => number;
 }
 
+/** The target is the value. */
+export const KNOWN = 1;
+/** A rectifier has cut the value, so it is at most zero. */
+export const CUT = 0;
+export const UNKNOWN = 2;
+
 /** Values that are known; the first stage's may be rough, what is found from them is where the next begins. */
 export interface InversionStage {
   /** Values before activations: `target` where they are known; elsewhere not above zero. 1 x entries. */
   readonly output: TensorNode;
   readonly target: Float64Array;
-  /** 1 where the value is known, 0 where it is at most zero. */
+  /** For each entry {@link KNOWN}, {@link CUT} or {@link UNKNOWN}. */
   readonly active: Uint8Array;
   /** Expected error of the target, relative. */
   readonly error: number;
@@ -60,6 +66,12 @@ const ENOUGH = 1e-6;
 const GOOD_RESIDUAL = 1e-4;
 const FEW_CONTRADICTING = 2e-3;
 const MOST_STEPS = 40;
+/** Conjugate gradients of a step; badly conditioned maps are given more. */
+const FEWEST_CONJUGATE = 100;
+const MOST_CONJUGATE = 400;
+const HALVED = 0.4;
+/** Above, steps are short for the kinks of rectifiers, and more conjugate gradients do not make them longer. */
+const NEARLY_LINEAR = 3e-4;
 /** Float32 dumps do not tell more. */
 const EXACT = 3e-7;
 /** Entries beyond this many medians are not of this network's map. */
@@ -151,8 +163,8 @@ class Search {
         Float64Array.from(active, (own) => Number(own === kind)),
         output.shape,
       );
-    const off = g.add(g.mul(mask(1), g.sub(output, wanted)), g.mul(mask(0), g.unary('relu', output)));
-    const count = active.reduce((sum, own) => sum + own, 0) || 1;
+    const off = g.add(g.mul(mask(KNOWN), g.sub(output, wanted)), g.mul(mask(CUT), g.unary('relu', output)));
+    const count = knownCount(active) || 1;
     const rms = Math.max(sizeOfKnown(target, active) / Math.sqrt(count), Number.MIN_VALUE);
     const loss = g.scale(pseudoHuber(g, g.scale(off, 1 / rms), HUBER_WIDTH), 1 / count);
     const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
@@ -198,14 +210,17 @@ class Search {
     let x = begun;
     let current = await this.residualAt(stage, x, kept);
     let trims = 0;
+    let conjugate = FEWEST_CONJUGATE;
     for (let step = 0; step < MOST_STEPS; step++) {
       const before = current.norm;
+      let isCutShort = false;
       if (current.norm > enough) {
-        const direction = await solver.step(x, current.off, current.weight, () =>
+        const found = await solver.step(x, current.off, current.weight, conjugate, () =>
           this.pause({ step, residual: current.norm, input: x }),
         );
+        isCutShort = found.isCutShort;
         for (let factor = 1; factor > SHORTEST_STEP; factor /= 2) {
-          const moved = x.map((value, at) => value + factor * direction[at]!);
+          const moved = x.map((value, at) => value + factor * found.direction[at]!);
           const next = await this.residualAt(stage, moved, kept);
           await this.pause({ step, residual: current.norm, input: x });
           if (next.norm < current.norm) {
@@ -218,7 +233,11 @@ class Search {
       if (isLast) {
         this.consider({ input: x, residual: current.norm, contradicting: current.contradicting });
       }
-      const slow = current.norm < 1e-3 ? 0.7 : 0.9;
+      if (isCutShort && current.norm < NEARLY_LINEAR && current.norm > HALVED * before && conjugate < MOST_CONJUGATE) {
+        conjugate *= 2;
+        continue;
+      }
+      const slow = current.norm < 1e-3 ? 0.7 : current.norm < 1e-2 ? 0.9 : 0.98;
       if (current.norm <= enough || current.norm > slow * before) {
         if (trims === MOST_TRIMS || current.norm > MOST_TO_TRIM || !retrim(current, kept)) {
           break;
@@ -237,17 +256,20 @@ class Search {
   ): Promise<Residual> {
     const [values] = await evaluateWithProduct([output], { x }, this.product);
     const size = sizeOfKnown(target, active);
-    const limit = (CONTRADICTION * size) / Math.sqrt(active.reduce((sum, own) => sum + own, 0) || 1);
+    const limit = (CONTRADICTION * size) / Math.sqrt(knownCount(active) || 1);
     const all = new Float64Array(target.length);
     const off = new Float64Array(target.length);
     const weight = new Float64Array(target.length);
     let sum = 0;
     let contradicting = 0;
     for (let at = 0; at < target.length; at++) {
-      const own = active[at] === 1 ? values![at]! - target[at]! : Math.max(values![at]!, 0);
+      if (active[at] === UNKNOWN) {
+        continue;
+      }
+      const own = active[at] === KNOWN ? values![at]! - target[at]! : Math.max(values![at]!, 0);
       all[at] = own;
       contradicting += Number(Math.abs(own) > limit);
-      if (kept[at] === 1 && (active[at] === 1 || own > 0)) {
+      if (kept[at] === 1 && (active[at] === KNOWN || own > 0)) {
         off[at] = own;
         weight[at] = 1;
         sum += own * own;
@@ -279,8 +301,12 @@ interface Residual {
   readonly contradicting: number;
 }
 
+export function knownCount(active: Uint8Array): number {
+  return active.reduce((sum, own) => sum + Number(own === KNOWN), 0);
+}
+
 function sizeOfKnown(target: Float64Array, active: Uint8Array): number {
-  return Math.sqrt(target.reduce((sum, value, at) => sum + (active[at] === 1 ? value * value : 0), 0));
+  return Math.sqrt(target.reduce((sum, value, at) => sum + (active[at] === KNOWN ? value * value : 0), 0));
 }
 
 /**

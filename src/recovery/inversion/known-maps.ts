@@ -2,7 +2,8 @@ import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-gr
 import { inputsOfLayers } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { NetworkGraph } from '../../network/network-graph.js';
-import type { InversionProblem, InversionStage } from './invert-map.js';
+import { norm } from '../vectors.js';
+import { CUT, type InversionProblem, type InversionStage, KNOWN, UNKNOWN } from './invert-map.js';
 
 /** Which of the values found inside a network its input is computed from. */
 
@@ -15,6 +16,10 @@ export interface KnownMap {
   readonly rectified: boolean;
   /** Expected error, relative to the values' size. */
   readonly error: number;
+  /** Whether only ratios of values are known, as below batch normalisation in train mode. */
+  readonly upToFactor: boolean;
+  /** 1 where nothing is known; undefined when all is. */
+  readonly unknown: Uint8Array | undefined;
 }
 
 /** Equations for each number of the input: below that, more maps are taken. */
@@ -67,15 +72,18 @@ function stageOf(graph: TensorGraph, net: NetworkGraph, recipe: Recipe, taken: r
   const target = new Float64Array(size);
   const active = new Uint8Array(size);
   let at = 0;
-  for (const { node, values, rectified } of taken) {
+  for (const { node, values, rectified, upToFactor, unknown } of taken) {
     const isRectifier = recipe.layers[node]!.op === 'relu';
-    const output = isRectifier ? net.outputs[sources[node]![0]!]! : net.outputs[node]!;
-    outputs.push(graph.reshape(output, [1, values.length]));
-    target.set(values, at);
-    active.set(
-      Uint8Array.from(values, (own) => Number(!rectified || own > 0)),
-      at,
+    const output = graph.reshape(isRectifier ? net.outputs[sources[node]![0]!]! : net.outputs[node]!, [
+      1,
+      values.length,
+    ]);
+    const own = Uint8Array.from(values, (value, entry) =>
+      unknown?.[entry] === 1 ? UNKNOWN : !rectified || value > 0 ? KNOWN : CUT,
     );
+    outputs.push(upToFactor ? scaledTo(graph, output, values, own, rectified) : output);
+    target.set(values, at);
+    active.set(own, at);
     at += values.length;
   }
   return {
@@ -84,4 +92,19 @@ function stageOf(graph: TensorGraph, net: NetworkGraph, recipe: Recipe, taken: r
     active,
     error: Math.max(...taken.map(({ error }) => error)),
   };
+}
+
+/** The output times the factor that gives it the values' length, negative ones being cut where a rectifier cuts them. */
+function scaledTo(
+  graph: TensorGraph,
+  output: TensorNode,
+  values: Float64Array,
+  active: Uint8Array,
+  rectified: boolean,
+): TensorNode {
+  const isSeen = Float64Array.from(active, (own) => Number(own !== UNKNOWN));
+  const passed = rectified ? graph.unary('relu', output) : output;
+  const squares = graph.total(graph.square(graph.mul(passed, graph.constant(isSeen, output.shape))));
+  const length = norm(values.map((own, at) => own * isSeen[at]!));
+  return graph.mul(output, graph.div(graph.scalar(length), graph.unary('sqrt', squares)));
 }

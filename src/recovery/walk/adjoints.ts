@@ -15,6 +15,8 @@ export class Adjoints {
   constructor(
     private readonly layers: LocalLayers,
     public batch: number,
+    /** What is known of a node's values, for layers whose backward pass depends on them. */
+    private readonly valuesAt: (node: number) => Float64Array | undefined,
   ) {}
 
   fix(node: number, delta: Float64Array): void {
@@ -29,6 +31,10 @@ export class Adjoints {
   setSlopes(rectifier: number, slopes: Float64Array): void {
     this.slopes.set(rectifier, slopes);
     this.forgetBelow(rectifier);
+  }
+
+  forgetAll(): void {
+    this.memo.clear();
   }
 
   private forgetBelow(node: number): void {
@@ -80,8 +86,13 @@ export class Adjoints {
       const upstream = slopes && (await this.of(layer));
       return upstream?.map((own, entry) => own * slopes![entry]!);
     }
-    if (!LINEAR.has(op) || (op === 'batch-norm' && this.layers.problem.mode === 'train')) {
+    if (!LINEAR.has(op)) {
       return undefined;
+    }
+    if (op === 'batch-norm' && this.layers.problem.mode === 'train') {
+      const values = this.valuesAt(this.layers.sources[layer]![at]!);
+      const delta = values && (await this.of(layer));
+      return delta && this.layers.pullAt(layer, at, delta, this.batch, [values]);
     }
     const upstream = await this.of(layer);
     return upstream && this.layers.pull(layer, at, upstream, this.batch);

@@ -71,6 +71,19 @@ export class LocalLayers {
     return this.pullOf(this.layer(index), index, at, upstream, batch);
   }
 
+  /** dL/dinput of a layer from dL/doutput, at the values that it takes. */
+  async pullAt(
+    index: number,
+    at: number,
+    upstream: Float64Array,
+    batch: number,
+    inputs: readonly Float64Array[],
+  ): Promise<Float64Array> {
+    const { graph, variables, output } = this.built(this.layer(index), index, batch);
+    const slope = vjp(graph, output, variables[at]!, graph.constant(upstream, output.shape));
+    return this.valueOf(slope, variables, (which) => inputs[which]!);
+  }
+
   /** The same through a maximum as if every entry of a window were the largest. */
   async pullOpen(index: number, at: number, upstream: Float64Array, batch: number): Promise<Float64Array> {
     const layer = this.layer(index);

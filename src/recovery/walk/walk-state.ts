@@ -43,6 +43,10 @@ export interface ExactMap {
   readonly rectified: boolean;
   /** Expected error, relative to the values' size. */
   readonly error: number;
+  /** Whether only ratios of a sample's values are known, as below batch normalisation in train mode. */
+  readonly upToFactor: boolean;
+  /** As long as the values, 1 where nothing is known; undefined when all is. */
+  readonly unknown: Uint8Array | undefined;
 }
 
 /** One sample's part of values at a node. */

@@ -1,0 +1,286 @@
+import { visitPatches } from '../../graph/patches.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { factorise, solveLower, solveUpper } from '../cholesky.js';
+import { transposed } from '../linear-algebra.js';
+import type { Pause } from '../pause.js';
+import { smallestEigen } from '../span/null-space.js';
+import { norm } from '../vectors.js';
+import type { ConvPlace } from './conv-place.js';
+
+/**
+ * The input a of a convolution z = W a whose output is normalised in train mode, one sample, where dL/d(normalised
+ * output) is known. With zhat = (z - mean) / sigma and N positions, for each output channel o,
+ *
+ *   (sigma / gamma) dL/dz = delta - dbeta / N - zhat dgamma / N,     G[o] = sum over p of dL/dz[o, p] patch_p(a),
+ *
+ * where dbeta and dgamma are in the dump. For a given zhat that is linear and homogeneous in a and sigma; zhat counts
+ * little, and follows from a. No published source.
+ */
+
+export interface NormalisedProblem {
+  readonly place: ConvPlace;
+  /** As long as the weight gradient. */
+  readonly weight: Float64Array;
+  /** dL/d(normalised output): filters x positions. */
+  readonly delta: Float64Array;
+  /** Of each output channel. */
+  readonly norm: NormGradient;
+  /** Relative error of the gradient's numbers. */
+  readonly error: number;
+}
+
+export interface NormGradient {
+  readonly gamma: Float64Array;
+  readonly dGamma: Float64Array;
+  readonly dBeta: Float64Array;
+}
+
+export interface NormalisedInput {
+  /** channels x rows x columns, up to a factor */
+  readonly values: Float64Array;
+  /** Standard errors, of the same shape. */
+  readonly error: Float64Array;
+  /** dL/dz, filters x positions, for the input being of the size that `values` are. */
+  readonly delta: Float64Array;
+  /** (z - mean) / sigma, filters x positions. */
+  readonly normal: Float64Array;
+  /** sigma / gamma of each filter that goes with `values`; zero for dead channels. */
+  readonly spread: Float64Array;
+  /** Median over output channels of what is left of their gradient, relative. */
+  readonly residual: number;
+  /** Output channels whose delta was wrong somewhere, and left out. */
+  readonly outlying: readonly number[];
+  /** Next smallest eigenvalue over the smallest: how clearly there is one solution. */
+  readonly gap: number;
+  readonly equations: number;
+  readonly unknowns: number;
+}
+
+const MOST_ROUNDS = 40;
+/** Equations of the strongest channels for each unknown. */
+const EQUATIONS_EACH = 4.5;
+const FEWEST_EQUATIONS = 1200;
+/** Output channels below this share of the largest are rounding, or dead. */
+const DEAD = 1e-5;
+/** Change of the normalised output, relative, that ends the iteration. */
+const SETTLED = 3e-8;
+/** Channels this many times the median off have a wrong delta. */
+const OUTLYING = 10;
+
+/**
+ * @returns a sentence where the equations do not suffice, or contradict each other
+ */
+export async function normalisedInput(
+  { place, weight, delta, norm: { gamma, dGamma, dBeta }, error }: NormalisedProblem,
+  product: ProductKernel,
+  random: () => number,
+  pause: Pause,
+): Promise<NormalisedInput | string> {
+  const { filters, gradient, input, kernel, output } = place;
+  const columns = input[0] * kernel[0] * kernel[1];
+  const taps = kernel[0] * kernel[1];
+  const positions = output[0] * output[1];
+  const unknowns = input[1] * input[2];
+  const sizes = Float64Array.from({ length: filters }, (_, o) =>
+    norm(gradient.subarray(o * columns, (o + 1) * columns)),
+  );
+  const largest = sizes.reduce((most, own) => Math.max(most, own), 0);
+  const live = Array.from({ length: filters }, (_, o) => o)
+    .filter((o) => sizes[o]! > DEAD * largest && norm(delta.subarray(o * positions, (o + 1) * positions)) > 0)
+    .sort((one, other) => sizes[other]! - sizes[one]!)
+    .slice(0, Math.ceil(Math.max(FEWEST_EQUATIONS, EQUATIONS_EACH * unknowns) / taps))
+    .sort((one, other) => one - other);
+  if (live.length * taps < unknowns + live.length) {
+    return `${live.length * taps} equations for ${unknowns} unknowns of each channel`;
+  }
+  const centred = delta.map((own, at) => own - dBeta[Math.floor(at / positions)]! / positions);
+  const normal = new Float64Array(filters * positions);
+  let system: System | undefined;
+  let kept = live;
+  let values: Float64Array<ArrayBufferLike> = new Float64Array(0);
+  let last = Infinity;
+  let changed = Infinity;
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    await pause();
+    const open = centred.map(
+      (own, at) => own - (normal[at]! * dGamma[Math.floor(at / positions)]!) / positions,
+    );
+    const solved = await System.of(place, open, kept, sizes, product, random, pause);
+    if (typeof solved === 'string') {
+      return solved;
+    }
+    system = solved;
+    ({ values } = solved);
+    const z = await convolved(place, weight, values, product);
+    changed = 0;
+    let size = 0;
+    for (let o = 0; o < filters; o++) {
+      const own = z.subarray(o * positions, (o + 1) * positions);
+      const mean = own.reduce((sum, value) => sum + value, 0) / positions;
+      const sigma = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / positions);
+      for (let p = 0; p < positions; p++) {
+        const next = sigma > 0 ? (own[p]! - mean) / sigma : 0;
+        changed += (next - normal[o * positions + p]!) ** 2;
+        size += next ** 2;
+        normal[o * positions + p] = next;
+      }
+    }
+    changed = Math.sqrt(changed / size);
+    if (process.env.DBGN) console.log('round', round, 'changed', changed, 'left', system.residual, 'kept', kept.length, 'gap', system.gap, 'res max', Math.max(...system.residuals));
+    const limit = OUTLYING * Math.max(system.residual, 5 * error);
+    const next = live.filter((o) => solved.residualOf(o) <= limit);
+    const isSame = next.length === kept.length && next.every((own, at) => own === kept[at]);
+    if (changed < SETTLED || (isSame && changed < 1e-5 && changed > 0.5 * last)) {
+      break;
+    }
+    last = changed;
+    if (system.residual < 0.1) {
+      kept = next.length * taps >= 1.2 * unknowns ? next : kept;
+    }
+  }
+  const gammaOf = (o: number): number => gamma[o]!;
+  const spread = new Float64Array(filters);
+  const z = await convolved(place, weight, values, product);
+  const found = new Float64Array(filters * positions);
+  for (let o = 0; o < filters; o++) {
+    const own = z.subarray(o * positions, (o + 1) * positions);
+    const mean = own.reduce((sum, value) => sum + value, 0) / positions;
+    const sigma = Math.sqrt(own.reduce((sum, value) => sum + (value - mean) ** 2, 0) / positions);
+    spread[o] = sigma / gammaOf(o);
+    for (let at = o * positions; at < (o + 1) * positions; at++) {
+      found[at] = (centred[at]! - (normal[at]! * dGamma[o]!) / positions) / spread[o]!;
+    }
+  }
+  return {
+    values,
+    error: new Float64Array(values.length),
+    delta: found,
+    normal,
+    spread,
+    residual: system!.residual,
+    outlying: live.filter((o) => !kept.includes(o)),
+    gap: system!.gap,
+    equations: kept.length * taps,
+    unknowns,
+  };
+}
+
+/** filters x positions */
+async function convolved(
+  place: ConvPlace,
+  weight: Float64Array,
+  values: Float64Array,
+  product: ProductKernel,
+): Promise<Float64Array> {
+  const columns = place.input[0] * place.kernel[0] * place.kernel[1];
+  const positions = place.output[0] * place.output[1];
+  const patches = new Float64Array(positions * columns);
+  visitPatches(place, (column, position, pixel) => {
+    patches[position * columns + column] = values[pixel]!;
+  });
+  return product(weight, patches, place.filters, positions, columns);
+}
+
+/** A a_c = s_o G[o, c] for every channel c, with one unknown s_o for each output channel: the best a and s. */
+class System {
+  private constructor(
+    readonly values: Float64Array,
+    readonly residual: number,
+    readonly residuals: Float64Array,
+    readonly gap: number,
+    private readonly byFilter: ReadonlyMap<number, number>,
+  ) {}
+
+  residualOf(filter: number): number {
+    return this.byFilter.get(filter) ?? Infinity;
+  }
+
+  static async of(
+    place: ConvPlace,
+    open: Float64Array,
+    kept: readonly number[],
+    sizes: Float64Array,
+    product: ProductKernel,
+    random: () => number,
+    pause: Pause,
+  ): Promise<System | string> {
+    const [channels, height, width] = place.input;
+    const taps = place.kernel[0] * place.kernel[1];
+    const positions = place.output[0] * place.output[1];
+    const plane = height * width;
+    const count = kept.length * taps;
+    const lengths = kept.map((o) => norm(open.subarray(o * positions, (o + 1) * positions)));
+    const design = new Float64Array(plane * count);
+    const right = new Float64Array(count * channels);
+    kept.forEach((o, at) => {
+      visitPatches({ ...place, input: [1, height, width] }, (tap, position, pixel) => {
+        design[pixel * count + at * taps + tap] = open[o * positions + position]! / lengths[at]!;
+      });
+      for (let c = 0; c < channels; c++) {
+        for (let k = 0; k < taps; k++) {
+          right[(at * taps + k) * channels + c] = place.gradient[(o * channels + c) * taps + k]! / sizes[o]!;
+        }
+      }
+    });
+    const normal = await product(design, design, plane, plane, count);
+    const diagonal = Float64Array.from({ length: plane }, (_, at) => normal[at * plane + at]!);
+    const factor = await factorise(normal, plane, product);
+    for (let at = 0; at < plane; at++) {
+      if (!(factor.lower[at * plane + at]! > 1e-6 * Math.sqrt(diagonal[at]!))) {
+        return 'equations of condition above 1e6';
+      }
+    }
+    await pause();
+    // Rows of H: L^-1 applied to each equation, so that H H^T projects onto what any input explains.
+    const half = transposed(design, plane, count);
+    for (let row = 0; row < count; row++) {
+      solveLower(factor, half.subarray(row * plane, (row + 1) * plane));
+    }
+    const inside = await product(half, half, count, count, plane);
+    const alike = await product(right, right, count, count, channels);
+    const size = kept.length;
+    const matrix = new Float64Array(size * size);
+    for (let one = 0; one < count; one++) {
+      const to = Math.floor(one / taps) * size;
+      for (let other = 0; other < count; other++) {
+        const projection = (one === other ? 1 : 0) - inside[one * count + other]!;
+        matrix[to + Math.floor(other / taps)]! += alike[one * count + other]! * projection;
+      }
+    }
+    await pause();
+    const { values: eigenvalues, vectors } = await smallestEigen(matrix, size, 2, product, random, pause);
+    const sides = new Float64Array(channels * count);
+    const [scale] = vectors;
+    for (let c = 0; c < channels; c++) {
+      for (let at = 0; at < count; at++) {
+        sides[c * count + at] = right[at * channels + c]! * scale![Math.floor(at / taps)]!;
+      }
+    }
+    const values = await product(sides, design, channels, plane, count);
+    for (let c = 0; c < channels; c++) {
+      const own = values.subarray(c * plane, (c + 1) * plane);
+      solveUpper(factor, solveLower(factor, own));
+    }
+    const turned = transposed(design, plane, count);
+    const explained = await product(values, turned, channels, count, plane);
+    const residuals = new Float64Array(size);
+    const parts = new Float64Array(size);
+    for (let c = 0; c < channels; c++) {
+      for (let at = 0; at < count; at++) {
+        residuals[Math.floor(at / taps)]! += (explained[c * count + at]! - sides[c * count + at]!) ** 2;
+        parts[Math.floor(at / taps)]! += explained[c * count + at]! ** 2;
+      }
+    }
+    const relative = residuals.map((own, at) => Math.sqrt(own / Math.max(parts[at]!, Number.MIN_VALUE)));
+    // Of a size that the constant added to variances does not matter for.
+    const total = values.reduce((sum, own) => sum + own, 0);
+    const unit = (Math.sign(total) * norm(values)) / Math.sqrt(values.length) || 1;
+    return new System(
+      values.map((own) => own / unit),
+      relative.slice().sort()[size >> 1]!,
+      relative,
+      Math.abs(eigenvalues[1]! / (eigenvalues[0]! || Number.MIN_VALUE)),
+      new Map(kept.map((o, at) => [o, relative[at]!])),
+    );
+  }
+}

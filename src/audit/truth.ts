@@ -125,8 +125,14 @@ export async function addImageTruth(
   lpipsModel: string | undefined,
 ): Promise<void> {
   if (input && image?.length === input.length) {
-    const { mse, psnr, psnr8bit, ssim } = compareImages(input, image, report.shape);
-    Object.assign(report, { mse, psnr, psnr8bit, ...(ssim === null ? {} : { ssim }) });
+    const { mse, psnr, psnr8bit, psnrFitted, ssim } = compareImages(input, image, report.shape);
+    Object.assign(report, {
+      mse,
+      psnr,
+      psnr8bit,
+      ...(report.gainError === undefined ? {} : { psnrFitted }),
+      ...(ssim === null ? {} : { ssim }),
+    });
     if (lpipsModel !== undefined) {
       const [low, high] = [Math.min(...image), Math.max(...image)];
       const scaled = (values: Float64Array): Float32Array =>

@@ -153,6 +153,7 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
   const { network, engine } = report;
   const measured = [
     own.psnr === undefined ? '' : `PSNR ${own.psnr.toFixed(1)} dB`,
+    own.psnrFitted === undefined ? '' : `${own.psnrFitted.toFixed(1)} dB up to its size`,
     own.psnr8bit === undefined ? '' : `in 8 bits ${own.psnr8bit.toFixed(1)} dB`,
     own.ssim === undefined ? '' : `SSIM ${own.ssim.toFixed(4)}`,
     own.mse === undefined ? '' : `MSE ${own.mse.toExponential(2)}`,

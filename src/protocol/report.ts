@@ -254,6 +254,11 @@ export interface ReconstructionReport {
   gradientError: number | null;
   /** Lowest loss that matching reached, null for the closed form. */
   matchingLoss: number | null;
+  /**
+   * Batch normalisation in train mode all but hides an input's size: how well that is known, relative; null where it stays
+   * open. Absent where it is not hidden.
+   */
+  gainError?: number | null;
   /** Root mean square error that the closed form expects of itself, in units of the input. */
   expectedError: number | null;
   /** The closed form's evidence, layer by layer from the head down. */
@@ -265,6 +270,8 @@ export interface ReconstructionReport {
   mse?: number;
   psnr?: number;
   psnr8bit?: number;
+  /** PSNR of the input times the factor that fits best, where its size is hidden. */
+  psnrFitted?: number;
   ssim?: number;
   lpips?: number;
   /** The true input, float32 in the report's folder. */

@@ -4,6 +4,8 @@ export interface ImageMetrics {
   readonly mse: number;
   /** dB, with the true image's range as peak. */
   readonly psnr: number;
+  /** dB, of what was found times the factor that brings it nearest to the truth. */
+  readonly psnrFitted: number;
   /** dB, after rounding both to 256 levels over the true image's range. */
   readonly psnr8bit: number;
   /** Mean structural similarity (Wang et al. 2004), 11 x 11 Gaussian window of deviation 1.5; null for non-images. */
@@ -32,14 +34,24 @@ export function compareImages(
   const level = (value: number): number => Math.round(255 * Math.min(Math.max((value - low) / range, 0), 1));
   let squares = 0;
   let levels = 0;
+  let product = 0;
+  let foundSquares = 0;
   for (let at = 0; at < truth.length; at++) {
     squares += (found[at]! - truth[at]!) ** 2;
+    product += found[at]! * truth[at]!;
+    foundSquares += found[at]! ** 2;
     levels += (level(found[at]!) - level(truth[at]!)) ** 2;
   }
   const mse = squares / truth.length;
+  const factor = foundSquares > 0 ? product / foundSquares : 0;
+  let fitted = 0;
+  for (let at = 0; at < truth.length; at++) {
+    fitted += (factor * found[at]! - truth[at]!) ** 2;
+  }
   return {
     mse,
     psnr: decibel(range * range, mse),
+    psnrFitted: decibel(range * range, fitted / truth.length),
     // One grey level in one place is the least that 8 bits can differ by.
     psnr8bit: decibel(255 * 255, Math.max(levels, 1) / truth.length),
     ssim: shape.length === 3 ? structuralSimilarity(found, truth, shape, range) : null,

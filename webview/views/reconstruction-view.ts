@@ -66,6 +66,7 @@ export function reconstructionView(
             ${own.expectedError === null ? '' : fact('expected error', own.expectedError.toExponential(1))}
             ${own.matchingLoss === null ? '' : fact('matching loss', own.matchingLoss.toExponential(2))}
             ${own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`)}
+            ${own.psnrFitted === undefined ? '' : fact('PSNR up to its size', `${own.psnrFitted.toFixed(1)} dB`)}
             ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`)}
             ${own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4))}
             ${own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2))}

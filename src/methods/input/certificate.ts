@@ -207,7 +207,9 @@ export function reasonOf(
     parts.push(
       {
         exact: `Its simulated gradient is the captured one up to ${error}, so this is the input.`,
-        close: `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
+        close: isUpToSize(best, floor)
+          ? `Its simulated gradient is the captured one up to ${error}, so this is the input, up to one factor.`
+          : `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
         uncertain: `Its simulated gradient differs from the captured one by ${error}: the gradient does not confirm this picture.`,
         failed: '',
       }[verdict],
@@ -223,12 +225,13 @@ export function reasonOf(
   return parts.join(' ') || 'Nothing was found.';
 }
 
+function isUpToSize({ gradientError, gainError }: Pick<Found, 'gradientError' | 'gainError'>, floor: number): boolean {
+  return gradientError <= Math.min(floor, CERTAIN) && gainError !== undefined && gainError > KNOWN_SIZE;
+}
+
 function gainSentence(error: number): string {
   const hidden = 'Batch normalisation in train mode all but hides the contrast of an input';
-  if (!(error < 0.5)) {
-    return `${hidden}, which stays open: the picture is right up to one factor.`;
-  }
   return error > KNOWN_SIZE
-    ? `${hidden}, which is known to ${(100 * error).toPrecision(1)} % only: the picture is right up to one factor.`
+    ? `${hidden}, which stays open.`
     : `${hidden}; rounding still shows it to ${(100 * error).toPrecision(1)} %.`;
 }

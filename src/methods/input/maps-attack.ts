@@ -81,9 +81,7 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
     ),
   );
   const size = sizeOf(recipe.input);
-  const known = Math.min(
-    ...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)),
-  );
+  const known = Math.min(...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)));
   if (known < size) {
     return {
       ...none,

@@ -7,6 +7,7 @@ import type { Context } from '../method.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import {
   CLOSE,
+  KNOWN_SIZE,
   type Found,
   RIGHT_NETWORK,
   certificateFloor,
@@ -109,6 +110,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       reason: reasonOf(verdict, best, floor, best?.method === 'maps' ? [] : notes, stopped),
       gradientError: best?.gradientError ?? null,
       matchingLoss,
+      ...(best?.gainError === undefined ? {} : { gainError: best.gainError <= KNOWN_SIZE ? best.gainError : null }),
       expectedError: best?.expectedError ?? null,
       chain: (chain?.layers ?? []).map((layer): ChainLayerReport => ({ ...layer })),
       matching,

@@ -13,12 +13,17 @@ export interface Gain {
 }
 
 const MOST_ROUNDS = 6;
-/** Of 1 / size^2, in which gradients are all but linear. */
-const STEP = 0.05;
+/** Of 1 / size^2, in which gradients are all but linear; larger steps let rectifiers switch. */
+const STEP = 1e-4;
 const SETTLED = 1e-5;
+/** Share of the residual that is reckoned to lie in the direction of another size. */
+const SYSTEMATIC = 1;
+/** Of a tensor's size: less is not left of any float32 gradient. */
+const ROUNDING = 1e-9;
+const FEWEST_NUMBERS = 16;
 
 /**
- * Gauss-Newton over one number, every tensor weighing the same; its error by leaving out each tensor in turn.
+ * Gauss-Newton over one number; tensors weigh by how well they know it.
  *
  * @param gradientsAt one entry for each captured tensor, under an input
  * @param input flat, in the network's normalised units
@@ -40,48 +45,74 @@ export async function fitGain(
   let now = await at(square);
   for (let round = 0; ; round++) {
     const next = await at(square * (1 + STEP));
-    const parts = captured.map((data, tensor) => partOf(now[tensor]!, next[tensor]!, data));
+    const parts = captured.flatMap((data, tensor) => partOf(now[tensor]!, next[tensor]!, data) ?? []);
     const change = stepOf(parts);
     if (!Number.isFinite(change)) {
       return { factor: 1, error: Infinity };
     }
     if (Math.abs(change) < SETTLED || round === MOST_ROUNDS) {
-      return { factor: 1 / Math.sqrt(square), error: Math.hypot(jackknife(parts), change) / 2 };
+      // What else is wrong with the input may look like another size.
+      const systematic = SYSTEMATIC * ratioOf(parts);
+      return { factor: 1 / Math.sqrt(square), error: Math.hypot(jackknife(parts), change, systematic) / 2 };
     }
     square *= Math.min(Math.max(1 + change, 0.2), 5);
     now = await at(square);
   }
 }
 
-/** Of one tensor: <d, r> and <d, d>, relative to its own size, for the residual r and its slope d. */
+/** What one tensor says, for the residual r and its slope d. */
 interface Part {
-  readonly along: number;
+  /** -<d, r> / <d, d> */
+  readonly change: number;
+  /** <r, r> and <d, d>, relative to the tensor's size. */
+  readonly left: number;
   readonly square: number;
+  /** One over the variance of that, if what is left of the residual were independent errors of its numbers. */
+  readonly weight: number;
 }
 
-function partOf(now: TensorData, next: TensorData, captured: TensorData): Part {
+function partOf(now: TensorData, next: TensorData, captured: TensorData): Part | undefined {
   let size = 0;
+  let left = 0;
   let along = 0;
   let square = 0;
   for (let i = 0; i < captured.length; i++) {
     const slope = (next[i]! - now[i]!) / STEP;
+    const off = now[i]! - captured[i]!;
     size += captured[i]! ** 2;
-    along += slope * (now[i]! - captured[i]!);
-    square += slope ** 2;
+    left += off * off;
+    along += slope * off;
+    square += slope * slope;
   }
-  return size > 0 ? { along: along / size, square: square / size } : { along: 0, square: 0 };
+  // Two numbers or three are explained by chance.
+  if (captured.length < FEWEST_NUMBERS || !(square > 0)) {
+    return undefined;
+  }
+  const unexplained = Math.max(left - (along * along) / square, ROUNDING ** 2 * size);
+  return {
+    change: -along / square,
+    left: left / size,
+    square: square / size,
+    weight: (square * captured.length) / unexplained,
+  };
 }
 
+/** Tensors that something else is wrong with weigh little. */
 function stepOf(parts: readonly Part[]): number {
-  const along = parts.reduce((sum, own) => sum + own.along, 0);
-  const square = parts.reduce((sum, own) => sum + own.square, 0);
-  return -along / square;
+  const weights = parts.reduce((sum, { weight }) => sum + weight, 0);
+  return parts.reduce((sum, { change, weight }) => sum + change * weight, 0) / weights;
 }
 
+/** How large a change would leave as much as is left, in the tensors that count. */
+function ratioOf(parts: readonly Part[]): number {
+  const weights = parts.reduce((sum, { weight }) => sum + weight, 0);
+  return parts.reduce((sum, { left, square, weight }) => sum + weight * Math.sqrt(left / square), 0) / weights;
+}
+
+/** By leaving out each tensor in turn, since errors of one tensor are not independent. */
 function jackknife(parts: readonly Part[]): number {
-  const live = parts.filter(({ square }) => square > 0);
-  const without = live.map((own) => stepOf(live.filter((other) => other !== own)));
+  const without = parts.map((own) => stepOf(parts.filter((other) => other !== own)));
   const mean = without.reduce((sum, own) => sum + own, 0) / without.length;
   const squares = without.reduce((sum, own) => sum + (own - mean) ** 2, 0);
-  return Math.sqrt((squares * (live.length - 1)) / live.length);
+  return Math.sqrt((squares * (parts.length - 1)) / parts.length);
 }

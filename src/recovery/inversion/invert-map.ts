@@ -59,7 +59,7 @@ const ADAM_STEPS = 600;
 /** In units of the values' root mean square: beyond, what is off counts linearly, so that wrong mask entries do not pull. */
 const HUBER_WIDTH = 0.05;
 /** A loss this small needs no other rate. */
-const GOOD_START = 1e-3;
+const GOOD_START = 4e-3;
 /** A loss this small needs no more steps. */
 const ENOUGH = 1e-6;
 /** An input this good needs no other start. */
@@ -68,10 +68,10 @@ const FEW_CONTRADICTING = 2e-3;
 const MOST_STEPS = 40;
 /** Conjugate gradients of a step; badly conditioned maps are given more. */
 const FEWEST_CONJUGATE = 100;
-const MOST_CONJUGATE = 400;
+const MOST_CONJUGATE = 1600;
 const HALVED = 0.4;
 /** Above, steps are short for the kinks of rectifiers, and more conjugate gradients do not make them longer. */
-const NEARLY_LINEAR = 3e-4;
+const NEARLY_LINEAR = 2e-3;
 /** Float32 dumps do not tell more. */
 const EXACT = 3e-7;
 /** Entries beyond this many medians are not of this network's map. */

@@ -99,12 +99,7 @@ export async function forwardSpan(
 }
 
 /** The part of a start that lies in a positive semi-definite operator's null space. */
-async function nullPart(
-  system: System,
-  start: Float64Array,
-  tolerance: number,
-  pause: Pause,
-): Promise<Float64Array> {
+async function nullPart(system: System, start: Float64Array, tolerance: number, pause: Pause): Promise<Float64Array> {
   const out = start.slice();
   const rest = await system.apply(start);
   let direction = rest.slice();

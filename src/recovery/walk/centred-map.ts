@@ -48,6 +48,9 @@ export async function centredMap(
   if (place.geometry.groups !== 1) {
     return 'the row space of a grouped convolution is not looked at';
   }
+  if (!rectified) {
+    return 'its row space tells neither size nor sign';
+  }
   const span = await forwardSpan({ ...place, above, error }, product, random, pause);
   if (typeof span === 'string') {
     return span;
@@ -60,7 +63,7 @@ export async function centredMap(
   }
   const size = norm(span.map) / Math.sqrt(span.map.length);
   const values = span.map.map((own) => own / size);
-  const unknown = span.free.length > 0 ? settleConstants(values, span.free, place, rectified) : undefined;
+  const unknown = span.free.length > 0 ? settleConstants(values, span.free, place) : undefined;
   return {
     values,
     unknown,
@@ -81,7 +84,6 @@ function settleConstants(
   values: Float64Array,
   free: readonly (readonly number[])[],
   { input: [channels, height, width] }: ConvPlace,
-  rectified: boolean,
 ): Uint8Array | undefined {
   const plane = height * width;
   const isFree = new Uint8Array(plane);
@@ -89,7 +91,7 @@ function settleConstants(
     isFree[pixel] = 1;
   });
   const bound = values.filter((_, at) => isFree[at % plane] === 0);
-  const deviation = bound.length > 0 && rectified ? negativeDeviations(bound, 1)(0) : 0;
+  const deviation = bound.length > 0 ? negativeDeviations(bound, 1)(0) : 0;
   const unknown = new Uint8Array(values.length);
   let isOpen = false;
   for (const pixels of free) {
@@ -97,7 +99,7 @@ function settleConstants(
       const at = pixels.map((pixel) => c * plane + pixel);
       const lowest = at.reduce((least, entry) => Math.min(least, values[entry]!), Infinity);
       const zeros = at.filter((entry) => values[entry]! - lowest <= EQUAL * deviation);
-      if (rectified && zeros.length >= FEWEST_ZEROS) {
+      if (zeros.length >= FEWEST_ZEROS) {
         const zero = zeros.reduce((sum, entry) => sum + values[entry]!, 0) / zeros.length;
         at.forEach((entry) => {
           values[entry]! -= zero;

@@ -3,6 +3,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { factorise, solveLower, solveUpper } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
+import { freePixels } from '../span/forward-span.js';
 import { smallestEigen } from '../span/null-space.js';
 import { norm } from '../vectors.js';
 import type { ConvPlace } from './conv-place.js';
@@ -77,6 +78,9 @@ export async function normalisedInput(
   pause: Pause,
 ): Promise<NormalisedInput | string> {
   const { filters, gradient, input, kernel, output } = place;
+  if (freePixels(place).length > 0) {
+    return 'constants on pixels that no padding shows stay open';
+  }
   const columns = input[0] * kernel[0] * kernel[1];
   const taps = kernel[0] * kernel[1];
   const positions = output[0] * output[1];
@@ -97,22 +101,19 @@ export async function normalisedInput(
   const normal = new Float64Array(filters * positions);
   let system: System | undefined;
   let kept = live;
-  let values: Float64Array<ArrayBufferLike> = new Float64Array(0);
+  let values: Float64Array = new Float64Array(0);
   let last = Infinity;
-  let changed = Infinity;
   for (let round = 0; round < MOST_ROUNDS; round++) {
     await pause();
-    const open = centred.map(
-      (own, at) => own - (normal[at]! * dGamma[Math.floor(at / positions)]!) / positions,
-    );
-    const solved = await System.of(place, open, kept, sizes, product, random, pause);
+    const open = centred.map((own, at) => own - (normal[at]! * dGamma[Math.floor(at / positions)]!) / positions);
+    const solved = await System.of(place, open, kept, sizes, gamma, product, random, pause);
     if (typeof solved === 'string') {
       return solved;
     }
     system = solved;
     ({ values } = solved);
     const z = await convolved(place, weight, values, product);
-    changed = 0;
+    let changed = 0;
     let size = 0;
     for (let o = 0; o < filters; o++) {
       const own = z.subarray(o * positions, (o + 1) * positions);
@@ -126,7 +127,6 @@ export async function normalisedInput(
       }
     }
     changed = Math.sqrt(changed / size);
-    if (process.env.DBGN) console.log('round', round, 'changed', changed, 'left', system.residual, 'kept', kept.length, 'gap', system.gap, 'res max', Math.max(...system.residuals));
     const limit = OUTLYING * Math.max(system.residual, 5 * error);
     const next = live.filter((o) => solved.residualOf(o) <= limit);
     const isSame = next.length === kept.length && next.every((own, at) => own === kept[at]);
@@ -200,6 +200,7 @@ class System {
     open: Float64Array,
     kept: readonly number[],
     sizes: Float64Array,
+    gamma: Float64Array,
     product: ProductKernel,
     random: () => number,
     pause: Pause,
@@ -272,9 +273,9 @@ class System {
       }
     }
     const relative = residuals.map((own, at) => Math.sqrt(own / Math.max(parts[at]!, Number.MIN_VALUE)));
-    // Of a size that the constant added to variances does not matter for.
-    const total = values.reduce((sum, own) => sum + own, 0);
-    const unit = (Math.sign(total) * norm(values)) / Math.sqrt(values.length) || 1;
+    // Deviations are positive, so s has gamma's sign; the size is one that the constant added to variances is small for.
+    const sign = Math.sign(kept.reduce((sum, o, at) => sum + Math.sign(gamma[o]!) * scale![at]!, 0)) || 1;
+    const unit = (sign * norm(values)) / Math.sqrt(values.length) || 1;
     return new System(
       values.map((own) => own / unit),
       relative.slice().sort()[size >> 1]!,

@@ -48,6 +48,8 @@ function prepared() {
     node,
     values: values[node]!.map((own, at) => change(own, at)),
     rectified: true,
+    upToFactor: false,
+    unknown: undefined,
     error,
   });
   return { graph, net, truth, map };

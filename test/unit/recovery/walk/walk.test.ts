@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { foldConstant } from '../../../../src/graph/evaluate.js';
+import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
 import { TensorGraph } from '../../../../src/graph/tensor-graph.js';
 import { recogniseNetwork } from '../../../../src/network/built-in.js';
 import { buildNetwork } from '../../../../src/network/network-graph.js';
@@ -9,27 +9,39 @@ import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
 import type { WalkProblem } from '../../../../src/recovery/walk/walk-state.js';
 import { walkDown } from '../../../../src/recovery/walk/walk.js';
+import { openTensorFile } from '../../../../src/formats/open.js';
+import { softmax } from '../../../../src/recovery/activation.js';
+import { dot, norm } from '../../../../src/recovery/vectors.js';
 import { NETWORKS, readTensors } from '../../../networks.js';
 
 /** Down a residual network of PyTorch without the head. */
 
-function problemOf(name: string): WalkProblem {
+function problemOf(name: string, mode: 'eval' | 'train' = 'eval'): WalkProblem {
   const parameters = readTensors(join(NETWORKS, name, 'checkpoint.pt'));
   const gradients = readTensors(join(NETWORKS, name, 'gradient.pt'));
   const shapes = [...parameters].map(([own, { shape }]) => ({ name: own, shape }));
   const { recipe } = recogniseNetwork(shapes, { inputShape: [3, 8, 8] })[0]!;
   const parameter = (own: string) => parameters.get(own);
-  const net = buildNetwork(new TensorGraph(foldConstant), recipe, parameter, 1, 'eval');
+  const net = buildNetwork(new TensorGraph(foldConstant), recipe, parameter, 1, mode);
   return {
     recipe,
     head: recipe.layers.length - 1,
     outputShapes: net.outputs.map(({ shape }) => shape.slice(1)),
     parameter,
     gradient: (own) => gradients.get(own),
-    mode: 'eval',
+    mode,
     solution: undefined,
     error: 2 ** -24,
   };
+}
+
+function imageOf(name: string): Float64Array {
+  const file = openTensorFile(join(NETWORKS, name, 'image.npy'));
+  try {
+    return file.read(file.entries[0]!.name).data;
+  } finally {
+    file.close();
+  }
 }
 
 describe('the walk down', () => {
@@ -59,6 +71,25 @@ describe('the walk down', () => {
     expect(walk.steps[0]).toMatchObject({ by: 'row space', layers: ['layer2.0.conv2'] });
     for (const { residual } of walk.steps) {
       expect(residual).toBeLessThan(1e-5);
+    }
+  });
+
+  it('below batch normalisation in train mode: all values up to a factor, by the network that made them', async () => {
+    const problem = problemOf('residual-train', 'train');
+    const net = buildNetwork(new TensorGraph(foldConstant), problem.recipe, problem.parameter, 1, 'train');
+    const image = imageOf('residual-train');
+    const truth = evaluate(net.outputs, { x: image });
+    const head = problem.recipe.layers.length - 1;
+    const labels = [0.02, 0.92, 0.02, 0.02, 0.02];
+    const delta = softmax(truth[head]!).map((own, k) => own - labels[k]!);
+    const solution = { batch: 1, features: truth[head - 1]!, delta };
+    const walk = await walkDown({ ...problem, solution }, plainProduct, generator(1), () => Promise.resolve());
+    const maps = walk.maps.filter(({ node, unknown }) => node < head - 1 && !unknown);
+    expect(maps.length).toBeGreaterThan(3);
+    expect(walk.maps[0]!.node).toBe(-1);
+    for (const { node, values } of maps) {
+      const wanted = node < 0 ? image : truth[node]!;
+      expect(1 - dot(values, wanted) / (norm(values) * norm(wanted))).toBeLessThan(1e-9);
     }
   });
 });

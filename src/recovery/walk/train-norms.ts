@@ -1,0 +1,326 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { toOihw } from '../axes.js';
+import type { Pause } from '../pause.js';
+import type { ForwardKnowledge } from '../span/forward-span.js';
+import { norm as length } from '../vectors.js';
+import { centredMap } from './centred-map.js';
+import type { ConvPlace } from './conv-place.js';
+import { deltaOf } from './deltas.js';
+import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
+import { solveInput } from './equations.js';
+import { type FoundNodes, slopeBetween } from './found-nodes.js';
+import { type NormGradient, type NormalisedInput, normalisedInput } from './normalised-input.js';
+import type { WalkProblem } from './walk-state.js';
+
+/**
+ * Inputs of convolutions below batch normalisation in train mode, one sample. Normalisation hides sizes, which the
+ * gradients of its shifts tell: what comes down to it adds up to them.
+ */
+
+/** Sums of deltas that fit to the gradient of a shift, relative to the sum of their sizes; chance does not. */
+const SAME_SUM = 0.01;
+/** Values this small beside the others may have been on the other side of zero. */
+const ALL_BUT_ZERO = 1e-3;
+/** Of the sizes of what comes down: what rounding may leave of a sum. */
+const LEAST_MISSING = 1e-4;
+/** Of what is missing in a sum, what may be left when an entry explains it. */
+const MOST_LEFT = 0.05;
+/** Equations that leave more than this are no foundation. */
+const MOST_RESIDUAL = 1e-3;
+
+export class TrainNorms {
+  constructor(
+    private readonly problem: WalkProblem,
+    private readonly found: FoundNodes,
+    private readonly product: ProductKernel,
+    private readonly random: () => number,
+  ) {}
+
+  async solveByRowSpace(node: number, place: ConvPlace, norm: number, pause: Pause): Promise<string | undefined> {
+    if ((this.found.batch ?? 1) !== 1) {
+      return 'below batch normalisation in train mode, samples of a batch are not told apart';
+    }
+    const rectified = this.found.rectifiers.isRectified(node);
+    const found = await centredMap(
+      place,
+      this.forwardOf(place, norm),
+      rectified,
+      this.problem.error,
+      this.product,
+      this.random,
+      pause,
+    );
+    if (typeof found === 'string') {
+      return found;
+    }
+    this.found.batch = 1;
+    const deviation = negativeDeviations(found.values, 1);
+    this.found.keep(
+      node,
+      rectified ? cleaned(found.values, deviation) : found.values,
+      rectified ? relativeError(found.values, deviation) : found.residual,
+      true,
+      found.unknown,
+    );
+    this.found.steps.push({
+      node,
+      layers: [place.name],
+      by: 'row space',
+      unknowns: found.unknowns,
+      equations: found.equations,
+      condition: null,
+      residual: found.residual,
+      outlying: 0,
+      repaired: 0,
+      gap: found.gap,
+    });
+    await this.found.fillAbove(node);
+    return undefined;
+  }
+
+  /** Below batch normalisation in train mode, where what comes down to that is known. */
+  async solveByEquations(node: number, places: readonly ConvPlace[], pause: Pause): Promise<string | undefined> {
+    const place = places.find(({ kernel }) => kernel[0] * kernel[1] > 1);
+    if (!place || (this.found.batch ?? 1) !== 1) {
+      return 'the deltas above are not known';
+    }
+    const norm = this.found.trainNormAbove(place)!;
+    const about = this.normGradient(norm);
+    const layer = this.found.layers.layer(place.index);
+    const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
+    if (!about || !stored || layer.op !== 'conv' || !(await this.found.adjoints.of(norm))) {
+      return 'the deltas above are not known';
+    }
+    await this.repairBySums(norm);
+    if (!(await this.settleSize(norm, about))) {
+      return 'what comes down to its normalisation contradicts the gradient of that';
+    }
+    const delta = (await this.found.adjoints.of(norm))!;
+    const found = await normalisedInput(
+      { place, weight: toOihw(stored, layer).data, delta, norm: about, error: this.problem.error },
+      this.product,
+      this.random,
+      pause,
+    );
+    if (typeof found === 'string') {
+      return found;
+    }
+    if (!(found.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error))) {
+      return `${(100 * found.residual).toPrecision(2)} % of the gradients are left unexplained`;
+    }
+    const rectified = this.found.rectifiers.isRectified(node);
+    const solved = await solveInput(
+      [{ place, delta: found.delta, doubtful: this.found.doubtfulChannels(place) }],
+      1,
+      this.problem.error,
+      this.product,
+    );
+    if (typeof solved === 'string') {
+      return solved;
+    }
+    const deviation: Deviation = (at) => solved.error[at]!;
+    const repaired = await this.repairNormalised(
+      place,
+      norm,
+      { ...found, values: solved.values, outlying: solved.outlying[0]! },
+      about,
+    );
+    this.found.keep(
+      node,
+      rectified ? cleaned(solved.values, deviation) : solved.values,
+      length(solved.error) / length(solved.values),
+      true,
+    );
+    this.found.steps.push({
+      node,
+      layers: [place.name],
+      by: 'equations',
+      unknowns: found.unknowns,
+      equations: found.equations,
+      condition: null,
+      residual: found.residual,
+      outlying: found.outlying.length,
+      repaired,
+      gap: null,
+    });
+    await this.found.fillAbove(node);
+    return undefined;
+  }
+
+  /** Channels that contradict the others had a wrong mask; with the input found, their own gradient tells the right one. */
+  private async repairNormalised(
+    place: ConvPlace,
+    norm: number,
+    { values, normal, spread, outlying }: NormalisedInput,
+    { dBeta, dGamma }: NormGradient,
+  ): Promise<number> {
+    const rectifier = outlying.length > 0 ? this.found.rectifiers.above(norm) : undefined;
+    const slopes = rectifier === undefined ? undefined : this.found.adjoints.slopeOf(rectifier);
+    const full = rectifier === undefined ? undefined : await this.found.openBelow(rectifier, norm);
+    const delta = full && (await deltaOf(place, values, 1, this.product, outlying));
+    if (rectifier === undefined || !slopes || !full || !delta || typeof delta === 'string') {
+      return 0;
+    }
+    const plane = place.output[0] * place.output[1];
+    const low = this.found.rectifiers.lowSlope(rectifier);
+    const next = slopes.slice();
+    let changed = 0;
+    for (const o of outlying) {
+      for (let at = o * plane; at < (o + 1) * plane; at++) {
+        if (full[at] !== 0) {
+          const own = delta[at]! * spread[o]! + (dBeta[o]! + normal[at]! * dGamma[o]!) / plane;
+          next[at] = slopeBetween(own, full[at]!, low);
+          changed += Number(next[at] !== slopes[at]);
+        }
+      }
+    }
+    if (changed > 0) {
+      this.found.adjoints.setSlopes(rectifier, next);
+      this.found.adjoints.forgetAll();
+    }
+    return changed;
+  }
+
+  /** gamma and the gradients of a normalisation; undefined where the dump holds none. */
+  private normGradient(norm: number): NormGradient | undefined {
+    const layer = this.found.layers.layer(norm);
+    if (layer.op !== 'batch-norm' || layer.weight === undefined || layer.bias === undefined) {
+      return undefined;
+    }
+    const gamma = this.problem.parameter(layer.weight)?.data;
+    const dGamma = this.problem.gradient(layer.weight)?.data;
+    const dBeta = this.problem.gradient(layer.bias)?.data;
+    return gamma && dGamma && dBeta
+      ? { gamma: Float64Array.from(gamma), dGamma: Float64Array.from(dGamma), dBeta: Float64Array.from(dBeta) }
+      : undefined;
+  }
+
+  /**
+   * Masks that were computed forward may be wrong where a value is all but zero; then what comes down to the
+   * normalisation below does not add up to the gradient of its shift, by just what the entry lets pass.
+   *
+   * @param lowest normalisations above it are looked at
+   */
+  private async repairBySums(lowest: number): Promise<void> {
+    for (const norm of this.found.layers.nodes().filter((node) => node > lowest)) {
+      const about = this.problem.mode === 'train' ? this.normGradient(norm) : undefined;
+      const rectifier = about && this.found.rectifiers.above(norm);
+      const slopes = rectifier === undefined ? undefined : this.found.adjoints.slopeOf(rectifier);
+      const before =
+        rectifier === undefined ? undefined : this.found.values.get(this.found.layers.sources[rectifier]![0]!);
+      const full = slopes && (await this.found.openBelow(rectifier!, norm));
+      const delta = full && (await this.found.adjoints.of(norm));
+      if (rectifier === undefined || !slopes || !before || !full || !delta) {
+        continue;
+      }
+      const near = ALL_BUT_ZERO * (length(before) / Math.sqrt(before.length));
+      const low = this.found.rectifiers.lowSlope(rectifier);
+      const sums = sumsOf(delta, about!.dBeta.length);
+      const sizes = sumsOf(delta.map(Math.abs), sums.length);
+      const plane = delta.length / sums.length;
+      const next = slopes.slice();
+      let changed = false;
+      for (const [o, sum] of sums.entries()) {
+        const missing = about!.dBeta[o]! - sum;
+        if (!(Math.abs(missing) > LEAST_MISSING * sizes[o]!)) {
+          continue;
+        }
+        let best: number | undefined;
+        let left = MOST_LEFT * Math.abs(missing);
+        for (let at = o * plane; at < (o + 1) * plane; at++) {
+          const step = (slopes[at] === low ? 1 : -1) * (1 - low) * full[at]!;
+          if (Math.abs(before[at]!) < near && Math.abs(missing - step) < left) {
+            left = Math.abs(missing - step);
+            best = at;
+          }
+        }
+        if (best !== undefined) {
+          next[best] = slopes[best] === low ? 1 : low;
+          changed = true;
+        }
+      }
+      if (changed) {
+        this.found.adjoints.setSlopes(rectifier, next);
+        this.found.adjoints.forgetAll();
+      }
+    }
+  }
+
+  /**
+   * The true size of the map above a normalisation, where only ratios were known: what comes down through layers that do
+   * not depend on it falls with it, and adds up to the gradient of the normalisation's shift.
+   *
+   * @returns whether it does
+   */
+  private async settleSize(norm: number, { dBeta }: NormGradient): Promise<boolean> {
+    const rectifier = this.found.rectifiers.above(norm);
+    const open = this.found.maps.findIndex(
+      (map) => map.upToFactor && rectifier !== undefined && this.found.rectifiers.below(map.node) === rectifier,
+    );
+    const sums = async (): Promise<Float64Array> => sumsOf((await this.found.adjoints.of(norm))!, dBeta.length);
+    const sizes = async (): Promise<Float64Array> =>
+      sumsOf((await this.found.adjoints.of(norm))!.map(Math.abs), dBeta.length);
+    for (let round = 0; round < 2 && open >= 0; round++) {
+      const whole = await sums();
+      await this.found.resize(open, 0.5);
+      const falling = (await sums()).map((own, c) => own - whole[c]!);
+      const fixed = whole.map((own, c) => own - falling[c]!);
+      const factor = factorOf(fixed, falling, dBeta, await sizes());
+      if (factor === undefined) {
+        await this.found.resize(open, 2);
+        return false;
+      }
+      await this.found.resize(open, 2 / factor);
+    }
+    if (open >= 0) {
+      this.found.maps[open] = { ...this.found.maps[open]!, upToFactor: false };
+      this.found.sizeless.delete(this.found.maps[open].node);
+      await this.found.fillAbove(this.found.maps[open].node);
+    }
+    const now = await sums();
+    return factorOf(new Float64Array(now.length), now, dBeta, await sizes()) !== undefined;
+  }
+
+  /** What is known of a convolution's output: the rectifier's values above its normalisation. */
+  private forwardOf(place: ConvPlace, norm: number): ForwardKnowledge | undefined {
+    const consumers = this.found.layers.consumers(norm);
+    const next = consumers.length === 1 ? consumers[0]!.layer : undefined;
+    const values =
+      next !== undefined && this.found.layers.layer(next).op === 'relu'
+        ? this.found.maps.find((map) => map.node === next && !map.unknown)?.values
+        : undefined;
+    const layer = this.found.layers.layer(place.index);
+    const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
+    return values && stored && layer.op === 'conv' ? { values, weight: toOihw(stored, layer).data } : undefined;
+  }
+}
+
+/** Of each channel, over its positions. */
+function sumsOf(values: Float64Array, channels: number): Float64Array {
+  const plane = values.length / channels;
+  return Float64Array.from({ length: channels }, (_, c) =>
+    values.subarray(c * plane, (c + 1) * plane).reduce((sum, own) => sum + own, 0),
+  );
+}
+
+/**
+ * The u for which fixed + u falling is what is wanted, in most channels; undefined where there is none.
+ *
+ * @param sizes sums of absolute values, which errors are measured by
+ */
+function factorOf(
+  fixed: Float64Array,
+  falling: Float64Array,
+  wanted: Float64Array,
+  sizes: Float64Array,
+): number | undefined {
+  const largest = falling.reduce((most, own) => Math.max(most, Math.abs(own)), 0);
+  const loud = [...falling.keys()].filter((c) => Math.abs(falling[c]!) > 0.05 * largest);
+  const factors = Float64Array.from(loud, (c) => (wanted[c]! - fixed[c]!) / falling[c]!).sort();
+  const factor = factors[factors.length >> 1];
+  if (factor === undefined || !(factor > 0)) {
+    return undefined;
+  }
+  const near = loud.filter((c) => Math.abs(fixed[c]! + factor * falling[c]! - wanted[c]!) < SAME_SUM * sizes[c]!);
+  return near.length >= loud.length / 2 ? factor : undefined;
+}

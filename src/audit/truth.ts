@@ -130,7 +130,7 @@ export async function addImageTruth(
       mse,
       psnr,
       psnr8bit,
-      ...(report.gainError === undefined ? {} : { psnrFitted }),
+      ...(report.sizeOpen ? { psnrFitted } : {}),
       ...(ssim === null ? {} : { ssim }),
     });
     if (lpipsModel !== undefined) {

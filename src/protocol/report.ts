@@ -254,11 +254,8 @@ export interface ReconstructionReport {
   gradientError: number | null;
   /** Lowest loss that matching reached, null for the closed form. */
   matchingLoss: number | null;
-  /**
-   * Batch normalisation in train mode all but hides an input's size: how well that is known, relative; null where it stays
-   * open. Absent where it is not hidden.
-   */
-  gainError?: number | null;
+  /** True where batch normalisation in train mode hides the input's size from its gradient: it is right up to one factor. */
+  sizeOpen?: true;
   /** Root mean square error that the closed form expects of itself, in units of the input. */
   expectedError: number | null;
   /** The closed form's evidence, layer by layer from the head down. */

@@ -62,6 +62,9 @@ describe('the packaged extension in VS Code', () => {
       join(workspace, 'wrong', 'recipe.json'),
       JSON.stringify({ schemaVersion: 1, input: [1, 8, 8], layers: [{ op: 'conv', weight: 'stem.weight' }] }),
     );
+    for (const name of ['checkpoint.pt', 'gradient.pt', 'capture.json']) {
+      cpSync(join(NETWORKS, 'residual-train', name), join(workspace, 'residual', name));
+    }
     mkdirSync(join(workspace, '.vscode'));
     // Long enough to be watched and stopped.
     writeFileSync(
@@ -194,6 +197,30 @@ describe('the packaged extension in VS Code', () => {
     ).toBe(true);
     expect(await panel.locator('canvas#picture-0').count()).toBe(1);
     await workbench.screenshot('matching-stopped');
+    await workbench.closeEditors();
+  });
+
+  it('computes the feature maps of a residual network in train mode, and the input from them', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'residual/gradient.pt');
+    await workbench.pick('which checkpoint', 'residual/checkpoint.pt');
+    const panel = await workbench.webview('h1', 'gives away its one sample', 120_000);
+    const table = panel.locator('vscode-data-grid, table', { hasText: 'row space' }).first();
+    await table.scrollIntoViewIfNeeded();
+    expect(await table.textContent()).toContain('equations');
+    expect(await panel.getByText(/this is the input, up to one factor/).count()).toBeGreaterThan(0);
+    for (const [theme, name] of [
+      ['Light Modern', 'light'],
+      ['Dark High Contrast', 'high-contrast'],
+      ['Dark Modern', 'dark'],
+    ] as const) {
+      await workbench.useTheme(theme);
+      await workbench.page.waitForTimeout(800);
+      await panel.locator('h1').first().scrollIntoViewIfNeeded();
+      await workbench.screenshot(`maps-${name}`);
+      await table.scrollIntoViewIfNeeded();
+      await workbench.screenshot(`maps-table-${name}`);
+    }
     await workbench.closeEditors();
   });
 

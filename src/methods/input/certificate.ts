@@ -19,8 +19,8 @@ export interface Found {
   readonly method: 'chain' | 'maps' | 'matching';
   readonly gradientError: number;
   readonly expectedError: number | null;
-  /** Relative error of the input's size, where normalisation all but hides that; undefined where it does not. */
-  readonly gainError?: number;
+  /** Whether normalisation hides the input's size from the gradient. */
+  readonly sizeOpen?: true;
 }
 
 /** Float64 loops are taken for certificates up to this many multiplications. */
@@ -35,8 +35,8 @@ export const CLOSE = 0.01;
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
 export const PRECISE = 0.02;
 
-/** An input whose size is not known this well is not called exact: a tenth of its contrast. */
-export const KNOWN_SIZE = 0.02;
+/** A tenth more contrast that changes the gradient by less than this does not show in it. */
+const HIDDEN = 0.01;
 
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
 export const RIGHT_NETWORK = 0.05;
@@ -72,13 +72,13 @@ export async function certify(
 }
 
 /**
- * Below batch normalisation in train mode an input's size hardly shows in its gradient, so a small certificate says
- * nothing of it: fitted, with its error.
+ * Below batch normalisation in train mode an input's size may hardly show in its gradient, so a small certificate says
+ * nothing of it: then the size is fitted, and stays open, since other errors of the input can look like another size.
  *
  * @returns the input in the size that explains the gradient best, and its certificate; the same input where it is too
  * large to be simulated in float64 several times
  */
-export async function withFittedGain(
+export async function withFittedSize(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   found: Found,
   known: Known,
@@ -87,24 +87,29 @@ export async function withFittedGain(
   const captured = capturedGradients(tensors);
   const slopes = simulatedGradients(graph, net, captured, known);
   if (workOf(slopes) > FITTED_UP_TO) {
-    return { ...found, gainError: Infinity };
+    return { ...found, sizeOpen: true };
   }
   const product = await pausingProduct(context);
   const gradientsAt = (x: Float64Array): Promise<Float64Array[]> => evaluateWithProduct(slopes, { x }, product);
+  const own = (await gradientsAt(found.input)).map((data, at) => ({ ...captured[at]!, data }));
+  const larger = await gradientsAt(found.input.map((value) => 1.1 * value));
+  if (relativeDistance(larger, own) > HIDDEN) {
+    return found;
+  }
   const { factor, error } = await fitGain(
     gradientsAt,
     captured.map(({ data }) => data),
     found.input,
     () => context.pause(),
   );
-  if (!(error < 0.5)) {
-    return { ...found, gainError: Infinity };
+  if (error < 1) {
+    const input = found.input.map((value) => value * factor);
+    const gradientError = relativeDistance(await gradientsAt(input), captured);
+    if (gradientError <= found.gradientError) {
+      return { ...found, input, gradientError, sizeOpen: true };
+    }
   }
-  const input = found.input.map((value) => value * factor);
-  const gradientError = relativeDistance(await gradientsAt(input), captured);
-  return gradientError <= found.gradientError
-    ? { ...found, input, gradientError, gainError: error }
-    : { ...found, gainError: Math.hypot(error, factor - 1) };
+  return { ...found, sizeOpen: true };
 }
 
 function relativeDistance(found: readonly TensorData[], captured: readonly CapturedGradient[]): number {
@@ -175,12 +180,12 @@ export function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: num
  * @param floor what rounding and noise alone leave of the certificate
  */
 export function verdictOf(
-  { gradientError, expectedError, method, gainError }: Omit<Found, 'input'>,
+  { gradientError, expectedError, method, sizeOpen }: Omit<Found, 'input'>,
   floor: number,
 ): ReconstructionReport['verdict'] {
   if (
     gradientError <= floor &&
-    (gainError ?? 0) <= KNOWN_SIZE &&
+    !sizeOpen &&
     (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN)
   ) {
     return 'exact';
@@ -196,7 +201,7 @@ export function verdictOf(
  */
 export function reasonOf(
   verdict: ReconstructionReport['verdict'],
-  best: Pick<Found, 'gradientError' | 'gainError'> | undefined,
+  best: Pick<Found, 'gradientError' | 'sizeOpen'> | undefined,
   floor: number,
   notes: readonly string[],
   stopped: boolean,
@@ -207,31 +212,21 @@ export function reasonOf(
     parts.push(
       {
         exact: `Its simulated gradient is the captured one up to ${error}, so this is the input.`,
-        close: isUpToSize(best, floor)
-          ? `Its simulated gradient is the captured one up to ${error}, so this is the input, up to one factor.`
-          : `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
+        close:
+          best.sizeOpen && best.gradientError <= Math.min(floor, CERTAIN)
+            ? `Its simulated gradient is the captured one up to ${error}, so this is the input, up to one factor.`
+            : `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
         uncertain: `Its simulated gradient differs from the captured one by ${error}: the gradient does not confirm this picture.`,
         failed: '',
       }[verdict],
     );
   }
-  if (best?.gainError !== undefined) {
-    parts.push(gainSentence(best.gainError));
+  if (best?.sizeOpen) {
+    parts.push('Batch normalisation in train mode all but hides the contrast of an input, which stays open.');
   }
   parts.push(...notes);
   if (stopped) {
     parts.push('It was stopped early; this is the best until then.');
   }
   return parts.join(' ') || 'Nothing was found.';
-}
-
-function isUpToSize({ gradientError, gainError }: Pick<Found, 'gradientError' | 'gainError'>, floor: number): boolean {
-  return gradientError <= Math.min(floor, CERTAIN) && gainError !== undefined && gainError > KNOWN_SIZE;
-}
-
-function gainSentence(error: number): string {
-  const hidden = 'Batch normalisation in train mode all but hides the contrast of an input';
-  return error > KNOWN_SIZE
-    ? `${hidden}, which stays open.`
-    : `${hidden}; rounding still shows it to ${(100 * error).toPrecision(1)} %.`;
 }

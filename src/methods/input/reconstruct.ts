@@ -7,7 +7,6 @@ import type { Context } from '../method.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import {
   CLOSE,
-  KNOWN_SIZE,
   type Found,
   RIGHT_NETWORK,
   certificateFloor,
@@ -15,7 +14,7 @@ import {
   reasonOf,
   relativeNoise,
   verdictOf,
-  withFittedGain,
+  withFittedSize,
 } from './certificate.js';
 import { chainAttack } from './chain-attack.js';
 import { describeMaps } from './describe-maps.js';
@@ -83,12 +82,12 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
   const isHidden = chosen.mode === 'train' && chosen.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   if (best && isHidden && best.gradientError < CLOSE && !stopped) {
     try {
-      best = await withFittedGain(chosen, best, known, context);
+      best = await withFittedSize(chosen, best, known, context);
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         throw error;
       }
-      best = { ...best, gainError: Infinity };
+      best = { ...best, sizeOpen: true };
       stopped = true;
     }
   }
@@ -110,7 +109,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       reason: reasonOf(verdict, best, floor, best?.method === 'maps' ? [] : notes, stopped),
       gradientError: best?.gradientError ?? null,
       matchingLoss,
-      ...(best?.gainError === undefined ? {} : { gainError: best.gainError <= KNOWN_SIZE ? best.gainError : null }),
+      ...(best?.sizeOpen ? { sizeOpen: true as const } : {}),
       expectedError: best?.expectedError ?? null,
       chain: (chain?.layers ?? []).map((layer): ChainLayerReport => ({ ...layer })),
       matching,

@@ -8,6 +8,7 @@ import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js'
 import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
 import { costs, counts } from './batch.js';
+import { convCosts, normalEquations } from './conv.js';
 import { inspectorCost, launch } from './inspector.js';
 import { benchMatching } from './matching.js';
 import { atLeast, atMost, finish, head, row } from './tables.js';
@@ -282,6 +283,42 @@ async function batch(): Promise<void> {
   }
 }
 
+async function conv(): Promise<void> {
+  head(
+    'Normal equations of a layer and their Cholesky factor, float64, ms',
+    'equations',
+    'unknowns',
+    'ours',
+    'numpy',
+    'ours / numpy',
+  );
+  for (const [equations, unknowns] of [
+    [2304, 64],
+    [1152, 256],
+    [2304, 256],
+    [2304, 1024],
+  ] as const) {
+    const { ours, numpy } = await normalEquations(equations, unknowns);
+    row(equations, unknowns, ours.toFixed(1), numpy?.toFixed(1) ?? 'no numpy', numpy ? (ours / numpy).toFixed(1) : '');
+  }
+  head(
+    'The input of an untrained ResNet-18, width 64, 3 x 32 x 32, smoothed label',
+    'normalisation',
+    'attack',
+    'seconds',
+    'PSNR, dB',
+    'up to its size',
+    'verdict',
+  );
+  for (const { mode, attack, seconds, psnr, psnrFitted, verdict } of await convCosts(folder)) {
+    const name = attack === 'chain' ? 'feature maps' : 'gradient matching';
+    row(mode, name, seconds.toFixed(1), psnr.toFixed(1), psnrFitted?.toFixed(1) ?? '', verdict);
+    if (attack === 'chain') {
+      atLeast(`${name}, ${mode}, dB`, psnrFitted ?? psnr, 60);
+    }
+  }
+}
+
 async function main(): Promise<void> {
   writeFileSync(
     join(folder, 'memory.cjs'),
@@ -307,6 +344,9 @@ async function main(): Promise<void> {
   }
   if (only === undefined || only === 'matching') {
     await matching();
+  }
+  if (only === undefined || only === 'conv') {
+    await conv();
   }
   process.exitCode = finish(join('out', 'bench.json')) ? 0 : 1;
 }

@@ -6,17 +6,14 @@ import type { EngineId } from '../../src/engine/engine.js';
 import { makeEngine } from '../../src/engine/make-engine.js';
 import { foldConstant } from '../../src/graph/evaluate.js';
 import { TensorGraph } from '../../src/graph/tensor-graph.js';
-import { recogniseNetwork } from '../../src/network/built-in.js';
-import { type StoredTensor, buildNetwork } from '../../src/network/network-graph.js';
 import { matchingGraph } from '../../src/recovery/matching/objective.js';
 import { PRESETS } from '../../src/recovery/matching/presets.js';
 import { generator } from '../../src/recovery/paper-method.js';
+import { type RandomNetwork, randomNetwork } from './random-network.js';
 
 /** Milliseconds per gradient-matching step, per engine, beside PyTorch on the same machine in the same run. */
 
-interface Network {
-  readonly name: 'lenet' | 'resnet18';
-  readonly width: number;
+interface Network extends RandomNetwork {
   readonly steps: number;
   readonly engines: readonly (readonly [EngineId, number])[];
 }
@@ -33,67 +30,10 @@ const NETWORKS: readonly Network[] = [
 /** Engines take turns, so that a busy moment of the machine does not fall on one of them. */
 const ROUNDS = 5;
 
-function shapesOf({ name, width }: Network): [string, number[]][] {
-  if (name === 'lenet') {
-    return [
-      ...[0, 2, 4].flatMap((layer): [string, number[]][] => [
-        [`${layer}.weight`, [12, layer === 0 ? 3 : 12, 5, 5]],
-        [`${layer}.bias`, [12]],
-      ]),
-      ['7.weight', [10, 768]],
-      ['7.bias', [10]],
-    ];
-  }
-  const shapes: [string, number[]][] = [];
-  const norm = (at: string, size: number): void => {
-    for (const part of ['weight', 'bias', 'running_mean', 'running_var']) {
-      shapes.push([`${at}.${part}`, [size]]);
-    }
-  };
-  const conv = (at: string, out: number, inputs: number, kernel: number, bn: string): void => {
-    shapes.push([`${at}.weight`, [out, inputs, kernel, kernel]]);
-    norm(bn, out);
-  };
-  conv('conv1', width, 3, 3, 'bn1');
-  let inputs = width;
-  for (let stage = 1; stage <= 4; stage++) {
-    const out = width * 2 ** (stage - 1);
-    for (let block = 0; block < 2; block++) {
-      const at = `layer${stage}.${block}`;
-      conv(`${at}.conv1`, out, inputs, 3, `${at}.bn1`);
-      conv(`${at}.conv2`, out, out, 3, `${at}.bn2`);
-      if (inputs !== out) {
-        conv(`${at}.shortcut.0`, out, inputs, 1, `${at}.shortcut.1`);
-      }
-      inputs = out;
-    }
-  }
-  shapes.push(['linear.weight', [10, 8 * width]], ['linear.bias', [10]]);
-  return shapes;
-}
-
 function matchingOutputs(network: Network) {
   const random = generator(1);
-  const shapes = shapesOf(network);
-  const tensors = new Map(
-    shapes.map(([name, shape]): [string, StoredTensor] => {
-      const size = shape.reduce((product, own) => product * own, 1);
-      const fanIn = size / (shape[0] ?? 1);
-      const data = Float32Array.from({ length: size }, () =>
-        name.endsWith('var') ? 1 : ((random() - 0.5) * 2) / Math.sqrt(fanIn),
-      );
-      return [name, { shape, data }];
-    }),
-  );
   const graph = new TensorGraph(foldConstant);
-  const [candidate] = recogniseNetwork(
-    shapes.map(([name, shape]) => ({ name, shape })),
-    { inputShape: [3, 32, 32] },
-  );
-  if (!candidate) {
-    throw new Error(`${network.name} was not recognised.`);
-  }
-  const net = buildNetwork(graph, candidate.recipe, (name) => tensors.get(name), 1, 'eval');
+  const { net } = randomNetwork(network, graph, 'eval', random);
   const captured = [...net.parameters].map(([parameter, node]) => ({
     parameter,
     data: Float32Array.from({ length: node.shape.reduce((product, own) => product * own, 1) }, () => random() - 0.5),

@@ -27,6 +27,8 @@ const MOST_DISAGREEMENT = 0.1;
 const MOST_RESIDUAL = 1e-3;
 /** As many equal lowest values are taken for the zeros that a rectifier leaves. */
 const FEWEST_ZEROS = 2;
+/** Of values of size one. */
+const LEAST_DEVIATION = 1e-7;
 /** In standard errors: values this near to each other are equal. */
 const EQUAL = 10;
 
@@ -91,7 +93,7 @@ function settleConstants(
     isFree[pixel] = 1;
   });
   const bound = values.filter((_, at) => isFree[at % plane] === 0);
-  const deviation = bound.length > 0 ? negativeDeviations(bound, 1)(0) : 0;
+  const deviation = Math.max(bound.length > 0 ? negativeDeviations(bound, 1)(0) : 0, LEAST_DEVIATION);
   const unknown = new Uint8Array(values.length);
   let isOpen = false;
   for (const pixels of free) {

@@ -84,11 +84,12 @@ export class FoundNodes {
       unknown,
     });
     const rectifier = this.rectifiers.below(node);
-    if (rectifier !== undefined && !unknown) {
+    if (rectifier !== undefined) {
       const low = this.rectifiers.lowSlope(rectifier);
       this.adjoints.setSlopes(
         rectifier,
-        values.map((own) => (own > 0 ? 1 : low)),
+        // A constant stays open where no zeros tell it: then nothing is cut there.
+        values.map((own, at) => (own > 0 || unknown?.[at] === 1 ? 1 : low)),
       );
     }
   }

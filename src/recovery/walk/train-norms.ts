@@ -25,6 +25,8 @@ const ALL_BUT_ZERO = 1e-3;
 const LEAST_MISSING = 1e-4;
 /** Of what is missing in a sum, what may be left when an entry explains it. */
 const MOST_LEFT = 0.05;
+/** Eigenvalues of one solution and of the next best stand this far apart at least. */
+const LEAST_GAP = 1e3;
 /** Equations that leave more than this are no foundation. */
 const MOST_RESIDUAL = 1e-3;
 
@@ -104,6 +106,9 @@ export class TrainNorms {
     );
     if (typeof found === 'string') {
       return found;
+    }
+    if (!(found.gap >= LEAST_GAP)) {
+      return `its equations have more than one solution (eigenvalues ${found.gap.toPrecision(2)} apart)`;
     }
     if (!(found.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error))) {
       return `${(100 * found.residual).toPrecision(2)} % of the gradients are left unexplained`;

@@ -15,28 +15,36 @@ import {
  * The ReLU's slope, a maximum's choice and the sign of an absolute value count as constants, as they are almost everywhere.
  *
  * @param y a scalar
+ * @param held nodes that count as constants; what results depends on them as they are
  * @throws RangeError when y is not a scalar
  */
-export function gradients(graph: TensorGraph, y: TensorNode, xs: readonly TensorNode[]): TensorNode[] {
+export function gradients(
+  graph: TensorGraph,
+  y: TensorNode,
+  xs: readonly TensorNode[],
+  held?: ReadonlySet<TensorNode>,
+): TensorNode[] {
   if (y.shape.length !== 0) {
     throw new RangeError('Only a scalar has a gradient.');
   }
-  return pulledBack(graph, y, graph.scalar(1), xs);
+  return pulledBack(graph, y, graph.scalar(1), xs, held);
 }
 
 /**
  * Adjoints of `xs` when that of `y` is given: J^T seed for J = dy/dx, of the shapes of `xs`.
  *
  * @param seed of y's shape
+ * @param held nodes that count as constants
  */
 export function pulledBack(
   graph: TensorGraph,
   y: TensorNode,
   seed: TensorNode,
   xs: readonly TensorNode[],
+  held?: ReadonlySet<TensorNode>,
 ): TensorNode[] {
   const order = needed([y]);
-  const depends = dependents(order, xs);
+  const depends = dependents(order, xs, held);
   const adjoints = new Map<TensorNode, TensorNode>([[y, seed]]);
   for (const node of order.reverse()) {
     const d = adjoints.get(node);
@@ -57,11 +65,15 @@ export function pulledBack(
   return xs.map((x) => adjoints.get(x) ?? graph.zeros(x.shape));
 }
 
-/** The nodes of `order`, a topological one, that `xs` reach, and `xs` themselves. */
-export function dependents(order: readonly TensorNode[], xs: Iterable<TensorNode>): Set<TensorNode> {
+/** The nodes of `order`, a topological one, that `xs` reach other than through `held` ones, and `xs` themselves. */
+export function dependents(
+  order: readonly TensorNode[],
+  xs: Iterable<TensorNode>,
+  held?: ReadonlySet<TensorNode>,
+): Set<TensorNode> {
   const depends = new Set(xs);
   for (const node of order) {
-    if (node.inputs.some((input) => depends.has(input))) {
+    if (!held?.has(node) && node.inputs.some((input) => depends.has(input))) {
       depends.add(node);
     }
   }

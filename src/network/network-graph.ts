@@ -24,6 +24,8 @@ export interface NetworkGraph {
   readonly parameters: ReadonlyMap<string, TensorNode>;
   /** Output of each layer, in the recipe's order. */
   readonly outputs: readonly TensorNode[];
+  /** Weights of the entries of smooth maxima. */
+  readonly choices: ReadonlySet<TensorNode>;
   /** Inputs of every batch normalisation, whose statistics are known to an attacker. */
   readonly normalised: readonly { readonly input: TensorNode; readonly mean: string; readonly variance: string }[];
 }
@@ -31,6 +33,7 @@ export interface NetworkGraph {
 /**
  * @param batch number of samples
  * @param mode whether batch normalisation uses running statistics or those of the batch
+ * @param temperature a positive scalar, for a network whose max poolings are smooth; undefined for the network as it is
  * @throws RecipeError naming the layer that does not fit
  */
 export function buildNetwork(
@@ -39,8 +42,9 @@ export function buildNetwork(
   lookup: TensorLookup,
   batch: number,
   mode: NormMode,
+  temperature?: TensorNode,
 ): NetworkGraph {
-  const builder = new Builder(graph, lookup, mode, batch);
+  const builder = new Builder(graph, lookup, mode, batch, temperature);
   const input = graph.variable('x', [batch, ...recipe.input]);
   const outputs: TensorNode[] = [];
   const sources = inputsOfLayers(recipe);
@@ -58,7 +62,14 @@ export function buildNetwork(
   if (logits.shape.length !== 2) {
     throw new RecipeError(`the last layer gives out [${logits.shape.join(', ')}], not one row of logits per sample`);
   }
-  return { input, logits, outputs, parameters: builder.parameters, normalised: builder.normalised };
+  return {
+    input,
+    logits,
+    outputs,
+    parameters: builder.parameters,
+    choices: builder.choices,
+    normalised: builder.normalised,
+  };
 }
 
 /**
@@ -75,7 +86,7 @@ export function buildLayer(
   batch: number,
   mode: NormMode,
 ): TensorNode {
-  return ruleOf(layer.op).forward(layer, inputs, new Builder(graph, lookup, mode, batch));
+  return ruleOf(layer.op).forward(layer, inputs, new Builder(graph, lookup, mode, batch, undefined));
 }
 
 function fail(message: string): never {
@@ -84,6 +95,7 @@ function fail(message: string): never {
 
 class Builder implements NetworkBuilder {
   readonly parameters = new Map<string, TensorNode>();
+  readonly choices = new Set<TensorNode>();
   readonly normalised: { input: TensorNode; mean: string; variance: string }[] = [];
 
   constructor(
@@ -91,6 +103,7 @@ class Builder implements NetworkBuilder {
     private readonly lookup: TensorLookup,
     readonly mode: NormMode,
     readonly batch: number,
+    readonly temperature: TensorNode | undefined,
   ) {}
 
   readonly parameter = (name: string, rank?: number, size?: number): TensorNode => {
@@ -114,6 +127,10 @@ class Builder implements NetworkBuilder {
       fail(`"${name}" holds ${stored.data.length} numbers for ${channels} channels`);
     }
     return this.graph.constant(stored.data, [channels]);
+  };
+
+  readonly chooses = (weights: readonly TensorNode[]): void => {
+    weights.forEach((own) => this.choices.add(own));
   };
 
   readonly normalises = (input: TensorNode, mean: string, variance: string): void => {

@@ -36,10 +36,11 @@ export function scaled(x: Float64Array, factor: number): Float64Array {
 
 /** Vectors of equal length one after the other. */
 export function joined(vectors: readonly Float64Array[]): Float64Array {
-  const width = vectors[0]?.length ?? 0;
-  const out = new Float64Array(vectors.length * width);
-  vectors.forEach((vector, at) => {
-    out.set(vector, at * width);
-  });
+  const out = new Float64Array(vectors.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const vector of vectors) {
+    out.set(vector, at);
+    at += vector.length;
+  }
   return out;
 }

@@ -50,7 +50,7 @@ function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): 
       { title: 'From the gradient of' },
       {
         title: 'By',
-        hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone',
+        hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone; maxima: which entry of each window of the max pooling above was the largest was found with the values',
       },
       { title: 'Unknowns', hint: 'for each channel; for row spaces, in all', isNumber: true },
       { title: 'Equations', isNumber: true },

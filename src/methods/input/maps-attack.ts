@@ -7,7 +7,7 @@ import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { EngineReport } from '../../protocol/report.js';
 import { type InversionProblem, invertMap, knownCount } from '../../recovery/inversion/invert-map.js';
-import { type KnownMap, inversionOf } from '../../recovery/inversion/known-maps.js';
+import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
 import { type ExactMap, type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
@@ -71,11 +71,11 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   if (walk.stopped || !deepest) {
     return { ...none, ended: deepest ? undefined : endOf(walk, recipe) };
   }
+  const { graph, net, tensors } = prepared;
+  const soft = softenedNetwork(graph, recipe, tensors.parameter, prepared.mode ?? 'eval');
   const problems = samples.map((sample) =>
     inversionOf(
-      prepared.graph,
-      prepared.net,
-      recipe,
+      { graph, recipe, net, soft, gradient: tensors.gradient },
       walk.maps.map((map) => knownMapOf(map, sample, walk.batch)),
       generator(SEED + sample),
     ),
@@ -196,6 +196,7 @@ function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
   return {
     ...map,
     values: sampleOf(map, sample, batch),
+    delta: batch === 1 ? map.delta : undefined,
     unknown: map.unknown?.slice(sample * size, (sample + 1) * size),
   };
 }

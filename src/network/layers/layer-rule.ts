@@ -35,6 +35,10 @@ export interface NetworkBuilder {
   /** Number of samples. */
   readonly batch: number;
   readonly mode: NormMode;
+  /** Where maxima are to be smooth: their softmax weights' temperature, relative to the values' root mean square. */
+  readonly temperature: TensorNode | undefined;
+  /** Notes the weights of a smooth maximum's entries. */
+  readonly chooses: (weights: readonly TensorNode[]) => void;
   /**
    * A tensor of the checkpoint, which gradients can be taken by.
    *

@@ -1,6 +1,7 @@
-import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
+import { visitPatches } from '../../graph/patches.js';
+import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
 import { type PoolLayer, padsOf, pairOf } from './recipe.js';
-import { type Field, type LayerRule, RecipeError, requireImage } from './layer-rule.js';
+import { type Field, type LayerRule, type NetworkBuilder, RecipeError, requireImage } from './layer-rule.js';
 
 const FIELDS: Readonly<Record<string, Field>> = {
   kernel: { kind: 'extent', required: true },
@@ -11,7 +12,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
 
 export const maxPool: LayerRule<'max-pool'> = {
   fields: FIELDS,
-  forward: (layer, [x], { graph }) => maximum(graph, layer, x!),
+  forward: (layer, [x], network) => maximum(network, layer, x!),
 };
 
 export const averagePool: LayerRule<'average-pool'> = {
@@ -56,14 +57,22 @@ interface Windows {
 
 function windowsOf(layer: PoolLayer, x: TensorNode): Windows {
   requireImage(x);
+  const [, , height, width] = x.shape as [number, number, number, number];
+  return poolWindows(layer, [height, width]);
+}
+
+/**
+ * @param size rows and columns of what is pooled
+ * @throws RecipeError when a window is larger than that
+ */
+function poolWindows(layer: PoolLayer, [height, width]: readonly [number, number]): Windows {
   const kernel = pairOf(layer.kernel, 1);
   const stride = layer.stride === undefined ? kernel : pairOf(layer.stride, 1);
-  const [, , height, width] = x.shape as [number, number, number, number];
   const pads = padsOf(layer.padding, [height, width], kernel, stride);
   const rows = Math.floor((height + pads[0] + pads[2] - kernel[0]) / stride[0]) + 1;
   const cols = Math.floor((width + pads[1] + pads[3] - kernel[1]) / stride[1]) + 1;
   if (rows < 1 || cols < 1) {
-    throw new RecipeError(`a window of ${kernel.join(' x ')} is larger than its input [${x.shape.join(', ')}]`);
+    throw new RecipeError(`a window of ${kernel.join(' x ')} is larger than its input of ${height} x ${width}`);
   }
   return { kernel, stride, pads, rows, cols };
 }
@@ -86,7 +95,7 @@ function padded(graph: TensorGraph, x: TensorNode, [top, left, bottom, right]: W
   return graph.embed(x, [0, 0, top, left], [batch, channels, height + top + bottom, width + left + right]);
 }
 
-function maximum(graph: TensorGraph, layer: PoolLayer, x: TensorNode): TensorNode {
+function maximum({ graph, temperature, chooses }: NetworkBuilder, layer: PoolLayer, x: TensorNode): TensorNode {
   const windows = windowsOf(layer, x);
   const zeroPadded = padded(graph, x, windows.pads);
   const border = borderOf(x, windows.pads);
@@ -99,7 +108,44 @@ function maximum(graph: TensorGraph, layer: PoolLayer, x: TensorNode): TensorNod
         ),
       )
     : zeroPadded;
-  return slices(graph, source, windows).reduce((most, one) => graph.max(most, one));
+  const entries = slices(graph, source, windows);
+  const most = entries.reduce((one, other) => graph.max(one, other));
+  return temperature ? softMaximum(graph, entries, most, temperature, chooses) : most;
+}
+
+/** The mean of a window's entries, weighted by their softmax. */
+function softMaximum(
+  graph: TensorGraph,
+  entries: readonly TensorNode[],
+  most: TensorNode,
+  temperature: TensorNode,
+  chooses: NetworkBuilder['chooses'],
+): TensorNode {
+  const size = graph.unary('sqrt', graph.scale(graph.total(graph.square(most)), 1 / sizeOf(most.shape)));
+  const width = graph.add(graph.mul(size, temperature), graph.scalar(Number.MIN_VALUE));
+  const weights = entries.map((own) => graph.unary('exp', graph.div(graph.sub(own, most), width)));
+  chooses(weights);
+  const sum = (nodes: readonly TensorNode[]): TensorNode => nodes.reduce((one, other) => graph.add(one, other));
+  return graph.div(sum(entries.map((own, at) => graph.mul(own, weights[at]!))), sum(weights));
+}
+
+/**
+ * The entries of each window: windows x perWindow positions in what is pooled, -1 beyond its edge.
+ *
+ * @param size rows and columns of what is pooled
+ */
+export function windowEntries(
+  layer: PoolLayer,
+  size: readonly [number, number],
+): { entries: Int32Array; perWindow: number } {
+  const { kernel, stride, pads, rows, cols } = poolWindows(layer, size);
+  const perWindow = kernel[0] * kernel[1];
+  const entries = new Int32Array(rows * cols * perWindow).fill(-1);
+  const geometry = { strides: stride, pads, dilations: [1, 1], groups: 1 } as const;
+  visitPatches({ input: [1, ...size], kernel, output: [rows, cols], geometry }, (column, window, position) => {
+    entries[window * perWindow + column] = position;
+  });
+  return { entries, perWindow };
 }
 
 function average(graph: TensorGraph, layer: PoolLayer, x: TensorNode): TensorNode {

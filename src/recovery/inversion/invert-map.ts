@@ -17,6 +17,8 @@ export interface InversionProblem {
   /** Variable "x" of the input, one sample. */
   readonly input: TensorNode;
   readonly stages: readonly InversionStage[];
+  /** How far the gradients below the deepest map are from those captured, a scalar; undefined where that is not known. */
+  readonly mismatch: TensorNode | undefined;
   readonly random: () => number;
 }
 
@@ -26,10 +28,15 @@ export const KNOWN = 1;
 export const CUT = 0;
 export const UNKNOWN = 2;
 
+/** Name of the variable of how smooth maxima are, a scalar. */
+export const TEMPERATURE = 'temperature';
+
 /** Values that are known; the first stage's may be rough, what is found from them is where the next begins. */
 export interface InversionStage {
   /** Values before activations: `target` where they are known; elsewhere not above zero. 1 x entries. */
   readonly output: TensorNode;
+  /** The same with smooth maxima, which also depends on the variable {@link TEMPERATURE}; undefined without maxima. */
+  readonly softened: TensorNode | undefined;
   readonly target: Float64Array;
   /** For each entry {@link KNOWN}, {@link CUT} or {@link UNKNOWN}. */
   readonly active: Uint8Array;
@@ -56,6 +63,19 @@ export interface InversionProgress {
 /** Of the first step; they fall to a fiftieth along half a cosine. */
 const RATES = [0.1, 0.02, 0.005];
 const ADAM_STEPS = 600;
+/** Through maxima: from smooth ones, among whose entries the right one is chosen on the way, to all but hard ones. */
+const SOFT_STEPS = 1500;
+const COLDEST = 1e-3;
+/** Share of the steps after which maxima are as hard as they become. */
+const COOLED = 0.75;
+/** With gradients, near the input. */
+const REFINE_STEPS = 800;
+const REFINE_RATE = 0.01;
+const WARM = 0.05;
+const MISMATCH_WEIGHT = 0.3;
+/** Further off, gradients lead nowhere. */
+const NEAR = 0.05;
+const NEARLY_ALL_RIGHT = 0.2;
 /** In units of the values' root mean square: beyond, what is off counts linearly, so that wrong mask entries do not pull. */
 const HUBER_WIDTH = 0.05;
 /** A loss this small needs no other rate. */
@@ -126,24 +146,36 @@ class Search {
   }
 
   async run(another: (tried: number) => boolean): Promise<void> {
-    const { graph, input, stages } = this.problem;
+    const { graph, input, stages, mismatch } = this.problem;
     const solvers: GaussNewton[] = [];
     try {
       for (const stage of stages) {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
       for (let tried = 0; tried === 0 || another(tried); tried++) {
-        let x = await this.adamStart(stages[0]!);
-        for (const [at, stage] of stages.entries()) {
-          x = await this.descend(stage, solvers[at]!, x, at === stages.length - 1);
+        const start = await this.adamStart(stages[0]!);
+        let x = start;
+        const descend = async (): Promise<void> => {
+          for (const [at, stage] of stages.entries()) {
+            x = await this.descend(stage, solvers[at]!, x, at === stages.length - 1);
+          }
+        };
+        await descend();
+        if (mismatch && !this.isGood() && this.best.residual < NEAR && this.best.contradicting < NEARLY_ALL_RIGHT) {
+          x = await this.refine(stages[0]!, mismatch, start);
+          await descend();
         }
-        if (this.best.residual < GOOD_RESIDUAL && this.best.contradicting < FEW_CONTRADICTING) {
+        if (this.isGood()) {
           return;
         }
       }
     } finally {
       await Promise.all(solvers.map((solver) => solver.dispose()));
     }
+  }
+
+  private isGood(): boolean {
+    return this.best.residual < GOOD_RESIDUAL && this.best.contradicting < FEW_CONTRADICTING;
   }
 
   /** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */
@@ -155,8 +187,49 @@ class Search {
   }
 
   /** The best of short runs at several rates: what suits a trained network kills one at its initialisation. */
-  private async adamStart({ output, target, active }: InversionStage): Promise<Float64Array> {
+  private async adamStart({ output: hard, softened, target, active }: InversionStage): Promise<Float64Array> {
     const { graph: g, input, random } = this.problem;
+    const steps = softened ? SOFT_STEPS : ADAM_STEPS;
+    const loss = this.forwardLoss({ output: softened ?? hard, target, active });
+    const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
+    try {
+      const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
+      let found = { x: first, loss: Infinity };
+      for (const rate of RATES) {
+        const x = first.slice();
+        const optimiser = adam(x.length, false);
+        let own = { x: first, loss: Infinity };
+        for (let step = 0; step < steps; step++) {
+          const temperature = COLDEST ** Math.min(1, step / (COOLED * steps));
+          const feeds = softened ? { [TEMPERATURE]: Float64Array.of(temperature) } : {};
+          const last = await optimiser.step(x, rate * decay(step / steps), async (at) => {
+            const [value, slope] = await program.run({ x: at, ...feeds });
+            return { loss: value![0]!, slope: Float64Array.from(slope!) };
+          });
+          // Losses at different temperatures do not compare.
+          if (last < own.loss || softened) {
+            own = { x: x.slice(), loss: last };
+          }
+          this.consider({ input: own.x, residual: Math.sqrt(own.loss), contradicting: 1 });
+          await this.pause({ step, residual: Math.sqrt(last), input: x });
+          if (!Number.isFinite(last) || (last < ENOUGH && !(softened && temperature > COLDEST))) {
+            break;
+          }
+        }
+        found = own.loss < found.loss ? own : found;
+        if (found.loss < GOOD_START) {
+          break;
+        }
+      }
+      return found.x;
+    } finally {
+      await program.dispose();
+    }
+  }
+
+  /** How far the values that an input gives are from those known, robust; in units of their mean square. */
+  private forwardLoss({ output, target, active }: Pick<InversionStage, 'output' | 'target' | 'active'>): TensorNode {
+    const { graph: g } = this.problem;
     const wanted = g.constant(target, output.shape);
     const mask = (kind: number): TensorNode =>
       g.constant(
@@ -166,33 +239,33 @@ class Search {
     const off = g.add(g.mul(mask(KNOWN), g.sub(output, wanted)), g.mul(mask(CUT), g.unary('relu', output)));
     const count = knownCount(active) || 1;
     const rms = Math.max(sizeOfKnown(target, active) / Math.sqrt(count), Number.MIN_VALUE);
-    const loss = g.scale(pseudoHuber(g, g.scale(off, 1 / rms), HUBER_WIDTH), 1 / count);
+    return g.scale(pseudoHuber(g, g.scale(off, 1 / rms), HUBER_WIDTH), 1 / count);
+  }
+
+  /** From near the input: with the gradients of the layers below, which tell a part of it that values alone leave wrong. */
+  private async refine(stage: InversionStage, mismatch: TensorNode, begun: Float64Array): Promise<Float64Array> {
+    const { graph: g, input } = this.problem;
+    const loss = g.add(
+      this.forwardLoss({ ...stage, output: stage.softened ?? stage.output }),
+      g.scale(mismatch, MISMATCH_WEIGHT),
+    );
     const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
     try {
-      const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
-      let found = { x: first, loss: Infinity };
-      for (const rate of RATES) {
-        const x = first.slice();
-        const optimiser = adam(x.length, false);
-        for (let step = 0; step < ADAM_STEPS; step++) {
-          const last = await optimiser.step(x, rate * decay(step), async (at) => {
-            const [value, slope] = await program.run({ x: at });
-            return { loss: value![0]!, slope: Float64Array.from(slope!) };
-          });
-          if (last < found.loss) {
-            found = { x: x.slice(), loss: last };
-          }
-          this.consider({ input: found.x, residual: Math.sqrt(found.loss), contradicting: 1 });
-          await this.pause({ step, residual: Math.sqrt(last), input: x });
-          if (!Number.isFinite(last) || last < ENOUGH) {
-            break;
-          }
-        }
-        if (found.loss < GOOD_START) {
-          break;
+      const x = begun.slice();
+      const optimiser = adam(x.length, false);
+      for (let step = 0; step < REFINE_STEPS; step++) {
+        const share = Math.min(1, step / (COOLED * REFINE_STEPS));
+        const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(WARM * (COLDEST / WARM) ** share) } : {};
+        const last = await optimiser.step(x, REFINE_RATE * decay(step / REFINE_STEPS), async (at) => {
+          const [value, slope] = await program.run({ x: at, ...feeds });
+          return { loss: value![0]!, slope: Float64Array.from(slope!) };
+        });
+        await this.pause({ step, residual: Math.sqrt(last), input: x });
+        if (!Number.isFinite(last)) {
+          return begun;
         }
       }
-      return found.x;
+      return x;
     } finally {
       await program.dispose();
     }
@@ -285,8 +358,9 @@ function pseudoHuber(g: TensorGraph, r: TensorNode, width: number): TensorNode {
   return g.scale(g.total(g.sub(root, g.scalar(1))), 2 * width * width);
 }
 
-function decay(step: number): number {
-  return 0.02 + 0.49 * (1 + Math.cos((Math.PI * step) / ADAM_STEPS));
+/** @param share of the steps done */
+function decay(share: number): number {
+  return 0.02 + 0.49 * (1 + Math.cos(Math.PI * share));
 }
 
 interface Residual {

@@ -1,9 +1,13 @@
-import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
-import { inputsOfLayers } from '../../network/layer-graph.js';
-import type { Recipe } from '../../network/layers/recipe.js';
-import type { NetworkGraph } from '../../network/network-graph.js';
-import { norm } from '../vectors.js';
-import { CUT, type InversionProblem, type InversionStage, KNOWN, UNKNOWN } from './invert-map.js';
+import { gradients } from '../../graph/derivative.js';
+import { type TensorGraph, type TensorNode, needed, sizeOf } from '../../graph/tensor-graph.js';
+import { NETWORK_INPUT, inputsOfLayers } from '../../network/layer-graph.js';
+import type { Layer, Recipe } from '../../network/layers/recipe.js';
+import { windowEntries } from '../../network/layers/pooling.js';
+import type { NormMode } from '../../network/layers/layer-rule.js';
+import { type NetworkGraph, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
+import { joined, norm } from '../vectors.js';
+import { isRectifier } from '../walk/rectifiers.js';
+import { CUT, type InversionProblem, type InversionStage, KNOWN, TEMPERATURE, UNKNOWN } from './invert-map.js';
 
 /** Which of the values found inside a network its input is computed from. */
 
@@ -20,6 +24,47 @@ export interface KnownMap {
   readonly upToFactor: boolean;
   /** 1 where nothing is known; undefined when all is. */
   readonly unknown: Uint8Array | undefined;
+  /** dL/dvalues of a batch of one, of the same shape; undefined where it is not known. */
+  readonly delta?: Float64Array | undefined;
+}
+
+/** The network with smooth maxima; undefined where it has none. */
+export function softenedNetwork(
+  graph: TensorGraph,
+  recipe: Recipe,
+  lookup: TensorLookup,
+  mode: NormMode,
+): NetworkGraph | undefined {
+  return recipe.layers.some(({ op }) => op === 'max-pool')
+    ? buildNetwork(graph, maximaFirst(recipe), lookup, 1, mode, graph.variable(TEMPERATURE, []))
+    : undefined;
+}
+
+/**
+ * The same network with rectifiers above the max poolings that take their outputs: entries that a rectifier would cut
+ * then have the small weights that they should have, not those of zero.
+ */
+function maximaFirst(recipe: Recipe): Recipe {
+  const sources = inputsOfLayers(recipe);
+  const layers = [...recipe.layers];
+  recipe.layers.forEach((layer, index) => {
+    const below = sources[index]![0] ?? NETWORK_INPUT;
+    const rectifier = recipe.layers[below];
+    const isOnly = sources.filter((own) => own.includes(below)).length === 1;
+    if (layer.op === 'max-pool' && rectifier && isRectifier(rectifier.op) && isOnly) {
+      layers[below] = inPlaceOf(rectifier, layer);
+      layers[index] = inPlaceOf(layer, rectifier);
+    }
+  });
+  return { ...recipe, layers };
+}
+
+/** A layer with another's place in the network. */
+function inPlaceOf({ id, inputs }: Layer, layer: Layer): Layer {
+  const own = { ...layer };
+  delete own.id;
+  delete own.inputs;
+  return { ...own, ...(id === undefined ? {} : { id }), ...(inputs ? { inputs } : {}) };
 }
 
 /** Equations for each number of the input: below that, more maps are taken. */
@@ -29,21 +74,32 @@ const MOST_MAPS = 3;
 const EXACT = 1e-5;
 /** Maps with a larger error say nothing. */
 const ROUGH = 0.1;
+/** Output channels whose gradient is below this share of the largest are rounding, or dead. */
+const DEAD = 1e-5;
+
+/** A network of one sample whose input is wanted. */
+export interface InvertibleNetwork {
+  readonly graph: TensorGraph;
+  readonly recipe: Recipe;
+  readonly net: NetworkGraph;
+  /** The same with smooth maxima: {@link softenedNetwork}. */
+  readonly soft: NetworkGraph | undefined;
+  /** What was captured. */
+  readonly gradient: TensorLookup;
+}
 
 /**
  * The deepest maps that are exact, and as many above them as it takes to have more equations than unknowns; a deeper
  * one that is only roughly known leads there.
  *
- * @param net of one sample
  * @param maps at least one
  */
 export function inversionOf(
-  graph: TensorGraph,
-  net: NetworkGraph,
-  recipe: Recipe,
+  network: InvertibleNetwork,
   maps: readonly KnownMap[],
   random: () => number,
 ): InversionProblem {
+  const { graph, net } = network;
   const deepestFirst = [...maps].sort((one, other) => one.node - other.node);
   const least = Math.min(...maps.map(({ error }) => error));
   const exact = deepestFirst.filter(({ error }) => error <= Math.max(EXACT, 10 * least));
@@ -58,40 +114,155 @@ export function inversionOf(
     equations += map.values.reduce((sum, own) => sum + Number(own !== 0), 0);
   }
   const [deepest] = deepestFirst;
-  const stages = [stageOf(graph, net, recipe, taken)];
+  const stages = [stageOf(network, taken)];
   if (deepest && deepest !== taken[0] && deepest.error <= ROUGH) {
-    stages.unshift(stageOf(graph, net, recipe, [deepest]));
+    stages.unshift(stageOf(network, [deepest]));
   }
-  return { graph, input: net.input, stages, random };
+  return { graph, input: net.input, stages, mismatch: deepest && mismatchOf(network, deepest), random };
 }
 
-function stageOf(graph: TensorGraph, net: NetworkGraph, recipe: Recipe, taken: readonly KnownMap[]): InversionStage {
-  const sources = inputsOfLayers(recipe);
-  const size = taken.reduce((sum, { values }) => sum + values.length, 0);
-  const outputs: TensorNode[] = [];
-  const target = new Float64Array(size);
-  const active = new Uint8Array(size);
-  let at = 0;
-  for (const { node, values, rectified, upToFactor, unknown } of taken) {
-    const isRectifier = recipe.layers[node]!.op === 'relu';
-    const output = graph.reshape(isRectifier ? net.outputs[sources[node]![0]!]! : net.outputs[node]!, [
-      1,
-      values.length,
-    ]);
-    const own = Uint8Array.from(values, (value, entry) =>
-      unknown?.[entry] === 1 ? UNKNOWN : !rectified || value > 0 ? KNOWN : CUT,
-    );
-    outputs.push(upToFactor ? scaledTo(graph, output, values, own, rectified) : output);
-    target.set(values, at);
-    active.set(own, at);
-    at += values.length;
+/**
+ * How far the gradients of the layers below a map are from those captured, relative and squared, their mean: dL/dvalues
+ * being known, they follow from the input alone. Shares of smooth maxima stand for the choices of hard ones.
+ */
+function mismatchOf(
+  { graph, recipe, soft, gradient }: InvertibleNetwork,
+  { node, delta, values, rectified }: KnownMap,
+): TensorNode | undefined {
+  const cut = rectified && maximaFirst(recipe).layers[node]?.op === 'relu' ? values : undefined;
+  const output = soft?.outputs[cut ? inputsOfLayers(recipe)[node]![0]! : node];
+  if (!delta || !soft || !output) {
+    return undefined;
   }
+  // What was cut is known, and must not depend on the input that is looked for.
+  const passed = cut ? delta.map((own, at) => (cut[at]! > 0 ? own : 0)) : delta;
+  const loss = graph.total(graph.mul(output, graph.constant(passed, output.shape)));
+  const below = new Set(needed([output]));
+  const terms: TensorNode[] = [];
+  for (const [name, parameter] of soft.parameters) {
+    const captured = gradient(name)?.data;
+    if (captured?.some((value) => value !== 0) && below.has(parameter)) {
+      const [own] = gradients(graph, loss, [parameter], soft.choices);
+      const off = graph.sub(own!, graph.constant(Float64Array.from(captured), parameter.shape));
+      const weights = graph.constant(channelWeights(recipe, name, captured, parameter.shape), parameter.shape);
+      terms.push(graph.total(graph.mul(graph.square(off), weights)));
+    }
+  }
+  return terms.length === 0
+    ? undefined
+    : graph.scale(
+        terms.reduce((sum, own) => graph.add(sum, own)),
+        1 / terms.length,
+      );
+}
+
+/** 1 / ||G_o||^2 for each entry of output channel o, over the number of live channels; biases count as one channel. */
+function channelWeights(
+  recipe: Recipe,
+  name: string,
+  captured: ArrayLike<number>,
+  shape: readonly number[],
+): Float64Array {
+  const isLast = recipe.layers.some(
+    (layer) =>
+      (layer.op === 'conv' || layer.op === 'linear') &&
+      layer.weight === name &&
+      (layer.layout === 'hwio' || layer.layout === 'dxk'),
+  );
+  const channels = shape.length < 2 ? 1 : isLast ? shape[shape.length - 1]! : shape[0]!;
+  const each = captured.length / channels;
+  const channelOf = (at: number): number => (isLast && channels > 1 ? at % channels : Math.floor(at / each));
+  const squares = new Float64Array(channels);
+  Array.from(captured).forEach((value, at) => {
+    squares[channelOf(at)]! += value ** 2;
+  });
+  const floor = DEAD ** 2 * squares.reduce((sum, own) => Math.max(sum, own), 0);
+  const live = squares.reduce((sum, own) => sum + Number(own > floor), 0);
+  return Float64Array.from({ length: captured.length }, (_, at) => {
+    const own = squares[channelOf(at)]!;
+    return own > floor ? 1 / (own * live) : 0;
+  });
+}
+
+function stageOf({ graph, net, soft, recipe }: InvertibleNetwork, taken: readonly KnownMap[]): InversionStage {
+  const parts = taken.flatMap((map) => [mapPart(recipe, map), ...boundPart(recipe, net, map)]);
+  const outputOf = (own: NetworkGraph): TensorNode => {
+    const outputs = parts.map((part) => part.output(graph, own));
+    return outputs.length === 1 ? outputs[0]! : graph.concat(outputs, 1);
+  };
   return {
-    output: outputs.length === 1 ? outputs[0]! : graph.concat(outputs, 1),
-    target,
-    active,
+    output: outputOf(net),
+    softened: soft && outputOf(soft),
+    target: joined(parts.map(({ target }) => target)),
+    active: Uint8Array.from(parts.flatMap(({ active }) => [...active])),
     error: Math.max(...taken.map(({ error }) => error)),
   };
+}
+
+/** Some entries of a stage. */
+interface Part {
+  /** 1 x entries */
+  output(graph: TensorGraph, net: NetworkGraph): TensorNode;
+  readonly target: Float64Array;
+  readonly active: Uint8Array;
+}
+
+function mapPart(recipe: Recipe, { node, values, rectified, upToFactor, unknown }: KnownMap): Part {
+  const from = recipe.layers[node]!.op === 'relu' ? inputsOfLayers(recipe)[node]![0]! : node;
+  const active = Uint8Array.from(values, (value, entry) =>
+    unknown?.[entry] === 1 ? UNKNOWN : !rectified || value > 0 ? KNOWN : CUT,
+  );
+  return {
+    target: values,
+    active,
+    output: (graph, net) => {
+      const output = graph.reshape(net.outputs[from]!, [1, values.length]);
+      return upToFactor ? scaledTo(graph, output, values, active, rectified) : output;
+    },
+  };
+}
+
+/** No entry of a window is above its maximum: what smooth maxima do not say. */
+function boundPart(recipe: Recipe, { outputs }: NetworkGraph, { node, values, upToFactor, unknown }: KnownMap): Part[] {
+  const sources = inputsOfLayers(recipe);
+  const beneath = (own: number): number => (own >= 0 && recipe.layers[own]!.op === 'relu' ? sources[own]![0]! : own);
+  const pool = beneath(node);
+  const layer = recipe.layers[pool];
+  if (upToFactor || unknown || layer?.op !== 'max-pool') {
+    return [];
+  }
+  const bounded = beneath(sources[pool]![0]!);
+  const shape = outputs[bounded]?.shape;
+  if (!shape) {
+    return [];
+  }
+  const [, channels, height, width] = shape as [number, number, number, number];
+  const plane = height * width;
+  const { entries, perWindow } = windowEntries(layer, [height, width]);
+  const windows = entries.length / perWindow;
+  const bounds = new Float64Array(channels * plane).fill(Infinity);
+  for (let c = 0; c < channels; c++) {
+    entries.forEach((position, at) => {
+      const to = c * plane + position;
+      if (position >= 0) {
+        bounds[to] = Math.min(bounds[to]!, values[c * windows + Math.floor(at / perWindow)]!);
+      }
+    });
+  }
+  return [
+    {
+      target: new Float64Array(bounds.length),
+      active: Uint8Array.from(bounds, (own) => (own === Infinity ? UNKNOWN : CUT)),
+      output: (graph, net) =>
+        graph.sub(
+          graph.reshape(net.outputs[bounded]!, [1, bounds.length]),
+          graph.constant(
+            bounds.map((own) => (own === Infinity ? 0 : own)),
+            [1, bounds.length],
+          ),
+        ),
+    },
+  ];
 }
 
 /** The output times the factor that gives it the values' length, negative ones being cut where a rectifier cuts them. */

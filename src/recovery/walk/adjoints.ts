@@ -10,6 +10,8 @@ export class Adjoints {
   private readonly fixed = new Map<number, Float64Array>();
   /** Slope of each entry of a rectifier's output. */
   private readonly slopes = new Map<number, Float64Array>();
+  /** For max poolings: which entry of its channel each output is; -1 where nothing comes down. */
+  private readonly maxima = new Map<number, Int32Array>();
   private readonly memo = new Map<number, Float64Array>();
 
   constructor(
@@ -31,6 +33,24 @@ export class Adjoints {
   setSlopes(rectifier: number, slopes: Float64Array): void {
     this.slopes.set(rectifier, slopes);
     this.forgetBelow(rectifier);
+  }
+
+  maximaOf(pool: number): Int32Array | undefined {
+    return this.maxima.get(pool);
+  }
+
+  setMaxima(pool: number, winners: Int32Array): void {
+    this.maxima.set(pool, winners);
+    this.forgetBelow(pool);
+  }
+
+  /** Maxima that turned out wrong, and the slopes of the rectifier that followed from them. */
+  forgetMaxima(pool: number, rectifier: number | undefined): void {
+    this.maxima.delete(pool);
+    if (rectifier !== undefined) {
+      this.slopes.delete(rectifier);
+    }
+    this.forgetBelow(pool);
   }
 
   forgetAll(): void {
@@ -86,6 +106,11 @@ export class Adjoints {
       const upstream = slopes && (await this.of(layer));
       return upstream?.map((own, entry) => own * slopes![entry]!);
     }
+    if (op === 'max-pool') {
+      const winners = this.maxima.get(layer);
+      const upstream = winners && (await this.of(layer));
+      return upstream && this.scattered(layer, upstream, winners);
+    }
     if (!LINEAR.has(op)) {
       return undefined;
     }
@@ -96,6 +121,18 @@ export class Adjoints {
     }
     const upstream = await this.of(layer);
     return upstream && this.layers.pull(layer, at, upstream, this.batch);
+  }
+
+  private scattered(pool: number, upstream: Float64Array, winners: Int32Array): Float64Array {
+    const [channels, height, width] = this.layers.shape(this.layers.sources[pool]![0]!) as [number, number, number];
+    const out = new Float64Array(this.batch * channels * height * width);
+    const windows = winners.length / (this.batch * channels);
+    winners.forEach((position, at) => {
+      if (position >= 0) {
+        out[Math.floor(at / windows) * height * width + position]! += upstream[at]!;
+      }
+    });
+    return out;
   }
 
   private async pulledOpen(layer: number, at: number): Promise<Float64Array | undefined> {

@@ -64,7 +64,7 @@ export async function deltaOf(
 }
 
 /** (batch x positions) x (channels of a group x kernel) */
-function patchesOf(place: ConvPlace, values: Float64Array, batch: number, group: number): Float64Array {
+export function patchesOf(place: ConvPlace, values: Float64Array, batch: number, group: number): Float64Array {
   const { input, kernel, output, geometry } = place;
   const [channels, height, width] = input;
   const perGroup = channels / geometry.groups;

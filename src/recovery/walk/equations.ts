@@ -1,9 +1,17 @@
-import { visitPatches } from '../../graph/patches.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
-import { norm } from '../vectors.js';
-import type { ConvPlace } from './conv-place.js';
+import { joined, norm } from '../vectors.js';
+import {
+  type KnownDelta,
+  type Row,
+  type Rows,
+  designOf,
+  equationsOf,
+  median,
+  perEquation,
+  scaledColumns,
+} from './conv-equations.js';
 
 /**
  * The input of convolutions whose deltas are known, from their weight gradients:
@@ -12,19 +20,13 @@ import type { ConvPlace } from './conv-place.js';
  * (arXiv 2406.04227) does it for plain ones.
  */
 
-export interface KnownDelta {
-  readonly place: ConvPlace;
-  /** batch x filters x rows x columns of the output */
-  readonly delta: Float64Array;
-  /** Output channels whose delta may be wrong, as far as can be told before; they are weighed in last. */
-  readonly doubtful: ReadonlySet<number>;
-}
-
 export interface SolvedInput {
   /** batch x channels x rows x columns */
   readonly values: Float64Array;
   /** Standard errors, of the same shape. */
   readonly error: Float64Array;
+  /** Of the same shape, 1 where no delta sees an entry, so that nothing is known of it; undefined when all are seen. */
+  readonly unknown: Uint8Array | undefined;
   readonly condition: number;
   /** Median over output channels of what is left of their gradient, relative. */
   readonly residual: number;
@@ -38,10 +40,6 @@ export interface SolvedInput {
 const MOST_CONDITION = 1e6;
 /** Larger systems do not fit in memory or time. */
 const MOST_UNKNOWNS = 3200;
-/** Output channels below this share of the largest are rounding, or dead. */
-const DEAD = 1e-5;
-/** Rounding counts relative to a channel's size, down to this share of the largest. */
-const WEIGHT_FLOOR = 1e-4;
 const MOST_REWEIGHTINGS = 30;
 /** Channels this many times the median off have a wrong delta. */
 const OUTLYING = 10;
@@ -69,15 +67,13 @@ export async function solveInput(
   const each = channels / groups;
   const values = new Float64Array(batch * channels * plane);
   const errors = new Float64Array(values.length);
+  const unknown = new Uint8Array(values.length);
   const outlying = known.map(() => new Set<number>());
   let condition = 0;
   let residual = 0;
   let equations = 0;
   for (let group = 0; group < groups; group++) {
     const rows = equationsOf(known, group * each, each);
-    if (rows.count < unknowns) {
-      return `${rows.count} equations for ${unknowns} unknowns of each channel`;
-    }
     const solved = await solvePart(rows, known, batch, each, error, product);
     if (typeof solved === 'string') {
       return solved;
@@ -90,6 +86,7 @@ export async function solveInput(
       for (let c = 0; c < each; c++) {
         const to = (b * channels + group * each + c) * plane;
         for (let at = 0; at < plane; at++) {
+          unknown[to + at] = 1 - solved.seen[b * plane + at]!;
           values[to + at] = solved.values[c * unknowns + b * plane + at]!;
           errors[to + at] = solved.deviation[b * plane + at]! * solved.sigma[c]!;
         }
@@ -99,6 +96,7 @@ export async function solveInput(
   return {
     values,
     error: errors,
+    unknown: unknown.includes(1) ? unknown : undefined,
     condition,
     residual,
     unknowns,
@@ -107,114 +105,13 @@ export async function solveInput(
   };
 }
 
-/** An output channel's equations: one row per kernel offset. */
-interface Row {
-  readonly source: number;
-  readonly channel: number;
-  readonly first: number;
-  readonly taps: number;
-  /** Root mean square of its gradients, or of what its delta would make of a typical input. */
-  readonly size: number;
-}
-
-interface Rows {
-  readonly rows: readonly Row[];
-  /** Number of equations. */
-  readonly count: number;
-  /** channels x count */
-  readonly right: Float64Array;
-}
-
-/** The gradients of all live output channels that see input channels `first` to `first + channels`. */
-function equationsOf(known: readonly KnownDelta[], first: number, channels: number): Rows {
-  const rows: Row[] = [];
-  const gathered: { place: ConvPlace; channel: number; offset: number }[] = [];
-  known.forEach(({ place, delta }, source) => {
-    const { gradient, filters, geometry, kernel, input, output } = place;
-    const taps = kernel[0] * kernel[1];
-    const perGroup = input[0] / geometry.groups;
-    const filtersPerGroup = filters / geometry.groups;
-    const group = Math.floor(first / perGroup);
-    const plane = output[0] * output[1];
-    const batch = delta.length / (filters * plane);
-    const strengthOf = (o: number): number => {
-      let sum = 0;
-      for (let b = 0; b < batch; b++) {
-        for (let at = (b * filters + o) * plane; at < (b * filters + o + 1) * plane; at++) {
-          sum += delta[at]! ** 2;
-        }
-      }
-      return Math.sqrt(sum);
-    };
-    const sizeOf = (o: number): number => {
-      let sum = 0;
-      for (let at = o * perGroup * taps; at < (o + 1) * perGroup * taps; at++) {
-        sum += gradient[at]! ** 2;
-      }
-      return Math.sqrt(sum / (perGroup * taps));
-    };
-    const sizes = Array.from({ length: filtersPerGroup }, (_, at) => sizeOf(group * filtersPerGroup + at));
-    const strengths = sizes.map((_, at) => strengthOf(group * filtersPerGroup + at));
-    // What a delta of length one makes of the input, as most channels have it.
-    const gain = median(
-      Float64Array.from(sizes.flatMap((own, at) => (strengths[at]! > 0 ? [own / strengths[at]!] : []))),
-    );
-    const largest = Math.max(...sizes);
-    sizes.forEach((own, at) => {
-      const channel = group * filtersPerGroup + at;
-      if (own > DEAD * largest && strengths[at]! > 0) {
-        const before = rows[rows.length - 1];
-        rows.push({
-          source,
-          channel,
-          first: before ? before.first + before.taps : 0,
-          taps,
-          // A delta that is far too large for its gradient is wrong, and must not outweigh the others.
-          size: Math.max(own, WEIGHT_FLOOR * largest, strengths[at]! * gain),
-        });
-        gathered.push({ place, channel, offset: first - group * perGroup });
-      }
-    });
-  });
-  const last = rows[rows.length - 1];
-  const count = last ? last.first + last.taps : 0;
-  const right = new Float64Array(channels * count);
-  rows.forEach((row, at) => {
-    const { place, channel, offset } = gathered[at]!;
-    const perGroup = place.input[0] / place.geometry.groups;
-    for (let c = 0; c < channels; c++) {
-      const from = (channel * perGroup + offset + c) * row.taps;
-      for (let k = 0; k < row.taps; k++) {
-        right[c * count + row.first + k] = place.gradient[from + k]! / row.size;
-      }
-    }
-  });
-  return { rows, count, right };
-}
-
-/** unknowns x equations: each row of equations in units of its channel's size. */
-function designOf({ rows, count }: Rows, known: readonly KnownDelta[], batch: number): Float64Array {
-  const [, height, width] = known[0]!.place.input;
-  const pixels = height * width;
-  const design = new Float64Array(batch * pixels * count);
-  for (const { source, channel, first, size } of rows) {
-    const { place, delta } = known[source]!;
-    const positions = place.output[0] * place.output[1];
-    for (let b = 0; b < batch; b++) {
-      const from = (b * place.filters + channel) * positions;
-      visitPatches({ ...place, input: [1, height, width] }, (offset, position, pixel) => {
-        design[(b * pixels + pixel) * count + first + offset] = delta[from + position]! / size;
-      });
-    }
-  }
-  return design;
-}
-
 interface SolvedPart {
   /** channels x unknowns */
   readonly values: Float64Array;
   /** Square roots of the inverse normal matrix's diagonal. */
   readonly deviation: Float64Array;
+  /** 1 for each unknown that takes part in equations. */
+  readonly seen: Uint8Array;
   /** Standard deviation of each channel's equations. */
   readonly sigma: Float64Array;
   readonly condition: number;
@@ -244,8 +141,16 @@ async function solvePart(
   product: ProductKernel,
 ): Promise<SolvedPart | string> {
   const { count, right } = rows;
-  const design = designOf(rows, known, batch);
+  const whole = designOf(rows, known, batch);
+  const all = whole.length / count;
+  const seen = Uint8Array.from({ length: all }, (_, at) =>
+    Number(whole.subarray(at * count, (at + 1) * count).some((own) => own !== 0)),
+  );
+  const design = seen.includes(0) ? joined(rowsOf(whole, seen)) : whole;
   const unknowns = design.length / count;
+  if (count < unknowns) {
+    return `${count} equations for ${unknowns} unknowns of each channel`;
+  }
   const system = { design, transpose: transposed(design, unknowns, count), right, unknowns, count, channels };
   // Rounding adds up over the numbers that a gradient is a sum of.
   const floor = 5 * error;
@@ -260,7 +165,7 @@ async function solvePart(
   for (let iteration = 0; iteration < MOST_REWEIGHTINGS && unchanged < 2; iteration++) {
     const fit = await leastSquares(system, perEquation(rows, weights), product, false);
     const condition = iteration === 0 ? conditionOf(fit) : 0;
-    if (condition > MOST_CONDITION) {
+    if (!(condition <= MOST_CONDITION)) {
       return `equations of condition ${condition.toExponential(0)}`;
     }
     const off = residualsOf(rows, fit.off, channels);
@@ -283,19 +188,38 @@ async function solvePart(
   const keptEquations = perEquation(rows, kept);
   const fit = await leastSquares(system, keptEquations, product, true);
   const condition = conditionOf(fit);
-  if (condition > MOST_CONDITION) {
+  if (!(condition <= MOST_CONDITION)) {
     return `equations of condition ${condition.toExponential(0)}`;
   }
   const clean = residualsOf(rows, fit.off, channels).filter((_, at) => kept[at] === 1);
   return {
-    values: fit.values,
-    deviation: fit.deviation,
+    values: placed(fit.values, seen, channels),
+    deviation: placed(fit.deviation, seen, 1),
+    seen,
     sigma: sigmasOf(system, fit.off, keptEquations, equations),
     condition,
     residual: median(clean),
     equations,
     outlying: rows.rows.filter((_, at) => kept[at] === 0),
   };
+}
+
+/** The rows of a matrix that are wanted. */
+function rowsOf(matrix: Float64Array, wanted: Uint8Array): Float64Array[] {
+  const cols = matrix.length / wanted.length;
+  return [...wanted.keys()].flatMap((at) => (wanted[at] === 1 ? [matrix.subarray(at * cols, (at + 1) * cols)] : []));
+}
+
+/** Values at the unknowns that they are of, zero elsewhere: sets x unknowns. */
+function placed(values: Float64Array, seen: Uint8Array, sets: number): Float64Array {
+  const out = new Float64Array(sets * seen.length);
+  let from = 0;
+  for (let at = 0; at < out.length; at++) {
+    if (seen[at % seen.length] === 1) {
+      out[at] = values[from++]!;
+    }
+  }
+  return out;
 }
 
 /** Weight of doubtful channels at first. */
@@ -366,25 +290,6 @@ function inverseLower(factor: Cholesky): { inverse: Float64Array; columns: Float
   return { inverse: transposed(columns, size, size), columns };
 }
 
-function scaledColumns(matrix: Float64Array, factors: Float64Array): Float64Array {
-  const out = new Float64Array(matrix.length);
-  const cols = factors.length;
-  for (let start = 0; start < matrix.length; start += cols) {
-    for (let col = 0; col < cols; col++) {
-      out[start + col] = matrix[start + col]! * factors[col]!;
-    }
-  }
-  return out;
-}
-
-function perEquation({ rows, count }: Rows, weights: Float64Array): Float64Array {
-  const out = new Float64Array(count);
-  rows.forEach(({ first, taps }, at) => {
-    out.fill(weights[at]!, first, first + taps);
-  });
-  return out;
-}
-
 /** Root mean square of what is left for each output channel. */
 function residualsOf({ rows, count }: Rows, off: Float64Array, channels: number): Float64Array {
   return Float64Array.from(rows, ({ first, taps }) => {
@@ -416,8 +321,4 @@ function sigmasOf(
     }
     return Math.sqrt(sum / Math.max(1, equations - unknowns));
   });
-}
-
-function median(values: Float64Array): number {
-  return values.slice().sort()[values.length >> 1] ?? 0;
 }

@@ -58,6 +58,22 @@ export class Rectifiers {
     return this.pathUp(layer).find((own) => isRectifier(this.layers.layer(own).op));
   }
 
+  /** Nodes that hold a node's entries as they are, or rectified. */
+  sameAbove(from: number): number[] {
+    const found: number[] = [];
+    let node = from;
+    for (;;) {
+      const consumers = this.layers.consumers(node);
+      const next = consumers.length === 1 ? consumers[0]!.layer : undefined;
+      const op = next === undefined ? undefined : this.layers.layer(next).op;
+      if (next === undefined || op === undefined || !(SHAPING.has(op) || isRectifier(op))) {
+        return found;
+      }
+      found.push(next);
+      node = next;
+    }
+  }
+
   /** What takes a layer's output and nothing else does, up to the first rectifier or layer that does not hand entries on. */
   pathUp(from: number): number[] {
     const path: number[] = [];

@@ -29,7 +29,7 @@ export interface HeadOfBatch {
 }
 
 /** How a map was computed. */
-export type MapSource = 'head' | 'equations' | 'row space';
+export type MapSource = 'head' | 'equations' | 'row space' | 'maxima';
 
 /** Values at one node that follow from the gradient. */
 export interface ExactMap {
@@ -47,6 +47,8 @@ export interface ExactMap {
   readonly upToFactor: boolean;
   /** As long as the values, 1 where nothing is known; undefined when all is. */
   readonly unknown: Uint8Array | undefined;
+  /** dL/dvalues, of the same shape; undefined where it was not asked for, or is not known. */
+  readonly delta?: Float64Array | undefined;
 }
 
 /** One sample's part of values at a node. */

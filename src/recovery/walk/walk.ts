@@ -1,16 +1,20 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
+import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
 import { norm } from '../vectors.js';
 import type { ConvPlace } from './conv-place.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
-import { type KnownDelta, solveInput } from './equations.js';
+import type { KnownDelta } from './conv-equations.js';
+import { solveInput } from './equations.js';
 import { FoundNodes, scaledChannels, slopeBetween } from './found-nodes.js';
 import { LocalLayers } from './local-layers.js';
+import { PooledMaxima } from './pooled-maxima.js';
 import { isRectifier } from './rectifiers.js';
 import { rowSpaceMap } from './row-space-map.js';
 import { TrainNorms } from './train-norms.js';
-import type { WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
+import type { MapSource, WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
+import { type MaximaPlan, tellMaxima } from './window-maxima.js';
 
 /**
  * Down a network of rectifiers, node by node: where the deltas of what takes a node's output are known, that output is
@@ -22,6 +26,14 @@ import type { WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
 const MOST_REPAIRS = 4;
 /** Equations that leave more than this are no foundation. */
 const MOST_RESIDUAL = 1e-4;
+/** Ways to tell the maxima of a pooling; which one comes to the end depends on the network. */
+const MAXIMA_PLANS: readonly MaximaPlan[] = [
+  { flatRounds: 1, weightedFrom: 8 },
+  { flatRounds: 4, weightedFrom: 8 },
+  { flatRounds: 3, weightedFrom: Infinity },
+];
+/** Above this, too many maxima are wrong for the equations to show which. */
+const MOST_MAXIMA_LEFT = 0.1;
 
 /**
  * @param product lets other work run, and throws CancelledError once the user has asked to stop
@@ -53,6 +65,7 @@ class Walk {
   readonly ended: { node: number; reason: string }[] = [];
   private readonly layers: LocalLayers;
   private readonly trainNorms: TrainNorms;
+  private readonly maxima: PooledMaxima;
 
   constructor(
     private readonly problem: WalkProblem,
@@ -63,6 +76,7 @@ class Walk {
     this.layers = new LocalLayers(problem, product);
     this.found = new FoundNodes(this.layers);
     this.trainNorms = new TrainNorms(problem, this.found, product, random);
+    this.maxima = new PooledMaxima(this.found, product);
     const { solution, head } = problem;
     if (solution) {
       this.found.batch = solution.batch;
@@ -95,6 +109,17 @@ class Walk {
         this.ended.push({ node, reason });
       }
     }
+    await this.addDelta();
+  }
+
+  /** To the deepest map: what comes down to it tells more of the layers below. */
+  private async addDelta(): Promise<void> {
+    const { maps } = this.found;
+    const deepest = maps.reduce((least, { node }, at) => (node < (maps[least]?.node ?? Infinity) ? at : least), -1);
+    const map = maps[deepest];
+    if (map && map.node !== NETWORK_INPUT && this.problem.mode === 'eval') {
+      maps[deepest] = { ...map, delta: await this.found.adjoints.of(map.node) };
+    }
   }
 
   private async solve(node: number, pause: Pause): Promise<string | undefined> {
@@ -115,10 +140,46 @@ class Walk {
       }
       reasons.push(`${place.name}: ${found}`);
     }
+    for (const place of this.found.convsAbove(node)) {
+      const told = await this.solveByMaxima(node, place, pause);
+      if (told === undefined) {
+        return undefined;
+      }
+      if (told !== '') {
+        reasons.push(`${place.name}: ${told}`);
+      }
+    }
     return reasons.join('; ');
   }
 
-  private async solveByEquations(node: number): Promise<string | undefined> {
+  /** @returns an empty sentence where no max pooling stands above whose windows' values are known */
+  private async solveByMaxima(node: number, place: ConvPlace, pause: Pause): Promise<string | undefined> {
+    const pooled = await this.maxima.problem(place, this.found.rectifiers.isRectified(node));
+    if (!pooled || this.found.trainNormAbove(place) !== undefined) {
+      return '';
+    }
+    let reason = '';
+    for (const plan of MAXIMA_PLANS) {
+      const told = await tellMaxima(pooled, plan, this.product, () => pause());
+      if (typeof told === 'string') {
+        return told;
+      }
+      reason = `which entries were the largest above it could not be told: they leave ${(100 * told.residual).toPrecision(2)} % of its gradient`;
+      if (told.residual > MOST_MAXIMA_LEFT) {
+        continue;
+      }
+      this.maxima.settle(place, told.winners);
+      const solved = await this.solveByEquations(node, 'maxima');
+      if (solved === undefined) {
+        return undefined;
+      }
+      this.maxima.forget(place);
+      reason = solved;
+    }
+    return reason;
+  }
+
+  private async solveByEquations(node: number, by: MapSource = 'equations'): Promise<string | undefined> {
     let repaired = 0;
     for (let round = 0; ; round++) {
       const known: KnownDelta[] = [];
@@ -154,14 +215,14 @@ class Walk {
       if (!isTrusted) {
         return `${(100 * solved.residual).toPrecision(2)} % of the gradients are left unexplained`;
       }
-      this.found.keep(node, values, norm(solved.error) / norm(solved.values));
+      this.found.keep(node, values, norm(solved.error) / norm(solved.values), false, solved.unknown);
       if (rectified) {
         this.found.doubt(node, solved.values, deviation);
       }
       this.found.steps.push({
         node,
         layers: known.map(({ place }) => place.name),
-        by: 'equations',
+        by,
         unknowns: solved.unknowns,
         equations: solved.equations,
         condition: solved.condition,
@@ -183,6 +244,11 @@ class Walk {
     let changed = 0;
     for (const [at, place] of places.entries()) {
       const wanted = outlying[at]!;
+      const chosen = wanted.length > 0 ? await this.maxima.repair(place, values, wanted) : undefined;
+      if (chosen !== undefined) {
+        changed += chosen;
+        continue;
+      }
       const rectifier = wanted.length > 0 ? this.found.rectifiers.above(place.index) : undefined;
       const slopes = rectifier !== undefined ? this.found.adjoints.slopeOf(rectifier) : undefined;
       if (rectifier === undefined || !slopes) {

@@ -57,6 +57,16 @@ describe('feature maps', () => {
     expect(cells.some(([, , by]) => by === 'equations')).toBe(true);
   });
 
+  it('lead to the input through max poolings, whose choices are found with the values', async () => {
+    const { report } = await audit('two-convolutions');
+    const own = report.samples[0]!.reconstruction!;
+    expect(own).toMatchObject({ method: 'maps', verdict: 'exact' });
+    expect(own.psnr).toBeGreaterThan(100);
+    const leak = report.leaks.find(({ method }) => method === 'input')!;
+    const table = leak.details.find((detail) => detail.type === 'table')!;
+    expect(table.rows.map(({ cells }) => cells.slice(1, 3))).toContainEqual(['conv2', 'maxima']);
+  });
+
   it('lead to the input below batch normalisation in train mode, up to its size', async () => {
     const { report } = await audit('residual-train');
     const own = report.samples[0]!.reconstruction!;

@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { onnxruntimeEngine } from '../../../../src/engine/onnxruntime.js';
+import { gradients } from '../../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
-import { TensorGraph } from '../../../../src/graph/tensor-graph.js';
-import { buildNetwork } from '../../../../src/network/network-graph.js';
+import { TensorGraph, sizeOf } from '../../../../src/graph/tensor-graph.js';
+import { type StoredTensor, type TensorLookup, buildNetwork } from '../../../../src/network/network-graph.js';
 import type { Recipe } from '../../../../src/network/layers/recipe.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { invertMap } from '../../../../src/recovery/inversion/invert-map.js';
-import { type KnownMap, inversionOf } from '../../../../src/recovery/inversion/known-maps.js';
+import { type KnownMap, inversionOf, softenedNetwork } from '../../../../src/recovery/inversion/known-maps.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
 import { hashed, relativeError } from '../../../networks.js';
 
@@ -26,22 +27,28 @@ const RECIPE: Recipe = {
     { op: 'linear', weight: 'c' },
   ],
 };
-const SHAPES: Readonly<Record<string, number[]>> = { a: [16, 2, 3, 3], b: [24, 16, 3, 3], c: [3, 24] };
+const POOLED: Recipe = {
+  ...RECIPE,
+  layers: [
+    { op: 'conv', weight: 'a', padding: 1 },
+    { op: 'relu' },
+    { op: 'max-pool', kernel: 2 },
+    { op: 'global-average-pool' },
+    { op: 'flatten' },
+    { op: 'linear', weight: 'd' },
+  ],
+};
+const SHAPES: Readonly<Record<string, number[]>> = { a: [16, 2, 3, 3], b: [24, 16, 3, 3], c: [3, 24], d: [3, 16] };
 const go = (): Promise<void> => Promise.resolve();
 
-function prepared() {
+function lookup(name: string): StoredTensor {
+  const shape = SHAPES[name]!;
+  return { shape, data: hashed(sizeOf(shape), name.charCodeAt(0)) };
+}
+
+function prepared(recipe = RECIPE, gradient: TensorLookup = () => undefined) {
   const graph = new TensorGraph(foldConstant);
-  const net = buildNetwork(
-    graph,
-    RECIPE,
-    (name) => {
-      const shape = SHAPES[name]!;
-      const size = shape.reduce((all, own) => all * own, 1);
-      return { shape, data: hashed(size, name.charCodeAt(0)) };
-    },
-    1,
-    'eval',
-  );
+  const net = buildNetwork(graph, recipe, lookup, 1, 'eval');
   const truth = hashed(72, 5).map((own) => 3 * own);
   const values = evaluate(net.outputs, { x: truth });
   const map = (node: number, error: number, change = (own: number, _at: number): number => own): KnownMap => ({
@@ -52,7 +59,8 @@ function prepared() {
     unknown: undefined,
     error,
   });
-  return { graph, net, truth, map };
+  const network = { graph, recipe, net, soft: softenedNetwork(graph, recipe, lookup, 'eval'), gradient };
+  return { network, truth, map };
 }
 
 describe('the input that a feature map is of', () => {
@@ -61,9 +69,9 @@ describe('the input that a feature map is of', () => {
     ['with two entries that should be zero', (own: number, at: number) => (at === 40 || at === 500 ? own + 2 : own)],
     ['with two entries that should not be zero', (own: number, at: number) => (at === 41 || at === 501 ? 0 : own)],
   ])('is found again: %s', async (_, change) => {
-    const { graph, net, truth, map } = prepared();
+    const { network, truth, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
-    const problem = inversionOf(graph, net, RECIPE, [map(3, 1e-7, change)], generator(1));
+    const problem = inversionOf(network, [map(3, 1e-7, change)], generator(1));
     const found = await invertMap(problem, engine, (tried) => tried < 4, plainProduct, go);
     await engine.dispose();
     expect(found.stopped).toBe(false);
@@ -72,10 +80,10 @@ describe('the input that a feature map is of', () => {
   });
 
   it('comes from the exact map where a deeper one is rough', async () => {
-    const { graph, net, truth, map } = prepared();
+    const { network, truth, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     const rough = map(1, 0.02, (own, at) => (own > 0 ? own * (1 + 0.02 * Math.sin(at)) : 0));
-    const problem = inversionOf(graph, net, RECIPE, [map(3, 1e-7), rough], generator(1));
+    const problem = inversionOf(network, [map(3, 1e-7), rough], generator(1));
     expect(problem.stages.map(({ error }) => error)).toEqual([0.02, 1e-7]);
     const found = await invertMap(problem, engine, (tried) => tried < 4, plainProduct, go);
     await engine.dispose();
@@ -83,19 +91,49 @@ describe('the input that a feature map is of', () => {
   });
 
   it('contradicts a map of another network', async () => {
-    const { graph, net, map } = prepared();
+    const { network, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
-    const problem = inversionOf(graph, net, RECIPE, [map(3, 1e-7, (_, at) => Math.max(0, Math.sin(at)))], generator(1));
+    const problem = inversionOf(network, [map(3, 1e-7, (_, at) => Math.max(0, Math.sin(at)))], generator(1));
     const found = await invertMap(problem, engine, () => false, plainProduct, go);
     await engine.dispose();
     expect(found.contradicting).toBeGreaterThan(0.1);
   });
 
+  it('is found through a max pooling, smooth at first', async () => {
+    const { network, truth, map } = prepared(POOLED);
+    const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
+    const found = await invertMap(
+      inversionOf(network, [map(2, 1e-7)], generator(1)),
+      engine,
+      (tried) => tried < 4,
+      plainProduct,
+      go,
+    );
+    await engine.dispose();
+    expect(found.contradicting).toBe(0);
+    expect(relativeError(found.input, truth)).toBeLessThan(1e-4);
+  });
+
+  it('has a mismatch of none at the input, as maxima become hard', () => {
+    const { network: plain, truth, map } = prepared(POOLED);
+    const { graph, net } = plain;
+    const delta = hashed(sizeOf(net.outputs[2]!.shape), 8);
+    const loss = graph.total(graph.mul(net.outputs[2]!, graph.constant(delta, net.outputs[2]!.shape)));
+    const [captured] = evaluate(gradients(graph, loss, [net.parameters.get('a')!]), { x: truth });
+    const gradient: TensorLookup = (name) => (name === 'a' ? { shape: SHAPES[name]!, data: captured! } : undefined);
+    const { mismatch } = inversionOf({ ...plain, gradient }, [{ ...map(2, 1e-7), delta }], generator(1));
+    const at = (x: Float64Array, temperature: number): number =>
+      evaluate([mismatch!], { x, temperature: Float64Array.of(temperature) })[0]![0]!;
+    expect(at(truth, 1e-6)).toBeLessThan(1e-9);
+    expect(at(truth, 0.1)).toBeGreaterThan(1e-4);
+    expect(at(hashed(72, 6), 1e-6)).toBeGreaterThan(0.5);
+  });
+
   it('keeps the best so far when stopped', async () => {
-    const { graph, net, map } = prepared();
+    const { network, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     let pauses = 0;
-    const problem = inversionOf(graph, net, RECIPE, [map(3, 1e-7)], generator(1));
+    const problem = inversionOf(network, [map(3, 1e-7)], generator(1));
     const found = await invertMap(
       problem,
       engine,

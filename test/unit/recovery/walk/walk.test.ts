@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { gradients } from '../../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
 import { TensorGraph } from '../../../../src/graph/tensor-graph.js';
 import { recogniseNetwork } from '../../../../src/network/built-in.js';
-import { buildNetwork } from '../../../../src/network/network-graph.js';
+import { type TensorLookup, buildNetwork } from '../../../../src/network/network-graph.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
@@ -12,15 +13,15 @@ import { walkDown } from '../../../../src/recovery/walk/walk.js';
 import { openTensorFile } from '../../../../src/formats/open.js';
 import { softmax } from '../../../../src/recovery/activation.js';
 import { dot, norm } from '../../../../src/recovery/vectors.js';
-import { NETWORKS, readTensors } from '../../../networks.js';
+import { NETWORKS, readTensors, relativeError } from '../../../networks.js';
 
 /** Down a residual network of PyTorch without the head. */
 
-function problemOf(name: string, mode: 'eval' | 'train' = 'eval'): WalkProblem {
+function problemOf(name: string, mode: 'eval' | 'train' = 'eval', inputShape = [3, 8, 8]): WalkProblem {
   const parameters = readTensors(join(NETWORKS, name, 'checkpoint.pt'));
   const gradients = readTensors(join(NETWORKS, name, 'gradient.pt'));
   const shapes = [...parameters].map(([own, { shape }]) => ({ name: own, shape }));
-  const { recipe } = recogniseNetwork(shapes, { inputShape: [3, 8, 8] })[0]!;
+  const { recipe } = recogniseNetwork(shapes, { inputShape })[0]!;
   const parameter = (own: string) => parameters.get(own);
   const net = buildNetwork(new TensorGraph(foldConstant), recipe, parameter, 1, mode);
   return {
@@ -91,5 +92,33 @@ describe('the walk down', () => {
       const wanted = node < 0 ? image : truth[node]!;
       expect(1 - dot(values, wanted) / (norm(values) * norm(wanted))).toBeLessThan(1e-9);
     }
+  });
+
+  it('below max poolings: their choices with the values, and what comes down to the deepest map', async () => {
+    const problem = problemOf('two-convolutions', 'eval', [3, 12, 12]);
+    const graph = new TensorGraph(foldConstant);
+    const net = buildNetwork(graph, problem.recipe, problem.parameter, 1, 'eval');
+    const image = imageOf('two-convolutions');
+    const truth = evaluate(net.outputs, { x: image });
+    const head = problem.recipe.layers.length - 1;
+    const delta = softmax(truth[head]!).map((own, k) => own - [0.02, 0.92, 0.02, 0.02, 0.02][k]!);
+    const solution = { batch: 1, features: truth[head - 1]!, delta };
+    const walk = await walkDown({ ...problem, solution }, plainProduct, generator(1), () => Promise.resolve());
+    expect(walk.steps.map(({ node, by }) => [node, by])).toEqual([
+      [6, 'equations'],
+      [2, 'maxima'],
+      [-1, 'maxima'],
+    ]);
+    for (const { node, values } of walk.maps) {
+      expect(relativeError(values, node < 0 ? image : truth[node]!)).toBeLessThan(1e-5);
+    }
+    const hidden: TensorLookup = (name) => (name === 'conv1.weight' ? undefined : problem.gradient(name));
+    const part = await walkDown({ ...problem, gradient: hidden, solution }, plainProduct, generator(1), () =>
+      Promise.resolve(),
+    );
+    const loss = graph.total(graph.mul(net.logits, graph.constant(delta, net.logits.shape)));
+    const [wanted] = evaluate(gradients(graph, loss, [net.outputs[2]!]), { x: image });
+    expect(part.maps[0]!.node).toBe(2);
+    expect(relativeError(part.maps[0]!.delta!, wanted!)).toBeLessThan(1e-4);
   });
 });

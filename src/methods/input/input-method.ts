@@ -11,6 +11,7 @@ import { nothingRebuilt } from '../reconstruction-report.js';
 import { batchLeak } from './batch-leak.js';
 import { batchMaps } from './batch-maps.js';
 import { inputFindings } from './input-findings.js';
+import { withInputSize } from './input-size.js';
 import { findNetwork } from './network-source.js';
 import { type NetworkTask, describeNetwork } from './prepare.js';
 import { reconstruct } from './reconstruct.js';
@@ -102,7 +103,7 @@ async function attemptInputs(
   }
   const normalisation = wanted.normalisation ?? capture?.normalisation;
   try {
-    const task = {
+    const given = {
       request: normalisation ? { ...wanted, normalisation } : wanted,
       network,
       checkpoint,
@@ -112,6 +113,9 @@ async function attemptInputs(
       head: head.gradient,
       normMode: capture?.mode,
     };
+    const isTold = inputShape !== undefined || wanted.attack === 'matching';
+    const samples = sample ? 1 : several.length;
+    const task = isTold || samples === 0 ? given : { ...given, network: await withInputSize(given, samples, context) };
     if (!sample && several.length === 0) {
       return await untoldBatch(task, recovered, context);
     }

@@ -32,8 +32,9 @@ const MAXIMA_PLANS: readonly MaximaPlan[] = [
   { flatRounds: 4, weightedFrom: 8 },
   { flatRounds: 3, weightedFrom: Infinity },
 ];
-/** Above this, too many maxima are wrong for the equations to show which. */
+/** Beyond these, too many maxima are wrong for the equations to show which. */
 const MOST_MAXIMA_LEFT = 0.1;
+const MOST_UNCERTAIN = 0.3;
 
 /**
  * @param product lets other work run, and throws CancelledError once the user has asked to stop
@@ -165,7 +166,7 @@ class Walk {
         return told;
       }
       reason = `which entries were the largest above it could not be told: they leave ${(100 * told.residual).toPrecision(2)} % of its gradient`;
-      if (told.residual > MOST_MAXIMA_LEFT) {
+      if (told.residual > MOST_MAXIMA_LEFT || told.uncertain > MOST_UNCERTAIN) {
         continue;
       }
       this.maxima.settle(place, told.winners);

@@ -45,7 +45,8 @@ export interface ToldMaxima {
   readonly winners: Int32Array;
   /** Median over output channels of what is left of their gradient, relative. */
   readonly residual: number;
-  readonly rounds: number;
+  /** Share of windows without a clear largest entry. */
+  readonly uncertain: number;
 }
 
 /** Each round solves for every position of an output channel. */
@@ -92,8 +93,7 @@ export async function tellMaxima(
   let best = Infinity;
   let idle = 0;
   let residual = 1;
-  let round = 0;
-  for (; round < MOST_ROUNDS && idle < MOST_IDLE; round++) {
+  for (let round = 0; round < MOST_ROUNDS && idle < MOST_IDLE; round++) {
     await pause(residual);
     residual = await search.round(round < plan.flatRounds, round > plan.weightedFrom);
     if (residual < EXPLAINED || search.uncertain() < MOST_UNCERTAIN) {
@@ -102,7 +102,7 @@ export async function tellMaxima(
     idle = residual < PROGRESS * best ? 0 : idle + 1;
     best = Math.min(best, residual);
   }
-  return { winners: search.winners(), residual, rounds: round };
+  return { winners: search.winners(), residual, uncertain: search.uncertain() };
 }
 
 class MaximaSearch {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -55,6 +55,22 @@ describe('feature maps', () => {
     const cells = table.rows.map((row) => row.cells);
     expect(cells[0]!.slice(1, 3)).toEqual(['layer2.0.conv2', 'row space']);
     expect(cells.some(([, , by]) => by === 'equations')).toBe(true);
+  });
+
+  it('tell how large the input was, where nothing else does', async () => {
+    const folder = join(scratch, 'unsized');
+    mkdirSync(folder);
+    for (const name of ['checkpoint.pt', 'gradient.pt']) {
+      copyFileSync(join(NETWORKS, 'residual', name), join(folder, name));
+    }
+    const { truth, ...asked } = requestOf('residual');
+    expect(truth).toBeDefined();
+    const { report } = await runAudit(
+      { ...asked, ...pathsInFolder(folder) },
+      { progress: () => undefined, pause: () => Promise.resolve() },
+    );
+    expect(report.samples[0]!.reconstruction).toMatchObject({ method: 'maps', verdict: 'exact', shape: [3, 8, 8] });
+    expect(report.network!.reasons.join('\n')).toContain('inputs of 8 x 8: layer2.0.conv2 saw 4 x 4 positions');
   });
 
   it('lead to the input through max poolings, whose choices are found with the values', async () => {

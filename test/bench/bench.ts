@@ -8,7 +8,7 @@ import { generator, recoverLikePaper } from '../../src/recovery/paper-method.js'
 import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
 import { costs, counts } from './batch.js';
-import { convCosts, normalEquations } from './conv.js';
+import { besideBreaching, convCosts, normalEquations } from './conv.js';
 import { inspectorCost, launch } from './inspector.js';
 import { benchMatching } from './matching.js';
 import { atLeast, atMost, finish, head, row } from './tables.js';
@@ -283,6 +283,9 @@ async function batch(): Promise<void> {
   }
 }
 
+/** The presets' own 24,000 take hours on a CPU. */
+const BREACHING_ITERATIONS = 1000;
+
 async function conv(): Promise<void> {
   head(
     'Normal equations of a layer and their Cholesky factor, float64, ms',
@@ -316,6 +319,19 @@ async function conv(): Promise<void> {
     if (attack === 'chain') {
       atLeast(`${name}, ${mode}, dB`, psnrFitted ?? psnr, 60);
     }
+  }
+  const python = process.env.GRADLEAK_PYTHON;
+  const dumps = (process.env.GRADLEAK_CONV_DUMPS ?? '').split(',').filter((dump) => dump !== '');
+  if (python === undefined || dumps.length === 0) {
+    return;
+  }
+  head(`Single samples of a ResNet-18, beside breaching 0.1.2`, 'dump', 'attack', 'iterations', 'seconds', 'PSNR, dB');
+  const { ours, breaching } = besideBreaching(python, dumps, BREACHING_ITERATIONS);
+  for (const { dump, seconds, psnr } of ours) {
+    row(dump, 'feature maps', '', seconds.toFixed(1), psnr.toFixed(1));
+  }
+  for (const { dump, preset, iterations, seconds, psnr } of breaching) {
+    row(dump, `breaching, ${preset}`, iterations, seconds.toFixed(1), psnr.toFixed(1));
   }
 }
 

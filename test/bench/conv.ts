@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { doubleProduct } from '../../src/engine/double-product.js';
 import { evaluateWithProduct } from '../../src/graph/evaluate-with-product.js';
@@ -106,6 +106,36 @@ function audit(dump: string, attack: ConvCost['attack']): Omit<ConvCost, 'mode' 
     psnr: found?.psnr ?? NaN,
     psnrFitted: found?.psnrFitted,
     verdict: found?.verdict ?? 'none',
+  };
+}
+
+/** One line of `test/bench/breaching/run.py`. */
+export interface BreachingCost {
+  readonly dump: string;
+  readonly preset: string;
+  readonly iterations: number;
+  readonly seconds: number;
+  readonly psnr: number;
+}
+
+export interface BesideBreaching {
+  readonly ours: readonly (Omit<ConvCost, 'mode' | 'attack'> & { readonly dump: string })[];
+  readonly breaching: readonly BreachingCost[];
+}
+
+/** PyTorch's dumps, by us and by breaching. @throws Error with the script's last words */
+export function besideBreaching(python: string, dumps: readonly string[], iterations: number): BesideBreaching {
+  const script = join('test', 'bench', 'breaching', 'run.py');
+  const { status, stdout, stderr } = spawnSync(python, [script, '--iterations', String(iterations), ...dumps], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) {
+    throw new Error(stderr);
+  }
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'));
+  return {
+    ours: dumps.map((dump) => ({ dump: basename(dump), ...audit(dump, 'chain') })),
+    breaching: lines.map((line) => JSON.parse(line) as BreachingCost),
   };
 }
 

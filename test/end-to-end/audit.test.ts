@@ -40,6 +40,9 @@ describe('the package', () => {
   });
 });
 
+/** A folder with checkpoint.pt and gradient.pt of one sample, such as a ResNet-18's, which is too large to be committed. */
+const OWN_DUMP = process.env.GRADLEAK_E2E_DUMP;
+
 describe('the packaged extension in VS Code', () => {
   let folder: string;
   let server: VsCodeServer;
@@ -64,6 +67,11 @@ describe('the packaged extension in VS Code', () => {
     );
     for (const name of ['checkpoint.pt', 'gradient.pt', 'capture.json']) {
       cpSync(join(NETWORKS, 'residual-train', name), join(workspace, 'residual', name));
+    }
+    if (OWN_DUMP !== undefined) {
+      for (const name of ['checkpoint.pt', 'gradient.pt']) {
+        cpSync(join(OWN_DUMP, name), join(workspace, 'own', name));
+      }
     }
     mkdirSync(join(workspace, '.vscode'));
     // Long enough to be watched and stopped.
@@ -220,6 +228,28 @@ describe('the packaged extension in VS Code', () => {
       await workbench.screenshot(`maps-${name}`);
       await table.scrollIntoViewIfNeeded();
       await workbench.screenshot(`maps-table-${name}`);
+    }
+    await workbench.closeEditors();
+  });
+
+  it.runIf(OWN_DUMP !== undefined)('computes the input of a large dump that is not in the repository', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'own/gradient.pt');
+    await workbench.pick('which checkpoint', 'own/checkpoint.pt');
+    const panel = await workbench.webview('h1', 'gives away its one sample', 240_000);
+    const table = panel.locator('vscode-data-grid, table', { hasText: 'row space' }).first();
+    expect(await panel.getByText(/so this is the input/).count()).toBeGreaterThan(0);
+    for (const [theme, name] of [
+      ['Light Modern', 'light'],
+      ['Dark High Contrast', 'high-contrast'],
+      ['Dark Modern', 'dark'],
+    ] as const) {
+      await workbench.useTheme(theme);
+      await workbench.page.waitForTimeout(800);
+      await panel.locator('h1').first().scrollIntoViewIfNeeded();
+      await workbench.screenshot(`own-${name}`);
+      await table.scrollIntoViewIfNeeded();
+      await workbench.screenshot(`own-table-${name}`);
     }
     await workbench.closeEditors();
   });

@@ -38,7 +38,23 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
       });
     }
   }
-  return { details: [tableOf(walk.steps, nameOf), ...pictures], arrays };
+  return { details: [...aloneOf(run), tableOf(walk.steps, nameOf), ...pictures], arrays };
+}
+
+/** Which layer's gradient would have been enough, and how many samples would hide its input. */
+function aloneOf({ walk: { steps, batch } }: MapsRun): Detail[] {
+  const [first] = steps.flatMap(({ layers, alone }) => (alone ? [{ layer: layers[0]!, ...alone }] : []));
+  if (!first) {
+    return [];
+  }
+  const { layer, channels, positions } = first;
+  const most = Math.ceil(channels / positions) - 1;
+  return [
+    {
+      type: 'text',
+      text: `The gradient of \`${layer}\` alone gives its input away, without labels, loss or weights: its ${channels} output channels are more than its ${positions} positions times the ${batch === 1 ? 'one sample' : `${batch} samples`}. Sums over more than ${most} samples close this way, and so does withholding that gradient; other ways may stay open.`,
+    },
+  ];
 }
 
 function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): Detail {

@@ -75,6 +75,7 @@ export class TrainNorms {
       outlying: 0,
       repaired: 0,
       gap: found.gap,
+      alone: { channels: place.filters, positions: place.output[0] * place.output[1] },
     });
     await this.found.fillAbove(node);
     return undefined;

@@ -75,6 +75,8 @@ export interface WalkStep {
   readonly repaired: number;
   /** Smallest singular value kept over the largest left out; null for equations. */
   readonly gap: number | null;
+  /** Of a layer whose row space was enough: more channels than positions of all samples. */
+  readonly alone?: { readonly channels: number; readonly positions: number };
 }
 
 export interface WalkResult {

@@ -335,6 +335,7 @@ class Walk {
       outlying: 0,
       repaired: 0,
       gap: found.gap,
+      alone: { channels: place.filters, positions: place.output[0] * place.output[1] },
     });
     return undefined;
   }

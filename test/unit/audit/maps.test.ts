@@ -55,6 +55,10 @@ describe('feature maps', () => {
     const cells = table.rows.map((row) => row.cells);
     expect(cells[0]!.slice(1, 3)).toEqual(['layer2.0.conv2', 'row space']);
     expect(cells.some(([, , by]) => by === 'equations')).toBe(true);
+    const text = leak.details.find((detail) => detail.type === 'text')!.text;
+    expect(text).toContain('`layer2.0.conv2` alone');
+    expect(text).toContain('48 output channels are more than its 16 positions');
+    expect(text).toContain('more than 2 samples close this way');
   });
 
   it('tell how large the input was, where nothing else does', async () => {

@@ -85,7 +85,7 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   if (known < size) {
     return {
       ...none,
-      ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers`,
+      ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
   return { walk, ...(await inverted(task, problems, deepest.node, product, context)), ended: undefined };

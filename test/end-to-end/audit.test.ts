@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext } from 'playwright-core';
+import type { BrowserContext, Frame, Locator } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generator } from '../../src/recovery/paper-method.js';
 import { NETWORKS } from '../networks.js';
@@ -208,6 +208,22 @@ describe('the packaged extension in VS Code', () => {
     await workbench.closeEditors();
   });
 
+  /** The head of a panel and one of its tables in every theme. */
+  async function photograph(what: string, panel: Frame, table: Locator): Promise<void> {
+    for (const [theme, name] of [
+      ['Light Modern', 'light'],
+      ['Dark High Contrast', 'high-contrast'],
+      ['Dark Modern', 'dark'],
+    ] as const) {
+      await workbench.useTheme(theme);
+      await workbench.page.waitForTimeout(800);
+      await panel.locator('h1').first().scrollIntoViewIfNeeded();
+      await workbench.screenshot(`${what}-${name}`);
+      await table.scrollIntoViewIfNeeded();
+      await workbench.screenshot(`${what}-table-${name}`);
+    }
+  }
+
   it('computes the feature maps of a residual network in train mode, and the input from them', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'residual/gradient.pt');
@@ -217,18 +233,7 @@ describe('the packaged extension in VS Code', () => {
     await table.scrollIntoViewIfNeeded();
     expect(await table.textContent()).toContain('equations');
     expect(await panel.getByText(/this is the input, up to one factor/).count()).toBeGreaterThan(0);
-    for (const [theme, name] of [
-      ['Light Modern', 'light'],
-      ['Dark High Contrast', 'high-contrast'],
-      ['Dark Modern', 'dark'],
-    ] as const) {
-      await workbench.useTheme(theme);
-      await workbench.page.waitForTimeout(800);
-      await panel.locator('h1').first().scrollIntoViewIfNeeded();
-      await workbench.screenshot(`maps-${name}`);
-      await table.scrollIntoViewIfNeeded();
-      await workbench.screenshot(`maps-table-${name}`);
-    }
+    await photograph('maps', panel, table);
     await workbench.closeEditors();
   });
 
@@ -239,18 +244,7 @@ describe('the packaged extension in VS Code', () => {
     const panel = await workbench.webview('h1', 'gives away its one sample', 240_000);
     const table = panel.locator('vscode-data-grid, table', { hasText: 'row space' }).first();
     expect(await panel.getByText(/so this is the input/).count()).toBeGreaterThan(0);
-    for (const [theme, name] of [
-      ['Light Modern', 'light'],
-      ['Dark High Contrast', 'high-contrast'],
-      ['Dark Modern', 'dark'],
-    ] as const) {
-      await workbench.useTheme(theme);
-      await workbench.page.waitForTimeout(800);
-      await panel.locator('h1').first().scrollIntoViewIfNeeded();
-      await workbench.screenshot(`own-${name}`);
-      await table.scrollIntoViewIfNeeded();
-      await workbench.screenshot(`own-table-${name}`);
-    }
+    await photograph('own', panel, table);
     await workbench.closeEditors();
   });
 

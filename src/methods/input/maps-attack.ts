@@ -117,7 +117,7 @@ async function inverted(
       const found = await invertMap(
         problem,
         engine,
-        (tried) => tried < MOST_STARTS && performance.now() < until,
+        { starts: MOST_STARTS, isLate: () => performance.now() > until },
         product,
         async ({ step, residual, input }) => {
           const now = performance.now();

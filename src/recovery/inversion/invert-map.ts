@@ -60,6 +60,13 @@ export interface InversionProgress {
   readonly input: Float64Array;
 }
 
+export interface InversionLimits {
+  /** Random inputs to begin at, at most; one is always tried. */
+  readonly starts: number;
+  /** Whether time is up: what there is by then is what is found. */
+  isLate(): boolean;
+}
+
 /** Of the first step; they fall to a fiftieth along half a cosine. */
 const RATES = [0.1, 0.02, 0.005];
 const ADAM_STEPS = 600;
@@ -107,7 +114,7 @@ const MOST_TRIMS = 12;
 const WORST = 0.3;
 
 /**
- * @param another whether to begin at another random input, given how many were tried; the first always is
+ * @param limits when to begin nowhere else, and when to end with what there is
  * @param product for residuals in float64
  * @param pause after every step; stopping keeps the best so far
  * @throws EngineError when the engine does not take the graph
@@ -115,13 +122,13 @@ const WORST = 0.3;
 export async function invertMap(
   problem: InversionProblem,
   engine: Engine,
-  another: (tried: number) => boolean,
+  limits: InversionLimits,
   product: ProductKernel,
   pause: Pause<InversionProgress>,
 ): Promise<Inversion> {
-  const search = new Search(problem, engine, product, pause);
+  const search = new Search(problem, engine, limits, product, pause);
   try {
-    await search.run(another);
+    await search.run();
     return { ...search.best, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
@@ -139,20 +146,21 @@ class Search {
   constructor(
     private readonly problem: InversionProblem,
     private readonly engine: Engine,
+    private readonly limits: InversionLimits,
     private readonly product: ProductKernel,
     private readonly pause: Pause<InversionProgress>,
   ) {
     this.best = { input: new Float64Array(sizeOf(problem.input.shape)), residual: Infinity, contradicting: 1 };
   }
 
-  async run(another: (tried: number) => boolean): Promise<void> {
+  async run(): Promise<void> {
     const { graph, input, stages, mismatch } = this.problem;
     const solvers: GaussNewton[] = [];
     try {
       for (const stage of stages) {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
-      for (let tried = 0; tried === 0 || another(tried); tried++) {
+      for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.limits.isLate()); tried++) {
         const start = await this.adamStart(stages[0]!);
         let x = start;
         const descend = async (): Promise<void> => {
@@ -212,12 +220,16 @@ class Search {
           }
           this.consider({ input: own.x, residual: Math.sqrt(own.loss), contradicting: 1 });
           await this.pause({ step, residual: Math.sqrt(last), input: x });
-          if (!Number.isFinite(last) || (last < ENOUGH && !(softened && temperature > COLDEST))) {
+          if (
+            this.limits.isLate() ||
+            !Number.isFinite(last) ||
+            (last < ENOUGH && !(softened && temperature > COLDEST))
+          ) {
             break;
           }
         }
         found = own.loss < found.loss ? own : found;
-        if (found.loss < GOOD_START) {
+        if (found.loss < GOOD_START || this.limits.isLate()) {
           break;
         }
       }
@@ -253,7 +265,7 @@ class Search {
     try {
       const x = begun.slice();
       const optimiser = adam(x.length, false);
-      for (let step = 0; step < REFINE_STEPS; step++) {
+      for (let step = 0; step < REFINE_STEPS && !this.limits.isLate(); step++) {
         const share = Math.min(1, step / (COOLED * REFINE_STEPS));
         const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(WARM * (COLDEST / WARM) ** share) } : {};
         const last = await optimiser.step(x, REFINE_RATE * decay(step / REFINE_STEPS), async (at) => {
@@ -284,7 +296,7 @@ class Search {
     let current = await this.residualAt(stage, x, kept);
     let trims = 0;
     let conjugate = FEWEST_CONJUGATE;
-    for (let step = 0; step < MOST_STEPS; step++) {
+    for (let step = 0; step < MOST_STEPS && !this.limits.isLate(); step++) {
       const before = current.norm;
       let isCutShort = false;
       if (current.norm > enough) {

@@ -39,6 +39,7 @@ const POOLED: Recipe = {
   ],
 };
 const SHAPES: Readonly<Record<string, number[]>> = { a: [16, 2, 3, 3], b: [24, 16, 3, 3], c: [3, 24], d: [3, 16] };
+const FOUR = { starts: 4, isLate: () => false };
 const go = (): Promise<void> => Promise.resolve();
 
 function lookup(name: string): StoredTensor {
@@ -72,7 +73,7 @@ describe('the input that a feature map is of', () => {
     const { network, truth, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     const problem = inversionOf(network, [map(3, 1e-7, change)], generator(1));
-    const found = await invertMap(problem, engine, (tried) => tried < 4, plainProduct, go);
+    const found = await invertMap(problem, engine, FOUR, plainProduct, go);
     await engine.dispose();
     expect(found.stopped).toBe(false);
     expect(found.residual).toBeLessThan(1e-5);
@@ -85,7 +86,7 @@ describe('the input that a feature map is of', () => {
     const rough = map(1, 0.02, (own, at) => (own > 0 ? own * (1 + 0.02 * Math.sin(at)) : 0));
     const problem = inversionOf(network, [map(3, 1e-7), rough], generator(1));
     expect(problem.stages.map(({ error }) => error)).toEqual([0.02, 1e-7]);
-    const found = await invertMap(problem, engine, (tried) => tried < 4, plainProduct, go);
+    const found = await invertMap(problem, engine, FOUR, plainProduct, go);
     await engine.dispose();
     expect(relativeError(found.input, truth)).toBeLessThan(1e-4);
   });
@@ -94,7 +95,7 @@ describe('the input that a feature map is of', () => {
     const { network, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     const problem = inversionOf(network, [map(3, 1e-7, (_, at) => Math.max(0, Math.sin(at)))], generator(1));
-    const found = await invertMap(problem, engine, () => false, plainProduct, go);
+    const found = await invertMap(problem, engine, { ...FOUR, starts: 1 }, plainProduct, go);
     await engine.dispose();
     expect(found.contradicting).toBeGreaterThan(0.1);
   });
@@ -102,13 +103,7 @@ describe('the input that a feature map is of', () => {
   it('is found through a max pooling, smooth at first', async () => {
     const { network, truth, map } = prepared(POOLED);
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
-    const found = await invertMap(
-      inversionOf(network, [map(2, 1e-7)], generator(1)),
-      engine,
-      (tried) => tried < 4,
-      plainProduct,
-      go,
-    );
+    const found = await invertMap(inversionOf(network, [map(2, 1e-7)], generator(1)), engine, FOUR, plainProduct, go);
     await engine.dispose();
     expect(found.contradicting).toBe(0);
     expect(relativeError(found.input, truth)).toBeLessThan(1e-4);
@@ -129,17 +124,29 @@ describe('the input that a feature map is of', () => {
     expect(at(hashed(72, 6), 1e-6)).toBeGreaterThan(0.5);
   });
 
+  it('ends with the best so far when time is up', async () => {
+    const { network, map } = prepared();
+    const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
+    let steps = 0;
+    const problem = inversionOf(network, [map(3, 1e-7)], generator(1));
+    const limits = { starts: Infinity, isLate: () => steps >= 50 };
+    const found = await invertMap(problem, engine, limits, plainProduct, () => {
+      steps++;
+      return Promise.resolve();
+    });
+    await engine.dispose();
+    expect(found.stopped).toBe(false);
+    expect(found.residual).toBeLessThan(1);
+    expect(steps).toBe(50);
+  });
+
   it('keeps the best so far when stopped', async () => {
     const { network, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     let pauses = 0;
     const problem = inversionOf(network, [map(3, 1e-7)], generator(1));
-    const found = await invertMap(
-      problem,
-      engine,
-      () => true,
-      plainProduct,
-      () => (++pauses > 50 ? Promise.reject(new CancelledError()) : Promise.resolve()),
+    const found = await invertMap(problem, engine, { ...FOUR, starts: Infinity }, plainProduct, () =>
+      ++pauses > 50 ? Promise.reject(new CancelledError()) : Promise.resolve(),
     );
     await engine.dispose();
     expect(found.stopped).toBe(true);

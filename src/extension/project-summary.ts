@@ -1,8 +1,8 @@
-import { writeFileSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { renderProjectHtml } from '../cli/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
+import { replaceFile } from '../audit/output.js';
 import { toSarif } from '../project/sarif.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
@@ -109,7 +109,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
       sarif: () => `${JSON.stringify(toSarif(report), undefined, 1)}\n`,
     };
     try {
-      writeFileSync(target.fsPath, content[what]());
+      replaceFile(target.fsPath, content[what]());
     } catch (error) {
       void vscode.window.showErrorMessage(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
     }

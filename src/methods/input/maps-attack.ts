@@ -2,9 +2,11 @@ import { performance } from 'node:perf_hooks';
 import { chooseEngine } from '../../engine/choose.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
-import { sizeOf, workOf } from '../../graph/tensor-graph.js';
+import { foldConstant } from '../../graph/evaluate.js';
+import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
+import { buildNetwork } from '../../network/network-graph.js';
 import type { EngineReport } from '../../protocol/report.js';
 import { type InversionProblem, invertMap, knownCount } from '../../recovery/inversion/invert-map.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
@@ -71,16 +73,8 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   if (walk.stopped || !deepest) {
     return { ...none, ended: deepest ? undefined : endOf(walk, recipe) };
   }
-  const { graph, net, tensors } = prepared;
-  const soft = softenedNetwork(graph, recipe, tensors.parameter, prepared.mode ?? 'eval');
-  const problems = samples.map((sample) =>
-    inversionOf(
-      { graph, recipe, net, soft, gradient: tensors.gradient },
-      walk.maps.map((map) => knownMapOf(map, sample, walk.batch)),
-      generator(SEED + sample),
-    ),
-  );
-  const size = sizeOf(recipe.input);
+  const problems = problemsOf(prepared, walk);
+  const size = sizeOf(problems[0]!.input.shape);
   const known = Math.min(...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)));
   if (known < size) {
     return {
@@ -91,7 +85,29 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
   return { walk, ...(await inverted(task, problems, deepest.node, product, context)), ended: undefined };
 }
 
-/** The input of each sample, one after the other; stopping keeps those that are there. */
+/** One for each sample, or one for all where batch normalisation in train mode mixes them. */
+function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
+  const { candidate, tensors, mode } = prepared;
+  const { recipe } = candidate;
+  const { batch } = walk;
+  const isMixed = mode === 'train' && batch > 1;
+  const graph = isMixed ? new TensorGraph(foldConstant) : prepared.graph;
+  const net = isMixed ? buildNetwork(graph, recipe, tensors.parameter, batch, 'train') : prepared.net;
+  const soft = softenedNetwork(graph, recipe, tensors.parameter, mode ?? 'eval', isMixed ? batch : 1);
+  const network = { graph, recipe, net, soft, gradient: tensors.gradient };
+  if (isMixed) {
+    return [inversionOf(network, walk.maps, generator(SEED))];
+  }
+  return Array.from({ length: batch }, (_, sample) =>
+    inversionOf(
+      network,
+      walk.maps.map((map) => knownMapOf(map, sample, batch)),
+      generator(SEED + sample),
+    ),
+  );
+}
+
+/** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
 async function inverted(
   { request }: MapsTask,
   problems: readonly InversionProblem[],
@@ -135,14 +151,22 @@ async function inverted(
                 loss: residual,
                 secondsLeft: null,
                 caption: 'So far',
-                preview: preview(input, problem.input.shape.slice(1), request),
+                preview: preview(
+                  input.subarray(0, sizeOf(problem.input.shape.slice(1))),
+                  problem.input.shape.slice(1),
+                  request,
+                ),
               },
             );
           }
           await context.pause();
         },
       );
-      inputs.push(found.residual < 1 ? { values: found.input, residual: found.residual } : undefined);
+      const each = sizeOf(problem.input.shape.slice(1));
+      for (let first = 0; first < found.input.length; first += each) {
+        const values = found.input.slice(first, first + each);
+        inputs.push(found.residual < 1 ? { values, residual: found.residual } : undefined);
+      }
       stopped = found.stopped;
     }
   } finally {

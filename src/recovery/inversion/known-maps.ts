@@ -14,7 +14,7 @@ import { CUT, type InversionProblem, type InversionStage, KNOWN, TEMPERATURE, UN
 export interface KnownMap {
   /** Layer whose output it is. */
   readonly node: number;
-  /** One sample's values. */
+  /** Of one sample, or of all where the network is one of a batch. */
   readonly values: Float64Array;
   /** Whether zeros stand for values that a rectifier has cut. */
   readonly rectified: boolean;
@@ -34,9 +34,10 @@ export function softenedNetwork(
   recipe: Recipe,
   lookup: TensorLookup,
   mode: NormMode,
+  batch: number,
 ): NetworkGraph | undefined {
   return recipe.layers.some(({ op }) => op === 'max-pool')
-    ? buildNetwork(graph, maximaFirst(recipe), lookup, 1, mode, graph.variable(TEMPERATURE, []))
+    ? buildNetwork(graph, maximaFirst(recipe), lookup, batch, mode, graph.variable(TEMPERATURE, []))
     : undefined;
 }
 
@@ -77,7 +78,7 @@ const ROUGH = 0.1;
 /** Output channels whose gradient is below this share of the largest are rounding, or dead. */
 const DEAD = 1e-5;
 
-/** A network of one sample whose input is wanted. */
+/** A network whose input is wanted: one sample's, or a batch's where normalisation mixes its samples. */
 export interface InvertibleNetwork {
   readonly graph: TensorGraph;
   readonly recipe: Recipe;

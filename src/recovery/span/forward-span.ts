@@ -3,23 +3,24 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { dot, norm } from '../vectors.js';
-import { type RowSpace, rowSpaceOf } from './row-space.js';
+import type { RowSpace } from './row-space.js';
 
 /**
- * The input of a convolution below batch normalisation in train mode, one sample, from its weight gradient and from what
- * it gives out. Strides leave shifts of the input by whole strides that the row space alone does not tell apart; on the
- * entries that the rectifier above lets pass, the output is an affine function of what the convolution gave out, channel
- * by channel, which does. No published source.
+ * Inputs of a convolution below batch normalisation in train mode, from its weight gradient and from what it gives out.
+ * Differences of one sample's patches lie in the gradient's row space; so do those of any mixture of a batch's inputs.
+ * Strides leave shifts of the input by whole strides that the row space alone does not tell apart; on the entries that
+ * the rectifier above lets pass, the output is an affine function of what the convolution gave out, channel by channel,
+ * which does, and which no mixture fulfils. No published source.
  */
 
 export interface ForwardSpanProblem extends PatchGeometry {
-  /** Output channels x input channels x kernel rows x kernel columns: dL/dW. */
-  readonly gradient: Float64Array;
+  /** Of the weight gradient, output channels x (input channels, kernel rows, kernel columns). */
+  readonly rowSpace: RowSpace;
   readonly filters: number;
-  /** What the convolution's output is known to look like; undefined where it is not. */
+  /** What the convolution's output is known to look like, one sample; undefined where it is not. */
   readonly above: ForwardKnowledge | undefined;
-  /** Relative error of the gradient's numbers. */
-  readonly error: number;
+  /** How many independent inputs there are: one where `above` is known, else one for each sample. */
+  readonly dimension: number;
 }
 
 export interface ForwardKnowledge {
@@ -30,31 +31,33 @@ export interface ForwardKnowledge {
 }
 
 export interface ForwardSpan {
-  /** Up to a factor, and up to a constant on the pixels of each `free` group in each channel. */
-  readonly map: Float64Array;
+  /**
+   * Orthonormal, `dimension` of them; what is looked for is a combination of them, up to a constant on the pixels of each
+   * `free` group in each channel.
+   */
+  readonly maps: readonly Float64Array[];
   /** Pixels (of a channel) that a common constant can be added to without any patch difference showing it. */
   readonly free: readonly (readonly number[])[];
-  readonly rowSpace: RowSpace;
-  /** What the equations leave of the map, relative. */
+  /** What the equations leave of a map, relative. */
   readonly residual: number;
-  /** How far the maps that two starts lead to lie apart, relative. */
+  /** How far from the maps found lies what another start leads to, relative. */
   readonly disagreement: number;
 }
 
-/** A rank without such a gap is no rank. */
-const LEAST_GAP = 30;
 const MOST_ITERATIONS = 1500;
-/** The second start only has to show that there is no other solution. */
+/** The last start only has to show that there is no other solution. */
 const TOLERANCE = 1e-10;
 const ROUGH = 1e-7;
+/** Starts that lead this near to each other show fewer solutions than there should be. */
+const DEPENDENT = 1e-6;
 /** Output channels with fewer values that were let pass say nothing beyond their affine function. */
 const FEWEST_VALUES = 4;
 
 /**
- * The solution of a homogeneous system, as what conjugate gradients leave of a start that has a share of it.
+ * The solutions of a homogeneous system, as what conjugate gradients leave of starts that have a share of them.
  *
  * @param product lets other work run, and throws CancelledError once the user has asked to stop
- * @returns a sentence where the gradient does not tell its input
+ * @returns a sentence where there are fewer solutions
  */
 export async function forwardSpan(
   problem: ForwardSpanProblem,
@@ -62,40 +65,42 @@ export async function forwardSpan(
   random: () => number,
   pause: Pause,
 ): Promise<ForwardSpan | string> {
-  const { input, kernel, output, filters, gradient, error } = problem;
-  const columns = input[0] * kernel[0] * kernel[1];
-  const positions = output[0] * output[1];
-  if (filters < positions) {
-    return `${filters} output channels at ${positions} positions: a row space needs as many channels as positions`;
+  const system = new System(problem, product);
+  const pixels = problem.input[0] * problem.input[1] * problem.input[2];
+  const maps: Float64Array[] = [];
+  let residual = 0;
+  for (let at = 0; at < problem.dimension; at++) {
+    // A rectifier's output is positive, so the first start has a large share of it.
+    const start = Float64Array.from({ length: pixels }, () => (at === 0 ? 0.5 : -0.5) + random());
+    const found = await nullPart(system, start, TOLERANCE, pause);
+    const rest = outside(found, maps);
+    const length = norm(rest);
+    if (!(length > DEPENDENT * norm(found))) {
+      return `its equations have fewer solutions than ${problem.dimension} samples`;
+    }
+    const map = rest.map((value) => value / length);
+    maps.push(map);
+    residual = Math.max(residual, Math.sqrt(Math.max(dot(await system.apply(map), map), 0)));
   }
-  const rowSpace = await rowSpaceOf(gradient, filters, columns, error, () => pause());
-  if (!(rowSpace.gap >= LEAST_GAP) || rowSpace.rank !== positions - 1) {
-    return `a row space of rank ${rowSpace.rank} (gap ${rowSpace.gap.toPrecision(2)}) is not that of one sample's ${positions} positions`;
-  }
-  const system = new System(problem, rowSpace, product);
-  const pixels = input[0] * input[1] * input[2];
-  const settled = await nullPart(
-    system,
-    Float64Array.from({ length: pixels }, () => 0.5 + random()),
-    TOLERANCE,
-    pause,
-  );
   const other = await nullPart(
     system,
     Float64Array.from({ length: pixels }, () => random() - 0.5),
     ROUGH,
     pause,
   );
-  const share = dot(settled, other) / dot(settled, settled);
-  const apart = other.map((value, at) => value - share * settled[at]!);
-  const left = await system.apply(settled);
-  return {
-    map: settled,
-    free: system.free,
-    rowSpace,
-    residual: Math.sqrt(Math.max(dot(left, settled), 0)) / norm(settled),
-    disagreement: norm(apart) / norm(other),
-  };
+  return { maps, free: system.free, residual, disagreement: norm(outside(other, maps)) / norm(other) };
+}
+
+/** @param basis orthonormal */
+function outside(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
+  const rest = vector.slice();
+  for (const own of basis) {
+    const share = dot(rest, own);
+    for (let at = 0; at < rest.length; at++) {
+      rest[at]! -= share * own[at]!;
+    }
+  }
+  return rest;
 }
 
 /** The part of a start that lies in a positive semi-definite operator's null space. */
@@ -139,10 +144,9 @@ class System {
 
   constructor(
     private readonly problem: ForwardSpanProblem,
-    private readonly rowSpace: RowSpace,
     private readonly product: ProductKernel,
   ) {
-    const { input, kernel, output, above } = problem;
+    const { input, kernel, output, above, rowSpace } = problem;
     this.columns = input[0] * kernel[0] * kernel[1];
     this.positions = output[0] * output[1];
     this.basisTurned = transposed(rowSpace.basis, rowSpace.rank, this.columns);
@@ -164,6 +168,7 @@ class System {
 
   async apply(a: Float64Array): Promise<Float64Array> {
     const { columns, positions, product } = this;
+    const { rowSpace } = this.problem;
     const patches = new Float64Array(positions * columns);
     visitPatches(this.problem, (column, position, pixel) => {
       patches[position * columns + column] = a[pixel]!;
@@ -171,8 +176,8 @@ class System {
     const back = this.rows.length > 0 ? await this.forwardPart(patches) : new Float64Array(patches.length);
     const centred = patches;
     subtractMeans(centred, positions, columns);
-    const coefficients = await product(centred, this.rowSpace.basis, positions, this.rowSpace.rank, columns);
-    const inside = await product(coefficients, this.basisTurned, positions, columns, this.rowSpace.rank);
+    const coefficients = await product(centred, rowSpace.basis, positions, rowSpace.rank, columns);
+    const inside = await product(coefficients, this.basisTurned, positions, columns, rowSpace.rank);
     for (let at = 0; at < centred.length; at++) {
       centred[at]! -= inside[at]!;
     }

@@ -7,6 +7,8 @@ export type Deviation = (at: number) => number;
 
 /** Standard errors below which a value is called zero. */
 const SIGNIFICANT = 10;
+/** What noise makes of zeros; a mixture of samples is as negative as not. */
+export const MOST_NEGATIVE = 0.03;
 /** Between these many standard errors, a value may be zero and may not. */
 const LEAST_DOUBT = 4.5;
 const MOST_DOUBT = 40;
@@ -43,4 +45,11 @@ export function negativeDeviations(values: Float64Array, batch: number): Deviati
 
 export function relativeError(values: Float64Array, deviation: Deviation): number {
   return Math.sqrt(values.reduce((sum, _, at) => sum + deviation(at) ** 2, 0)) / norm(values);
+}
+
+/** Size of what is negative, relative to the values'. */
+export function negativeShare(values: Float64Array): number {
+  return (
+    Math.sqrt(values.reduce((sum, own) => sum + Math.min(own, 0) ** 2, 0)) / Math.max(norm(values), Number.MIN_VALUE)
+  );
 }

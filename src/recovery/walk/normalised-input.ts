@@ -165,8 +165,14 @@ export async function normalisedInput(
   };
 }
 
-/** filters x positions */
-async function convolved(
+/**
+ * What a convolution gives out for one sample.
+ *
+ * @param weight as long as the weight gradient
+ * @param values channels x rows x columns
+ * @returns filters x positions
+ */
+export async function convolved(
   place: ConvPlace,
   weight: Float64Array,
   values: Float64Array,

@@ -58,6 +58,14 @@ export class Rectifiers {
     return this.pathUp(layer).find((own) => isRectifier(this.layers.layer(own).op));
   }
 
+  /** The rectifier above the sum that a layer's output is a part of. */
+  aboveSum(layer: number): number | undefined {
+    const [sum, ...more] = this.layers.consumers(layer);
+    const next = sum && more.length === 0 && this.layers.layer(sum.layer).op === 'add' ? sum.layer : undefined;
+    const above = next === undefined ? undefined : this.pathUp(next)[0];
+    return above !== undefined && isRectifier(this.layers.layer(above).op) ? above : undefined;
+  }
+
   /** Nodes that hold a node's entries as they are, or rectified. */
   sameAbove(from: number): number[] {
     const found: number[] = [];

@@ -4,6 +4,7 @@ import { spanOf } from '../span/span.js';
 import { unmix } from '../span/unmix.js';
 import { dot, joined, norm } from '../vectors.js';
 import { deltaOf } from './deltas.js';
+import { MOST_NEGATIVE, negativeShare } from './deviations.js';
 import type { ConvPlace } from './conv-place.js';
 
 /** A convolution's input and delta from its weight gradient alone, with scales from its bias gradient. */
@@ -21,8 +22,6 @@ export interface RowSpaceMap {
   readonly residual: number;
 }
 
-/** Noise makes zeros a little negative. */
-const MOST_NEGATIVE = 0.03;
 /** A bias gradient left unexplained by more than this settles no scale. */
 const MOST_MISFIT = 1e-2;
 
@@ -105,13 +104,6 @@ export async function rowSpaceMap(
     equations: span.rowSpace.rows * (place.gradient.length / filters),
     residual,
   };
-}
-
-/** Of the values' size; a mixture of samples has as much of it as not. */
-function negativeShare(values: Float64Array): number {
-  return (
-    Math.sqrt(values.reduce((sum, own) => sum + Math.min(own, 0) ** 2, 0)) / Math.max(norm(values), Number.MIN_VALUE)
-  );
 }
 
 /** Minimises ||sum_b c_b columns_b - wanted||. */

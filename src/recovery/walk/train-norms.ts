@@ -2,19 +2,20 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { toOihw } from '../axes.js';
 import type { Pause } from '../pause.js';
 import type { ForwardKnowledge } from '../span/forward-span.js';
-import { norm as length } from '../vectors.js';
+import { joined, norm as length } from '../vectors.js';
 import { centredMap } from './centred-map.js';
 import type { ConvPlace } from './conv-place.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
 import { solveInput } from './equations.js';
 import { type FoundNodes, slopeBetween } from './found-nodes.js';
-import { type NormGradient, type NormalisedInput, normalisedInput } from './normalised-input.js';
+import { type NormGradient, type NormalisedInput, convolved, normalisedInput } from './normalised-input.js';
+import { orderOf } from './sample-order.js';
 import type { WalkProblem } from './walk-state.js';
 
 /**
- * Inputs of convolutions below batch normalisation in train mode, one sample. Normalisation hides sizes, which the
- * gradients of its shifts tell: what comes down to it adds up to them.
+ * Inputs of convolutions below batch normalisation in train mode. Normalisation hides sizes, which the gradients of its
+ * shifts tell for one sample: what comes down to it adds up to them. Samples of a batch are told by row spaces only.
  */
 
 /** Sums of deltas that fit to the gradient of a shift, relative to the sum of their sizes; chance does not. */
@@ -39,46 +40,75 @@ export class TrainNorms {
   ) {}
 
   async solveByRowSpace(node: number, place: ConvPlace, norm: number, pause: Pause): Promise<string | undefined> {
-    if ((this.found.batch ?? 1) !== 1) {
-      return 'below batch normalisation in train mode, samples of a batch are not told apart';
-    }
-    const rectified = this.found.rectifiers.isRectified(node);
-    const found = await centredMap(
+    const { found } = this;
+    const rectified = found.rectifiers.isRectified(node);
+    const above = this.forwardOf(place, norm);
+    const map = await centredMap(
       place,
-      this.forwardOf(place, norm),
+      above,
       rectified,
       this.problem.error,
       this.product,
       this.random,
       pause,
     );
-    if (typeof found === 'string') {
-      return found;
+    if (typeof map === 'string') {
+      return map;
     }
-    this.found.batch = 1;
-    const deviation = negativeDeviations(found.values, 1);
-    this.found.keep(
+    const { batch } = map;
+    if (found.batch !== undefined && batch !== found.batch) {
+      return `its row space is that of ${batch} samples, not ${found.batch}`;
+    }
+    found.batch = batch;
+    const values = batch > 1 && !above ? await this.inOrder(place, norm, map.values, batch) : map.values;
+    if (!values) {
+      return 'which of the samples found is which of those above does not show';
+    }
+    const deviation = negativeDeviations(values, batch);
+    found.keep(
       node,
-      rectified ? cleaned(found.values, deviation) : found.values,
-      rectified ? relativeError(found.values, deviation) : found.residual,
+      rectified ? cleaned(values, deviation) : values,
+      rectified ? relativeError(values, deviation) : map.residual,
       true,
-      found.unknown,
+      map.unknown,
     );
-    this.found.steps.push({
+    found.steps.push({
       node,
       layers: [place.name],
       by: 'row space',
-      unknowns: found.unknowns,
-      equations: found.equations,
+      unknowns: map.unknowns,
+      equations: map.equations,
       condition: null,
-      residual: found.residual,
+      residual: map.residual,
       outlying: 0,
       repaired: 0,
-      gap: found.gap,
+      gap: map.gap,
       alone: { channels: place.filters, positions: place.output[0] * place.output[1] },
     });
-    await this.found.fillAbove(node);
+    await found.fillAbove(node);
     return undefined;
+  }
+
+  /** Samples found below a sum, in the order of those that were found above it. */
+  private async inOrder(
+    place: ConvPlace,
+    norm: number,
+    values: Float64Array,
+    batch: number,
+  ): Promise<Float64Array | undefined> {
+    const rectifier = this.found.rectifiers.aboveSum(norm);
+    const above = this.found.maps.find(({ node, unknown }) => node === rectifier && !unknown);
+    const weight = this.weightOf(place);
+    if (!above || !weight) {
+      return values;
+    }
+    const samples = parted(values, batch);
+    const given: Float64Array[] = [];
+    for (const sample of samples) {
+      given.push(await convolved(place, weight, sample, this.product));
+    }
+    const order = orderOf(given, parted(above.values, batch), place.filters);
+    return order && joined(order.map((source) => samples[source]!));
   }
 
   /** Below batch normalisation in train mode, where what comes down to that is known. */
@@ -89,9 +119,8 @@ export class TrainNorms {
     }
     const norm = this.found.trainNormAbove(place)!;
     const about = this.normGradient(norm);
-    const layer = this.found.layers.layer(place.index);
-    const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
-    if (!about || !stored || layer.op !== 'conv' || !(await this.found.adjoints.of(norm))) {
+    const weight = this.weightOf(place);
+    if (!about || !weight || !(await this.found.adjoints.of(norm))) {
       return 'the deltas above are not known';
     }
     await this.repairBySums(norm);
@@ -100,7 +129,7 @@ export class TrainNorms {
     }
     const delta = (await this.found.adjoints.of(norm))!;
     const found = await normalisedInput(
-      { place, weight: toOihw(stored, layer).data, delta, norm: about, error: this.problem.error },
+      { place, weight, delta, norm: about, error: this.problem.error },
       this.product,
       this.random,
       pause,
@@ -287,18 +316,32 @@ export class TrainNorms {
     return factorOf(new Float64Array(now.length), now, dBeta, await sizes()) !== undefined;
   }
 
-  /** What is known of a convolution's output: the rectifier's values above its normalisation. */
-  private forwardOf(place: ConvPlace, norm: number): ForwardKnowledge | undefined {
+  /** What is known of a convolution's output: each sample's values of the rectifier above its normalisation. */
+  private forwardOf(place: ConvPlace, norm: number): ForwardKnowledge[] | undefined {
     const consumers = this.found.layers.consumers(norm);
     const next = consumers.length === 1 ? consumers[0]!.layer : undefined;
-    const values =
+    const map =
       next !== undefined && this.found.layers.layer(next).op === 'relu'
-        ? this.found.maps.find((map) => map.node === next && !map.unknown)?.values
+        ? this.found.maps.find(({ node, unknown }) => node === next && !unknown)
         : undefined;
-    const layer = this.found.layers.layer(place.index);
-    const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
-    return values && stored && layer.op === 'conv' ? { values, weight: toOihw(stored, layer).data } : undefined;
+    const weight = this.weightOf(place);
+    return map && weight
+      ? parted(map.values, this.found.adjoints.batch).map((values) => ({ values, weight }))
+      : undefined;
   }
+
+  /** Output channels first. */
+  private weightOf({ index }: ConvPlace): Float64Array | undefined {
+    const layer = this.found.layers.layer(index);
+    const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
+    return stored && layer.op === 'conv' ? toOihw(stored, layer).data : undefined;
+  }
+}
+
+/** Values of each sample. */
+function parted(values: Float64Array, batch: number): Float64Array[] {
+  const size = values.length / batch;
+  return Array.from({ length: batch }, (_, b) => values.subarray(b * size, (b + 1) * size));
 }
 
 /** Of each channel, over its positions. */

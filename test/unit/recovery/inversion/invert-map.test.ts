@@ -60,7 +60,7 @@ function prepared(recipe = RECIPE, gradient: TensorLookup = () => undefined) {
     unknown: undefined,
     error,
   });
-  const network = { graph, recipe, net, soft: softenedNetwork(graph, recipe, lookup, 'eval'), gradient };
+  const network = { graph, recipe, net, soft: softenedNetwork(graph, recipe, lookup, 'eval', 1), gradient };
   return { network, truth, map };
 }
 

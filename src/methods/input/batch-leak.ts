@@ -12,8 +12,11 @@ import { describeMaps } from './describe-maps.js';
 type Verdict = 'exact' | 'close' | 'uncertain';
 
 /** Of all inputs together: what their common gradient says. */
-export function verdictOfBatch({ gradientError }: Pick<BatchMaps, 'gradientError'>): Verdict {
-  return gradientError === null || gradientError > CLOSE ? 'uncertain' : gradientError <= CERTAIN ? 'exact' : 'close';
+export function verdictOfBatch({ gradientError, sizeOpen }: Pick<BatchMaps, 'gradientError' | 'sizeOpen'>): Verdict {
+  if (gradientError === null || gradientError > CLOSE) {
+    return 'uncertain';
+  }
+  return gradientError <= CERTAIN && !sizeOpen ? 'exact' : 'close';
 }
 
 /** @returns undefined where no map was found */
@@ -107,7 +110,7 @@ function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: st
         id: 'batch-inputs-reconstructed',
         severity: verdict === 'exact' ? 'critical' : 'high',
         title: 'The training inputs of the whole batch can be computed from this gradient',
-        evidence: `${samples.length} inputs, from feature maps that follow from the layers' gradients; the gradient that all of them give together is the captured one up to ${(gradientError ?? 1).toExponential(1)}.${alone}`,
+        evidence: `${samples.length} inputs, from feature maps that follow from the layers' gradients; the gradient that all of them give together is the captured one up to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: MITIGATION,
       }
     : {
@@ -135,6 +138,10 @@ function startOf({ run, prepared }: BatchMaps): string {
   const most = Math.ceil(channels / positions) - 1;
   return ` The gradient of \`${layer}\` alone begins it: ${channels} output channels at ${positions} positions give away batches of up to ${most}.`;
 }
+
+/** What train-mode normalisation hides of a batch. */
+export const SIZE_OPEN =
+  'Batch normalisation in train mode all but hides the contrast that all of them have in common, which stays open.';
 
 const MITIGATION =
   'Withhold the gradients of late convolutions, or use larger batches than their output channels divided by their positions; aggregate securely over many clients, or clip and add noise (differential privacy).';

@@ -4,12 +4,14 @@ import { foldConstant } from '../../graph/evaluate.js';
 import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { buildNetwork } from '../../network/network-graph.js';
+import { CancelledError } from '../../protocol/errors.js';
 import { softmax } from '../../recovery/activation.js';
+import type { Known } from '../../recovery/matching/objective.js';
 import { joined } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
 import type { Context } from '../method.js';
-import { certify } from './certificate.js';
+import { CLOSE, type Found, certify, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from './pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
@@ -26,6 +28,8 @@ export interface BatchMaps {
   readonly samples: readonly MappedSample[];
   /** ||simulated - captured|| / ||captured|| of all inputs together; null when not all were found. */
   readonly gradientError: number | null;
+  /** Whether normalisation hides the size that all inputs have in common. */
+  readonly sizeOpen: boolean;
   readonly seconds: number;
 }
 
@@ -56,7 +60,7 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   const seconds = (): number => (performance.now() - started) / 1000;
   const inputs = run.inputs.flatMap((input) => input ?? []);
   if (inputs.length === 0) {
-    return { run, prepared, samples: [], gradientError: null, seconds: seconds() };
+    return { run, prepared, samples: [], gradientError: null, sizeOpen: false, seconds: seconds() };
   }
   const batch = inputs.length;
   const { candidate, head, tensors, mode } = prepared;
@@ -69,26 +73,51 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   const classes = task.head.weight.rows;
   const width = features!.length / batch;
   const labels = batch === run.walk.batch ? await labelsOf(prepared, features!, logits!, batch, product) : undefined;
-  const gradientError = labels
-    ? await certify({ graph, net, tensors }, x, {
-        labels: labels.values,
-        classes,
-        features: undefined,
-        scale: labels.scale,
-      })
-    : null;
+  const fitted = labels
+    ? await fittedTogether(
+        { ...prepared, graph, net },
+        x,
+        { labels: labels.values, classes, features: undefined, scale: labels.scale },
+        context,
+      )
+    : undefined;
+  const each = x.length / batch;
   return {
-    run,
+    run: fitted?.stopped === true ? { ...run, stopped: true } : run,
     prepared,
     samples: inputs.map(({ values, residual }, b) => ({
-      input: values,
+      input: fitted?.input.slice(b * each, (b + 1) * each) ?? values,
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
     })),
-    gradientError,
+    gradientError: fitted?.gradientError ?? null,
+    sizeOpen: fitted?.sizeOpen === true,
     seconds: seconds(),
   };
+}
+
+/** The certificate of all inputs together, in the size that it is best in where normalisation hides that. */
+async function fittedTogether(
+  prepared: Prepared,
+  input: Float64Array,
+  known: Known,
+  context: Context,
+): Promise<Found & { readonly stopped?: boolean }> {
+  const gradientError = await certify(prepared, input, known);
+  const found: Found = { input, method: 'maps', gradientError, expectedError: null };
+  const isHidden = prepared.mode === 'train' && prepared.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
+  if (!isHidden || !(gradientError < CLOSE)) {
+    return found;
+  }
+  try {
+    return await withFittedSize(prepared, found, known, context);
+  } catch (error) {
+    if (!(error instanceof CancelledError)) {
+      throw error;
+    }
+    return { ...found, sizeOpen: true, stopped: true };
+  }
 }
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */

@@ -5,7 +5,7 @@ import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/lin
 import { relativeDistance } from '../../recovery/chain/sums.js';
 import { NAMES, nothingRebuilt } from '../reconstruction-report.js';
 import type { Context } from '../method.js';
-import { verdictOfBatch } from './batch-leak.js';
+import { SIZE_OPEN, verdictOfBatch } from './batch-leak.js';
 import { type BatchMaps, type MappedSample, batchMaps } from './batch-maps.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
@@ -122,11 +122,19 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
       report: {
         ...nothingRebuilt(
           own
-            ? mapsReason(gradientError, verdict)
+            ? mapsReason(maps, verdict)
             : `No input was found that has this sample's feature${run.ended === undefined ? '' : `: feature maps ended at ${run.ended}`}.`,
         ),
         shape: [...prepared.candidate.recipe.input],
-        ...(own ? { method: 'maps', by: NAMES.maps, verdict, gradientError } : {}),
+        ...(own
+          ? {
+              method: 'maps',
+              by: NAMES.maps,
+              verdict,
+              gradientError,
+              ...(maps.sizeOpen ? { sizeOpen: true as const } : {}),
+            }
+          : {}),
         seconds: maps.seconds,
         ...(task.request.normalisation ? { normalisation: task.request.normalisation } : {}),
       },
@@ -137,9 +145,12 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
 /** Features of one sample by the head and by its input agree to this, relatively. */
 const SAME_FEATURE = 0.05;
 
-function mapsReason(gradientError: number | null, verdict: Verdict): string {
-  return gradientError === null || verdict === 'uncertain'
-    ? `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`
+function mapsReason({ gradientError, sizeOpen }: BatchMaps, verdict: Verdict): string {
+  if (gradientError === null || verdict === 'uncertain') {
+    return `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`;
+  }
+  return sizeOpen
+    ? `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}. ${SIZE_OPEN}`
     : togetherReason(gradientError, verdict, 1);
 }
 

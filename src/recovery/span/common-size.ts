@@ -57,7 +57,8 @@ export async function bringToCommonSize(
     directions.set(meanPatch(indicator, geometry, columns), at * columns);
   });
   const moved = await outside(directions);
-  const factor = count > 0 ? await factorise(await product(moved, moved, count, count, columns), count, product) : undefined;
+  const factor =
+    count > 0 ? await factorise(await product(moved, moved, count, count, columns), count, product) : undefined;
   /** Constants that explain most of a vector. */
   const explained = (vector: Float64Array): Float64Array => {
     const own = Float64Array.from({ length: count }, (_, at) =>

@@ -26,6 +26,10 @@ export class Adjoints {
     this.forgetBelow(node);
   }
 
+  isFixed(node: number): boolean {
+    return this.fixed.has(node);
+  }
+
   slopeOf(rectifier: number): Float64Array | undefined {
     return this.slopes.get(rectifier);
   }

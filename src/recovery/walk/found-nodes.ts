@@ -101,9 +101,13 @@ export class FoundNodes {
     }
   }
 
-  /** Output channels of a layer that go through a doubtful entry of the rectifier above. */
-  doubtfulChannels(place: ConvPlace): Set<number> {
-    const rectifier = this.rectifiers.above(place.index);
+  /**
+   * Output channels of a layer that go through a doubtful entry of the rectifier above.
+   *
+   * @param from the layer, or its normalisation in train mode
+   */
+  doubtfulChannels(place: ConvPlace, from = place.index): Set<number> {
+    const rectifier = this.rectifiers.above(from);
     const doubts = rectifier === undefined ? undefined : this.doubts.get(rectifier);
     const found = new Set<number>();
     const plane = place.output[0] * place.output[1];

@@ -7,10 +7,11 @@ import { freePixels } from '../span/forward-span.js';
 import { smallestEigen } from '../span/null-space.js';
 import { norm } from '../vectors.js';
 import type { ConvPlace } from './conv-place.js';
+import { patchesOf } from './deltas.js';
 
 /**
- * The input a of a convolution z = W a whose output is normalised in train mode, one sample, where dL/d(normalised
- * output) is known. With zhat = (z - mean) / sigma and N positions, for each output channel o,
+ * The input a of a convolution z = W a whose output is normalised in train mode, where dL/d(normalised output) is known.
+ * With zhat = (z - mean) / sigma and N positions of all samples, for each output channel o,
  *
  *   (sigma / gamma) dL/dz = delta - dbeta / N - zhat dgamma / N,     G[o] = sum over p of dL/dz[o, p] patch_p(a),
  *
@@ -22,8 +23,11 @@ export interface NormalisedProblem {
   readonly place: ConvPlace;
   /** As long as the weight gradient. */
   readonly weight: Float64Array;
-  /** dL/d(normalised output): filters x positions. */
+  readonly batch: number;
+  /** dL/d(normalised output): batch x filters x positions. */
   readonly delta: Float64Array;
+  /** Output channels whose delta may be wrong somewhere: left out where enough others are there. */
+  readonly doubtful: ReadonlySet<number>;
   /** Of each output channel. */
   readonly norm: NormGradient;
   /** Relative error of the gradient's numbers. */
@@ -37,13 +41,11 @@ export interface NormGradient {
 }
 
 export interface NormalisedInput {
-  /** channels x rows x columns, up to a factor */
+  /** batch x channels x rows x columns, up to a factor */
   readonly values: Float64Array;
-  /** Standard errors, of the same shape. */
-  readonly error: Float64Array;
-  /** dL/dz, filters x positions, for the input being of the size that `values` are. */
+  /** dL/dz, batch x filters x positions, for the input being of the size that `values` are. */
   readonly delta: Float64Array;
-  /** (z - mean) / sigma, filters x positions. */
+  /** (z - mean) / sigma, batch x filters x positions. */
   readonly normal: Float64Array;
   /** sigma / gamma of each filter that goes with `values`; zero for dead channels. */
   readonly spread: Float64Array;
@@ -58,21 +60,32 @@ export interface NormalisedInput {
 }
 
 const MOST_ROUNDS = 40;
+/** Larger systems do not fit in memory or time. */
+const MOST_UNKNOWNS = 3200;
 /** Equations of the strongest channels for each unknown. */
 const EQUATIONS_EACH = 4.5;
 const FEWEST_EQUATIONS = 1200;
+/** Equations for each unknown that are enough to do without doubtful channels. */
+const FEWEST_EACH = 1.5;
 /** Output channels below this share of the largest are rounding, or dead. */
 const DEAD = 1e-5;
 /** Change of the normalised output, relative, that ends the iteration. */
 const SETTLED = 3e-8;
 /** Channels this many times the median off have a wrong delta. */
 const OUTLYING = 10;
+/** The same where wrong channels bend the solution, which shows by a residual of this many times the numbers' error. */
+const WORST = 3;
+const BENT = 100;
+/** Change of the normalised output, relative, from which on residuals show what is wrong. */
+const SETTLING = 3e-3;
+/** Equations for each unknown that are left in any case. */
+const FEWEST_KEPT = 1.2;
 
 /**
  * @returns a sentence where the equations do not suffice, or contradict each other
  */
 export async function normalisedInput(
-  { place, weight, delta, norm: { gamma, dGamma, dBeta }, error }: NormalisedProblem,
+  { place, weight, batch, delta: given, doubtful, norm: { gamma, dGamma, dBeta }, error }: NormalisedProblem,
   product: ProductKernel,
   random: () => number,
   pause: Pause,
@@ -83,14 +96,21 @@ export async function normalisedInput(
   }
   const columns = input[0] * kernel[0] * kernel[1];
   const taps = kernel[0] * kernel[1];
-  const positions = output[0] * output[1];
-  const unknowns = input[1] * input[2];
+  const positions = batch * output[0] * output[1];
+  const unknowns = batch * input[1] * input[2];
+  if (unknowns > MOST_UNKNOWNS) {
+    return `${unknowns} unknowns for each channel are more than the ${MOST_UNKNOWNS} that are solved for`;
+  }
+  const delta = channelsFirst(given, batch, filters);
   const sizes = Float64Array.from({ length: filters }, (_, o) =>
     norm(gradient.subarray(o * columns, (o + 1) * columns)),
   );
   const largest = sizes.reduce((most, own) => Math.max(most, own), 0);
-  const live = Array.from({ length: filters }, (_, o) => o)
-    .filter((o) => sizes[o]! > DEAD * largest && norm(delta.subarray(o * positions, (o + 1) * positions)) > 0)
+  const alive = Array.from({ length: filters }, (_, o) => o).filter(
+    (o) => sizes[o]! > DEAD * largest && norm(delta.subarray(o * positions, (o + 1) * positions)) > 0,
+  );
+  const certain = alive.filter((o) => !doubtful.has(o));
+  const live = (certain.length * taps >= FEWEST_EACH * unknowns ? certain : alive)
     .sort((one, other) => sizes[other]! - sizes[one]!)
     .slice(0, Math.ceil(Math.max(FEWEST_EQUATIONS, EQUATIONS_EACH * unknowns) / taps))
     .sort((one, other) => one - other);
@@ -106,13 +126,13 @@ export async function normalisedInput(
   for (let round = 0; round < MOST_ROUNDS; round++) {
     await pause();
     const open = centred.map((own, at) => own - (normal[at]! * dGamma[Math.floor(at / positions)]!) / positions);
-    const solved = await System.of(place, open, kept, sizes, gamma, product, random, pause);
+    const solved = await System.of(place, batch, open, kept, sizes, gamma, product, random, pause);
     if (typeof solved === 'string') {
       return solved;
     }
     system = solved;
     ({ values } = solved);
-    const z = await convolved(place, weight, values, product);
+    const z = await convolved(place, weight, batchFirst(values, batch, input[0]), batch, product);
     let changed = 0;
     let size = 0;
     for (let o = 0; o < filters; o++) {
@@ -127,20 +147,24 @@ export async function normalisedInput(
       }
     }
     changed = Math.sqrt(changed / size);
-    const limit = OUTLYING * Math.max(system.residual, 5 * error);
-    const next = live.filter((o) => solved.residualOf(o) <= limit);
-    const isSame = next.length === kept.length && next.every((own, at) => own === kept[at]);
+    const isSettling = changed < SETTLING;
+    // Few wrong channels bend all: then none stands out by much, and the worst go first.
+    const isBent = isSettling && system.residual > BENT * error;
+    const most = system.residual * (isBent ? WORST : OUTLYING);
+    const limit = Math.max(isBent ? Math.min(most, solved.largest) : most, OUTLYING * 5 * error);
+    const next = kept.filter((o) => solved.residualOf(o) < limit);
+    const isSame = next.length === kept.length;
     if (changed < SETTLED || (isSame && changed < 1e-5 && changed > 0.5 * last)) {
       break;
     }
     last = changed;
-    if (system.residual < 0.1) {
-      kept = next.length * taps >= 1.2 * unknowns ? next : kept;
+    if (system.residual < 0.1 && next.length * taps >= FEWEST_KEPT * unknowns) {
+      kept = next;
     }
   }
   const gammaOf = (o: number): number => gamma[o]!;
   const spread = new Float64Array(filters);
-  const z = await convolved(place, weight, values, product);
+  const z = await convolved(place, weight, batchFirst(values, batch, input[0]), batch, product);
   const found = new Float64Array(filters * positions);
   for (let o = 0; o < filters; o++) {
     const own = z.subarray(o * positions, (o + 1) * positions);
@@ -152,10 +176,9 @@ export async function normalisedInput(
     }
   }
   return {
-    values,
-    error: new Float64Array(values.length),
-    delta: found,
-    normal,
+    values: batchFirst(values, batch, input[0]),
+    delta: batchFirst(found, batch, filters),
+    normal: batchFirst(normal, batch, filters),
     spread,
     residual: system!.residual,
     outlying: live.filter((o) => !kept.includes(o)),
@@ -166,25 +189,46 @@ export async function normalisedInput(
 }
 
 /**
- * What a convolution gives out for one sample.
+ * What a convolution gives out.
  *
  * @param weight as long as the weight gradient
- * @param values channels x rows x columns
- * @returns filters x positions
+ * @param values batch x channels x rows x columns
+ * @returns filters x (batch, positions)
  */
 export async function convolved(
   place: ConvPlace,
   weight: Float64Array,
   values: Float64Array,
+  batch: number,
   product: ProductKernel,
 ): Promise<Float64Array> {
   const columns = place.input[0] * place.kernel[0] * place.kernel[1];
-  const positions = place.output[0] * place.output[1];
-  const patches = new Float64Array(positions * columns);
-  visitPatches(place, (column, position, pixel) => {
-    patches[position * columns + column] = values[pixel]!;
-  });
-  return product(weight, patches, place.filters, positions, columns);
+  const positions = batch * place.output[0] * place.output[1];
+  return product(weight, patchesOf(place, values, batch, 0), place.filters, positions, columns);
+}
+
+/** batch x channels x plane, to channels x batch x plane. */
+function channelsFirst(values: Float64Array, batch: number, channels: number): Float64Array {
+  return exchanged(values, batch, channels);
+}
+
+function batchFirst(values: Float64Array, batch: number, channels: number): Float64Array {
+  return exchanged(values, channels, batch);
+}
+
+/** The first two axes of first x second x plane exchanged. */
+function exchanged(values: Float64Array, first: number, second: number): Float64Array {
+  if (first === 1 || second === 1) {
+    return values;
+  }
+  const plane = values.length / (first * second);
+  const out = new Float64Array(values.length);
+  for (let i = 0; i < first; i++) {
+    for (let j = 0; j < second; j++) {
+      out.set(values.subarray((i * second + j) * plane, (i * second + j + 1) * plane), (j * first + i) * plane);
+    }
+  }
+  return out;
 }
 
 /** A a_c = s_o G[o, c] for every channel c, with one unknown s_o for each output channel: the best a and s. */
@@ -197,12 +241,18 @@ class System {
     private readonly byFilter: ReadonlyMap<number, number>,
   ) {}
 
+  /** Of the channels' residuals. */
+  get largest(): number {
+    return this.residuals.reduce((most, own) => Math.max(most, own), 0);
+  }
+
   residualOf(filter: number): number {
     return this.byFilter.get(filter) ?? Infinity;
   }
 
   static async of(
     place: ConvPlace,
+    batch: number,
     open: Float64Array,
     kept: readonly number[],
     sizes: Float64Array,
@@ -213,15 +263,19 @@ class System {
   ): Promise<System | string> {
     const [channels, height, width] = place.input;
     const taps = place.kernel[0] * place.kernel[1];
-    const positions = place.output[0] * place.output[1];
-    const plane = height * width;
+    const each = place.output[0] * place.output[1];
+    const positions = batch * each;
+    const plane = batch * height * width;
     const count = kept.length * taps;
     const lengths = kept.map((o) => norm(open.subarray(o * positions, (o + 1) * positions)));
     const design = new Float64Array(plane * count);
     const right = new Float64Array(count * channels);
     kept.forEach((o, at) => {
       visitPatches({ ...place, input: [1, height, width] }, (tap, position, pixel) => {
-        design[pixel * count + at * taps + tap] = open[o * positions + position]! / lengths[at]!;
+        for (let b = 0; b < batch; b++) {
+          const row = (b * height * width + pixel) * count;
+          design[row + at * taps + tap] = open[o * positions + b * each + position]! / lengths[at]!;
+        }
       });
       for (let c = 0; c < channels; c++) {
         for (let k = 0; k < taps; k++) {

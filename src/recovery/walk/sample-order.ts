@@ -29,7 +29,8 @@ export function orderOf(
       continue;
     }
     const others = pairs.filter(
-      (own) => (own.sample === sample) !== (own.source === source) && order[own.sample] === -1 && !order.includes(own.source),
+      (own) =>
+        (own.sample === sample) !== (own.source === source) && order[own.sample] === -1 && !order.includes(own.source),
     );
     if (others.some((own) => own.likeness > likeness - LEAST_LEAD)) {
       return undefined;

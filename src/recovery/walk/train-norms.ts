@@ -15,7 +15,7 @@ import type { WalkProblem } from './walk-state.js';
 
 /**
  * Inputs of convolutions below batch normalisation in train mode. Normalisation hides sizes, which the gradients of its
- * shifts tell for one sample: what comes down to it adds up to them. Samples of a batch are told by row spaces only.
+ * shifts tell: what comes down to it adds up to them.
  */
 
 /** Sums of deltas that fit to the gradient of a shift, relative to the sum of their sizes; chance does not. */
@@ -43,15 +43,7 @@ export class TrainNorms {
     const { found } = this;
     const rectified = found.rectifiers.isRectified(node);
     const above = this.forwardOf(place, norm);
-    const map = await centredMap(
-      place,
-      above,
-      rectified,
-      this.problem.error,
-      this.product,
-      this.random,
-      pause,
-    );
+    const map = await centredMap(place, above, rectified, this.problem.error, this.product, this.random, pause);
     if (typeof map === 'string') {
       return map;
     }
@@ -72,6 +64,9 @@ export class TrainNorms {
       true,
       map.unknown,
     );
+    if (rectified) {
+      found.doubt(node, values, deviation);
+    }
     found.steps.push({
       node,
       layers: [place.name],
@@ -87,6 +82,21 @@ export class TrainNorms {
     });
     await found.fillAbove(node);
     return undefined;
+  }
+
+  /** Where what the head takes in follows from the maps found, its gradient tells what comes down from it. */
+  private async fixHead(): Promise<void> {
+    const { head } = this.problem;
+    const { layers, adjoints, values, sizeless } = this.found;
+    const below = layers.sources[head]![0]!;
+    const features = sizeless.has(below) ? undefined : values.get(below);
+    const place = layers.conv(head);
+    if (features && place && !adjoints.isFixed(head)) {
+      const delta = await deltaOf(place, features, adjoints.batch, this.product);
+      if (typeof delta !== 'string') {
+        adjoints.fix(head, delta);
+      }
+    }
   }
 
   /** Samples found below a sum, in the order of those that were found above it. */
@@ -105,7 +115,7 @@ export class TrainNorms {
     const samples = parted(values, batch);
     const given: Float64Array[] = [];
     for (const sample of samples) {
-      given.push(await convolved(place, weight, sample, this.product));
+      given.push(await convolved(place, weight, sample, 1, this.product));
     }
     const order = orderOf(given, parted(above.values, batch), place.filters);
     return order && joined(order.map((source) => samples[source]!));
@@ -114,12 +124,14 @@ export class TrainNorms {
   /** Below batch normalisation in train mode, where what comes down to that is known. */
   async solveByEquations(node: number, places: readonly ConvPlace[], pause: Pause): Promise<string | undefined> {
     const place = places.find(({ kernel }) => kernel[0] * kernel[1] > 1);
-    if (!place || (this.found.batch ?? 1) !== 1) {
+    if (!place) {
       return 'the deltas above are not known';
     }
+    const { batch } = this.found.adjoints;
     const norm = this.found.trainNormAbove(place)!;
     const about = this.normGradient(norm);
     const weight = this.weightOf(place);
+    await this.fixHead();
     if (!about || !weight || !(await this.found.adjoints.of(norm))) {
       return 'the deltas above are not known';
     }
@@ -128,8 +140,9 @@ export class TrainNorms {
       return 'what comes down to its normalisation contradicts the gradient of that';
     }
     const delta = (await this.found.adjoints.of(norm))!;
+    const doubtful = this.found.doubtfulChannels(place, norm);
     const found = await normalisedInput(
-      { place, weight, delta, norm: about, error: this.problem.error },
+      { place, weight, batch, delta, doubtful, norm: about, error: this.problem.error },
       this.product,
       this.random,
       pause,
@@ -144,12 +157,7 @@ export class TrainNorms {
       return `${(100 * found.residual).toPrecision(2)} % of the gradients are left unexplained`;
     }
     const rectified = this.found.rectifiers.isRectified(node);
-    const solved = await solveInput(
-      [{ place, delta: found.delta, doubtful: this.found.doubtfulChannels(place) }],
-      1,
-      this.problem.error,
-      this.product,
-    );
+    const solved = await solveInput([{ place, delta: found.delta, doubtful }], batch, this.problem.error, this.product);
     if (typeof solved === 'string') {
       return solved;
     }
@@ -157,7 +165,7 @@ export class TrainNorms {
     const repaired = await this.repairNormalised(
       place,
       norm,
-      { ...found, values: solved.values, outlying: solved.outlying[0]! },
+      { ...found, values: solved.values, outlying: [...new Set([...solved.outlying[0]!, ...doubtful])] },
       about,
     );
     this.found.keep(
@@ -166,6 +174,9 @@ export class TrainNorms {
       length(solved.error) / length(solved.values),
       true,
     );
+    if (rectified) {
+      this.found.doubt(node, solved.values, deviation);
+    }
     this.found.steps.push({
       node,
       layers: [place.name],
@@ -189,10 +200,11 @@ export class TrainNorms {
     { values, normal, spread, outlying }: NormalisedInput,
     { dBeta, dGamma }: NormGradient,
   ): Promise<number> {
+    const { batch } = this.found.adjoints;
     const rectifier = outlying.length > 0 ? this.found.rectifiers.above(norm) : undefined;
     const slopes = rectifier === undefined ? undefined : this.found.adjoints.slopeOf(rectifier);
     const full = rectifier === undefined ? undefined : await this.found.openBelow(rectifier, norm);
-    const delta = full && (await deltaOf(place, values, 1, this.product, outlying));
+    const delta = full && (await deltaOf(place, values, batch, this.product, outlying));
     if (rectifier === undefined || !slopes || !full || !delta || typeof delta === 'string') {
       return 0;
     }
@@ -201,9 +213,9 @@ export class TrainNorms {
     const next = slopes.slice();
     let changed = 0;
     for (const o of outlying) {
-      for (let at = o * plane; at < (o + 1) * plane; at++) {
+      for (const at of entriesOf(o, place.filters, plane, batch)) {
         if (full[at] !== 0) {
-          const own = delta[at]! * spread[o]! + (dBeta[o]! + normal[at]! * dGamma[o]!) / plane;
+          const own = delta[at]! * spread[o]! + (dBeta[o]! + normal[at]! * dGamma[o]!) / (batch * plane);
           next[at] = slopeBetween(own, full[at]!, low);
           changed += Number(next[at] !== slopes[at]);
         }
@@ -250,9 +262,10 @@ export class TrainNorms {
       }
       const near = ALL_BUT_ZERO * (length(before) / Math.sqrt(before.length));
       const low = this.found.rectifiers.lowSlope(rectifier);
-      const sums = sumsOf(delta, about!.dBeta.length);
-      const sizes = sumsOf(delta.map(Math.abs), sums.length);
-      const plane = delta.length / sums.length;
+      const { batch } = this.found.adjoints;
+      const sums = sumsOf(delta, about!.dBeta.length, batch);
+      const sizes = sumsOf(delta.map(Math.abs), sums.length, batch);
+      const plane = delta.length / (sums.length * batch);
       const next = slopes.slice();
       let changed = false;
       for (const [o, sum] of sums.entries()) {
@@ -262,7 +275,7 @@ export class TrainNorms {
         }
         let best: number | undefined;
         let left = MOST_LEFT * Math.abs(missing);
-        for (let at = o * plane; at < (o + 1) * plane; at++) {
+        for (const at of entriesOf(o, sums.length, plane, batch)) {
           const step = (slopes[at] === low ? 1 : -1) * (1 - low) * full[at]!;
           if (Math.abs(before[at]!) < near && Math.abs(missing - step) < left) {
             left = Math.abs(missing - step);
@@ -288,13 +301,14 @@ export class TrainNorms {
    * @returns whether it does
    */
   private async settleSize(norm: number, { dBeta }: NormGradient): Promise<boolean> {
+    const { batch } = this.found.adjoints;
     const rectifier = this.found.rectifiers.above(norm);
     const open = this.found.maps.findIndex(
       (map) => map.upToFactor && rectifier !== undefined && this.found.rectifiers.below(map.node) === rectifier,
     );
-    const sums = async (): Promise<Float64Array> => sumsOf((await this.found.adjoints.of(norm))!, dBeta.length);
+    const sums = async (): Promise<Float64Array> => sumsOf((await this.found.adjoints.of(norm))!, dBeta.length, batch);
     const sizes = async (): Promise<Float64Array> =>
-      sumsOf((await this.found.adjoints.of(norm))!.map(Math.abs), dBeta.length);
+      sumsOf((await this.found.adjoints.of(norm))!.map(Math.abs), dBeta.length, batch);
     for (let round = 0; round < 2 && open >= 0; round++) {
       const whole = await sums();
       await this.found.resize(open, 0.5);
@@ -344,11 +358,19 @@ function parted(values: Float64Array, batch: number): Float64Array[] {
   return Array.from({ length: batch }, (_, b) => values.subarray(b * size, (b + 1) * size));
 }
 
-/** Of each channel, over its positions. */
-function sumsOf(values: Float64Array, channels: number): Float64Array {
-  const plane = values.length / channels;
+/** Of each channel, over its positions in all samples. */
+function sumsOf(values: Float64Array, channels: number, batch: number): Float64Array {
+  const plane = values.length / (channels * batch);
   return Float64Array.from({ length: channels }, (_, c) =>
-    values.subarray(c * plane, (c + 1) * plane).reduce((sum, own) => sum + own, 0),
+    entriesOf(c, channels, plane, batch).reduce((sum, at) => sum + values[at]!, 0),
+  );
+}
+
+/** Where one channel of batch x channels x plane lies. */
+function entriesOf(channel: number, channels: number, plane: number, batch: number): number[] {
+  return Array.from(
+    { length: batch * plane },
+    (_, at) => (Math.floor(at / plane) * channels + channel) * plane + (at % plane),
   );
 }
 

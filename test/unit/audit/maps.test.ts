@@ -7,6 +7,7 @@ import { CancelledError } from '../../../src/protocol/errors.js';
 import { openTensorFile } from '../../../src/formats/open.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { type AuditResult, runAudit } from '../../../src/audit/run-audit.js';
+import { dot } from '../../../src/recovery/vectors.js';
 import { NETWORKS, relativeError } from '../../networks.js';
 
 /** Residual networks of PyTorch, from the gradient's row spaces down to the inputs; the truth only measures. */
@@ -100,6 +101,38 @@ describe('feature maps', () => {
     const table = leak.details.find((detail) => detail.type === 'table')!;
     const by = table.rows.map(({ cells }) => cells[2]);
     expect(new Set(by)).toEqual(new Set(['row space', 'equations']));
+  });
+
+  it('lead to both inputs of a batch below batch normalisation in train mode, up to one size', async () => {
+    const out = join(scratch, 'train-batch');
+    const { report } = await audit('residual-train-batch', out);
+    expect(report.verdict.outcome).toBe('leaks');
+    const leak = report.leaks.find(({ method }) => method === 'input')!;
+    // In any size their gradient is the same: neither is promised in one.
+    expect(leak).toMatchObject({ gives: { inputs: 0 }, certificate: { by: 'gradient', verdict: 'close' } });
+    expect(report.findings.find(({ id }) => id === 'batch-inputs-reconstructed')?.evidence).toContain(
+      'all but hides the contrast that all of them have in common',
+    );
+    const truth = tensorOf(join(NETWORKS, 'residual-train-batch', 'image.npy'));
+    const found = [0, 1].map((at) => tensorOf(join(out, `batch-input-${at}.npy`)));
+    const size = truth.length / 2;
+    const fits = found.map((own) =>
+      [0, 1].map((row) => {
+        const wanted = truth.subarray(row * size, (row + 1) * size);
+        const factor = dot(own, wanted) / dot(own, own);
+        return {
+          factor,
+          error: relativeError(
+            own.map((value) => factor * value),
+            wanted,
+          ),
+        };
+      }),
+    );
+    const rows = fits.map((own) => own.findIndex(({ error }) => error < 1e-4));
+    expect(rows.slice().sort()).toEqual([0, 1]);
+    const [one, other] = fits.map((own, at) => own[rows[at]!]!.factor);
+    expect(one! / other!).toBeCloseTo(1, 3);
   });
 
   it('tell a batch that the head does not: its inputs, and labels from them', async () => {

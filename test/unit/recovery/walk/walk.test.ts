@@ -36,6 +36,10 @@ function problemOf(name: string, mode: 'eval' | 'train' = 'eval', inputShape = [
   };
 }
 
+function likeness(one: Float64Array, other: Float64Array): number {
+  return dot(one, other) / (norm(one) * norm(other));
+}
+
 function imageOf(name: string): Float64Array {
   const file = openTensorFile(join(NETWORKS, name, 'image.npy'));
   try {
@@ -90,8 +94,32 @@ describe('the walk down', () => {
     expect(walk.maps[0]!.node).toBe(-1);
     for (const { node, values } of maps) {
       const wanted = node < 0 ? image : truth[node]!;
-      expect(1 - dot(values, wanted) / (norm(values) * norm(wanted))).toBeLessThan(1e-9);
+      expect(1 - likeness(values, wanted)).toBeLessThan(1e-9);
     }
+  });
+
+  it('below batch normalisation in train mode, two samples: told apart, in one size, without the head', async () => {
+    const problem = problemOf('residual-train-batch', 'train');
+    const net = buildNetwork(new TensorGraph(foldConstant), problem.recipe, problem.parameter, 2, 'train');
+    const image = imageOf('residual-train-batch');
+    const truth = evaluate(net.outputs, { x: image });
+    const walk = await walkDown(problem, plainProduct, generator(1), () => Promise.resolve());
+    expect(walk.batch).toBe(2);
+    expect(walk.steps.map(({ by }) => by)).toEqual(['row space', 'row space', 'equations', 'equations', 'equations']);
+    expect(walk.maps[0]!.node).toBe(-1);
+    const sample = (values: Float64Array, at: number): Float64Array =>
+      values.subarray((at * values.length) / 2, ((at + 1) * values.length) / 2);
+    const orders: number[][] = [];
+    for (const { node, values } of walk.maps) {
+      const wanted = node < 0 ? image : truth[node]!;
+      const order = [0, 1].map((at) => Number(likeness(sample(values, at), sample(wanted, 1)) > 0.999));
+      orders.push(order);
+      expect(order.slice().sort()).toEqual([0, 1]);
+      // One factor for both: the batch as a whole is what it should be.
+      const inOrder = Float64Array.from([0, 1].flatMap((at) => [...sample(wanted, order[at]!)]));
+      expect(1 - likeness(values, inOrder)).toBeLessThan(1e-8);
+    }
+    expect(new Set(orders.map(String)).size).toBe(1);
   });
 
   it('below max poolings: their choices with the values, and what comes down to the deepest map', async () => {

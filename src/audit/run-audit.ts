@@ -231,7 +231,8 @@ class Audit {
     const { samples, features, labelCounts } = core;
     const truth =
       request.truth === undefined || core.why !== undefined ? undefined : (given ?? readTruth(request.truth));
-    const comparison = truth && compareWithTruth(truth, samples, features, labelCounts);
+    const tried = samples.map((_, index) => this.inputs[index]?.input);
+    const comparison = truth && compareWithTruth(truth, samples, features, tried, labelCounts);
     const images: ImageResults[] = [];
     for (const [index, sample] of samples.entries()) {
       const own = this.inputs[index];

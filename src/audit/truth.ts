@@ -8,6 +8,7 @@ import { readJson, validatorOf } from '../formats/json-file.js';
 import { openTensorFile } from '../formats/open.js';
 import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
+import { dot, norm } from '../recovery/vectors.js';
 import type { Reconstruction } from '../methods/method.js';
 
 /** Comparing with known labels and features, for researchers; read after the audit unless the user lets the true label in. */
@@ -22,16 +23,26 @@ export interface Truth {
 
 const MAX_TRUTH_BYTES = 256 * 2 ** 20;
 
-/** Labels, features and counts against the truth; a batch's samples come in no order, so each is compared with its nearest. */
+/** What of a sample is compared. */
+interface ComparedSample extends Pick<SampleReport, 'multiplicity'> {
+  readonly label: { readonly probabilities: readonly number[] };
+}
+
+/**
+ * Labels, features and counts against the truth; a batch's samples come in no order, so each is compared with its nearest.
+ *
+ * @param inputs what was reconstructed of each sample, which tells samples of one label apart
+ */
 export function compareWithTruth(
   truth: Truth,
-  samples: readonly SampleReport[],
+  samples: readonly ComparedSample[],
   features: readonly Float64Array[],
+  inputs: readonly (Float64Array | undefined)[],
   counts: LabelCountReport | null,
 ): TruthComparison {
   const countErrors = counts && truth.labels ? wrongCounts(counts, truth.labels) : null;
   if ((truth.labels?.length ?? 1) > 1 && samples.length > 0) {
-    return { path: truth.path, ...compareBatch(truth, samples, features), countErrors };
+    return { path: truth.path, ...compareBatch(truth, samples, features, inputs), countErrors };
   }
   return {
     path: truth.path,
@@ -47,16 +58,19 @@ export function compareWithTruth(
 const SAME_LABEL = 0.1;
 
 function compareBatch(
-  { labels = [], feature = [] }: Truth,
-  samples: readonly SampleReport[],
+  truth: Truth,
+  samples: readonly ComparedSample[],
   features: readonly Float64Array[],
+  inputs: readonly (Float64Array | undefined)[],
 ): Pick<TruthComparison, 'samples' | 'missed'> {
+  const { labels = [], feature = [] } = truth;
   const free = new Set(labels.keys());
   const compared = samples.map((sample, index) => {
     const fitting = [...free].filter(
       (row) => (largestDifference(sample.label.probabilities, labels[row]) ?? 1) <= SAME_LABEL,
     );
-    const distance = (row: number): number => relativeError(features[index], feature[row]) ?? 0;
+    const distance = (row: number): number =>
+      relativeError(features[index], feature[row]) ?? unlikeness(inputs[index], trueImage(truth, row));
     const nearest = fitting.sort((one, other) => distance(one) - distance(other)).slice(0, sample.multiplicity ?? 1);
     const [row] = nearest;
     if (row === undefined) {
@@ -75,6 +89,13 @@ function compareBatch(
     };
   });
   return { samples: compared, missed: free.size };
+}
+
+/** 1 - cosine, whatever the size; 0 where there is nothing to compare. */
+function unlikeness(found: Float64Array | undefined, truth: Float64Array | undefined): number {
+  return truth && found?.length === truth.length
+    ? 1 - dot(found, truth) / Math.max(norm(found) * norm(truth), Number.MIN_VALUE)
+    : 0;
 }
 
 function meanOf(rows: readonly (readonly number[])[]): number[] | undefined {

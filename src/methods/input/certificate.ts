@@ -35,8 +35,10 @@ export const CLOSE = 0.01;
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
 export const PRECISE = 0.02;
 
-/** A tenth more contrast that changes the gradient by less than this does not show in it. */
-const HIDDEN = 0.01;
+/** Sizes that an input is tried in; one rectifier that switches changes a gradient by far more than a size may do. */
+const TRIED_SIZES = [1.1, 1 / 1.1, 1.02, 1 / 1.02];
+/** A size that changes the gradient, relatively, by less than this share of its own change does not show in it. */
+const HIDDEN = 0.1;
 
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
 export const RIGHT_NETWORK = 0.05;
@@ -92,8 +94,15 @@ export async function withFittedSize(
   const product = await pausingProduct(context);
   const gradientsAt = (x: Float64Array): Promise<Float64Array[]> => evaluateWithProduct(slopes, { x }, product);
   const own = (await gradientsAt(found.input)).map((data, at) => ({ ...captured[at]!, data }));
-  const larger = await gradientsAt(found.input.map((value) => 1.1 * value));
-  if (relativeDistance(larger, own) > HIDDEN) {
+  let isHidden = false;
+  for (const size of TRIED_SIZES) {
+    const other = await gradientsAt(found.input.map((value) => size * value));
+    isHidden ||= relativeDistance(other, own) < HIDDEN * Math.abs(size - 1);
+    if (isHidden) {
+      break;
+    }
+  }
+  if (!isHidden) {
     return found;
   }
   const { factor, error } = await fitGain(

@@ -1,5 +1,6 @@
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { parseJson, readBounded } from '../formats/json-file.js';
 import { type OnnxFile, readOnnx } from '../formats/onnx.js';
 import type { OnnxNode, OnnxTensor } from '../formats/onnx-protobuf.js';
 import type { TensorFile } from '../formats/tensor-file.js';
@@ -152,10 +153,7 @@ function isCalled(layer: string, name: string): boolean {
 function readConfig(path: string): Config | string | undefined {
   let value: unknown;
   try {
-    if (!statSync(path).isFile() || statSync(path).size > MAX_CONFIG_BYTES) {
-      return 'no file of at most 1 MiB';
-    }
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = parseJson(readBounded(path, MAX_CONFIG_BYTES));
   } catch (error) {
     return messageOf(error).slice(0, 200);
   }

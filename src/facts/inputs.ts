@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
+import { parseJson, readBounded } from '../formats/json-file.js';
 import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
 
 /** Which files an audit reads, from what the user gave. */
@@ -89,27 +90,35 @@ const MAX_CLASS_FILE_BYTES = 4 * 2 ** 20;
  */
 export function findClassNames(paths: AuditPaths, classes: number): string[] | undefined {
   for (const path of filesBeside(paths, CLASS_FILES)) {
-    if (statSync(path).size <= MAX_CLASS_FILE_BYTES) {
-      const names = parseClassNames(basename(path), readFileSync(path, 'utf8'));
-      if (names?.length === classes) {
-        return names;
-      }
+    const names = readClassNames(path);
+    if (names?.length === classes) {
+      return names;
     }
   }
   return undefined;
 }
 
+/** Undefined for what cannot be read: the audit does without. */
+function readClassNames(path: string): string[] | undefined {
+  try {
+    return parseClassNames(basename(path), readBounded(path, MAX_CLASS_FILE_BYTES));
+  } catch {
+    return undefined;
+  }
+}
+
 const CLASS_FILES = ['classes.txt', 'classes.json', 'class_names.json', 'labels.txt'];
 
-function parseClassNames(name: string, text: string): string[] | undefined {
+function parseClassNames(name: string, bytes: Buffer): string[] | undefined {
   if (!name.endsWith('.json')) {
-    return text
+    return bytes
+      .toString('utf8')
       .split(/\r?\n/)
       .map((line) => line.trim())
       .filter(Boolean);
   }
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseJson(bytes);
     if (Array.isArray(value)) {
       return value.map(String);
     }

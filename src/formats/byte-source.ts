@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 
 /** Random access to bytes, bounded: a read outside it is an error that names the file. */
@@ -11,6 +11,16 @@ export interface ByteSource {
 }
 
 /**
+ * For reading. A named pipe is not waited for until somebody writes to it: what it is shows by its kind.
+ *
+ * @throws Error of the file system
+ */
+export function openWithoutWaiting(path: string): number {
+  // Windows has no such flag, and no such pipes in folders.
+  return openSync(path, constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0));
+}
+
+/**
  * Opens a file for bounded reads; nothing is read yet.
  *
  * @throws UnusableInputError when the path is missing, unreadable or not a plain file.
@@ -18,7 +28,7 @@ export interface ByteSource {
 export function openFile(path: string): ByteSource {
   let descriptor: number;
   try {
-    descriptor = openSync(path, 'r');
+    descriptor = openWithoutWaiting(path);
   } catch (error) {
     throw unopenable(path, error);
   }

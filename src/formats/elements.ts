@@ -21,6 +21,11 @@ export function contiguousStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
+/** Strides of zero repeat elements: gradients of sums have some, but not of this size... */
+const MOST_REPEATED = 2 ** 22;
+/** ...or more often than this. */
+const MOST_REPETITIONS = 16;
+
 /**
  * Checks that every element lies inside `bytes` bytes.
  *
@@ -73,12 +78,16 @@ export function readElements(
   if (!(range.start >= 0 && count >= 0 && range.end <= total)) {
     throw new RangeError(`Elements ${range.start} to ${range.end} of tensor "${name}", which has ${total}.`);
   }
-  if (count > MAX_READ_ELEMENTS) {
+  const most = Math.min(
+    MAX_READ_ELEMENTS,
+    Math.max(MOST_REPEATED, MOST_REPETITIONS * (source.size / dtypeBytes(dtype))),
+  );
+  if (count > most) {
     throw new UnusableInputError({
       code: 'tensor-too-large',
       file: source.path,
-      found: `${count} elements of tensor "${name}" to be read at once`,
-      expected: `at most ${MAX_READ_ELEMENTS}`,
+      found: `${count} elements of tensor "${name}" to be read at once${most < MAX_READ_ELEMENTS ? `, which repeat the ${source.size} bytes that the file holds for them` : ''}`,
+      expected: `at most ${Math.floor(most)}`,
       advice: 'Name a smaller layer with --head.',
     });
   }

@@ -1,9 +1,12 @@
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, readFileSync } from 'node:fs';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { openWithoutWaiting } from './byte-source.js';
 
 /** JSON files of users: bounded before they are read, and checked against the published schema before they are used. */
 
+/** Deeper lists and objects are nobody's, and functions that call themselves end in them. */
+const MOST_NESTED = 256;
 /** Each takes far more memory than its bytes; the largest tokenizers have about a million. */
 const MOST_LISTS = 2 ** 22;
 
@@ -12,23 +15,55 @@ const MOST_LISTS = 2 ** 22;
  * @throws Error with a part of a sentence, when it is no plain file or larger than this
  */
 export function readBounded(path: string, maxBytes: number): Buffer {
-  const stat = statSync(path);
-  if (!stat.isFile()) {
-    throw new Error(stat.isDirectory() ? 'a folder' : 'something that is not a plain file');
+  const descriptor = openWithoutWaiting(path);
+  try {
+    const stat = fstatSync(descriptor);
+    if (!stat.isFile()) {
+      throw new Error(stat.isDirectory() ? 'a folder' : 'something that is not a plain file');
+    }
+    if (stat.size > maxBytes) {
+      throw new Error(`a file of more than ${maxBytes / 2 ** 20} MiB`);
+    }
+    return readFileSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
-  if (stat.size > maxBytes) {
-    throw new Error(`a file of more than ${maxBytes / 2 ** 20} MiB`);
-  }
-  return readFileSync(path);
 }
 
-/** @throws Error when it is not JSON, or has more lists or objects than any file that is meant */
+/** @throws Error when it is not JSON, or has deeper or more lists or objects than any file that is meant */
 export function parseJson(bytes: Buffer): unknown {
   if (hasMoreThan(MOST_LISTS, '[', bytes) || hasMoreThan(MOST_LISTS, '{', bytes)) {
     throw new Error('too many lists and objects');
   }
+  if (isDeeperThan(MOST_NESTED, bytes)) {
+    throw new Error(`lists and objects nested deeper than ${MOST_NESTED}`);
+  }
   return JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, ''));
 }
+
+function isDeeperThan(most: number, bytes: Buffer): boolean {
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (isText) {
+      at += Number(byte === BACKSLASH);
+      isText = byte !== QUOTE;
+    } else if (byte === QUOTE) {
+      isText = true;
+    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+      depth++;
+      if (depth > most) {
+        return true;
+      }
+    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
+      depth--;
+    }
+  }
+  return false;
+}
+
+const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [...Buffer.from('"\\[]{}')];
 
 function hasMoreThan(most: number, character: string, bytes: Buffer): boolean {
   let count = 0;

@@ -1,6 +1,7 @@
 import { extname } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { openFile } from './byte-source.js';
+import { parseJson } from './json-file.js';
 import { looksLikeZip, openZip } from './zip.js';
 
 /** The architecture inside of Keras files: `config.json` in a `.keras` archive, an attribute of the root in HDF5. */
@@ -14,7 +15,7 @@ const MAX_CONFIG_BYTES = 64 * 2 ** 20;
 export async function readKerasModel(path: string): Promise<unknown> {
   const text = extname(path).toLowerCase() === '.keras' ? configInArchive(path) : await configInHdf5(path);
   try {
-    return JSON.parse(text);
+    return parseJson(Buffer.from(text));
   } catch (error) {
     throw bad(path, messageOf(error));
   }

@@ -7,7 +7,8 @@ import { type Dtype, type TensorEntry, type TensorFile, dtypeBytes, elementCount
 /** numpy's `.npy` format, versions 1 to 3 (numpy.lib.format). Arrays of Python objects are refused: they are pickles. */
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
-const MAX_HEADER_BYTES = 1 << 20;
+/** Records have longer ones, and are not read; in an archive a header may inflate a thousandfold. */
+const MAX_HEADER_BYTES = 1 << 16;
 
 const NUMPY_DTYPES: Record<string, Dtype> = {
   f8: 'float64',

@@ -1,7 +1,7 @@
-import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type ByteSource, openFile } from './byte-source.js';
+import { readBounded } from './json-file.js';
 import { ONNX_TYPE, type OnnxModel, type OnnxTensor, decodeOnnx } from './onnx-protobuf.js';
 
 /** ONNX files: the graph, and tensors on demand. Nothing in them is run. */
@@ -28,10 +28,7 @@ export function readOnnx(path: string): OnnxFile {
     });
   let model: OnnxModel;
   try {
-    if (statSync(path).size > MAX_ONNX_BYTES) {
-      throw new Error('more than 2 GB, which no protobuf message can have');
-    }
-    model = decodeOnnx(readFileSync(path));
+    model = decodeOnnx(readBounded(path, MAX_ONNX_BYTES));
   } catch (error) {
     throw bad(messageOf(error));
   }

@@ -39,6 +39,11 @@ export interface CollectedTensors {
 const MAX_DEPTH = 200;
 const MAX_VISITS = 4_000_000;
 const MAX_NOTES = 20;
+const MAX_TENSORS = 2 ** 17;
+/** Of a key, and of all keys on the way to a tensor. */
+const MAX_KEY = 4096;
+/** Of all names together: characters. */
+const MAX_NAMES = 2 ** 25;
 
 const STORAGE_DTYPES: Record<string, Dtype> = {
   DoubleStorage: 'float64',
@@ -102,7 +107,9 @@ interface Place {
 class Collector {
   readonly tensors: LocatedTensor[] = [];
   readonly notes: string[] = [];
-  private readonly names = new Set<string>();
+  /** How many tensors had each name before copies were numbered. */
+  private readonly names = new Map<string, number>();
+  private characters = 0;
   private readonly onPath = new Set<PickleValue>();
   private visits = 0;
 
@@ -116,16 +123,13 @@ class Collector {
       return;
     }
     if (depth > MAX_DEPTH || ++this.visits > MAX_VISITS) {
-      throw new UnusableInputError({
-        code: 'pickle-limit',
-        file: this.path,
-        found:
-          depth > MAX_DEPTH
-            ? `objects nested deeper than ${MAX_DEPTH}`
-            : 'objects that refer to one another without end',
-        expected: 'the nesting of a checkpoint or a gradient dump',
-        advice: 'No real checkpoint needs this: the file is damaged or hostile, do not load it anywhere.',
-      });
+      throw this.limit(
+        depth > MAX_DEPTH ? `objects nested deeper than ${MAX_DEPTH}` : 'objects that refer to one another without end',
+        'the nesting of a checkpoint or a gradient dump',
+      );
+    }
+    if (place.key.length + place.group.length > MAX_KEY) {
+      throw this.limit(`a name of more than ${MAX_KEY} characters`, 'the names of a checkpoint or a gradient dump');
     }
     this.onPath.add(value);
     this.visitObject(value, place, depth + 1);
@@ -249,6 +253,9 @@ class Collector {
       dtype: layout.dtype,
       bytes: elementCount(layout.shape) * dtypeBytes(layout.dtype),
     };
+    if (this.tensors.length === MAX_TENSORS) {
+      throw this.limit(`more than ${MAX_TENSORS} tensors`, 'as many as a checkpoint has');
+    }
     this.tensors.push({ entry, layout, open });
   }
 
@@ -274,11 +281,28 @@ class Collector {
 
   private uniqueName(name: string): string {
     let unique = name;
-    for (let copy = 2; this.names.has(unique); copy++) {
-      unique = `${name} (${copy})`;
+    let copy = this.names.get(name) ?? 0;
+    while (this.names.has(unique)) {
+      copy++;
+      unique = `${name} (${copy + 1})`;
     }
-    this.names.add(unique);
+    this.names.set(name, copy);
+    this.names.set(unique, this.names.get(unique) ?? 0);
+    this.characters += unique.length;
+    if (this.characters > MAX_NAMES) {
+      throw this.limit(`names of more than ${MAX_NAMES} characters`, 'the names of a checkpoint or a gradient dump');
+    }
     return unique;
+  }
+
+  private limit(found: string, expected: string): UnusableInputError {
+    return new UnusableInputError({
+      code: 'pickle-limit',
+      file: this.path,
+      found,
+      expected,
+      advice: 'No real checkpoint needs this: the file is damaged or hostile, do not load it anywhere.',
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, malformed, openFile, windowSource } from './byte-source.js';
 import { checkLayout, contiguousStrides } from './elements.js';
+import { parseJson } from './json-file.js';
 import { type LocatedTensor, locatedFile, unknownTensor } from './located-file.js';
 import { type Dtype, type TensorFile, dtypeBytes, elementCount } from './tensor-file.js';
 
@@ -11,6 +12,8 @@ import { type Dtype, type TensorFile, dtypeBytes, elementCount } from './tensor-
 /** The bound of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_SHARDS = 4096;
+/** The largest language models have less than a hundred thousand. */
+const MAX_TENSORS = 2 ** 17;
 
 const DTYPES: Record<string, Dtype> = {
   F64: 'float64',
@@ -54,9 +57,11 @@ export function openSafetensors(source: ByteSource): TensorFile {
   }
   const header = parseJsonObject(source.path, source.read(8, length));
   const dataSize = source.size - 8 - length;
-  const tensors = Object.entries(header)
-    .filter(([name]) => name !== '__metadata__')
-    .map(([name, description]) => locate(source, name, description, 8 + length, dataSize));
+  const described = Object.entries(header).filter(([name]) => name !== '__metadata__');
+  if (described.length > MAX_TENSORS) {
+    throw malformed(source.path, `${described.length} tensors`, `at most ${MAX_TENSORS}`);
+  }
+  const tensors = described.map(([name, description]) => locate(source, name, description, 8 + length, dataSize));
   // The header's JSON is sorted by whoever wrote it; the data's order is the order of saving.
   tensors.sort((one, other) => one.dataStart - other.dataStart);
   return locatedFile(source, 'safetensors', tensors);
@@ -195,7 +200,7 @@ function openShard(indexPath: string, name: unknown, count: number): TensorFile 
 function parseJsonObject(path: string, bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder().decode(bytes));
+    value = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   } catch {
     value = undefined;
   }

@@ -1,4 +1,4 @@
-import type { TensorData, TensorGraph, TensorNode } from '../graph/tensor-graph.js';
+import { type TensorData, type TensorGraph, type TensorNode, sizeOf } from '../graph/tensor-graph.js';
 import { NETWORK_INPUT, inputsOfLayers } from './layer-graph.js';
 import { logSoftmax } from './layers/activations.js';
 import { type NetworkBuilder, type NormMode, RecipeError } from './layers/layer-rule.js';
@@ -30,6 +30,19 @@ export interface NetworkGraph {
   readonly normalised: readonly { readonly input: TensorNode; readonly mean: string; readonly variance: string }[];
 }
 
+/** For each sample: of one layer, and of all layers. ResNet-152 at 224 x 224 has 7e7. */
+const MOST_OF_LAYER = 2 ** 25;
+const MOST_NUMBERS = 2 ** 28;
+
+/** Numbers for each sample. @throws RecipeError when there are more than any network gives out */
+function sizeWithin({ shape }: TensorNode, batch: number): number {
+  const size = sizeOf(shape) / batch;
+  if (!shape.every((own) => Number.isSafeInteger(own) && own > 0) || size > MOST_OF_LAYER) {
+    throw new RecipeError(`[${shape.join(', ')}] numbers are given out, more than ${MOST_OF_LAYER} for each sample`);
+  }
+  return size;
+}
+
 /**
  * @param batch number of samples
  * @param mode whether batch normalisation uses running statistics or those of the batch
@@ -46,12 +59,18 @@ export function buildNetwork(
 ): NetworkGraph {
   const builder = new Builder(graph, lookup, mode, batch, temperature);
   const input = graph.variable('x', [batch, ...recipe.input]);
+  let total = sizeWithin(input, batch);
   const outputs: TensorNode[] = [];
   const sources = inputsOfLayers(recipe);
   recipe.layers.forEach((layer, index) => {
     try {
       const inputs = sources[index]!.map((source) => (source === NETWORK_INPUT ? input : outputs[source]!));
-      outputs.push(ruleOf(layer.op).forward(layer, inputs, builder));
+      const output = ruleOf(layer.op).forward(layer, inputs, builder);
+      total += sizeWithin(output, batch);
+      if (total > MOST_NUMBERS) {
+        throw new RecipeError(`the layers up to this one give out more than ${MOST_NUMBERS} numbers for each sample`);
+      }
+      outputs.push(output);
     } catch (error) {
       throw error instanceof RecipeError || error instanceof RangeError
         ? new RecipeError(`${layerName(layer, index)}: ${error.message}`)

@@ -7,6 +7,9 @@ import { Attributes, unsupported } from './onnx-node.js';
 import type { OnnxWeights } from './onnx-weights.js';
 import type { Layer } from './layers/recipe.js';
 
+/** Shapes and paddings are short; lists that double do not stay so. */
+const MOST_KNOWN = 1024;
+
 /** Which layers the operations of an ONNX graph are: `onnx-layers.ts` has those that are one layer, here is what takes the graph to tell. */
 
 export class OnnxOperations {
@@ -144,7 +147,8 @@ export class OnnxOperations {
         return;
       case 'Concat': {
         const parts = node.input.map((name) => this.known.numbers(name));
-        if (parts.every((part) => part !== undefined)) {
+        const length = parts.reduce((sum, part) => sum + (part?.length ?? Infinity), 0);
+        if (parts.every((part) => part !== undefined) && length <= MOST_KNOWN) {
           this.known.list(out, parts.flat());
           return;
         }
@@ -205,7 +209,7 @@ export class OnnxOperations {
       case 'ConstantOfShape': {
         const size = this.known.numbers(at(0))?.[0];
         const fill = attr.tensor('value');
-        if (size === undefined || size > 64) {
+        if (size === undefined || !Number.isInteger(size) || size < 0 || size > 64) {
           throw this.unsupported(node, 'a size that is not known');
         }
         this.known.list(out, new Array<number>(size).fill(fill ? (this.onnx.values(fill)[0] ?? 0) : 0));

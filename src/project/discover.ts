@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
 import picomatch from 'picomatch';
+import { readBounded } from '../formats/json-file.js';
 import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
 
 /** Which files of a project may be dumps, checkpoints or networks. */
@@ -95,9 +96,16 @@ function isTensorFile(name: string): boolean {
   return TENSOR_FILE_EXTENSIONS.some((ending) => name.endsWith(ending)) || name.endsWith('.safetensors.index.json');
 }
 
+const MOST_IGNORE_BYTES = 2 ** 20;
+
 function gitignoreOf(folder: string): Ignore | undefined {
   const path = join(folder, '.gitignore');
-  return existsSync(path) ? ignore().add(readFileSync(path, 'utf8')) : undefined;
+  try {
+    return existsSync(path) ? ignore().add(readBounded(path, MOST_IGNORE_BYTES).toString('utf8')) : undefined;
+  } catch {
+    // What cannot be read leaves nothing out.
+    return undefined;
+  }
 }
 
 /** Forward slashes, as globs and reports have them. */

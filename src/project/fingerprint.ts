@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { type BigIntStats, readFileSync, statSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
+import { parseJson, readBounded } from '../formats/json-file.js';
 import { isSafetensorsIndex } from '../formats/safetensors.js';
 
 /** What an audit depends on, by contents: file times change on every copy, and stay where contents change. */
@@ -80,7 +81,7 @@ const MOST_JSON_BYTES = 16 * 2 ** 20;
 
 function jsonOf(path: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = statSync(path).size > MOST_JSON_BYTES ? undefined : JSON.parse(readFileSync(path, 'utf8'));
+    const value = parseJson(readBounded(path, MOST_JSON_BYTES));
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     // The audit will say what is wrong with it.

@@ -12,7 +12,7 @@ import { batchLeak } from './batch-leak.js';
 import { batchMaps } from './batch-maps.js';
 import { inputFindings } from './input-findings.js';
 import { withInputSize } from './input-size.js';
-import { findNetwork } from './network-source.js';
+import { type NetworkSource, findNetwork, recognised } from './network-source.js';
 import { type NetworkTask, describeNetwork } from './prepare.js';
 import { reconstruct } from './reconstruct.js';
 import { reconstructBatch } from './reconstruct-batch.js';
@@ -72,7 +72,6 @@ async function attemptInputs(
 ): Promise<Attempt | undefined> {
   const { checkpoint, gradients } = facts.given;
   const { single: sample, factors } = recovered;
-  const several = recovered.complete ? recovered.several : [];
   const head = await facts.get(HEAD_GRADIENT);
   const shape = await facts.get(HEAD_SHAPE);
   const { tensors } = await facts.get(HEAD);
@@ -91,7 +90,55 @@ async function attemptInputs(
   await context.pause();
   const capture = await facts.get(CAPTURE);
   const inputShape = wanted.inputShape ?? capture?.inputShape;
-  const network = await findNetwork(wanted.model, checkpoint, gradients, inputShape ? { inputShape } : {});
+  const hints = inputShape ? { inputShape } : {};
+  const network = await findNetwork(wanted.model, checkpoint, gradients, hints);
+  const attempt = (own: NetworkSource): Promise<Attempt | undefined> =>
+    attemptWith(own, { facts, context, recovered, wanted, inputShape });
+  if (network.file === null || wanted.model !== undefined) {
+    return attempt(network);
+  }
+  // Nobody asked for the file that was found beside the dump: that it does not fit must hide nothing.
+  let first: Attempt | undefined;
+  let why = `${network.file}: passed over, its network does not explain the gradient`;
+  try {
+    first = await attempt(network);
+    if (first?.stopped === true || first?.inputs.some(({ report }) => report.verdict !== 'failed') !== false) {
+      return first;
+    }
+  } catch (error) {
+    if (!(error instanceof UnusableInputError)) {
+      throw error;
+    }
+    why = error.message;
+  }
+  const second = await attempt(recognised(checkpoint, hints, [why]));
+  const isBetter = second?.inputs.some(({ report }) => report.verdict !== 'failed') === true;
+  return first && !isBetter ? first : second;
+}
+
+interface AttemptGiven {
+  readonly facts: Facts;
+  readonly context: Context;
+  readonly recovered: RecoveredHead;
+  readonly wanted: ReconstructionRequest;
+  readonly inputShape: readonly number[] | undefined;
+}
+
+/** @throws UnusableInputError when the network was given, or found, and does not fit */
+async function attemptWith(
+  network: NetworkSource,
+  { facts, context, recovered, wanted, inputShape }: AttemptGiven,
+): Promise<Attempt | undefined> {
+  const { checkpoint, gradients } = facts.given;
+  const { single: sample, factors } = recovered;
+  const several = recovered.complete ? recovered.several : [];
+  const head = await facts.get(HEAD_GRADIENT);
+  const shape = await facts.get(HEAD_SHAPE);
+  const { tensors } = await facts.get(HEAD);
+  if (!head || !shape || !tensors) {
+    return undefined;
+  }
+  const capture = await facts.get(CAPTURE);
   if (network.candidates.length === 0) {
     return unreachedByNetwork(
       recovered,

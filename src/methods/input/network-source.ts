@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { UnusableInputError, messageOf } from '../../protocol/errors.js';
 import type { NetworkReport } from '../../protocol/report.js';
@@ -11,6 +11,7 @@ import { importOnnx } from '../../network/onnx.js';
 import { parseRecipe } from '../../network/parse-recipe.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import { readKerasModel } from '../../formats/keras-file.js';
+import { parseJson, readBounded } from '../../formats/json-file.js';
 import { readOnnx } from '../../formats/onnx.js';
 
 /** Where the network's layers are known from: a state dict has no graph. */
@@ -57,13 +58,21 @@ export async function findNetwork(
       reasons.push(error.message);
     }
   }
-  const candidates = recogniseNetwork(checkpoint.entries, hints);
+  return recognised(checkpoint, hints, reasons);
+}
+
+/**
+ * What names and shapes tell.
+ *
+ * @param passedOver why files beside the dump were not taken, one sentence each
+ */
+export function recognised(checkpoint: TensorFile, hints: NetworkHints, passedOver: readonly string[]): NetworkSource {
   return {
     source: 'built-in',
     file: null,
-    candidates,
+    candidates: recogniseNetwork(checkpoint.entries, hints),
     own: new Map(),
-    reasons: [...reasons, 'recognised by names and shapes of the checkpoint'],
+    reasons: [...passedOver, 'recognised by names and shapes of the checkpoint'],
   };
 }
 
@@ -119,10 +128,7 @@ function checkpointView(checkpoint: TensorFile) {
 
 function readJson(path: string): unknown {
   try {
-    if (statSync(path).size > MAX_TEXT_BYTES) {
-      throw new Error('the file is too large');
-    }
-    return JSON.parse(readFileSync(path, 'utf8'));
+    return parseJson(readBounded(path, MAX_TEXT_BYTES));
   } catch (error) {
     throw new UnusableInputError({
       code: 'malformed-file',

@@ -61,6 +61,9 @@ function windowsOf(layer: PoolLayer, x: TensorNode): Windows {
   return poolWindows(layer, [height, width]);
 }
 
+/** Each entry of a window is a node of the graph. */
+const MOST_ENTRIES = 4096;
+
 /**
  * @param size rows and columns of what is pooled
  * @throws RecipeError when a window is larger than that
@@ -69,6 +72,11 @@ function poolWindows(layer: PoolLayer, [height, width]: readonly [number, number
   const kernel = pairOf(layer.kernel, 1);
   const stride = layer.stride === undefined ? kernel : pairOf(layer.stride, 1);
   const pads = padsOf(layer.padding, [height, width], kernel, stride);
+  if (pads.some((pad, side) => pad > kernel[side % 2]!) || kernel[0] * kernel[1] > MOST_ENTRIES) {
+    throw new RecipeError(
+      `a window of ${kernel.join(' x ')} with padding of ${pads.join(', ')}: at most ${MOST_ENTRIES} entries, and no padding larger than the window`,
+    );
+  }
   const rows = Math.floor((height + pads[0] + pads[2] - kernel[0]) / stride[0]) + 1;
   const cols = Math.floor((width + pads[1] + pads[3] - kernel[1]) / stride[1]) + 1;
   if (rows < 1 || cols < 1) {
@@ -187,8 +195,13 @@ function borderOf(x: TensorNode, pads: Windows['pads']): Float64Array | undefine
   return border;
 }
 
+const MOST_WEIGHTS = 2 ** 22;
+
 /** The matrix that averages `from` entries into `to`, with PyTorch's bounds of the windows. */
 function averages(from: number, to: number): Float64Array {
+  if (from * to > MOST_WEIGHTS) {
+    throw new RecipeError(`${from} entries cannot be averaged into ${to}`);
+  }
   const matrix = new Float64Array(from * to);
   for (let out = 0; out < to; out++) {
     const start = Math.floor((out * from) / to);

@@ -106,7 +106,7 @@ async function attemptInputs(
       return first;
     }
   } catch (error) {
-    if (!(error instanceof UnusableInputError)) {
+    if (!(error instanceof UnusableInputError) || error.parts.file !== network.file) {
       throw error;
     }
     why = error.message;

@@ -12,7 +12,7 @@ import { type WrittenTensor, encodeSafetensors } from '../formats/write-safetens
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { UnusableInputError } from '../protocol/errors.js';
 import type { Report } from '../protocol/report.js';
-import { replaceFile } from './output.js';
+import { replaceFile } from './output-folder.js';
 import {
   type Dump,
   direction,

@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import { FEATURES_FILE, type Report } from '../protocol/report.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
+import { openOutput, writeOutput } from './output-folder.js';
 import type { NamedArray, Reconstruction } from '../methods/method.js';
 import { encodePicture, isImage } from '../formats/write-picture.js';
 
@@ -14,44 +14,13 @@ import { encodePicture, isImage } from '../formats/write-picture.js';
 export const REPORT_FILE = 'report.json';
 const MOST_REPORT_BYTES = 256 * 2 ** 20;
 
-/** @throws UnusableInputError when the folder cannot be made or holds somebody else's files */
-export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): void {
-  if (out === undefined) {
-    return;
-  }
-  try {
-    mkdirSync(out, { recursive: true });
-  } catch (error) {
-    throw new UnusableInputError({
-      code: 'unreadable-file',
-      file: out,
-      found: `a folder that cannot be made (${messageOf(error)})`,
-      expected: 'a folder to write to',
-      advice: 'Choose another with --out.',
-    });
-  }
-  if (force === true || isOurs(out)) {
-    return;
-  }
-  const taken = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'].find(
-    (name) => existsSync(join(out, name)),
-  );
-  if (taken !== undefined) {
-    throw new UnusableInputError({
-      code: 'would-overwrite',
-      file: join(out, taken),
-      found: 'a file that GradLeak did not write',
-      expected: 'an empty folder or an earlier report',
-      advice: 'Choose another folder with --out, or replace it with --force.',
-    });
-  }
-}
-
-/** Of any version: what may be replaced need not be understood. */
-function isOurs(out: string): boolean {
-  const value = readStored(out);
-  const tool: unknown = typeof value === 'object' && value !== null && 'tool' in value ? value.tool : undefined;
-  return typeof tool === 'object' && tool !== null && 'name' in tool && tool.name === 'gradleak';
+/**
+ * @returns what unlocks the folder; undefined where nothing is written
+ * @throws UnusableInputError when the folder cannot be made, holds somebody else's files, or another audit writes to it
+ */
+export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): (() => void) | undefined {
+  const names = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'];
+  return out === undefined ? undefined : openOutput(out, names, force === true);
 }
 
 /** What `report.json` of a folder holds, of an audit or a project; undefined when there is none that can be read. */
@@ -64,18 +33,27 @@ export function readStored(out: string): unknown {
 }
 
 /** Writes the report last: one on disk always finds what it refers to. */
-export function writeResults(out: string, report: Report, { features, arrays, images }: Results): void {
+export function writeResults(
+  { out, force }: { readonly out: string; readonly force?: boolean },
+  report: Report,
+  { features, arrays, images }: Results,
+): void {
+  const write: Write = (name, content) => {
+    writeOutput(out, name, content, force === true);
+  };
   if (features.length > 0) {
-    replaceFile(join(out, FEATURES_FILE), encodeNpy(features));
+    write(FEATURES_FILE, encodeNpy(features));
   }
   for (const image of images) {
-    writeImages(out, image);
+    writeImages(write, image);
   }
   for (const { name, shape, data } of arrays) {
-    replaceFile(join(out, arrayFile(name)), encodeNpyArray(data, shape));
+    write(arrayFile(name), encodeNpyArray(data, shape));
   }
-  replaceFile(join(out, REPORT_FILE), `${JSON.stringify(report, undefined, 1)}\n`);
+  write(REPORT_FILE, `${JSON.stringify(report, undefined, 1)}\n`);
 }
+
+type Write = (name: string, content: string | Uint8Array) => void;
 
 /** What belongs to a report and is too large for it. */
 export interface Results {
@@ -96,28 +74,21 @@ export interface ImageResults {
   readonly truth: Float64Array | undefined;
 }
 
-function writeImages(out: string, { sample, reconstruction, truth }: ImageResults): void {
+function writeImages(write: Write, { sample, reconstruction, truth }: ImageResults): void {
   const { report, input } = reconstruction;
   if (!input) {
     return;
   }
   report.file = `reconstruction-${sample}.npy`;
-  replaceFile(join(out, report.file), encodeNpyArray(input, [1, ...report.shape]));
+  write(report.file, encodeNpyArray(input, [1, ...report.shape]));
   if (isImage(report.shape)) {
     report.preview = `reconstruction-${sample}.png`;
-    replaceFile(join(out, report.preview), encodePicture(input, report.shape, report.normalisation));
+    write(report.preview, encodePicture(input, report.shape, report.normalisation));
   }
   if (truth?.length === input.length) {
     report.truthFile = `truth-${sample}.npy`;
-    replaceFile(join(out, report.truthFile), encodeNpyArray(truth, [1, ...report.shape]));
+    write(report.truthFile, encodeNpyArray(truth, [1, ...report.shape]));
   }
-}
-
-/** Writes a file whole or not at all: a crash in the middle must not leave half of it under the real name. */
-export function replaceFile(path: string, content: string | Uint8Array): void {
-  const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, content);
-  renameSync(temporary, path);
 }
 
 /** Pictures of a written report, as the panel takes them; those whose files are gone are left out. */

@@ -16,7 +16,7 @@ import type { MethodReport, Report, TruthComparison } from '../protocol/report.j
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
 import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
-import { type TraceEvent, openTrace } from './trace.js';
+import { type TraceEvent, type TraceFile, openTrace } from './trace.js';
 import { unreadable } from './unreadable.js';
 
 /** The pipeline: open, settle the kind, ask every method, project their leaks to the report, write once. */
@@ -48,14 +48,15 @@ export async function runAudit(
 ): Promise<AuditResult> {
   const started = performance.now();
   refuseSameFile(request);
-  prepareFolder(request);
+  const unlock = prepareFolder(request);
   const files: TensorFile[] = [];
-  const traceFile = openTrace(request);
+  let traceFile: TraceFile | undefined;
   const trace = (event: TraceEvent): void => {
     traceFile?.write(event);
     options.trace?.(event);
   };
   try {
+    traceFile = openTrace(request);
     await step(hooks, 'open', 'Opening the files');
     const checkpoint = openTensorFile(request.checkpoint);
     files.push(checkpoint);
@@ -64,6 +65,7 @@ export async function runAudit(
     const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
     return await new Audit(facts, options.methods ?? METHODS, trace, started).run();
   } finally {
+    unlock?.();
     traceFile?.close();
     for (const file of files) {
       file.close();
@@ -212,7 +214,11 @@ class Audit {
       sample.reconstruction = nothingRebuilt('The audit ended before the input was found.');
     }
     const report = this.assemble(core, undefined, true);
-    writeResults(out, report, { features: core.features, arrays: this.arrays(), images: [] });
+    writeResults({ ...this.facts.given.request, out }, report, {
+      features: core.features,
+      arrays: this.arrays(),
+      images: [],
+    });
     for (const sample of core.samples) {
       delete sample.reconstruction;
     }
@@ -247,7 +253,7 @@ class Audit {
     }
     const report = this.assemble(core, comparison, this.isStopped);
     if (request.out !== undefined) {
-      writeResults(request.out, report, { features, arrays: this.arrays(), images });
+      writeResults({ ...request, out: request.out }, report, { features, arrays: this.arrays(), images });
     }
     const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
     return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectReport } from '../protocol/project-report.js';
-import { replaceFile } from '../audit/output.js';
+import { removeOutput, writeOutput } from '../audit/output-folder.js';
 import { settingsKey } from '../project/fingerprint.js';
 import { runProject } from '../project/run-project.js';
 import { toSarif } from '../project/sarif.js';
@@ -32,6 +32,7 @@ export interface ProjectSurroundings {
 }
 
 const CANCEL_POLL_MS = 50;
+const PRINTED_FILE = 'stderr.log';
 
 /** Writes report.json, report.html and report.sarif. @throws UnusableInputError, CancelledError while the plan is made */
 export async function auditProject(
@@ -97,8 +98,9 @@ export async function auditProject(
       },
       cancelled,
     });
-    replaceFile(join(out, 'report.sarif'), `${JSON.stringify(toSarif(report), undefined, 1)}\n`);
-    replaceFile(join(out, 'report.html'), renderProjectHtml(report));
+    const force = options.settings.force === true;
+    writeOutput(out, 'report.sarif', `${JSON.stringify(toSarif(report), undefined, 1)}\n`, force);
+    writeOutput(out, 'report.html', renderProjectHtml(report), force);
     return { report, out };
   } finally {
     stop();
@@ -109,13 +111,12 @@ export async function auditProject(
 
 /** What the children printed, for whoever looks into a crash; nothing is left of an earlier run. */
 function keepPrinted(out: string, printed: readonly string[]): void {
-  const path = join(out, 'stderr.log');
   if (!existsSync(out)) {
     return;
   }
-  rmSync(path, { force: true });
-  if (printed.length > 0) {
-    replaceFile(path, `${printed.join('\n')}\n`);
+  removeOutput(out, PRINTED_FILE);
+  if (printed.length > 0 && !existsSync(join(out, PRINTED_FILE))) {
+    writeOutput(out, PRINTED_FILE, `${printed.join('\n')}\n`, false);
   }
 }
 

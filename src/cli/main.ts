@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
@@ -6,7 +5,8 @@ import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { isCapture, pathsInFolder } from '../facts/inputs.js';
-import { readImages, replaceFile } from '../audit/output.js';
+import { readImages } from '../audit/output.js';
+import { writeOutput } from '../audit/output-folder.js';
 import { minimise } from '../audit/minimise.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
@@ -220,7 +220,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   };
   const { report } = await runAudit(request, hooksOf(surroundings));
   if (values.html === true && out !== undefined) {
-    replaceFile(join(out, 'report.html'), renderHtml(report, readImages(out, report)));
+    writeOutput(out, 'report.html', renderHtml(report, readImages(out, report)), settings.force);
   }
   surroundings.print(
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),

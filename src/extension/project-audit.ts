@@ -138,7 +138,8 @@ export class ProjectAudits implements vscode.Disposable {
     const report = await runProject({
       plan,
       out,
-      settings: projectSettings(folder.uri),
+      // The editor's own storage, which holds nothing of anybody else's.
+      settings: { ...projectSettings(folder.uri), force: true },
       concurrency: given > 0 ? given : Math.max(1, Math.min(4, Math.floor(cpus().length / 2))),
       auditOne: async (request) => {
         if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {

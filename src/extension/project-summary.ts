@@ -2,7 +2,7 @@ import * as vscode from 'vscode';
 import { renderProjectHtml } from '../cli/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
-import { replaceFile } from '../audit/output.js';
+import { replaceFile } from '../audit/output-folder.js';
 import { toSarif } from '../project/sarif.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';

@@ -1,9 +1,10 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
-import { REPORT_FILE, readStored, replaceFile } from '../audit/output.js';
+import { REPORT_FILE, readStored } from '../audit/output.js';
+import { makeFolder, openOutput, writeOutput } from '../audit/output-folder.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
@@ -30,10 +31,29 @@ export const ENTRIES_FOLDER = 'entries';
  * @throws UnusableInputError when the folder holds files of others
  */
 export async function runProject(run: ProjectRun): Promise<ProjectReport> {
+  const { out } = run;
+  const force = run.settings.force === true;
+  const unlock = openOutput(out, [REPORT_FILE], force);
+  try {
+    return await audited(run, force);
+  } finally {
+    unlock();
+  }
+}
+
+async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> {
   const { plan, out } = run;
   const before = readProject(out);
-  refuseForeign(out, before);
-  mkdirSync(join(out, ENTRIES_FOLDER), { recursive: true });
+  if (!before && !force && readStored(out) !== undefined) {
+    throw new UnusableInputError({
+      code: 'would-overwrite',
+      file: join(out, REPORT_FILE),
+      found: 'a file that is no report on a project',
+      expected: 'an empty folder or an earlier report on a project',
+      advice: 'Choose another folder with --out, or replace it with --force.',
+    });
+  }
+  makeFolder(join(out, ENTRIES_FOLDER));
   const earlier = new Map(before?.entries.map((entry) => [entry.gradients, entry]));
   const entries: ProjectEntry[] = plan.entries.map((entry) => restored(out, entry, earlier.get(entry.gradients)));
   const report = (status: ProjectReport['status']): ProjectReport => ({
@@ -47,7 +67,7 @@ export async function runProject(run: ProjectRun): Promise<ProjectReport> {
     summary: summarise(entries),
   });
   const write = (own: ProjectReport): void => {
-    replaceFile(join(out, REPORT_FILE), `${JSON.stringify(own, undefined, 1)}\n`);
+    writeOutput(out, REPORT_FILE, `${JSON.stringify(own, undefined, 1)}\n`, force);
   };
   const say = (message: string): void => {
     run.progress({ done: entries.filter(({ status }) => status !== 'pending').length, of: entries.length, message });
@@ -82,7 +102,7 @@ async function auditEntry(
   const { plan, out, settings } = run;
   const folder = join(out, ENTRIES_FOLDER, entry.id);
   rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const request = {
     ...settings,
     checkpoint: resolve(plan.root, entry.checkpoint),
@@ -139,19 +159,6 @@ export function readProject(out: string): ProjectReport | undefined {
 
 function isOurs(value: unknown): value is { schemaVersion: unknown } {
   return typeof value === 'object' && value !== null && 'schemaVersion' in value && 'tool' in value;
-}
-
-function refuseForeign(out: string, before: ProjectReport | undefined): void {
-  const isTaken = existsSync(out) && readdirSync(out).length > 0 && !before && existsSync(join(out, REPORT_FILE));
-  if (isTaken) {
-    throw new UnusableInputError({
-      code: 'would-overwrite',
-      file: join(out, REPORT_FILE),
-      found: 'a file that is no report on a project',
-      expected: 'an empty folder or an earlier report on a project',
-      advice: 'Choose another folder with --out.',
-    });
-  }
 }
 
 /** Reports of dumps that are gone or were audited anew. */

@@ -442,7 +442,7 @@ describe('the audit of a project', () => {
     three();
     write('gradleak-report/report.json', '{"mine": true}');
     const own = await plan();
-    await expect(run(own)).rejects.toThrow(/no report on a project/);
+    await expect(run(own)).rejects.toThrow(/a file that GradLeak did not write/);
     expect(readFileSync(join(root, 'gradleak-report', 'report.json'), 'utf8')).toBe('{"mine": true}');
   });
 });

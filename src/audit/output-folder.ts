@@ -1,0 +1,238 @@
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { parseJson, readBounded } from '../formats/json-file.js';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
+
+/**
+ * Folders that results are written to. What GradLeak wrote is known by its checksum, so that neither the user's files nor
+ * what others planted are replaced; nothing is written through links, and every file appears whole or not at all.
+ */
+
+/** Names of written files, with the checksums that they may have: the last one, and the one being written. */
+const LIST_FILE = '.gradleak-files.json';
+const LOCK_FILE = '.gradleak-lock';
+const MOST_LIST_BYTES = 2 ** 20;
+const MOST_OWN_BYTES = 2 ** 31;
+
+/**
+ * Makes the folder and locks it.
+ *
+ * @param names of files that are going to be written
+ * @param force whether files of others may be replaced
+ * @returns what unlocks it
+ * @throws UnusableInputError when it cannot be made, is a link, holds somebody else's files, or another audit writes to it
+ */
+export function openOutput(folder: string, names: readonly string[], force: boolean): () => void {
+  makeFolder(folder);
+  const unlock = lock(folder);
+  try {
+    for (const name of names) {
+      refuseForeign(folder, name, force);
+    }
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+  return unlock;
+}
+
+/** @throws UnusableInputError when it cannot be made, or is a link */
+export function makeFolder(folder: string): void {
+  const kind = lstatSync(folder, { throwIfNoEntry: false });
+  if (kind?.isSymbolicLink()) {
+    throw new UnusableInputError({
+      code: 'would-overwrite',
+      file: folder,
+      found: 'a link to another place',
+      expected: 'a folder to write to',
+      advice: 'Give the folder itself with --out, or remove the link.',
+    });
+  }
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw unwritable(folder, error);
+  }
+}
+
+/**
+ * @param force whether a file of others may be replaced; a link is, not what it leads to
+ * @throws UnusableInputError when it is somebody else's, or the disk does not take it
+ */
+export function writeOutput(folder: string, name: string, content: string | Uint8Array, force: boolean): void {
+  refuseForeign(folder, name, force);
+  const known = listOf(folder);
+  const before = known[name] ?? [];
+  // The list is ahead of the file: a crash between the two leaves a file that is still known by its checksum.
+  known[name] = [...before.slice(-1), checksum(content)];
+  replaceFile(join(folder, LIST_FILE), `${JSON.stringify(known, undefined, 1)}\n`);
+  replaceFile(join(folder, name), content);
+}
+
+/** Removes a file that GradLeak wrote; others stay. */
+export function removeOutput(folder: string, name: string): void {
+  if (isOwn(folder, name)) {
+    rmSync(join(folder, name), { force: true });
+  }
+}
+
+/**
+ * Writes a file whole or not at all: a crash in the middle must not leave half of it under the real name. A link of that
+ * name is replaced, not followed.
+ *
+ * @throws UnusableInputError when the disk does not take it
+ */
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  let file: number | undefined;
+  try {
+    file = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    for (let done = 0; done < bytes.length;) {
+      done += writeSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30));
+    }
+    fsyncSync(file);
+    closeSync(file);
+    file = undefined;
+    renameSync(temporary, path);
+  } catch (error) {
+    if (file !== undefined) {
+      closeSync(file);
+    }
+    rmSync(temporary, { force: true });
+    throw unwritable(path, error);
+  }
+}
+
+function refuseForeign(folder: string, name: string, force: boolean): void {
+  const path = join(folder, name);
+  if (force || !lstatSync(path, { throwIfNoEntry: false }) || isOwn(folder, name)) {
+    return;
+  }
+  throw new UnusableInputError({
+    code: 'would-overwrite',
+    file: path,
+    found: 'a file that GradLeak did not write, or that was changed since',
+    expected: 'an empty folder or an earlier report',
+    advice: 'Choose another folder with --out, or replace it with --force.',
+  });
+}
+
+function isOwn(folder: string, name: string): boolean {
+  const path = join(folder, name);
+  if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+    return false;
+  }
+  try {
+    const sums = listOf(folder)[name];
+    return sums?.includes(checksum(readBounded(path, MOST_OWN_BYTES))) === true;
+  } catch {
+    return false;
+  }
+}
+
+function checksum(content: string | Uint8Array): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+function listOf(folder: string): Record<string, string[]> {
+  try {
+    const value = parseJson(readBounded(join(folder, LIST_FILE), MOST_LIST_BYTES));
+    return typeof value === 'object' && value !== null
+      ? Object.fromEntries(
+          Object.entries(value).filter(
+            (entry): entry is [string, string[]] =>
+              Array.isArray(entry[1]) && entry[1].every((own) => typeof own === 'string'),
+          ),
+        )
+      : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Locks of this process, whose number an ended one may have had before it. */
+const held = new Set<string>();
+
+/** One audit at a time; a lock whose process is gone is nobody's. */
+function lock(folder: string): () => void {
+  const path = join(folder, LOCK_FILE);
+  const own = JSON.stringify({ pid: process.pid, host: hostname() });
+  for (let tried = 0; ; tried++) {
+    try {
+      const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
+      writeSync(file, own);
+      closeSync(file);
+      held.add(path);
+      return () => {
+        held.delete(path);
+        rmSync(path, { force: true });
+      };
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') {
+        throw unwritable(path, error);
+      }
+      if (tried > 0 || !isAbandoned(path)) {
+        throw new UnusableInputError({
+          code: 'would-overwrite',
+          file: folder,
+          found: 'another audit that writes to it',
+          expected: 'a folder of its own for each audit',
+          advice: `Wait until that has ended, choose another folder with --out, or delete ${LOCK_FILE} if none is running.`,
+        });
+      }
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+function isAbandoned(path: string): boolean {
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as { pid?: unknown; host?: unknown };
+    if (value.host !== hostname() || typeof value.pid !== 'number') {
+      return false;
+    }
+    process.kill(value.pid, 0);
+    return value.pid === process.pid && !held.has(path);
+  } catch (error) {
+    return codeOf(error) === 'ESRCH';
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : '';
+}
+
+const DISK: Record<string, string> = {
+  ENOSPC: 'a disk that is full',
+  EDQUOT: 'a quota that is used up',
+  EROFS: 'a disk that is read-only',
+  EACCES: 'a folder that may not be written to',
+  EPERM: 'a folder that may not be written to',
+  EMFILE: 'too many open files',
+  ENFILE: 'too many open files',
+};
+
+/** The user's disk, not a defect of ours. */
+function unwritable(path: string, error: unknown): UnusableInputError {
+  return new UnusableInputError({
+    code: 'unreadable-file',
+    file: path,
+    found: DISK[codeOf(error)] ?? `a place that cannot be written to (${messageOf(error)})`,
+    expected: 'a folder to write to',
+    advice: 'Make room or change its permissions, or choose another folder with --out.',
+  });
+}

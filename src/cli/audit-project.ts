@@ -8,7 +8,7 @@ import type { ProjectReport } from '../protocol/project-report.js';
 import { removeOutput, writeOutput } from '../audit/output-folder.js';
 import { settingsKey } from '../project/fingerprint.js';
 import { runProject } from '../project/run-project.js';
-import { toSarif } from '../project/sarif.js';
+import { renderSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
 import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
@@ -99,7 +99,7 @@ export async function auditProject(
       cancelled,
     });
     const force = options.settings.force === true;
-    writeOutput(out, 'report.sarif', `${JSON.stringify(toSarif(report), undefined, 1)}\n`, force);
+    writeOutput(out, 'report.sarif', renderSarif(report), force);
     writeOutput(out, 'report.html', renderProjectHtml(report), force);
     return { report, out };
   } finally {

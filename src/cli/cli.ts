@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { visible } from '../words/visible.js';
 import { runCli } from './main.js';
 
 let cancelled = false;
@@ -7,11 +8,11 @@ process.once('SIGINT', () => {
 });
 
 void runCli(process.argv.slice(2), {
-  print: (text) => process.stdout.write(text),
-  printError: (text) => process.stderr.write(text),
+  print: (text) => process.stdout.write(visible(text)),
+  printError: (text) => process.stderr.write(visible(text)),
   progress: (message) => {
     if (process.stderr.isTTY) {
-      process.stderr.write(`\r\x1b[2K${message.slice(0, (process.stderr.columns || 80) - 1)}`);
+      process.stderr.write(`\r\x1b[2K${visible(message).slice(0, (process.stderr.columns || 80) - 1)}`);
     }
   },
   cancelled: () => cancelled,

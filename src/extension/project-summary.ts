@@ -3,7 +3,7 @@ import { renderProjectHtml } from '../cli/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
 import { replaceFile } from '../audit/output-folder.js';
-import { toSarif } from '../project/sarif.js';
+import { renderSarif } from '../project/sarif.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
@@ -106,7 +106,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     const content = {
       json: () => `${JSON.stringify(report, undefined, 1)}\n`,
       html: () => renderProjectHtml(report),
-      sarif: () => `${JSON.stringify(toSarif(report), undefined, 1)}\n`,
+      sarif: () => renderSarif(report),
     };
     try {
       replaceFile(target.fsPath, content[what]());

@@ -14,6 +14,7 @@ import {
   chooseRuntime,
   runtimeEnvironment,
 } from '../runner/runtime.js';
+import { visible } from '../words/visible.js';
 import { SETTINGS } from './ids.js';
 
 /** Keeps one child process for the window: started when first needed, replaced after it ended. */
@@ -81,7 +82,7 @@ export class RunnerHost implements Executor, vscode.Disposable {
         env: runtimeEnvironment(choice.kind, process.env),
       },
       (text) => {
-        this.log.info(text);
+        this.log.info(visible(text));
       },
     );
   }

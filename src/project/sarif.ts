@@ -5,6 +5,7 @@ import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js'
 import type { Severity } from '../protocol/report.js';
 import { isOpen, openOf, standingOf, STANDING_WORDS, whyOpen } from '../words/outcome-words.js';
 import { portable } from './discover.js';
+import { visible } from '../words/visible.js';
 
 /** A project's findings as SARIF 2.1.0 (OASIS), for code scanning. */
 
@@ -118,4 +119,10 @@ function locationOf(
 
 function artifact(path: string): { uri: string; uriBaseId: string } {
   return { uri: path.split('/').map(encodeURIComponent).join('/'), uriBaseId: 'ROOT' };
+}
+
+/** The log as a file's text; names that files give things can do nothing where it is shown. */
+export function renderSarif(report: ProjectReport): string {
+  const shown = (_: string, value: unknown): unknown => (typeof value === 'string' ? visible(value) : value);
+  return `${JSON.stringify(toSarif(report), shown, 1)}\n`;
 }

@@ -183,7 +183,7 @@ async function attemptWith(
     }
     if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack !== 'matching') {
       // Recognising a network is a guess: that it does not fit must not take labels and features away.
-      return unreachedByNetwork(recovered, error.message);
+      return unreachedByNetwork(recovered, [error.message, ...network.reasons.slice(0, -1)].join(' '));
     }
     throw error;
   }

@@ -8,7 +8,7 @@ import { readJson, validatorOf } from '../formats/json-file.js';
 import { openTensorFile } from '../formats/open.js';
 import { lpips } from '../engine/lpips.js';
 import { compareImages } from '../recovery/metrics.js';
-import { dot, norm } from '../recovery/vectors.js';
+import { dot, least, most, norm } from '../recovery/vectors.js';
 import type { Reconstruction } from '../methods/method.js';
 
 /** Comparing with known labels and features, for researchers; read after the audit unless the user lets the true label in. */
@@ -155,7 +155,7 @@ export async function addImageTruth(
       ...(ssim === null ? {} : { ssim }),
     });
     if (lpipsModel !== undefined) {
-      const [low, high] = [Math.min(...image), Math.max(...image)];
+      const [low, high] = [least(image), most(image)];
       const scaled = (values: Float64Array): Float32Array =>
         Float32Array.from(values, (value) => Math.min(Math.max((2 * (value - low)) / (high - low || 1) - 1, -1), 1));
       report.lpips = await lpips(lpipsModel, scaled(input), scaled(image), report.shape).catch((error: unknown) => {
@@ -194,7 +194,7 @@ function relativeError(found: Float64Array | undefined, expected: readonly numbe
 function wrongCounts(counts: LabelCountReport, labels: readonly (readonly number[])[]): number {
   const expected = new Map<number, number>();
   for (const label of labels) {
-    const top = label.indexOf(Math.max(...label));
+    const top = label.indexOf(most(label));
     expected.set(top, (expected.get(top) ?? 0) + 1);
   }
   return counts.agreed.filter((count, index) => count !== (expected.get(index) ?? 0)).length;

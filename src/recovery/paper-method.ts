@@ -3,7 +3,7 @@ import { type HeadGradient } from './head-gradient.js';
 import { type LabelFamily } from './label-family.js';
 import { type RecoveredSample, type RecoveryMethod, type SampleStatus, finish } from './recovered-sample.js';
 import { type ScanMinimum, minimumAt } from './scalar-scan.js';
-import { dot, norm } from './vectors.js';
+import { dot, least, norm } from './vectors.js';
 import type { Pause } from './pause.js';
 
 /**
@@ -253,7 +253,7 @@ function swarm(
   const velocity = new Float64Array(particles);
   const bestPosition = position.slice();
   const bestLoss = position.map((lambda) => curve.loss(lambda));
-  let leader = bestLoss.indexOf(Math.min(...bestLoss));
+  let leader = bestLoss.indexOf(least(bestLoss));
   for (let iteration = 0; iteration < iterations; iteration++) {
     const goal = bestPosition[leader]!;
     for (let i = 0; i < particles; i++) {

@@ -44,3 +44,21 @@ export function joined(vectors: readonly Float64Array[]): Float64Array {
   }
   return out;
 }
+
+/** Infinity for none. Data is too long to be spread into arguments. */
+export function least(values: ArrayLike<number>): number {
+  let found = Infinity;
+  for (let at = 0; at < values.length; at++) {
+    found = Math.min(found, values[at]!);
+  }
+  return found;
+}
+
+/** -Infinity for none. */
+export function most(values: ArrayLike<number>): number {
+  let found = -Infinity;
+  for (let at = 0; at < values.length; at++) {
+    found = Math.max(found, values[at]!);
+  }
+  return found;
+}

@@ -1,6 +1,6 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import { matrixProduct } from '../linear-algebra.js';
-import { dot } from '../vectors.js';
+import { dot, least, most } from '../vectors.js';
 
 /** Rows that solve a layer's equations, by weighted least squares. */
 
@@ -63,7 +63,7 @@ export class NormalEquations {
     }
     this.factored = factoriseSmall(normal, count);
     const pivots = Array.from({ length: count }, (_, at) => this.factored.lower[at * count + at]!);
-    this.condition = Math.max(...pivots) / Math.min(...pivots);
+    this.condition = most(pivots) / least(pivots);
   }
 
   /** @param b length `count` */

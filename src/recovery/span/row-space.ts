@@ -1,6 +1,6 @@
 import type { Pause } from '../pause.js';
 import { truncatedSvd } from '../truncated-svd.js';
-import { norm } from '../vectors.js';
+import { most, norm } from '../vectors.js';
 
 /** The row space of a convolution's weight gradient: as many directions as it has patches. */
 export interface RowSpace {
@@ -34,7 +34,7 @@ export async function rowSpaceOf(
   pause: Pause<number>,
 ): Promise<RowSpace> {
   const lengths = Array.from({ length: rows }, (_, row) => norm(gradient.subarray(row * cols, (row + 1) * cols)));
-  const longest = Math.max(...lengths);
+  const longest = most(lengths);
   const live = lengths.flatMap((length, row) => (length > DEAD * longest ? [row] : []));
   const scaled = new Float64Array(live.length * cols);
   live.forEach((row, at) => {

@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
-import { joined, norm } from '../vectors.js';
+import { joined, most, norm } from '../vectors.js';
 import {
   type KnownDelta,
   type Row,
@@ -172,7 +172,7 @@ async function solvePart(
     const middle = median(off);
     const limit = OUTLYING * Math.max(middle, floor);
     const next = off.map((own) => Number(own <= limit));
-    if (middle < CLEAN && Math.max(...off) < OUTLYING * middle) {
+    if (middle < CLEAN && most(off) < OUTLYING * middle) {
       kept = next;
       break;
     }

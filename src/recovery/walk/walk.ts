@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { NETWORK_INPUT } from '../../network/layer-graph.js';
 import { type Pause, isStop } from '../pause.js';
-import { norm } from '../vectors.js';
+import { most, norm } from '../vectors.js';
 import type { ConvPlace } from './conv-place.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
@@ -383,7 +383,7 @@ class Walk {
       for (const layer of path) {
         const scale = this.layers.channelScale(layer);
         if (scale) {
-          const largest = Math.max(...scale.map(Math.abs));
+          const largest = most(scale.map(Math.abs));
           if (scale.some((own) => Math.abs(own) < 1e-6 * largest)) {
             return;
           }

@@ -46,19 +46,19 @@ export function joined(vectors: readonly Float64Array[]): Float64Array {
 }
 
 /** Infinity for none. Data is too long to be spread into arguments. */
-export function least(values: ArrayLike<number>): number {
+export function least(values: Iterable<number>): number {
   let found = Infinity;
-  for (let at = 0; at < values.length; at++) {
-    found = Math.min(found, values[at]!);
+  for (const value of values) {
+    found = Math.min(found, value);
   }
   return found;
 }
 
 /** -Infinity for none. */
-export function most(values: ArrayLike<number>): number {
+export function most(values: Iterable<number>): number {
   let found = -Infinity;
-  for (let at = 0; at < values.length; at++) {
-    found = Math.max(found, values[at]!);
+  for (const value of values) {
+    found = Math.max(found, value);
   }
   return found;
 }

@@ -1,25 +1,44 @@
 #!/usr/bin/env node
 import { visible } from '../words/visible.js';
 import { runCli } from './main.js';
+import { PATIENCE, SUPERVISED, supervise } from './supervise.js';
 
-let cancelled = false;
-process.once('SIGINT', () => {
-  cancelled = true;
-});
+/** Commands that read files of unknown origin. */
+const READING: readonly (string | undefined)[] = ['audit', 'inspect', 'minimise'];
 
-void runCli(process.argv.slice(2), {
-  print: (text) => process.stdout.write(visible(text)),
-  printError: (text) => process.stderr.write(visible(text)),
-  progress: (message) => {
-    if (process.stderr.isTTY) {
-      process.stderr.write(`\r\x1b[2K${visible(message).slice(0, (process.stderr.columns || 80) - 1)}`);
-    }
-  },
-  cancelled: () => cancelled,
-  columns: process.stdout.isTTY ? process.stdout.columns : undefined,
-}).then((code) => {
-  if (process.stderr.isTTY) {
+function run(args: readonly string[]): Promise<number> {
+  let cancelled = false;
+  process.on('SIGINT', () => {
+    cancelled = true;
+  });
+  // Without its parent nobody waits for it.
+  process.on('disconnect', () => process.exit(1));
+  return runCli(args, {
+    print: (text) => process.stdout.write(visible(text)),
+    printError: (text) => process.stderr.write(visible(text)),
+    progress: (message) => {
+      if (process.stderr.isTTY) {
+        process.stderr.write(`\r\x1b[2K${visible(message).slice(0, (process.stderr.columns || 80) - 1)}`);
+      }
+    },
+    cancelled: () => cancelled,
+    endsItself: () => {
+      process.send?.(PATIENCE);
+    },
+    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+  });
+}
+
+const args = process.argv.slice(2);
+const isChild = process.env[SUPERVISED] !== undefined;
+void (isChild || !READING.includes(args[0]) ? run(args) : supervise(__filename, args)).then((code) => {
+  if (process.stderr.isTTY && !isChild) {
     process.stderr.write('\r\x1b[2K');
   }
   process.exitCode = code;
+  if (process.connected) {
+    // The channel to the parent would keep it alive.
+    process.removeAllListeners('disconnect');
+    process.disconnect();
+  }
 });

@@ -77,6 +77,8 @@ export interface CliSurroundings {
   readonly printError: (text: string) => void;
   /** True once the user has asked to stop. */
   readonly cancelled: () => boolean;
+  /** Called by what ends its own children when it is asked to stop, and may take longer than others. */
+  readonly endsItself?: () => void;
   /** A line that the next one replaces; nothing when nobody watches. */
   readonly progress: (message: string) => void;
   /** Columns of the terminal, undefined when the output is not one. */
@@ -182,6 +184,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     ...(layout === undefined ? {} : { layout }),
   };
   if (isProject) {
+    surroundings.endsItself?.();
     const { report, out: written } = await auditProject(
       {
         root: folder,

@@ -1,0 +1,70 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+/** Signals to the command as it is installed, while its child does not listen. */
+
+const CLI = join(import.meta.dirname, '..', '..', '..', 'dist', 'cli.js');
+const DUMP = join(import.meta.dirname, '..', '..', '..', 'media', 'example');
+let scratch: string;
+let blocker: string;
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'gradleak-supervise-'));
+  blocker = join(scratch, 'block.cjs');
+  writeFileSync(
+    blocker,
+    `if (process.env.GRADLEAK_SUPERVISED) {
+      require('node:fs').writeFileSync(process.env.GRADLEAK_PID_FILE, String(process.pid));
+      for (;;);
+    }`,
+  );
+});
+afterAll(() => {
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+function start(name: string, options: string): { child: ReturnType<typeof spawn>; pidFile: string } {
+  const pidFile = join(scratch, name);
+  const env = { ...process.env, NODE_OPTIONS: options, GRADLEAK_PID_FILE: pidFile };
+  return { child: spawn(process.execPath, [CLI, 'audit', DUMP], { env, stdio: ['ignore', 'pipe', 'pipe'] }), pidFile };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe.skipIf(process.platform === 'win32')('a command whose child is held up', () => {
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'ends by %s, and its child with it',
+    async (signal) => {
+      const { child, pidFile } = start(signal, `--require ${blocker}`);
+      await expect
+        .poll(() => existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '', { timeout: 20_000 })
+        .toBe(true);
+      child.kill(signal);
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect(code).toBe(130);
+      expect(isAlive(Number(readFileSync(pidFile, 'utf8')))).toBe(false);
+    },
+    30_000,
+  );
+
+  it('passes output and exit code on where nothing holds it up', async () => {
+    const { child } = start('none', '');
+    let text = '';
+    child.stdout!.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+    });
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect(code).toBe(0);
+    expect(text).toContain('This gradient gives away');
+  }, 30_000);
+});

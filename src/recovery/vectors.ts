@@ -62,3 +62,19 @@ export function most(values: Iterable<number>): number {
   }
   return found;
 }
+
+/**
+ * What of a vector lies outside of a space.
+ *
+ * @param basis orthonormal
+ */
+export function withoutShares(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
+  const rest = vector.slice();
+  for (const own of basis) {
+    const share = dot(rest, own);
+    for (let at = 0; at < rest.length; at++) {
+      rest[at]! -= share * own[at]!;
+    }
+  }
+  return rest;
+}

@@ -2,7 +2,7 @@ import { type PatchGeometry, visitPatches } from '../../graph/patches.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
-import { dot, norm } from '../vectors.js';
+import { dot, norm, withoutShares } from '../vectors.js';
 import type { RowSpace } from './row-space.js';
 
 /**
@@ -73,7 +73,7 @@ export async function forwardSpan(
     // A rectifier's output is positive, so the first start has a large share of it.
     const start = Float64Array.from({ length: pixels }, () => (at === 0 ? 0.5 : -0.5) + random());
     const found = await nullPart(system, start, TOLERANCE, pause);
-    const rest = outside(found, maps);
+    const rest = withoutShares(found, maps);
     const length = norm(rest);
     if (!(length > DEPENDENT * norm(found))) {
       return `its equations have fewer solutions than ${problem.dimension} samples`;
@@ -88,19 +88,7 @@ export async function forwardSpan(
     ROUGH,
     pause,
   );
-  return { maps, free: system.free, residual, disagreement: norm(outside(other, maps)) / norm(other) };
-}
-
-/** @param basis orthonormal */
-function outside(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
-  const rest = vector.slice();
-  for (const own of basis) {
-    const share = dot(rest, own);
-    for (let at = 0; at < rest.length; at++) {
-      rest[at]! -= share * own[at]!;
-    }
-  }
-  return rest;
+  return { maps, free: system.free, residual, disagreement: norm(withoutShares(other, maps)) / norm(other) };
 }
 
 /** The part of a start that lies in a positive semi-definite operator's null space. */

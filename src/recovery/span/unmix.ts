@@ -1,5 +1,5 @@
 import { symmetricEigen } from '../symmetric-eigen.js';
-import { dot, norm } from '../vectors.js';
+import { dot, norm, withoutShares } from '../vectors.js';
 import type { Pause } from '../pause.js';
 
 /** From mixtures of a batch's inputs to the inputs themselves: above a ReLU each has exact zeros at many places. */
@@ -123,17 +123,6 @@ function leftOver(drawRow: () => Float64Array, size: number): Float64Array | und
     }
   }
   return best && withoutShares(best, basis);
-}
-
-function withoutShares(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
-  const rest = vector.slice();
-  for (const own of basis) {
-    const share = dot(rest, own);
-    for (let at = 0; at < rest.length; at++) {
-      rest[at]! -= share * own[at]!;
-    }
-  }
-  return rest;
 }
 
 /** The direction in which all rows are smallest, and the next one. */

@@ -84,7 +84,7 @@ export function writeOutput(folder: string, name: string, content: string | Uint
 
 /** Removes a file that GradLeak wrote; others stay. */
 export function removeOutput(folder: string, name: string): void {
-  if (isOwn(folder, name)) {
+  if (isOwnOutput(folder, name)) {
     rmSync(join(folder, name), { force: true });
   }
 }
@@ -119,7 +119,7 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
 
 function refuseForeign(folder: string, name: string, force: boolean): void {
   const path = join(folder, name);
-  if (force || !lstatSync(path, { throwIfNoEntry: false }) || isOwn(folder, name)) {
+  if (force || !lstatSync(path, { throwIfNoEntry: false }) || isOwnOutput(folder, name)) {
     return;
   }
   throw new UnusableInputError({
@@ -131,7 +131,8 @@ function refuseForeign(folder: string, name: string, force: boolean): void {
   });
 }
 
-function isOwn(folder: string, name: string): boolean {
+/** Whether a file is as GradLeak wrote it: not somebody else's, and not changed since. */
+export function isOwnOutput(folder: string, name: string): boolean {
   const path = join(folder, name);
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
     return false;

@@ -23,6 +23,8 @@ export interface ProjectOptions {
   readonly exclude: readonly string[];
   readonly includeIgnored: boolean;
   readonly jobs: number | undefined;
+  /** Whether dumps that were audited before are audited again. */
+  readonly fresh: boolean;
   readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
 }
 
@@ -87,6 +89,7 @@ export async function auditProject(
       plan,
       out,
       settings: options.settings,
+      fresh: options.fresh,
       concurrency: options.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)),
       auditOne: async (request) => {
         if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {

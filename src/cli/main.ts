@@ -55,6 +55,7 @@ Options of audit
   --jobs N             projects: audits at a time (default half the cores)
   --exclude GLOB       projects: leave out what matches, several with commas
   --include-ignored    projects: also what .gitignore leaves out
+  --fresh              projects: audit again what was audited before
   --out DIR            write report.json and features.npy (never replaces files of others without --force)
   --html               with --out: also write report.html, the results panel as one file
   --format text|json   what to print (default text)
@@ -153,6 +154,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     jobs: { type: 'string' },
     exclude: { type: 'string' },
     'include-ignored': { type: 'boolean', default: false },
+    fresh: { type: 'boolean', default: false },
     ...RECONSTRUCTION_OPTIONS,
   });
   const text = textOf(values);
@@ -192,6 +194,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
         exclude: text('exclude')?.split(',') ?? [],
         includeIgnored: values['include-ignored'] === true,
         jobs: wholeOption(text, 'jobs', 1),
+        fresh: values.fresh === true,
         // Gradient matching takes minutes a dump: for a whole project only when asked for.
         settings: {
           ...settings,

@@ -4,7 +4,7 @@ import { CancelledError, UnusableInputError, messageOf } from '../protocol/error
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { REPORT_FILE, readStored } from '../audit/output.js';
-import { makeFolder, openOutput, writeOutput } from '../audit/output-folder.js';
+import { isOwnOutput, makeFolder, openOutput, writeOutput } from '../audit/output-folder.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
@@ -16,6 +16,8 @@ export interface ProjectRun {
   /** Folder of the reports: `report.json` of the project, and one folder per entry in `entries/`. */
   readonly out: string;
   readonly concurrency: number;
+  /** Whether entries that were audited before are audited again. */
+  readonly fresh?: boolean;
   /** Settings of every audit. */
   readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
   /** Does one audit, wherever; throws CancelledError when it was stopped. */
@@ -55,7 +57,9 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
   }
   makeFolder(join(out, ENTRIES_FOLDER));
   const earlier = new Map(before?.entries.map((entry) => [entry.gradients, entry]));
-  const entries: ProjectEntry[] = plan.entries.map((entry) => restored(out, entry, earlier.get(entry.gradients)));
+  const entries: ProjectEntry[] = plan.entries.map((entry) =>
+    run.fresh === true ? entry : restored(out, entry, earlier.get(entry.gradients)),
+  );
   const report = (status: ProjectReport['status']): ProjectReport => ({
     schemaVersion: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
@@ -135,7 +139,9 @@ async function auditEntry(
 
 /** An entry with its report, when there is one that was not stopped. */
 function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undefined): ProjectEntry {
-  const report = upgradeReport(readStored(join(out, ENTRIES_FOLDER, entry.id)));
+  const folder = join(out, ENTRIES_FOLDER, entry.id);
+  // The folder's name is the key of contents, options and version; the report in it must be the one that was written.
+  const report = isOwnOutput(folder, REPORT_FILE) ? upgradeReport(readStored(folder)) : undefined;
   if (!report || report.cancelled === true) {
     return entry;
   }

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Ajv } from 'ajv';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { writeOutput } from '../../../src/audit/output-folder.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { fileKindOf } from '../../../src/kinds/file-kind.js';
 import { discover } from '../../../src/project/discover.js';
@@ -82,6 +83,7 @@ function run(
     /** Stands for what audits of other gradients would have come to. */
     verdictOf?: (gradients: string) => Verdict['outcome'] | undefined;
     settings?: Pick<AuditRequest, 'method' | 'reconstruction'>;
+    fresh?: boolean;
   } = {},
 ): Promise<ProjectReport> {
   let audited = 0;
@@ -90,6 +92,7 @@ function run(
     plan: own,
     out: join(root, 'gradleak-report'),
     concurrency: 2,
+    ...(options.fresh === undefined ? {} : { fresh: options.fresh }),
     settings: options.settings ?? { method: 'auto' },
     auditOne: async (request) => {
       if (isStopped()) {
@@ -103,7 +106,7 @@ function run(
         const path = join(request.out, 'report.json');
         const report = JSON.parse(readFileSync(path, 'utf8')) as Report;
         const silent = { ...report, samples: [], findings: [], verdict: { outcome, sentence: `It is ${outcome}.` } };
-        writeFileSync(path, JSON.stringify(silent));
+        writeOutput(request.out, 'report.json', JSON.stringify(silent), false);
       }
     },
     progress: () => undefined,
@@ -412,6 +415,26 @@ describe('the audit of a project', () => {
     const changes = Object.fromEntries(report.entries.map(({ gradients, change }) => [gradients, change]));
     expect(changes['runs/step-2/gradient.pt']).toBe('same');
     expect(['worse', 'better', 'same']).toContain(changes['runs/step-1/gradient.pt']);
+  });
+
+  it('takes no report that was planted or changed, and none when asked to begin anew', async () => {
+    three();
+    const own = await plan();
+    await run(own);
+    const [entry] = own.entries;
+    const path = join(root, 'gradleak-report', 'entries', entry!.id, 'report.json');
+    const report = JSON.parse(readFileSync(path, 'utf8')) as Report;
+    const silent = { ...report, findings: [], verdict: { outcome: 'nothing-found', sentence: 'Nothing leaks.' } };
+    writeFileSync(path, JSON.stringify(silent));
+    const audited: string[] = [];
+    const onAudit = (request: AuditRequest): void => {
+      audited.push(request.gradients.slice(root.length + 1));
+    };
+    const after = await run(await plan(), { onAudit });
+    expect(audited).toEqual([entry!.gradients]);
+    expect(after.entries[0]!.result!.findings).not.toEqual([]);
+    await run(await plan(), { onAudit, fresh: true });
+    expect(audited).toHaveLength(4);
   });
 
   it('reports a failure of one and does the others', async () => {

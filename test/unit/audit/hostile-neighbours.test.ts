@@ -12,7 +12,7 @@ import type { Report } from '../../../src/protocol/report.js';
 
 /** Files beside a dump that nobody asked for: none hides a leak, hangs, exhausts memory or ends in a defect. */
 
-const HOSTILE = join(import.meta.dirname, '..', '..', 'fixtures', 'hostile');
+const HOSTILE = join(import.meta.dirname, '..', '..', 'fixtures', 'hostile-neighbours');
 const DUMP = join(HOSTILE, 'dump');
 const scratch = mkdtempSync(join(tmpdir(), 'gradleak-neighbours-'));
 afterAll(() => {

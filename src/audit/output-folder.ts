@@ -173,15 +173,23 @@ function lock(folder: string): () => void {
   const path = join(folder, LOCK_FILE);
   const own = JSON.stringify({ pid: process.pid, host: hostname() });
   for (let tried = 0; ; tried++) {
+    const unlock = (): void => {
+      held.delete(path);
+      rmSync(path, { force: true });
+    };
     try {
       const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
-      writeSync(file, own);
-      closeSync(file);
       held.add(path);
-      return () => {
-        held.delete(path);
-        rmSync(path, { force: true });
-      };
+      try {
+        writeSync(file, own);
+      } catch (error) {
+        // On a full disk it would be one that nobody can be asked about.
+        unlock();
+        throw error;
+      } finally {
+        closeSync(file);
+      }
+      return unlock;
     } catch (error) {
       if (codeOf(error) !== 'EEXIST') {
         throw unwritable(path, error);

@@ -10,6 +10,7 @@ import type { Known } from '../../recovery/matching/objective.js';
 import { joined } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
+import { sampleOf } from '../../recovery/walk/walk-state.js';
 import type { Context } from '../method.js';
 import { CLOSE, type Found, certify, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
@@ -81,12 +82,11 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
         context,
       )
     : undefined;
-  const each = x.length / batch;
   return {
     run: fitted?.stopped === true ? { ...run, stopped: true } : run,
     prepared,
     samples: inputs.map(({ values, residual }, b) => ({
-      input: fitted?.input.slice(b * each, (b + 1) * each) ?? values,
+      input: fitted ? sampleOf({ values: fitted.input }, b, batch) : values,
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,

@@ -97,8 +97,8 @@ export async function withFittedSize(
   let isHidden = false;
   for (const size of TRIED_SIZES) {
     const other = await gradientsAt(found.input.map((value) => size * value));
-    isHidden ||= relativeDistance(other, own) < HIDDEN * Math.abs(size - 1);
-    if (isHidden) {
+    if (relativeDistance(other, own) < HIDDEN * Math.abs(size - 1)) {
+      isHidden = true;
       break;
     }
   }

@@ -6,6 +6,7 @@ import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import { RECOVERY } from '../head/recovery.js';
 import type { RecoveredHead } from '../head/recover-head.js';
+import type { GradientShape } from '../../recovery/head-gradient.js';
 import { type Context, type Leak, type Method, type MethodResult, READABLE, type Reconstruction } from '../method.js';
 import { nothingRebuilt } from '../reconstruction-report.js';
 import { batchLeak } from './batch-leak.js';
@@ -92,8 +93,19 @@ async function attemptInputs(
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
   const network = await findNetwork(wanted.model, checkpoint, gradients, hints);
+  const normalisation = wanted.normalisation ?? capture?.normalisation;
+  const given = {
+    request: normalisation ? { ...wanted, normalisation } : wanted,
+    checkpoint,
+    gradients,
+    matching: await facts.get(MATCHING),
+    headWeight: tensors.weight.parameter.name,
+    head: head.gradient,
+    normMode: capture?.mode,
+  };
+  const isSizeTold = inputShape !== undefined || wanted.attack === 'matching';
   const attempt = (own: NetworkSource): Promise<Attempt | undefined> =>
-    attemptWith(own, { facts, context, recovered, wanted, inputShape });
+    attemptWith({ ...given, network: own }, { context, recovered, shape, isSizeTold });
   if (network.file === null || wanted.model !== undefined) {
     return attempt(network);
   }
@@ -102,7 +114,7 @@ async function attemptInputs(
   let why = `${network.file}: passed over, its network does not explain the gradient`;
   try {
     first = await attempt(network);
-    if (first?.stopped === true || first?.inputs.some(({ report }) => report.verdict !== 'failed') !== false) {
+    if (!first || first.stopped === true || reachesAnInput(first)) {
       return first;
     }
   } catch (error) {
@@ -112,33 +124,29 @@ async function attemptInputs(
     why = error.message;
   }
   const second = await attempt(recognised(checkpoint, hints, [why]));
-  const isBetter = second?.inputs.some(({ report }) => report.verdict !== 'failed') === true;
-  return first && !isBetter ? first : second;
+  return first && !(second && reachesAnInput(second)) ? first : second;
+}
+
+function reachesAnInput({ inputs }: Attempt): boolean {
+  return inputs.some(({ report }) => report.verdict !== 'failed');
 }
 
 interface AttemptGiven {
-  readonly facts: Facts;
   readonly context: Context;
   readonly recovered: RecoveredHead;
-  readonly wanted: ReconstructionRequest;
-  readonly inputShape: readonly number[] | undefined;
+  readonly shape: GradientShape;
+  /** Whether the input's size is known, or does not matter. */
+  readonly isSizeTold: boolean;
 }
 
 /** @throws UnusableInputError when the network was given, or found, and does not fit */
 async function attemptWith(
-  network: NetworkSource,
-  { facts, context, recovered, wanted, inputShape }: AttemptGiven,
+  given: NetworkTask,
+  { context, recovered, shape, isSizeTold }: AttemptGiven,
 ): Promise<Attempt | undefined> {
-  const { checkpoint, gradients } = facts.given;
+  const { network, request } = given;
   const { single: sample, factors } = recovered;
   const several = recovered.complete ? recovered.several : [];
-  const head = await facts.get(HEAD_GRADIENT);
-  const shape = await facts.get(HEAD_SHAPE);
-  const { tensors } = await facts.get(HEAD);
-  if (!head || !shape || !tensors) {
-    return undefined;
-  }
-  const capture = await facts.get(CAPTURE);
   if (network.candidates.length === 0) {
     return unreachedByNetwork(
       recovered,
@@ -148,21 +156,10 @@ async function attemptWith(
       ].join(' '),
     );
   }
-  const normalisation = wanted.normalisation ?? capture?.normalisation;
   try {
-    const given = {
-      request: normalisation ? { ...wanted, normalisation } : wanted,
-      network,
-      checkpoint,
-      gradients,
-      matching: await facts.get(MATCHING),
-      headWeight: tensors.weight.parameter.name,
-      head: head.gradient,
-      normMode: capture?.mode,
-    };
-    const isTold = inputShape !== undefined || wanted.attack === 'matching';
     const samples = sample ? 1 : several.length;
-    const task = isTold || samples === 0 ? given : { ...given, network: await withInputSize(given, samples, context) };
+    const task =
+      isSizeTold || samples === 0 ? given : { ...given, network: await withInputSize(given, samples, context) };
     if (!sample && several.length === 0) {
       return await untoldBatch(task, recovered, context);
     }
@@ -181,7 +178,7 @@ async function attemptWith(
     if (error instanceof CancelledError) {
       return { ...unreachedByNetwork(recovered, 'The audit was stopped before the input was found.'), stopped: true };
     }
-    if (error instanceof UnusableInputError && network.source === 'built-in' && wanted.attack !== 'matching') {
+    if (error instanceof UnusableInputError && network.source === 'built-in' && request.attack !== 'matching') {
       // Recognising a network is a guess: that it does not fit must not take labels and features away.
       return unreachedByNetwork(recovered, [error.message, ...network.reasons.slice(0, -1)].join(' '));
     }

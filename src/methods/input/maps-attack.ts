@@ -162,9 +162,9 @@ async function inverted(
           await context.pause();
         },
       );
-      const each = sizeOf(problem.input.shape.slice(1));
-      for (let first = 0; first < found.input.length; first += each) {
-        const values = found.input.slice(first, first + each);
+      const together = problem.input.shape[0]!;
+      for (let b = 0; b < together; b++) {
+        const values = sampleOf({ values: found.input }, b, together);
         inputs.push(found.residual < 1 ? { values, residual: found.residual } : undefined);
       }
       stopped = found.stopped;

@@ -73,9 +73,9 @@ const DEAD = 1e-5;
 const SETTLED = 3e-8;
 /** Channels this many times the median off have a wrong delta. */
 const OUTLYING = 10;
-/** The same where wrong channels bend the solution, which shows by a residual of this many times the numbers' error. */
+/** The same where wrong channels bias the solution, which shows by a residual of this many times the numbers' error. */
 const WORST = 3;
-const BENT = 100;
+const BIASED = 100;
 /** Change of the normalised output, relative, from which on residuals show what is wrong. */
 const SETTLING = 3e-3;
 /** Equations for each unknown that are left in any case. */
@@ -148,10 +148,10 @@ export async function normalisedInput(
     }
     changed = Math.sqrt(changed / size);
     const isSettling = changed < SETTLING;
-    // Few wrong channels bend all: then none stands out by much, and the worst go first.
-    const isBent = isSettling && system.residual > BENT * error;
-    const most = system.residual * (isBent ? WORST : OUTLYING);
-    const limit = Math.max(isBent ? Math.min(most, solved.largest) : most, OUTLYING * 5 * error);
+    // A few wrong channels bias the whole solution: then none is an outlier by much, and the largest residuals go first.
+    const isBiased = isSettling && system.residual > BIASED * error;
+    const most = system.residual * (isBiased ? WORST : OUTLYING);
+    const limit = Math.max(isBiased ? Math.min(most, solved.largest) : most, OUTLYING * 5 * error);
     const next = kept.filter((o) => solved.residualOf(o) < limit);
     const isSame = next.length === kept.length;
     if (changed < SETTLED || (isSame && changed < 1e-5 && changed > 0.5 * last)) {

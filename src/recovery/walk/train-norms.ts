@@ -11,7 +11,7 @@ import { solveInput } from './equations.js';
 import { type FoundNodes, slopeBetween } from './found-nodes.js';
 import { type NormGradient, type NormalisedInput, convolved, normalisedInput } from './normalised-input.js';
 import { orderOf } from './sample-order.js';
-import type { WalkProblem } from './walk-state.js';
+import { type WalkProblem, sampleOf } from './walk-state.js';
 
 /**
  * Inputs of convolutions below batch normalisation in train mode. Normalisation hides sizes, which the gradients of its
@@ -354,8 +354,7 @@ export class TrainNorms {
 
 /** Values of each sample. */
 function parted(values: Float64Array, batch: number): Float64Array[] {
-  const size = values.length / batch;
-  return Array.from({ length: batch }, (_, b) => values.subarray(b * size, (b + 1) * size));
+  return Array.from({ length: batch }, (_, b) => sampleOf({ values }, b, batch));
 }
 
 /** Of each channel, over its positions in all samples. */

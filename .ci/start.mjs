@@ -18,6 +18,8 @@ run(process.execPath, [
   '--out',
   out,
   '--html',
+  // A folder of this checkout, which an earlier version may have filled.
+  '--force',
 ]);
 console.log(`\nThe same as a page:  ${join(ROOT, out, 'report.html')}`);
 

@@ -5,6 +5,7 @@ import { Facts } from '../facts/facts.js';
 import { HEAD } from '../facts/head-facts.js';
 import type { HeadTensors } from '../facts/head.js';
 import type { AuditHooks } from '../facts/hooks.js';
+import type { AuditPaths } from '../facts/inputs.js';
 import { MATCHING } from '../facts/update.js';
 import { openTensorFile } from '../formats/open.js';
 import { type TensorFile, elementCount } from '../formats/tensor-file.js';
@@ -42,7 +43,7 @@ type TensorFate = 'random' | 'shuffled and mirrored' | 'shuffled' | 'mirrored' |
 /** What must stay the same. */
 export type Outcome = Readonly<Record<string, unknown>>;
 
-export interface MinimiseRequest extends Pick<AuditRequest, 'checkpoint' | 'gradients' | 'head' | 'layout' | 'force'> {
+export interface MinimiseRequest extends Required<AuditPaths>, Pick<AuditRequest, 'head' | 'layout' | 'force'> {
   readonly out: string;
 }
 
@@ -269,7 +270,7 @@ class Minimiser {
 
 /** The labels-only audit that every try is judged by. */
 function auditRequest(
-  { checkpoint, gradients }: Pick<AuditRequest, 'checkpoint' | 'gradients'>,
+  { checkpoint, gradients }: Required<AuditPaths>,
   { head, layout }: Pick<AuditRequest, 'head' | 'layout'>,
 ): AuditRequest {
   return { checkpoint, gradients, method: 'auto', ...(head ? { head } : {}), ...(layout ? { layout } : {}) };

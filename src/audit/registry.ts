@@ -1,8 +1,17 @@
 import { embeddingRows } from '../methods/embedding-rows/embedding-rows.js';
+import { featureMaps } from '../methods/feature-maps/feature-maps.js';
 import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods.js';
 import { imprintTrap } from '../methods/imprint-trap/imprint-trap.js';
 import { input } from '../methods/input/input-method.js';
 import type { Method } from '../methods/method.js';
 
 /** Every method, in the order in which they are tried and told. */
-export const METHODS: readonly Method[] = [headSingle, headBatch, labelCounts, embeddingRows, imprintTrap, input];
+export const METHODS: readonly Method[] = [
+  headSingle,
+  headBatch,
+  labelCounts,
+  embeddingRows,
+  imprintTrap,
+  featureMaps,
+  input,
+];

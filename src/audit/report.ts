@@ -1,6 +1,7 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { Facts } from '../facts/facts.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../facts/head-facts.js';
+import { NO_CHECKPOINT } from '../facts/no-checkpoint.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
 import { classNamer } from '../methods/head/head-methods.js';
 import { RECOVERY } from '../methods/head/recovery.js';
@@ -64,8 +65,13 @@ const NOTHING = {
 
 /** @throws UnusableInputError where the head's numbers cannot be used; CancelledError when stopped before they were read */
 export async function coreOf(facts: Facts): Promise<Core> {
-  const { checkpoint, gradients } = facts.given;
+  const { checkpoint, gradients, request } = facts.given;
   const update = await facts.get(UPDATE);
+  if (request.checkpoint === undefined) {
+    const evidence = 'Without a checkpoint, the number of samples is not known.';
+    const checks = [consistency.checkFileSafety([gradients])];
+    return { ...NOTHING, update, checks, batch: { size: null, lowerBound: 1, evidence }, why: NO_CHECKPOINT };
+  }
   const matching = await facts.get(MATCHING);
   const files = [consistency.checkFileSafety([checkpoint, gradients]), consistency.checkMatching(matching, gradients)];
   const unknown = { size: null, lowerBound: 1 };
@@ -129,7 +135,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
 }
 
 export interface ReportParts {
-  readonly files: { readonly checkpoint: TensorFile; readonly gradients: TensorFile };
+  readonly files: { readonly checkpoint: TensorFile | undefined; readonly gradients: TensorFile };
   readonly core: Core;
   readonly leaks: readonly FoundLeak[];
   readonly methods: readonly MethodReport[];
@@ -152,7 +158,7 @@ export function assemble(parts: ReportParts): Report {
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOfAll(core, leaks),
     ...(parts.isStopped ? { cancelled: true as const } : {}),
-    inputs: { checkpoint: describeFile(checkpoint), gradients: describeFile(gradients) },
+    inputs: { checkpoint: checkpoint ? describeFile(checkpoint) : null, gradients: describeFile(gradients) },
     update: core.update,
     head: core.head,
     consistency: [...core.checks],
@@ -162,7 +168,7 @@ export function assemble(parts: ReportParts): Report {
     labelCounts: core.labelCounts,
     leaks: parts.leaks.map((own) => leakReport(own, parts.isWritten)),
     ...(core.classNames ? { classNames: [...core.classNames] } : {}),
-    findings: findingsOf([checkpoint, gradients], leaks, core.head?.classes ?? 0),
+    findings: findingsOf(checkpoint ? [checkpoint, gradients] : [gradients], leaks, core.head?.classes ?? 0),
     ...(network === undefined ? {} : { network }),
     ...(engine ? { engine } : {}),
     timings: parts.timings,
@@ -183,7 +189,7 @@ function leakReport({ method, leak }: FoundLeak, isWritten: boolean): LeakReport
 }
 
 /** A report's entry for one of its inputs. */
-function describeFile(file: TensorFile): Report['inputs']['checkpoint'] {
+function describeFile(file: TensorFile): Report['inputs']['gradients'] {
   return { path: file.path, format: file.format, tensors: file.entries.length };
 }
 

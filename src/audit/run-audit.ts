@@ -3,6 +3,7 @@ import { Facts } from '../facts/facts.js';
 import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
+import { namesOf } from '../facts/no-checkpoint.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
@@ -58,10 +59,11 @@ export async function runAudit(
   try {
     traceFile = openTrace(request);
     await step(hooks, 'open', 'Opening the files');
-    const checkpoint = openTensorFile(request.checkpoint);
-    files.push(checkpoint);
+    const given = request.checkpoint === undefined ? undefined : openTensorFile(request.checkpoint);
+    files.push(...(given ? [given] : []));
     const gradients = openTensorFile(request.gradients);
     files.push(gradients);
+    const checkpoint = given ?? namesOf(gradients);
     const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
     return await new Audit(facts, options.methods ?? METHODS, trace, started).run();
   } finally {
@@ -114,11 +116,11 @@ class Audit {
 
   /** Settles the kind, reads the head and recovers what it tells. */
   private async prepare(): Promise<Core> {
-    const { hooks } = this.facts.given;
+    const { hooks, request } = this.facts.given;
     await step(hooks, 'match', 'Matching gradients to parameters');
     await this.facts.get(MATCHING);
     const { kind } = await this.facts.get(UPDATE);
-    if (READABLE.includes(kind)) {
+    if (READABLE.includes(kind) && request.checkpoint !== undefined) {
       const { tensors } = await this.facts.get(HEAD);
       if (tensors) {
         await step(hooks, 'read', `Reading the head ${tensors.weight.parameter.name}`);
@@ -154,10 +156,11 @@ class Audit {
   }
 
   private async tryOne(method: Method, core: Core, given: Truth | undefined): Promise<void> {
-    const { id, title, cost } = method;
+    const { id, title, cost, needs } = method;
     const facts = this.facts.for(id);
     const started = performance.now();
-    const applies = await method.applies(facts);
+    const isMissing = facts.given.request.checkpoint === undefined && needs !== 'gradient';
+    const applies = isMissing ? 'It needs the checkpoint, and none was given.' : await method.applies(facts);
     if (applies !== true) {
       this.trace({ method: id, applies, milliseconds: performance.now() - started });
       if (applies !== null) {
@@ -268,7 +271,7 @@ class Audit {
     const { readMs, recoverMs, reconstructMs } = this;
     const totalMs = this.elapsed();
     return assemble({
-      files: { checkpoint, gradients },
+      files: { checkpoint: request.checkpoint === undefined ? undefined : checkpoint, gradients },
       core,
       leaks: this.leaks,
       methods: this.rows,
@@ -303,7 +306,7 @@ export function mismatchError(report: Report): UnusableInputError | undefined {
   return new UnusableInputError({
     code: 'other-checkpoint',
     file: report.inputs.gradients.path,
-    found: `a gradient that does not fit ${report.inputs.checkpoint.path}`,
+    found: `a gradient that does not fit ${report.inputs.checkpoint?.path ?? 'its checkpoint'}`,
     expected: 'the gradient of a sample under this checkpoint',
     advice: report.verdict.sentence,
   });

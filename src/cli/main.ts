@@ -4,7 +4,7 @@ import type { AuditRequest } from '../protocol/audit-request.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
 import type { AuditHooks } from '../facts/hooks.js';
-import { isCapture, pathsInFolder } from '../facts/inputs.js';
+import { type AuditPaths, isCapture, pathsInFolder } from '../facts/inputs.js';
 import { readImages } from '../audit/output.js';
 import { writeOutput } from '../audit/output-folder.js';
 import { minimise } from '../audit/minimise.js';
@@ -27,6 +27,7 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
   gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
   gradleak audit --checkpoint C --gradients G [options]
+  gradleak audit --gradients G                          what a gradient gives away without its checkpoint
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
   gradleak minimise FOLDER --out DIR                    a dump for an issue report: audited like yours, with little of it
   gradleak doctor                                       which engines work here, and what the others need
@@ -273,9 +274,14 @@ async function minimiseDump(args: readonly string[], surroundings: CliSurroundin
   if (out === undefined) {
     throw badArguments('minimise without --out', 'a folder to write to');
   }
+  const { checkpoint, gradients } = auditPaths(text('checkpoint'), text('gradients'), positionals);
+  if (checkpoint === undefined) {
+    throw badArguments('minimise without --checkpoint', 'both files, or a folder that holds them');
+  }
   const { tensors, outcome } = await minimise(
     {
-      ...auditPaths(text('checkpoint'), text('gradients'), positionals),
+      checkpoint,
+      gradients,
       out,
       force: values.force === true,
       ...(head === undefined ? {} : { head }),
@@ -291,17 +297,17 @@ function auditPaths(
   checkpoint: string | undefined,
   gradients: string | undefined,
   positionals: readonly string[],
-): { checkpoint: string; gradients: string } {
+): AuditPaths {
   const [folder] = positionals;
   if (folder !== undefined && positionals.length === 1 && checkpoint === undefined && gradients === undefined) {
     return pathsInFolder(folder);
   }
-  if (checkpoint !== undefined && gradients !== undefined && folder === undefined) {
-    return { checkpoint, gradients };
+  if (gradients !== undefined && folder === undefined) {
+    return { ...(checkpoint === undefined ? {} : { checkpoint }), gradients };
   }
   throw badArguments(
-    positionals.length > 1 ? `${positionals.length} folders` : 'not both files',
-    'one folder, or --checkpoint C and --gradients G',
+    positionals.length > 1 ? `${positionals.length} folders` : 'no gradient',
+    'one folder, or --gradients G with --checkpoint C',
   );
 }
 

@@ -14,6 +14,7 @@ import {
   METHODS_TITLE,
   className,
   countsInWords,
+  fileInWords,
   headInWords,
   methodsInWords,
   noFindingsInWords,
@@ -39,8 +40,8 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
     ...(isOpen(standing) ? [`! ${STANDING_WORDS[standing].toUpperCase()}`] : []),
     ...wrap(report.verdict.sentence, width),
     '',
-    `checkpoint  ${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`,
-    `gradients   ${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`,
+    `checkpoint  ${fileInWords(inputs.checkpoint)}`,
+    `gradients   ${fileInWords(inputs.gradients)}`,
     ...(update
       ? indent('kind        ', `${updateInWords(update, report.verdict)}. ${update.reasons.join(' ')}`, width)
       : []),

@@ -46,9 +46,9 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       }
       return;
     }
-    const checkpoint = await askForCheckpoint(services, path);
-    if (checkpoint !== undefined) {
-      await runAndShow(services, checkpoint, path);
+    const chosen = await askForCheckpoint(services, path);
+    if (chosen) {
+      await runAndShow(services, chosen.checkpoint, path);
     }
   } catch (error) {
     await reportFailure(services, error, { again: () => auditFile(services, clicked) });
@@ -217,18 +217,29 @@ function memoryKey(gradients: string): string {
   return `checkpoint:${dirname(gradients)}`;
 }
 
-async function askForCheckpoint(services: AuditServices, gradients: string): Promise<string | undefined> {
+/** @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
+async function askForCheckpoint(
+  services: AuditServices,
+  gradients: string,
+): Promise<{ readonly checkpoint: string | undefined } | undefined> {
   const all = await rankCandidates(services, gradients);
   const ranked = all.filter(({ isOther }) => isOther !== true);
   const remembered = services.memory.get<string>(memoryKey(gradients));
   ranked.sort((one, other) => score(other, gradients, remembered) - score(one, gradients, remembered));
-  const browse = { label: '$(folder-opened) Browse...', path: undefined };
+  const browse = { label: '$(folder-opened) Browse...', path: undefined, isAlone: false };
+  const alone = {
+    label: '$(circle-slash) Without a checkpoint',
+    description: 'only feature maps of convolutions and tokens of embeddings: no labels, no inputs',
+    path: undefined,
+    isAlone: true,
+  };
   const items = ranked.map(({ path, fit, problem }) => ({
     label: vscode.workspace.asRelativePath(path),
     description: problem ?? `${describeFit(fit)}${fit > 0 && path === remembered ? ', used last time' : ''}`,
     path,
+    isAlone: false,
   }));
-  const picked = await vscode.window.showQuickPick([...items, browse], {
+  const picked = await vscode.window.showQuickPick([...items, browse, alone], {
     title: `Audit ${basename(gradients)}: which checkpoint was it computed with?`,
     placeHolder: leftOut(all.length, ranked.length, 'a checkpoint') ?? 'Best match first',
     matchOnDescription: true,
@@ -236,11 +247,15 @@ async function askForCheckpoint(services: AuditServices, gradients: string): Pro
   if (!picked) {
     return undefined;
   }
-  const path = picked.path ?? (await vscode.window.showOpenDialog({ title: 'Choose the checkpoint' }))?.[0]?.fsPath;
-  if (path !== undefined) {
-    await remember(services, path, gradients);
+  if (picked.isAlone) {
+    return { checkpoint: undefined };
   }
-  return path;
+  const path = picked.path ?? (await vscode.window.showOpenDialog({ title: 'Choose the checkpoint' }))?.[0]?.fsPath;
+  if (path === undefined) {
+    return undefined;
+  }
+  await remember(services, path, gradients);
+  return { checkpoint: path };
 }
 
 async function remember(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
@@ -271,7 +286,8 @@ export async function auditPair(services: AuditServices, checkpoint: string, gra
   }
 }
 
-async function runAndShow(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
+/** @param checkpoint undefined for the gradient alone */
+async function runAndShow(services: AuditServices, checkpoint: string | undefined, gradients: string): Promise<void> {
   const { id, folder } = services.store.create();
   const source = new vscode.CancellationTokenSource();
   services.panels.begin(id, () => {
@@ -279,7 +295,7 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
   });
   try {
     const outcome = await runWithProgress(services, { id, folder, checkpoint, gradients }, source);
-    const done = `Audit ${id} of ${gradients} against ${checkpoint} is done: ${folder}`;
+    const done = `Audit ${id} of ${gradients} ${checkpoint === undefined ? 'alone' : `against ${checkpoint}`} is done: ${folder}`;
     // What nobody could judge must not pass for a clean result, in the log either.
     const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
     if (unjudged === null) {
@@ -307,11 +323,15 @@ async function runAndShow(services: AuditServices, checkpoint: string, gradients
     services.panels.end(id);
     await reportFailure(services, error, {
       again: () => runAndShow(services, checkpoint, gradients),
-      swapped: async () => {
-        // The next audit of this folder offers what turned out to be the checkpoint.
-        await remember(services, gradients, checkpoint);
-        await runAndShow(services, gradients, checkpoint);
-      },
+      ...(checkpoint === undefined
+        ? {}
+        : {
+            swapped: async () => {
+              // The next audit of this folder offers what turned out to be the checkpoint.
+              await remember(services, gradients, checkpoint);
+              await runAndShow(services, gradients, checkpoint);
+            },
+          }),
     });
   }
 }

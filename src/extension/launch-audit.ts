@@ -12,7 +12,8 @@ import { reconstructionSettings } from './reconstruction-settings.js';
 export interface Launch {
   readonly executor: Executor;
   readonly store: AuditStore;
-  readonly checkpoint: string;
+  /** Undefined for a gradient alone. */
+  readonly checkpoint: string | undefined;
   readonly gradients: string;
   /** The audit's id in the store, made by `store.create()`. */
   readonly id: string;
@@ -24,7 +25,12 @@ export interface Launch {
 /** @throws CancelledError, UnusableInputError, RunnerCrashedError; the store then holds what the audit had written, if anything */
 export async function launchAudit(launch: Launch): Promise<AuditOutcome> {
   const { executor, store, checkpoint, gradients, id, folder, token, progress } = launch;
-  const request = { ...auditSettings(vscode.Uri.file(gradients)), checkpoint, gradients, out: folder };
+  const request = {
+    ...auditSettings(vscode.Uri.file(gradients)),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+    gradients,
+    out: folder,
+  };
   const outcome = await executor.run({ id, request }, cancelSignal(token), progress);
   store.changed();
   return outcome;

@@ -15,6 +15,7 @@ export interface Fact<T> {
 /** What an audit starts from. */
 export interface Given {
   readonly request: AuditRequest;
+  /** The gradient's own names without numbers where none was given; then only methods that need none run. */
   readonly checkpoint: TensorFile;
   readonly gradients: TensorFile;
   readonly hooks: AuditHooks;

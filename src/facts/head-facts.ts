@@ -1,4 +1,4 @@
-import type { Dtype, TensorFile } from '../formats/tensor-file.js';
+import type { TensorFile } from '../formats/tensor-file.js';
 import { UnusableInputError } from '../protocol/errors.js';
 import type { ConsistencyCheck, UpdateReport } from '../protocol/report.js';
 import {
@@ -11,7 +11,7 @@ import type { Fact } from './facts.js';
 import { type HeadTensors, findHead, toMatrix } from './head.js';
 import { findClassNames, sameFile } from './inputs.js';
 import { MATCHING, UPDATE } from './update.js';
-import { requireUsable } from './values.js';
+import { requireUsable, roundoffOf } from './values.js';
 
 /** The classifier head, or why there is none. */
 export interface HeadSearch {
@@ -85,15 +85,6 @@ export const CLASS_NAMES: Fact<string[] | undefined> = {
   },
 };
 
-const ROUNDOFF: Partial<Record<Dtype, number>> = {
-  float64: 2 ** -53,
-  float32: 2 ** -24,
-  float16: 2 ** -11,
-  bfloat16: 2 ** -8,
-  float8_e4m3fn: 2 ** -4,
-  float8_e5m2: 2 ** -3,
-};
-
 function readHead(
   tensors: HeadTensors,
   checkpoint: TensorFile,
@@ -114,7 +105,7 @@ function readHead(
   if (biasGradient && biasGradientData && !biasGradientData.every(Number.isFinite)) {
     requireUsable(gradients.path, biasGradient.name, biasGradientData);
   }
-  const storedRoundoff = ROUNDOFF[weight.gradient.dtype] ?? 2 ** -24;
+  const storedRoundoff = roundoffOf(weight.gradient.dtype);
   // A difference's numbers err by the rounding of the weights it was taken from, however small they are.
   const isDifference = kind === 'difference';
   const directed = (data: Float64Array): Float64Array => (sign === -1 ? data.map((value) => -value) : data);

@@ -7,7 +7,7 @@ import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
 /** Which files an audit reads, from what the user gave. */
 
 export interface AuditPaths {
-  readonly checkpoint: string;
+  readonly checkpoint?: string;
   readonly gradients: string;
 }
 
@@ -16,7 +16,7 @@ export interface AuditPaths {
  *
  * @throws UnusableInputError when either is missing or there are several
  */
-export function pathsInFolder(folder: string): AuditPaths {
+export function pathsInFolder(folder: string): Required<AuditPaths> {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
     throw new UnusableInputError({
       code: 'missing-file',
@@ -52,7 +52,8 @@ function oneOf(folder: string, names: readonly string[], pattern: RegExp): strin
       file: folder,
       found: only === undefined ? 'no such file' : found.join(', '),
       expected: `one file ${pattern.source.includes('checkpoint') ? 'checkpoint' : 'gradient'}${endings.join(' or ')}`,
-      advice: 'Give the two files with --checkpoint and --gradients.',
+      advice:
+        'Give the two files with --checkpoint and --gradients; --gradients alone tells what leaks without a checkpoint.',
     });
   }
   return join(folder, only);
@@ -60,7 +61,12 @@ function oneOf(folder: string, names: readonly string[], pattern: RegExp): strin
 
 /** @throws UnusableInputError when both paths lead to one file */
 export function refuseSameFile({ checkpoint, gradients }: AuditPaths): void {
-  if (existsSync(checkpoint) && existsSync(gradients) && realpathSync(checkpoint) === realpathSync(gradients)) {
+  if (
+    checkpoint !== undefined &&
+    existsSync(checkpoint) &&
+    existsSync(gradients) &&
+    realpathSync(checkpoint) === realpathSync(gradients)
+  ) {
     throw sameFile(gradients);
   }
 }
@@ -78,7 +84,7 @@ export function sameFile(path: string): UnusableInputError {
 
 /** Files of these names that are there: beside the gradient in the order of the names, then beside the checkpoint. */
 export function filesBeside({ gradients, checkpoint }: AuditPaths, names: readonly string[]): string[] {
-  const folders = [...new Set([dirname(gradients), dirname(checkpoint)])];
+  const folders = [...new Set([gradients, checkpoint ?? gradients].map((path) => dirname(path)))];
   return folders.flatMap((folder) => names.map((name) => join(folder, name))).filter((path) => existsSync(path));
 }
 

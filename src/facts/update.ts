@@ -3,6 +3,7 @@ import type { UpdateReport } from '../protocol/report.js';
 import { type Capture, readCapture } from './capture.js';
 import type { Fact } from './facts.js';
 import { type Matching, matchTensors } from './matching.js';
+import { UPDATE_ALONE } from './no-checkpoint.js';
 
 /** Which captured tensor is of which parameter. */
 export const MATCHING: Fact<Matching> = {
@@ -29,7 +30,11 @@ export const CAPTURE: Fact<Capture | undefined> = {
 export const UPDATE: Fact<UpdateReport> = {
   id: 'update',
   async compute(facts) {
-    const { checkpoint, gradients } = facts.given;
+    const { checkpoint, gradients, request } = facts.given;
+    if (request.checkpoint === undefined) {
+      refuseOptimiserState(gradients);
+      return UPDATE_ALONE;
+    }
     const { update } = settleKind(checkpoint, gradients, (await facts.get(MATCHING)).pairs);
     // What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
     const captured = update.kind === 'unknown' && (await facts.get(CAPTURE).catch(() => undefined));

@@ -22,6 +22,8 @@ export interface Method {
   readonly cites: string | null;
   /** How long it may take; what takes minutes comes last, and until then the others' results are safe on disk. */
   readonly cost: 'ms' | 's' | 'min';
+  /** `gradient`: it reads nothing of a checkpoint, and also runs where none was given. */
+  readonly needs?: 'gradient';
   /** What it can read. */
   readonly kinds: readonly UpdateKind[];
   /** True, a sentence that says why not, or null where it is not worth one: another method reads what this one would. */

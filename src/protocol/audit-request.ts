@@ -1,7 +1,8 @@
 /** What an audit is asked to do and how it tells of its progress; the same for command line and editor. */
 
 export interface AuditRequest {
-  checkpoint: string;
+  /** Without it, only methods that read nothing of a checkpoint run. */
+  checkpoint?: string;
   gradients: string;
   /** Name of the head's weight or layer, when it is not to be found automatically. */
   head?: string;

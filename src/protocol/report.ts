@@ -13,7 +13,8 @@ export interface Report {
   tool: { name: 'gradleak'; version: string };
   /** What the audit found, in one sentence. */
   verdict: Verdict;
-  inputs: { checkpoint: InputFile; gradients: InputFile };
+  /** `checkpoint` is null where none was given. */
+  inputs: { checkpoint: InputFile | null; gradients: InputFile };
   /** Null where no classifier head was found and only other parts leak. */
   head: HeadDescription | null;
   /** What the file given as a gradient is; absent in reports of earlier versions. */

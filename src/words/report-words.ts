@@ -1,4 +1,5 @@
 import type {
+  InputFile,
   LabelCountReport,
   MethodReport,
   Report,
@@ -29,9 +30,9 @@ export function baseName(path: string): string {
 }
 
 /** The head, for every surface; of a file that was not assessed none is judged, which is not the same as finding none. */
-export function headInWords({ head, verdict }: Pick<Report, 'head' | 'verdict'>): string {
+export function headInWords({ head, verdict, inputs }: Pick<Report, 'head' | 'verdict' | 'inputs'>): string {
   if (!head) {
-    return verdict.outcome === 'not-assessed' ? 'none assessed' : 'none found';
+    return verdict.outcome === 'not-assessed' || inputs.checkpoint === null ? 'none assessed' : 'none found';
   }
   const bias = head.bias === null ? 'no bias' : head.biasGradient ? 'with bias' : 'with bias, but no gradient of it';
   return `${head.weight} (${head.classes} classes x ${head.features} features, ${bias}, ${head.activation})`;
@@ -119,13 +120,18 @@ export function sampleInWords(report: Report, sample: SampleReport): string {
     : `${labelInWords(sample, (index) => className(report, index))}; kind: ${kindInWords(sample)}`;
 }
 
+/** One of an audit's two files. */
+export function fileInWords(file: InputFile | null): string {
+  return file ? `${file.path} (${file.format}, ${file.tensors} tensors)` : 'none was given';
+}
+
 /** The report in a few lines, for the clipboard. */
 export function summaryOf(report: Report): string {
   const { verdict, inputs, update, samples, labelCounts, findings } = report;
   const counts = labelCounts && countsInWords(labelCounts);
   return [
     `${STANDING_WORDS[standingOfReport(report)]}. ${verdict.sentence}`,
-    `Checkpoint: ${inputs.checkpoint.path}`,
+    `Checkpoint: ${inputs.checkpoint?.path ?? 'none was given'}`,
     `Gradient: ${inputs.gradients.path}`,
     ...(update ? [`The file is ${updateInWords(update, verdict)}.`] : []),
     `Head: ${headInWords(report)}`,

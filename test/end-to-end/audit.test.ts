@@ -237,6 +237,17 @@ describe('the packaged extension in VS Code', () => {
     await workbench.closeEditors();
   });
 
+  it('shows what a gradient gives away without its checkpoint', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'residual/gradient.pt');
+    await workbench.pick('which checkpoint', 'Without a checkpoint');
+    const panel = await workbench.webview('h1', 'no checkpoint was given');
+    const table = panel.locator('vscode-data-grid, table', { hasText: 'layer2.0.conv2.weight' }).first();
+    expect(await table.textContent()).toContain('48 x 4 x 4');
+    await photograph('alone', panel, table);
+    await workbench.closeEditors();
+  });
+
   it.runIf(OWN_DUMP !== undefined)('computes the input of a large dump that is not in the repository', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'own/gradient.pt');

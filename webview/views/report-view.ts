@@ -20,6 +20,7 @@ import {
   baseName,
   className,
   countsInWords,
+  fileInWords,
   headInWords,
   methodsInWords,
   noFindingsInWords,
@@ -92,8 +93,9 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       <h1>${own.sentence}</h1>
       ${update ? html`<p>The file is ${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>` : ''}
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)} against ${baseName(report.inputs.checkpoint.path)} · head:
-        ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
+        ${baseName(report.inputs.gradients.path)}
+        ${report.inputs.checkpoint ? `against ${baseName(report.inputs.checkpoint.path)}` : 'without a checkpoint'} ·
+        head: ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
@@ -331,8 +333,7 @@ function filesSection({ inputs, batch, tool, timings }: Report): TemplateResult 
     <section aria-labelledby="files">
       <h2 id="files">Files and run</h2>
       <dl class="facts wide">
-        ${fact('checkpoint', `${inputs.checkpoint.path} (${inputs.checkpoint.format}, ${inputs.checkpoint.tensors} tensors)`)}
-        ${fact('gradient', `${inputs.gradients.path} (${inputs.gradients.format}, ${inputs.gradients.tensors} tensors)`)}
+        ${fact('checkpoint', fileInWords(inputs.checkpoint))} ${fact('gradient', fileInWords(inputs.gradients))}
         ${fact('batch', `${batch.size ?? `at least ${batch.lowerBound}`}: ${batch.evidence}`)}
         ${fact('time', `read ${timings.readMs.toFixed(0)} ms, recovered in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
         ${fact('tool', `${tool.name} ${tool.version}`)}

@@ -11,18 +11,22 @@ export const embeddingRows: Method = {
   title: 'Tokens and items from embeddings',
   cites: null,
   cost: 'ms',
+  needs: 'gradient',
   kinds: READABLE,
   applies: () => Promise.resolve(true),
   async run(facts) {
     const { gradients, request } = facts.given;
-    const { tensors, tied } = await facts.get(HEAD);
+    const isAlone = request.checkpoint === undefined;
+    const { tensors, tied } = isAlone ? NO_HEAD : await facts.get(HEAD);
     const head = tensors?.weight.parameter.name ?? tied;
-    const embeddings = findEmbeddings(await facts.get(MATCHING), gradients, request, head);
+    const embeddings = findEmbeddings(await facts.get(MATCHING), gradients, request, head, isAlone);
     return embeddings.length > 0
       ? { outcome: 'found', detail: 'Rows of embeddings tell what was looked up.', leaks: embeddings.map(leakOf) }
       : { outcome: 'nothing', detail: 'No embedding has a gradient in some of its rows only.', leaks: [] };
   },
 };
+
+const NO_HEAD = { tensors: undefined, tied: undefined };
 
 function leakOf(embedding: TouchedEmbedding): Leak {
   return { ...describeEmbedding(embedding), findings: [findingOf(embedding)], arrays: [] };

@@ -24,6 +24,7 @@ const MOST_LISTED = 4096;
  * Embeddings with few touched rows, in the order of the file.
  *
  * @param headWeight the head, or the embedding that the head is tied to: its rows are of all classes and tell of no look-up
+ * @param onlyNamed leaves out matrices that are not called embeddings: one of them may be a head that is not known
  * @throws UnusableInputError when a gradient cannot be read
  */
 export function findEmbeddings(
@@ -31,6 +32,7 @@ export function findEmbeddings(
   gradients: TensorFile,
   paths: AuditPaths,
   headWeight: string | undefined,
+  onlyNamed: boolean,
 ): TouchedEmbedding[] {
   const biased = new Set(
     matching.pairs.filter(({ parameter }) => parameter.shape.length === 1).map(({ parameter }) => stem(parameter.name)),
@@ -44,7 +46,7 @@ export function findEmbeddings(
       parameter.name !== headWeight &&
       !SEGMENTS.test(parameter.name) &&
       elementCount(parameter.shape) <= MOST_ELEMENTS &&
-      (isNamed || (rows >= MANY_ROWS && !biased.has(stem(parameter.name))));
+      (isNamed || (!onlyNamed && rows >= MANY_ROWS && !biased.has(stem(parameter.name))));
     if (!isCandidate) {
       return [];
     }

@@ -14,7 +14,7 @@ import { sampleOf } from '../../recovery/walk/walk-state.js';
 import type { Context } from '../method.js';
 import { CLOSE, type Found, certify, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
-import { pausingProduct } from './pausing-product.js';
+import { pausingProduct } from '../pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
 
 /**

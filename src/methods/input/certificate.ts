@@ -7,7 +7,7 @@ import { type CapturedGradient, type Known, simulatedGradients } from '../../rec
 import type { NetworkTensors } from './network-tensors.js';
 import type { Context } from '../method.js';
 import { fitGain } from '../../recovery/inversion/gain.js';
-import { fastestProduct, pausingProduct } from './pausing-product.js';
+import { fastestProduct, pausingProduct } from '../pausing-product.js';
 import type { Prepared } from './prepare.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
 

@@ -6,7 +6,7 @@ import type { Known } from '../../recovery/matching/objective.js';
 import { norm } from '../../recovery/vectors.js';
 import type { Context } from '../method.js';
 import { type Found, RIGHT_NETWORK, certify } from './certificate.js';
-import { pausingProduct } from './pausing-product.js';
+import { pausingProduct } from '../pausing-product.js';
 import { type Prepared, outputShapesOf } from './prepare.js';
 import { toBase64 } from './preview.js';
 import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';

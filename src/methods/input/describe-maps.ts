@@ -1,8 +1,8 @@
-import { mosaicOf } from '../../formats/write-picture.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { Detail } from '../../protocol/detail.js';
 import { type WalkStep, sampleOf } from '../../recovery/walk/walk-state.js';
+import { mapPicture } from '../map-picture.js';
 import type { NamedArray } from '../method.js';
 import type { MapsRun } from './maps-attack.js';
 
@@ -26,16 +26,15 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
     .slice(0, MOST_PICTURES);
   for (const map of drawable) {
     for (let sample = 0; sample < Math.min(walk.batch, MOST_SAMPLES); sample++) {
-      const mosaic = mosaicOf(sampleOf(map, sample, walk.batch), map.shape);
-      const name = `map-${sample}-layer-${map.node}`;
-      arrays.push({ name, shape: mosaic.shape, data: mosaic.data });
-      pictures.push({
-        type: 'picture',
-        title: `Output of ${nameOf(map.node)}${walk.batch > 1 ? `, sample ${sample + 1}` : ''}: ${map.shape.join(' x ')}`,
-        shape: [...mosaic.shape],
-        file: `${name}.npy`,
-        normalisation: { mean: [0], std: [1] },
-      });
+      const which = walk.batch > 1 ? `, sample ${sample + 1}` : '';
+      const picture = mapPicture(
+        `map-${sample}-layer-${map.node}`,
+        `Output of ${nameOf(map.node)}${which}`,
+        sampleOf(map, sample, walk.batch),
+        map.shape,
+      );
+      arrays.push(picture.array);
+      pictures.push(picture.detail);
     }
   }
   return { details: [...aloneOf(run), tableOf(walk.steps, nameOf), ...pictures], arrays };

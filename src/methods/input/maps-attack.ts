@@ -17,7 +17,7 @@ import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import { noEngine } from './no-engine.js';
 import { type NetworkTask, type Prepared, outputShapesOf } from './prepare.js';
-import { pausingProduct } from './pausing-product.js';
+import { pausingProduct } from '../pausing-product.js';
 import { preview, toBase64 } from './preview.js';
 
 /** The values inside a network of rectifiers, layer by layer from the head down, then the input that gives the deepest. */

@@ -28,7 +28,7 @@ export interface Span {
 }
 
 /** A rank without such a gap is no rank. */
-const LEAST_GAP = 30;
+export const LEAST_GAP = 30;
 /** The null space's eigenvalues stand apart from the others by this factor at least. */
 const LEAST_NULL_GAP = 1e3;
 /** Larger systems do not fit in memory or time. */
@@ -58,7 +58,7 @@ export async function spanOf(
     return `${filters} output channels at ${positions} positions: a row space needs more channels than positions`;
   }
   const rowSpace = await rowSpaceOf(gradient, filters, cols, error, () => pause());
-  const { rank, gap, basis } = rowSpace;
+  const { rank, gap } = rowSpace;
   const batch = (rank + (centred ? 1 : 0)) / positions;
   if (!(gap >= LEAST_GAP)) {
     return `the row space has no clear rank (${rank} of ${rowSpace.rows} rows, a gap of ${gap.toPrecision(2)}): more samples than ${Math.floor(filters / positions)}, or noise`;
@@ -69,7 +69,25 @@ export async function spanOf(
   if (positions * rank > MOST_COEFFICIENTS) {
     return `${positions * rank} unknowns are more than the ${MOST_COEFFICIENTS} that are solved for`;
   }
-  const system = await patchSystem(basis, rank, problem, centred, product);
+  return inputsWithin(rowSpace, batch, problem, product, random, pause);
+}
+
+/**
+ * The inputs whose overlapping patches lie in a row space.
+ *
+ * @param batch how many there have to be
+ * @returns a sentence where there are more or fewer
+ */
+export async function inputsWithin(
+  rowSpace: RowSpace,
+  batch: number,
+  geometry: PatchGeometry & Pick<SpanProblem, 'centred'>,
+  product: ProductKernel,
+  random: () => number,
+  pause: Pause,
+): Promise<Span | string> {
+  const { basis, rank } = rowSpace;
+  const system = await patchSystem(basis, rank, geometry, geometry.centred, product);
   const { values, vectors } = await smallestEigen(system.matrix, system.size, batch + 2, product, random, pause);
   const last = Math.max(Math.abs(values[batch - 1]!), 1e-16);
   const next = values[batch] ?? 1;

@@ -14,6 +14,8 @@ export interface Unmixed {
 const MOST_DRAWS = 400_000;
 /** How often a source should come up before the search ends; one in 2^(B-1) / B draws is one, at half zeros. */
 const HITS_EACH = 100;
+/** Fewer zeros than half, as after a max pooling, take so many times as many draws. */
+const RARE = 50;
 /** Entries smaller than this share of the largest say nothing of a direction. */
 const SILENT = 3e-2;
 /** A row counts as zero in a direction below this cosine. */
@@ -61,7 +63,8 @@ export async function unmix(
   const drawRow = (): Float64Array => loud[Math.floor(random() * loud.length)]!;
   const found: { share: number; direction: Float64Array }[] = [];
   const draws = Math.min(MOST_DRAWS, Math.ceil((HITS_EACH * 2 ** (count - 1)) / count) * count);
-  for (let draw = 0; draw < draws || (draw < MOST_DRAWS && found.length < count); draw++) {
+  const most = Math.min(MOST_DRAWS, RARE * draws);
+  for (let draw = 0; draw < draws || (draw < most && found.length < count); draw++) {
     if (draw % 200 === 0) {
       await pause();
     }

@@ -5,6 +5,7 @@ import { gaussian } from '../../../../src/recovery/gaussian.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { type Span, type SpanProblem, spanOf } from '../../../../src/recovery/span/span.js';
+import { unplacedSpan } from '../../../../src/recovery/span/unplaced-span.js';
 import { unmix } from '../../../../src/recovery/span/unmix.js';
 import { symmetricEigen } from '../../../../src/recovery/symmetric-eigen.js';
 import { dot, norm } from '../../../../src/recovery/vectors.js';
@@ -26,6 +27,7 @@ function layer({
   side = 4,
   filters = 64,
   stride = 1,
+  padding = 1,
   centred = false,
   round = Math.fround,
   error = 2 ** -24,
@@ -33,11 +35,11 @@ function layer({
   const random = generator(3);
   const geometry = {
     strides: [stride, stride],
-    pads: [1, 1, 1, 1],
+    pads: [padding, padding, padding, padding],
     dilations: [1, 1],
     groups: 1,
   } as const;
-  const out = Math.floor((side - 1) / stride) + 1;
+  const out = Math.floor((side + 2 * padding - 3) / stride) + 1;
   const size = channels * side * side;
   const truth = Array.from({ length: batch }, () =>
     Float64Array.from({ length: size }, () => Math.max(0, gaussian(random))),
@@ -170,6 +172,45 @@ describe("a convolution's gradient alone", () => {
     const { problem } = layer({});
     const stop = (): Promise<void> => Promise.reject(new CancelledError());
     await expect(spanOf(problem, plainProduct, generator(1), stop)).rejects.toThrow(CancelledError);
+  });
+});
+
+describe("a convolution's gradient, and nothing of its place", () => {
+  const unplaced = ({ gradient, filters, input: [channels], kernel, error }: SpanProblem, most = 5000) =>
+    unplacedSpan(gradient, [filters, channels, ...kernel], error, most, plainProduct, generator(1), go);
+
+  it.each([
+    ['one sample', {}],
+    ['a batch of three', { batch: 3 }],
+    ['one sample without padding', { side: 6, padding: 0 }],
+    ['a batch of two without padding', { side: 6, padding: 0, batch: 2 }],
+    ['one sample below batch normalisation in train mode', { centred: true }],
+    ['a batch of three below it', { batch: 3, centred: true }],
+    ['a batch that could be one larger sample', { batch: 4, side: 3, channels: 24 }],
+  ])('tells size and number of its inputs, and the inputs: %s', async (_, own) => {
+    const { problem, truth } = layer(own);
+    const found = await unplaced(problem);
+    expect(found).toMatchObject({ input: problem.input, centred: problem.centred, span: { batch: truth.length } });
+    truth.forEach((input) => {
+      expect(outside(input, found!.span.maps)).toBeLessThan(3e-6);
+    });
+  });
+
+  it('tells nothing of random numbers, of a product of few factors, of strides and of sizes that are too large', async () => {
+    const { problem } = layer({});
+    const random = hashed(problem.gradient.length, 5);
+    expect(await unplaced({ ...problem, gradient: random })).toBeUndefined();
+    const cols = problem.gradient.length / problem.filters;
+    const lowRank = new Float64Array(problem.gradient.length);
+    for (let factor = 0; factor < 16; factor++) {
+      const [left, right] = [hashed(problem.filters, 10 + factor), hashed(cols, 50 + factor)];
+      lowRank.forEach((_, at) => (lowRank[at]! += left[Math.floor(at / cols)]! * right[at % cols]!));
+    }
+    expect(await unplaced({ ...problem, gradient: lowRank })).toBeUndefined();
+    expect(await unplaced(layer({ side: 8, stride: 2 }).problem)).toBeUndefined();
+    expect(await unplaced(problem, 100)).toBeUndefined();
+    // Differences alone leave a constant in every channel open.
+    expect(await unplaced(layer({ side: 6, padding: 0, centred: true }).problem)).toBeUndefined();
   });
 });
 

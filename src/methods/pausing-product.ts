@@ -1,7 +1,7 @@
-import { doubleProduct } from '../../engine/double-product.js';
-import type { ProductKernel } from '../../graph/product-kernel.js';
-import { plainProduct } from '../../recovery/cholesky.js';
-import type { Context } from '../method.js';
+import { doubleProduct } from '../engine/double-product.js';
+import type { ProductKernel } from '../graph/product-kernel.js';
+import { plainProduct } from '../recovery/cholesky.js';
+import type { Context } from './method.js';
 
 /** The fastest float64 product there is here. */
 export function fastestProduct(): Promise<ProductKernel> {

@@ -1,0 +1,113 @@
+import type { Facts } from '../../facts/facts.js';
+import { UPDATE } from '../../facts/update.js';
+import { type TensorEntry, elementCount, isFloating } from '../../formats/tensor-file.js';
+import { roundoffOf } from '../../facts/values.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { CancelledError } from '../../protocol/errors.js';
+import { effectiveRoundoff } from '../../recovery/head-gradient.js';
+import { generator } from '../../recovery/paper-method.js';
+import { MOST_COEFFICIENTS } from '../../recovery/span/span.js';
+import { unmix } from '../../recovery/span/unmix.js';
+import { unplacedSpan } from '../../recovery/span/unplaced-span.js';
+import { type Context, type Method, READABLE } from '../method.js';
+import { pausingProduct } from '../pausing-product.js';
+import { type LayerMaps, featureMapsLeak } from './feature-maps-leak.js';
+
+/** Inputs of convolutions, each from the gradient of that layer alone: no checkpoint, no labels, no network. */
+export const featureMaps: Method = {
+  id: 'feature-maps',
+  title: 'Feature maps from the gradients of single convolutions',
+  cites: null,
+  cost: 's',
+  needs: 'gradient',
+  kinds: READABLE,
+  applies: (facts) => Promise.resolve(convolutions(facts).length > 0 ? true : null),
+  async run(facts, context) {
+    const found: LayerMaps[] = [];
+    const stopped = await collect(facts, context, found).then(
+      () => false,
+      (error: unknown) => {
+        if (error instanceof CancelledError && found.length > 0) {
+          return true;
+        }
+        throw error;
+      },
+    );
+    return {
+      outcome: found.length > 0 ? 'found' : 'nothing',
+      detail:
+        found.length > 0
+          ? 'Rows of a gradient tell the patches that the layer saw.'
+          : 'No convolution has more output channels than samples times positions, at strides of one and square sizes, and a gradient clear of noise.',
+      leaks: found.length > 0 ? [featureMapsLeak(found, (await facts.get(UPDATE)).kind === 'unknown')] : [],
+      ...(stopped ? { stopped } : {}),
+    };
+  },
+};
+
+const SEED = 17;
+/** With a checkpoint, the walk through the network comes to larger ones by itself. */
+const MOST_UNKNOWNS = { alone: MOST_COEFFICIENTS, beside: 1100 };
+/** Larger weights take minutes. */
+const MOST_ELEMENTS = 2 ** 23;
+
+function convolutions(facts: Facts): readonly TensorEntry[] {
+  return facts.given.gradients.entries.filter(
+    ({ shape, dtype }) =>
+      isFloating(dtype) &&
+      shape.length === 4 &&
+      shape[2]! * shape[3]! > 1 &&
+      shape[1]! > 1 &&
+      elementCount(shape) <= MOST_ELEMENTS,
+  );
+}
+
+/** Into `found`, which keeps what is there when it is stopped. */
+async function collect(facts: Facts, context: Context, found: LayerMaps[]): Promise<void> {
+  const layers = convolutions(facts);
+  const product = await pausingProduct(context);
+  const mostUnknowns = facts.given.request.checkpoint === undefined ? MOST_UNKNOWNS.alone : MOST_UNKNOWNS.beside;
+  const isDifference = (await facts.get(UPDATE)).kind === 'difference';
+  for (const [at, layer] of layers.entries()) {
+    context.progress(`Looking at ${layer.name} alone`, at / layers.length);
+    await context.pause();
+    const { data } = facts.given.gradients.read(layer.name);
+    const stored = roundoffOf(layer.dtype);
+    const error = isDifference ? stored : effectiveRoundoff(data, stored);
+    const maps = data.every(Number.isFinite)
+      ? await mapsOf(layer, data, { error, mostUnknowns }, product, context)
+      : undefined;
+    if (maps) {
+      found.push(maps);
+    }
+  }
+}
+
+async function mapsOf(
+  { name, shape }: TensorEntry,
+  gradient: Float64Array,
+  { error, mostUnknowns }: { readonly error: number; readonly mostUnknowns: number },
+  product: ProductKernel,
+  context: Context,
+): Promise<LayerMaps | undefined> {
+  const random = generator(SEED);
+  const pause = (): Promise<void> => context.pause();
+  const sizes = shape as [number, number, number, number];
+  const own = await unplacedSpan(gradient, sizes, error, mostUnknowns, product, random, pause);
+  if (!own) {
+    return undefined;
+  }
+  const { span, ...place } = own;
+  const unmixed = await unmix(span.maps, random, pause);
+  const [disagreement, next] = span.eigenvalues;
+  return {
+    ...place,
+    layer: name,
+    filters: shape[0]!,
+    batch: span.batch,
+    gap: span.rowSpace.gap,
+    error: Math.sqrt(disagreement),
+    next: Math.sqrt(next),
+    maps: unmixed?.sources,
+  };
+}

@@ -72,7 +72,17 @@ class Checkpoint {
     return { op: 'conv', weight, ...this.bias(weight), stride, padding };
   }
 
-  norm(name: string): Layer {
+  /** Group normalisation where there are no running statistics: Opacus puts it in the place of batch normalisation. */
+  norm(name: string, groups?: number): Layer {
+    if (groups !== undefined) {
+      const [channels = 1] = this.shape(`${name}.weight`) ?? [];
+      return {
+        op: 'group-norm',
+        weight: `${name}.weight`,
+        bias: `${name}.bias`,
+        groups: Math.min(groups, channels),
+      };
+    }
     return {
       op: 'batch-norm',
       weight: `${name}.weight`,
@@ -223,16 +233,32 @@ function finalSide(side: number, convs: readonly NamedShape[], plan: ConvPlan): 
   }, side);
 }
 
-/** torchvision's and CIFAR-style ResNets, basic blocks and bottlenecks. */
+/** Numbers of groups that are in use, the most first: a finer grouping fits where the gradient does not tell it from a coarser. */
+const GROUPS = [32, 16, 8, 4, 2, 1];
+
+/** torchvision's and CIFAR-style ResNets, basic blocks and bottlenecks, with batch or group normalisation. */
 function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
   const stem = model.shape('conv1.weight');
   if (!stem || !model.has('layer1.0.conv1.weight')) {
     return [];
   }
+  const isGrouped = model.has('bn1.weight') && model.norms.length === 0;
+  return isGrouped
+    ? GROUPS.flatMap((groups) => resnetWith(model, stem, hints, groups))
+    : resnetWith(model, stem, hints, undefined);
+}
+
+/** @param groups of every normalisation, undefined for batch normalisation */
+function resnetWith(
+  model: Checkpoint,
+  stem: readonly number[],
+  hints: NetworkHints,
+  groups: number | undefined,
+): Candidate[] {
   const imagenet = stem[2] === 7;
   const layers: Layer[] = [
     { ...model.conv('conv1', imagenet ? 2 : 1, Math.floor((stem[2] ?? 3) / 2)) },
-    model.norm('bn1'),
+    model.norm('bn1', groups),
     { op: 'relu', ...(imagenet ? {} : { id: 'stem' }) },
   ];
   if (imagenet) {
@@ -256,7 +282,7 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
             ...model.conv(`${name}.conv${conv}`, own, Math.floor((weight[2] ?? 1) / 2)),
             ...(conv === 1 ? { inputs: [before] } : {}),
           },
-          { ...model.norm(`${name}.bn${conv}`), ...(conv === depth ? { id: `${name}.out` } : {}) },
+          { ...model.norm(`${name}.bn${conv}`, groups), ...(conv === depth ? { id: `${name}.out` } : {}) },
           ...(conv < depth ? [{ op: 'relu' } as const] : []),
         );
       }
@@ -266,7 +292,7 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
         skip = `${name}.skip`;
         layers.push(
           { ...model.conv(`${name}.${shortcut}.0`, stride, 0), inputs: [before] },
-          { ...model.norm(`${name}.${shortcut}.1`), id: skip },
+          { ...model.norm(`${name}.${shortcut}.1`, groups), id: skip },
         );
       }
       layers.push({ op: 'add', inputs: [`${name}.out`, skip] }, { op: 'relu', id: name });
@@ -282,7 +308,7 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
   const side = imagenet ? 224 : 32;
   return [
     {
-      name: `ResNet-${blocks + 2}${bottleneck ? ' with bottlenecks' : ''}, ${imagenet ? 'torchvision' : 'CIFAR style'}, width ${stem[0] ?? ''}`,
+      name: `ResNet-${blocks + 2}${bottleneck ? ' with bottlenecks' : ''}, ${imagenet ? 'torchvision' : 'CIFAR style'}, width ${stem[0] ?? ''}${groups === undefined ? '' : `, group normalisation over ${groups === 1 ? 'all channels' : `${groups} groups`}`}`,
       recipe: {
         schemaVersion: 1,
         input: [...(hints.inputShape ?? [stem[1] ?? 3, side, side])],

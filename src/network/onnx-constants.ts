@@ -10,6 +10,8 @@ export interface Known {
 
 export type Numbers = Known['values'];
 
+const MOST_CHANNELS = 2 ** 16;
+
 export class OnnxConstants {
   private readonly computed = new Map<string, Known>();
 
@@ -44,6 +46,16 @@ export class OnnxConstants {
       return undefined;
     }
     return { values: [...this.weights.values(weight)], shape: weight.tensor.dims };
+  }
+
+  /** The same with initializers as long as a layer has channels. */
+  vector(name: string): Numbers | undefined {
+    const weight = this.weights.get(name);
+    const [length = 1, ...rest] = weight?.tensor.dims ?? [];
+    return (
+      this.numbers(name) ??
+      (weight && rest.length === 0 && length <= MOST_CHANNELS ? [...this.weights.values(weight)] : undefined)
+    );
   }
 
   list(name: string, values: Numbers): void {

@@ -12,6 +12,10 @@ export interface OnnxCall {
   readonly weight: (position: number, rank?: number) => { readonly name: string; readonly rank: number };
   /** Whether there is an input at a position, other than zeros that exporters add. */
   readonly has: (position: number) => boolean;
+  /** Of the operations of ONNX itself. */
+  readonly opset: number;
+  /** Numbers that an initializer or the graph itself fixes; undefined for others. */
+  readonly numbers: (position: number) => readonly (number | undefined)[] | undefined;
   readonly unsupported: (what: string) => UnusableInputError;
 }
 
@@ -40,6 +44,41 @@ export const ONNX_LAYERS: Readonly<Record<string, (call: OnnxCall) => Layer>> = 
     epsilon: attr.float('epsilon', 1e-5),
     axes: weight(1).rank,
   }),
+  // Below opset 21 its scale and bias are of groups, not of channels.
+  GroupNormalization({ attr, weight, unsupported, numbers, opset }) {
+    if (opset < 21) {
+      throw unsupported('scales of groups, as before opset 21');
+    }
+    return {
+      op: 'group-norm',
+      groups: attr.int('num_groups', 1),
+      ...(isAll(numbers(1), 1) ? {} : { weight: weight(1, 1).name }),
+      ...(isAll(numbers(2), 0) ? {} : { bias: weight(2, 1).name }),
+      epsilon: attr.float('epsilon', 1e-5),
+    };
+  },
+  InstanceNormalization: ({ attr, weight, numbers }) => ({
+    op: 'group-norm',
+    groups: numbers(1)?.length ?? 1,
+    // Exporters write group normalisation as this with ones and zeros, which are nobody's parameters.
+    ...(isAll(numbers(1), 1) ? {} : { weight: weight(1, 1).name }),
+    ...(isAll(numbers(2), 0) ? {} : { bias: weight(2, 1).name }),
+    epsilon: attr.float('epsilon', 1e-5),
+  }),
+  Clip({ attr, numbers, has, unsupported }) {
+    const bound = (position: number, name: string): number | undefined => {
+      const given = has(position) || attr.raw(name) !== undefined;
+      const own = numbers(position)?.[0] ?? (attr.raw(name) ? attr.float(name, 0) : undefined);
+      if (given && own === undefined) {
+        throw unsupported('a bound that is computed');
+      }
+      return own !== undefined && Math.abs(own) < 3e38 ? own : undefined;
+    };
+    const [low, high] = [bound(1, 'min'), bound(2, 'max')];
+    return low === 0 && high === undefined
+      ? { op: 'relu' }
+      : { op: 'clip', ...(low === undefined ? {} : { low }), ...(high === undefined ? {} : { high }) };
+  },
   Relu: () => ({ op: 'relu' }),
   Sigmoid: () => ({ op: 'sigmoid' }),
   Tanh: () => ({ op: 'tanh' }),
@@ -63,6 +102,10 @@ export const ONNX_LAYERS: Readonly<Record<string, (call: OnnxCall) => Layer>> = 
     return { op: 'flatten' };
   },
 };
+
+function isAll(numbers: readonly (number | undefined)[] | undefined, value: number): boolean {
+  return numbers?.every((own) => own === value) === true;
+}
 
 function pool({ attr, unsupported }: OnnxCall, op: PoolLayer['op']): PoolLayer {
   const kernel = pair(attr.ints('kernel_shape'));

@@ -1,6 +1,7 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { OnnxFile } from '../formats/onnx.js';
 import type { OnnxNode } from '../formats/onnx-protobuf.js';
+import { OnnxGroupNorms } from './onnx-group-norms.js';
 import { OnnxConstants, reshaped, sliceRows, transposed } from './onnx-constants.js';
 import { ONNX_LAYERS } from './onnx-layers.js';
 import { Attributes, unsupported } from './onnx-node.js';
@@ -20,6 +21,7 @@ export class OnnxOperations {
   /** Values that could not be imported, with the reason. */
   private readonly failures = new Map<string, UnusableInputError>();
   private readonly zeros = new Set<string>();
+  private readonly groups: OnnxGroupNorms;
   private counter = 0;
 
   /** @param input name of the graph's input */
@@ -30,6 +32,7 @@ export class OnnxOperations {
     input: string,
   ) {
     this.known = new OnnxConstants(weights);
+    this.groups = new OnnxGroupNorms(this.layers, weights);
     this.aliases.set(input, 'input');
   }
 
@@ -63,6 +66,8 @@ export class OnnxOperations {
           attr,
           weight: (position, rank) => this.weight(node, at(position), rank),
           has: (position) => at(position) !== '' && !this.zeros.has(at(position)),
+          opset: this.onnx.model.opsetImport.find(({ domain = '' }) => domain === '')?.version ?? 0,
+          numbers: (position) => this.known.vector(at(position)),
           unsupported: (what) => this.unsupported(node, what),
         }),
       );
@@ -103,6 +108,9 @@ export class OnnxOperations {
         const listed = this.known.of(at(0));
         if (listed) {
           this.known.set(out, reshaped(listed, this.known.numbers(at(1))));
+          return;
+        }
+        if (this.groups.reshape(this.resolve(at(0)), at(1), out)) {
           return;
         }
         const shape = this.known.numbers(at(1));
@@ -184,7 +192,9 @@ export class OnnxOperations {
       }
       case 'Constant': {
         const tensor = attr.tensor('value');
-        const scalar = attr.raw('value_float')?.f ?? attr.raw('value_int')?.i;
+        // Zeros are left out of the file.
+        const isScalar = attr.raw('value_float') !== undefined || attr.raw('value_int') !== undefined;
+        const scalar = isScalar ? attr.float('value_float', attr.int('value_int', 0)) : undefined;
         const list = attr.raw('value_ints')?.ints ?? (scalar === undefined ? undefined : [scalar]);
         if (tensor) {
           this.weights.set(out, { tensor: { ...tensor, name: out }, transposed: false });
@@ -197,13 +207,20 @@ export class OnnxOperations {
       }
       case 'Expand': {
         const values = this.known.numbers(at(0));
+        const sizes = this.known.numbers(at(1));
+        const [size] = sizes ?? [];
         if (values?.length === 1 && values[0] === 0) {
           this.zeros.add(out);
-          return;
         }
-        throw this.unsupported(node, 'a value other than zero', index);
+        if (values?.length === 1 && sizes?.length === 1 && size !== undefined && size > 0 && size <= MOST_KNOWN) {
+          this.known.list(out, new Array<number | undefined>(size).fill(values[0]));
+        } else if (!this.zeros.has(out)) {
+          throw this.unsupported(node, 'a value other than zero', index);
+        }
+        return;
       }
       case 'Shape':
+        this.groups.shape(this.aliases.get(at(0)) ?? at(0), out);
         this.known.list(out, new Array<undefined>(8).fill(undefined));
         return;
       case 'ConstantOfShape': {
@@ -260,6 +277,11 @@ export class OnnxOperations {
 
   private arithmetic(node: OnnxNode, out: string): void {
     const [left = '', right = ''] = node.input;
+    const scaled = this.groups.affine(node.opType, this.resolve(left), right);
+    if (scaled !== undefined) {
+      this.aliases.set(out, scaled);
+      return;
+    }
     if (this.known.numbers(left) && this.known.numbers(right) && !this.weights.has(left)) {
       this.known.list(out, [undefined]);
       return;

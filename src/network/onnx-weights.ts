@@ -81,8 +81,11 @@ export class OnnxWeights {
     return { name: found.name, transposed: found.transposed !== weight.transposed, rank: weight.tensor.dims.length };
   }
 
-  /** Undefined for a tensor that the checkpoint does not hold. */
-  inCheckpoint({ tensor }: Weight): NamedWeight | undefined {
+  /**
+   * @param taken names that others have: of equal tensors each is one
+   * @returns undefined for a tensor that the checkpoint does not hold
+   */
+  inCheckpoint({ tensor }: Weight, taken: ReadonlySet<string> = new Set()): NamedWeight | undefined {
     const name = tensor.name ?? '';
     const { entries } = this.checkpoint;
     const fits = (shape: readonly number[]): boolean => shape.join() === tensor.dims.join();
@@ -95,7 +98,8 @@ export class OnnxWeights {
     // Exporters rename and transpose the weights of products; their values give them away.
     const flipped = [...tensor.dims].reverse().join();
     const candidates = entries.filter(
-      ({ shape }) => shape.join() === tensor.dims.join() || (shape.length === 2 && shape.join() === flipped),
+      ({ name: own, shape }) =>
+        !taken.has(own) && (shape.join() === tensor.dims.join() || (shape.length === 2 && shape.join() === flipped)),
     );
     if (candidates.length === 0 || tensor.dims.length === 0) {
       return undefined;

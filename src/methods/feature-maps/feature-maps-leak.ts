@@ -25,14 +25,16 @@ export interface LayerMaps {
   readonly maps: readonly Float64Array[] | undefined;
 }
 
+export type Layers = readonly [LayerMaps, ...LayerMaps[]];
+
 const MOST_LAYERS_DRAWN = 2;
 const MOST_SAMPLES_DRAWN = 4;
 /** Overlaps of float32 gradients agree to 1e-6. */
 const EXACT = 1e-5;
 
 /** @param isOpen whether the file may be the sum of several steps */
-export function featureMapsLeak(layers: readonly LayerMaps[], isOpen: boolean): Leak {
-  const names = layers.map(({ layer }) => layer);
+export function featureMapsLeak(layers: Layers, isOpen: boolean): Leak {
+  const [{ layer: firstName }] = layers;
   const arrays: NamedArray[] = [];
   const pictures: Detail[] = [];
   // Those nearest to the input first: they show most.
@@ -48,15 +50,15 @@ export function featureMapsLeak(layers: readonly LayerMaps[], isOpen: boolean): 
       });
     }
   });
-  const what = layers.length === 1 ? `input of \`${names[0]!}\`` : `inputs of ${layers.length} convolutions`;
+  const what = layers.length === 1 ? `input of ${firstName}` : `inputs of ${layers.length} convolutions`;
   return {
     noun: 'Maps',
-    what: `${what.replaceAll('`', '')}, each from its own gradient alone`,
-    brief: `the feature maps that enter ${layers.length === 1 ? names[0]! : `${layers.length} convolutions`}`,
+    what: `${what}, each from its own gradient alone`,
+    brief: `the feature maps that enter ${layers.length === 1 ? firstName : `${layers.length} convolutions`}`,
     title: 'Feature maps, each from one layer’s gradient alone',
     amount: layers.length === 1 ? '1 layer' : `${layers.length} layers`,
     sample: null,
-    tensor: names[0]!,
+    tensor: firstName,
     certificate: certificateOf(layers),
     gives: { inputs: 0, tokens: 0 },
     details: [{ type: 'text', text: textOf(layers, isOpen) }, tableOf(layers), ...pictures],
@@ -65,13 +67,13 @@ export function featureMapsLeak(layers: readonly LayerMaps[], isOpen: boolean): 
   };
 }
 
-function certificateOf(layers: readonly LayerMaps[]): Certificate {
+function certificateOf(layers: Layers): Certificate {
   const error = most(layers.map((own) => own.error));
   return { by: 'equations', error, floor: null, expectedError: null, verdict: error <= EXACT ? 'exact' : 'close' };
 }
 
-function textOf(layers: readonly LayerMaps[], isOpen: boolean): string {
-  const [{ centred }] = layers as [LayerMaps];
+function textOf(layers: Layers, isOpen: boolean): string {
+  const [{ centred }] = layers;
   const mode = centred ? ' The rows hold differences of patches only, as below batch normalisation in train mode.' : '';
   const mixed = layers.filter(({ maps }) => !maps).map(({ layer }) => `\`${layer}\``);
   const open =
@@ -82,7 +84,7 @@ function textOf(layers: readonly LayerMaps[], isOpen: boolean): string {
   return `Each patch of a convolution's input lies in the space that the rows of its gradient span, and overlapping patches have to agree: that leaves as many inputs as there are samples. No checkpoint, label, loss or other layer takes part. Each map is known up to one factor.${mode}${open}${steps}`;
 }
 
-function tableOf(layers: readonly LayerMaps[]): Detail {
+function tableOf(layers: Layers): Detail {
   return {
     type: 'table',
     title: 'Layers whose gradient tells their input',
@@ -122,21 +124,22 @@ function hiddenFrom({ filters, positions, centred }: LayerMaps): number {
   return Math.ceil((filters + Number(centred)) / positions);
 }
 
-function findingOf(layers: readonly LayerMaps[]): Finding {
+function findingOf(layers: Layers): Finding {
   const told = layers.filter(({ maps }) => maps);
-  const [first] = told.length > 0 ? told : layers;
+  const first = told[0] ?? layers[0];
   const others = layers.filter((own) => own !== first).map(({ layer }) => `\`${layer}\``);
   const more =
     others.length > 0 ? ` The same holds for ${others.slice(0, 8).join(', ')}${others.length > 8 ? ' ...' : ''}.` : '';
-  const { layer, batch, input, filters, positions } = first!;
+  const { layer, batch, input, filters, positions, maps, error } = first;
+  const what = `its input of ${input.join(' x ')} numbers`;
+  const gives = maps
+    ? `${what} for ${batch === 1 ? 'the one sample' : `each of ${batch} samples`}, up to a factor`
+    : `${batch} mixtures of ${what} for ${batch} samples`;
   return {
     id: 'layer-input-computed',
-    severity: told.length > 0 ? 'high' : 'medium',
-    title:
-      told.length > 0
-        ? 'The gradient of one convolution alone gives away the feature maps that entered it'
-        : 'The gradient of one convolution alone gives away mixtures of the feature maps that entered it',
-    evidence: `\`${layer}\` has ${filters} output channels at ${positions} positions: its gradient alone tells its input of ${input.join(' x ')} numbers for ${batch === 1 ? 'the one sample' : `each of ${batch} samples`}, up to a factor; overlapping patches agree to ${first!.error.toExponential(0)}.${more}`,
+    severity: maps ? 'high' : 'medium',
+    title: `The gradient of one convolution alone gives away ${maps ? '' : 'mixtures of '}the feature maps that entered it`,
+    evidence: `\`${layer}\` has ${filters} output channels at ${positions} positions: its gradient alone tells ${gives}; overlapping patches agree to ${error.toExponential(0)}.${more}`,
     mitigation: `Withhold the gradients of these layers, or sum over at least ${most(layers.map(hiddenFrom))} samples before sharing, which closes this way and leaves others; aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

@@ -33,13 +33,14 @@ export const featureMaps: Method = {
         throw error;
       },
     );
+    const [first, ...others] = found;
+    const most = mostUnknowns(facts);
     return {
-      outcome: found.length > 0 ? 'found' : 'nothing',
-      detail:
-        found.length > 0
-          ? 'Rows of a gradient tell the patches that the layer saw.'
-          : 'No convolution has more output channels than samples times positions, at strides of one and square sizes, and a gradient clear of noise.',
-      leaks: found.length > 0 ? [featureMapsLeak(found, (await facts.get(UPDATE)).kind === 'unknown')] : [],
+      outcome: first ? 'found' : 'nothing',
+      detail: first
+        ? 'Rows of a gradient tell the patches that the layer saw.'
+        : `No convolution gave its input away by itself: at strides of one, square sizes and up to ${most} unknowns, none has more output channels than samples times positions and a gradient clear of noise.`,
+      leaks: first ? [featureMapsLeak([first, ...others], (await facts.get(UPDATE)).kind === 'unknown')] : [],
       ...(stopped ? { stopped } : {}),
     };
   },
@@ -51,31 +52,44 @@ const MOST_UNKNOWNS = { alone: MOST_COEFFICIENTS, beside: 1100 };
 /** Larger weights take minutes. */
 const MOST_ELEMENTS = 2 ** 23;
 
-function convolutions(facts: Facts): readonly TensorEntry[] {
-  return facts.given.gradients.entries.filter(
-    ({ shape, dtype }) =>
-      isFloating(dtype) &&
+interface Convolution {
+  readonly entry: TensorEntry;
+  /** Output channels x input channels x kernel rows x kernel columns. */
+  readonly shape: readonly [number, number, number, number];
+}
+
+function convolutions(facts: Facts): readonly Convolution[] {
+  return facts.given.gradients.entries.flatMap((entry): Convolution[] => {
+    const { shape, dtype } = entry;
+    const [filters = 0, channels = 0, rows = 0, columns = 0] = shape;
+    return isFloating(dtype) &&
       shape.length === 4 &&
-      shape[2]! * shape[3]! > 1 &&
-      shape[1]! > 1 &&
-      elementCount(shape) <= MOST_ELEMENTS,
-  );
+      rows * columns > 1 &&
+      channels > 1 &&
+      elementCount(shape) <= MOST_ELEMENTS
+      ? [{ entry, shape: [filters, channels, rows, columns] }]
+      : [];
+  });
+}
+
+function mostUnknowns(facts: Facts): number {
+  return facts.given.request.checkpoint === undefined ? MOST_UNKNOWNS.alone : MOST_UNKNOWNS.beside;
 }
 
 /** Into `found`, which keeps what is there when it is stopped. */
 async function collect(facts: Facts, context: Context, found: LayerMaps[]): Promise<void> {
   const layers = convolutions(facts);
   const product = await pausingProduct(context);
-  const mostUnknowns = facts.given.request.checkpoint === undefined ? MOST_UNKNOWNS.alone : MOST_UNKNOWNS.beside;
   const isDifference = (await facts.get(UPDATE)).kind === 'difference';
   for (const [at, layer] of layers.entries()) {
-    context.progress(`Looking at ${layer.name} alone`, at / layers.length);
+    const { name, dtype } = layer.entry;
+    context.progress(`Looking at ${name} alone`, at / layers.length);
     await context.pause();
-    const { data } = facts.given.gradients.read(layer.name);
-    const stored = roundoffOf(layer.dtype);
+    const { data } = facts.given.gradients.read(name);
+    const stored = roundoffOf(dtype);
     const error = isDifference ? stored : effectiveRoundoff(data, stored);
     const maps = data.every(Number.isFinite)
-      ? await mapsOf(layer, data, { error, mostUnknowns }, product, context)
+      ? await mapsOf(layer, data, { error, most: mostUnknowns(facts) }, product, context)
       : undefined;
     if (maps) {
       found.push(maps);
@@ -84,16 +98,15 @@ async function collect(facts: Facts, context: Context, found: LayerMaps[]): Prom
 }
 
 async function mapsOf(
-  { name, shape }: TensorEntry,
+  { entry, shape }: Convolution,
   gradient: Float64Array,
-  { error, mostUnknowns }: { readonly error: number; readonly mostUnknowns: number },
+  { error, most }: { readonly error: number; readonly most: number },
   product: ProductKernel,
   context: Context,
 ): Promise<LayerMaps | undefined> {
   const random = generator(SEED);
   const pause = (): Promise<void> => context.pause();
-  const sizes = shape as [number, number, number, number];
-  const own = await unplacedSpan(gradient, sizes, error, mostUnknowns, product, random, pause);
+  const own = await unplacedSpan(gradient, shape, error, most, product, random, pause);
   if (!own) {
     return undefined;
   }
@@ -102,8 +115,8 @@ async function mapsOf(
   const [disagreement, next] = span.eigenvalues;
   return {
     ...place,
-    layer: name,
-    filters: shape[0]!,
+    layer: entry.name,
+    filters: shape[0],
     batch: span.batch,
     gap: span.rowSpace.gap,
     error: Math.sqrt(disagreement),

@@ -5,7 +5,7 @@ import { TensorGraph } from '../../graph/tensor-graph.js';
 import type { Candidate } from '../../network/built-in.js';
 import { type NormMode, RecipeError } from '../../network/layers/layer-rule.js';
 import { type NetworkGraph, type StoredTensor, buildNetwork } from '../../network/network-graph.js';
-import { detectNormMode } from '../../network/norm-mode.js';
+import { detectNormMode, fitsGroups } from '../../network/norm-mode.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import { UnusableInputError } from '../../protocol/errors.js';
@@ -77,6 +77,9 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
     task.network.own,
     cache,
   );
+  if (!fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient)) {
+    throw new RecipeError('filters and gradients are not orthogonal over the groups of its normalisation');
+  }
   const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
   const graph = new TensorGraph(foldConstant);
   const net = buildNetwork(graph, candidate.recipe, tensors.parameter, 1, mode ?? 'eval');
@@ -112,7 +115,10 @@ export function outputShapesOf({ net }: Pick<Prepared, 'net'>): number[][] {
 export function describeNetwork({ network, request }: NetworkTask, { candidate, mode }: Prepared): NetworkReport {
   const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const reasons = [...network.reasons];
-  if (network.candidates.length > 1) {
+  const isGrouped = candidate.recipe.layers.some(({ op }) => op === 'group-norm');
+  if (network.candidates.length > 1 && isGrouped) {
+    reasons.push('how channels are grouped was told from filters and gradients, which are orthogonal over each group');
+  } else if (network.candidates.length > 1) {
     reasons.push(
       request.attack === 'matching'
         ? `${network.candidates.length} networks fit these names and shapes; "${candidate.name}", the most usual one, was taken`

@@ -21,6 +21,16 @@ export const leakyRelu: LayerRule<'leaky-relu'> = {
     graph.sub(graph.unary('relu', x!), graph.scale(graph.unary('relu', graph.neg(x!)), slope)),
 };
 
+/** Hard limits; 0 and 6 are ReLU6. */
+export const clip: LayerRule<'clip'> = {
+  fields: { low: { kind: 'number' }, high: { kind: 'number' } },
+  forward({ low, high }, [x], { graph }) {
+    const above = (y: TensorNode, bound: number): TensorNode => graph.unary('relu', graph.sub(y, graph.scalar(bound)));
+    const raised = low === undefined ? x! : graph.add(above(x!, low), graph.scalar(low));
+    return high === undefined ? raised : graph.sub(raised, above(raised, high));
+  },
+};
+
 export const elu: LayerRule<'elu'> = {
   fields: { alpha: { kind: 'number' } },
   forward({ alpha = 1 }, [x], { graph }) {

@@ -1,5 +1,5 @@
 import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
-import type { LayerRule } from './layer-rule.js';
+import { type LayerRule, RecipeError } from './layer-rule.js';
 
 /** PyTorch's default. */
 const EPSILON = 1e-5;
@@ -48,6 +48,28 @@ export const layerNorm: LayerRule<'layer-norm'> = {
     const normal = normalise(graph, x!, axes, layer.epsilon ?? EPSILON);
     const scaled = layer.weight === undefined ? normal : graph.mul(normal, parameter(layer.weight, count));
     return layer.bias === undefined ? scaled : graph.add(scaled, parameter(layer.bias, count));
+  },
+};
+
+/** Wu and He, ECCV 2018. */
+export const groupNorm: LayerRule<'group-norm'> = {
+  fields: {
+    weight: { kind: 'string' },
+    bias: { kind: 'string' },
+    epsilon: { kind: 'number' },
+    groups: { kind: 'number', required: true },
+  },
+  forward({ groups, weight, bias, epsilon = EPSILON }, [x], { graph, parameter }) {
+    const [batch, channels = 0, ...rest] = x!.shape as [number, ...number[]];
+    if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
+      throw new RecipeError(`${channels} channels are not parted into ${groups} groups`);
+    }
+    const each = rest.reduce((product, size) => product * size, channels / groups);
+    const normal = graph.reshape(normalise(graph, graph.reshape(x!, [batch, groups, each]), [2], epsilon), x!.shape);
+    const own = (name: string): TensorNode =>
+      graph.reshape(parameter(name, 1, channels), [1, channels, ...rest.map(() => 1)]);
+    const scaled = weight === undefined ? normal : graph.mul(normal, own(weight));
+    return bias === undefined ? scaled : graph.add(scaled, own(bias));
   },
 };
 

@@ -69,6 +69,15 @@ export interface LayerNormLayer extends Common {
   axes?: number;
 }
 
+export interface GroupNormLayer extends Common {
+  op: 'group-norm';
+  weight?: string;
+  bias?: string;
+  epsilon?: number;
+  /** Channels are parted into so many groups, each normalised by itself in every sample; as many as channels: instance norm. */
+  groups: number;
+}
+
 export interface ActivationLayer extends Common {
   op:
     | 'relu'
@@ -87,6 +96,13 @@ export interface ActivationLayer extends Common {
 export interface LeakyReluLayer extends Common {
   op: 'leaky-relu';
   slope?: number;
+}
+
+export interface ClipLayer extends Common {
+  op: 'clip';
+  /** No bound where left out; 0 and 6 are ReLU6. */
+  low?: number;
+  high?: number;
 }
 
 export interface EluLayer extends Common {
@@ -156,8 +172,10 @@ export type Layer =
   | LinearLayer
   | BatchNormLayer
   | LayerNormLayer
+  | GroupNormLayer
   | ActivationLayer
   | LeakyReluLayer
+  | ClipLayer
   | EluLayer
   | GeluLayer
   | AxisLayer

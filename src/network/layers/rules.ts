@@ -1,9 +1,9 @@
 import type { LayerOp } from './recipe.js';
-import { elu, erf, gelu, leakyRelu, relu, sigmoid, silu, softmax, tanh } from './activations.js';
+import { clip, elu, erf, gelu, leakyRelu, relu, sigmoid, silu, softmax, tanh } from './activations.js';
 import { conv } from './conv.js';
 import type { LayerRule } from './layer-rule.js';
 import { linear } from './linear.js';
-import { batchNorm, layerNorm } from './normalisation.js';
+import { batchNorm, groupNorm, layerNorm } from './normalisation.js';
 import { adaptiveAveragePool, averagePool, globalAveragePool, maxPool } from './pooling.js';
 import { add, concat, constant, flatten, identity, mul, pad, parameter, reshape, transpose } from './shapes.js';
 
@@ -13,6 +13,7 @@ export const LAYER_RULES: { readonly [Op in LayerOp]: LayerRule<Op> } = {
   linear,
   'batch-norm': batchNorm,
   'layer-norm': layerNorm,
+  'group-norm': groupNorm,
   relu,
   sigmoid,
   tanh,
@@ -25,6 +26,7 @@ export const LAYER_RULES: { readonly [Op in LayerOp]: LayerRule<Op> } = {
   add,
   mul,
   'leaky-relu': leakyRelu,
+  clip,
   elu,
   gelu,
   softmax,

@@ -36,6 +36,8 @@ export const INVERSES: { readonly [Op in LayerOp]: InverseRule<Op> | string } = 
   'average-pool': 'an average does not tell what it was made of',
   'adaptive-average-pool': 'an average does not tell what it was made of',
   'layer-norm': 'normalisation over the features loses their mean and scale',
+  'group-norm': 'normalisation over a sample loses its mean and scale',
+  clip: 'what a bound cut off does not follow from its output',
   gelu: 'this activation is not invertible',
   silu: 'this activation is not invertible',
   erf: 'its input does not follow from its output',

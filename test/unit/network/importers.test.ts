@@ -9,7 +9,7 @@ import { evaluate } from '../../../src/graph/evaluate.js';
 import { recogniseNetwork } from '../../../src/network/built-in.js';
 import { importKeras } from '../../../src/network/keras.js';
 import { RecipeError } from '../../../src/network/layers/layer-rule.js';
-import { detectNormMode } from '../../../src/network/norm-mode.js';
+import { detectNormMode, fitsGroups } from '../../../src/network/norm-mode.js';
 import { importOnnx } from '../../../src/network/onnx.js';
 import type { CheckpointView } from '../../../src/network/onnx-weights.js';
 import { parseRecipe } from '../../../src/network/parse-recipe.js';
@@ -54,6 +54,16 @@ describe('ONNX', () => {
     expect(names.length).toBe(17);
     expect([...own.keys()]).toEqual([]);
     expect(recipe.input).toEqual([3, 24, 24]);
+  });
+
+  it.each(['model.onnx', 'dynamo.onnx'])('groups, instances and bounds of %s have PyTorch gradients', (file) => {
+    const path = at('normed', file);
+    const { recipe, own } = importOnnx(readOnnx(path), path, view(at('normed', 'checkpoint.pt')));
+    const { worst, names } = worstError(recipe, 'normed', ['checkpoint.pt', 'gradient.pt']);
+    expect(worst).toBeLessThan(1e-5);
+    expect(names.length).toBe(12);
+    expect([...own.keys()]).toEqual([]);
+    expect(recipe.layers.map(({ op }) => op)).toContain('clip');
   });
 
   it('knows transposed weights by their values', () => {
@@ -222,6 +232,46 @@ describe('built-in networks', () => {
   it('are none for what is not known', () => {
     expect(recogniseNetwork([{ name: 'lstm.weight_ih', shape: [4, 4] }], {})).toEqual([]);
     expect(recogniseNetwork([], {})).toEqual([]);
+  });
+});
+
+describe('the groups of group normalisation', () => {
+  it('are told from filters and their gradients', () => {
+    const parameters = readTensors(at('normed', 'checkpoint.pt'));
+    const gradients = readTensors(at('normed', 'gradient.pt'));
+    const fits = (groups: number): boolean => {
+      const recipe: Recipe = {
+        schemaVersion: 1,
+        input: [3, 8, 8],
+        layers: [
+          { op: 'conv', weight: 'conv1.weight' },
+          { op: 'group-norm', groups },
+        ],
+      };
+      return fitsGroups(
+        recipe,
+        (name) => parameters.get(name),
+        (name) => gradients.get(name),
+      );
+    };
+    // Of PyTorch's four, any coarser number fits as well, and no finer one.
+    expect([1, 2, 4, 8].map(fits)).toEqual([true, true, true, false]);
+  });
+
+  it('are candidates where a ResNet has no running statistics, the finest first', () => {
+    const shapes = ['conv1', 'layer1.0.conv1', 'layer1.0.conv2'].map((name, index) => ({
+      name: `${name}.weight`,
+      shape: [16, index === 0 ? 3 : 16, 3, 3],
+    }));
+    const norms = ['bn1', 'layer1.0.bn1', 'layer1.0.bn2'].flatMap((name) =>
+      ['weight', 'bias'].map((own) => ({ name: `${name}.${own}`, shape: [16] })),
+    );
+    const found = recogniseNetwork([...shapes, ...norms, { name: 'fc.weight', shape: [5, 16] }], {});
+    const groups = found.map(({ recipe }) =>
+      recipe.layers.flatMap((own) => (own.op === 'group-norm' ? own.groups : [])),
+    );
+    expect(groups.map(([first]) => first)).toEqual([16, 16, 8, 4, 2, 1]);
+    expect(found[2]!.name).toBe('ResNet-4, CIFAR style, width 16, group normalisation over 8 groups');
   });
 });
 

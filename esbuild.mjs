@@ -1,5 +1,5 @@
 // Builds everything into dist/: extension host, child process, command line and webview.
-import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { build, context } from 'esbuild';
 
 const watch = process.argv.includes('--watch');
@@ -11,7 +11,9 @@ const common = {
   minify: production,
   sourcemap: production ? false : 'linked',
   logLevel: 'warning',
+  // Licences are in the notices of the package instead: see .ci/notices.mjs.
   legalComments: 'none',
+  metafile: true,
 };
 
 /** @type {import('esbuild').BuildOptions} */
@@ -63,5 +65,7 @@ if (watch) {
   await Promise.all(contexts.map((one) => one.watch()));
   console.log('watching');
 } else {
-  await Promise.all(builds.map((options) => build(options)));
+  const results = await Promise.all(builds.map((options) => build(options)));
+  const bundled = new Set(results.flatMap(({ metafile }) => Object.keys(metafile.inputs)));
+  writeFileSync('dist/bundled.json', `${JSON.stringify([...bundled].sort(), undefined, 1)}\n`);
 }

@@ -217,6 +217,28 @@ export default tseslint.config(
     ],
   ),
   door(['src/extension/**'], [rooms(['recovery'], 'Heavy work belongs to the child process.')]),
+  {
+    // What files say reaches these places only through the one function that makes it harmless there.
+    files: ['src/extension/**'],
+    ignores: ['src/extension/notifications.ts', 'src/extension/view-messages.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'MemberExpression[property.name=/^show(Information|Warning|Error)Message$/]',
+          message: 'Notifications run commands that a text links to: see notifications.ts.',
+        },
+        {
+          selector: 'MemberExpression[property.name="onDidReceiveMessage"]',
+          message: 'Messages of a view are checked when they come in: see view-messages.ts.',
+        },
+        {
+          selector: 'NewExpression[callee.property.name="MarkdownString"][arguments.length>0]',
+          message: 'Text is no Markdown: use appendText.',
+        },
+      ],
+    },
+  },
   door(
     ['webview/**'],
     [

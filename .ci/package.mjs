@@ -1,6 +1,7 @@
 // Packages the extension for one platform: `npm run package -- [target]`, such as linux-x64; this machine's by default.
-import { cpSync, existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { noticesOf, packagesOf } from './notices.mjs';
 import { ROOT, build, run } from './setup.mjs';
 
 const target = process.argv[2] ?? `${process.platform}-${process.arch}`;
@@ -14,8 +15,9 @@ rmSync(native, { recursive: true, force: true });
 const bin = join(modules, 'onnxruntime-node', 'bin');
 const version = readdirSync(bin)[0];
 const own = join(bin, version, platform, arch);
-if (existsSync(own)) {
-  for (const name of ['onnxruntime-node', 'onnxruntime-common']) {
+const shipped = existsSync(own) ? ['onnxruntime-common', 'onnxruntime-node'] : [];
+if (shipped.length > 0) {
+  for (const name of shipped) {
     cpSync(join(modules, name, 'package.json'), join(native, name, 'package.json'));
     cpSync(join(modules, name, 'dist'), join(native, name, 'dist'), {
       recursive: true,
@@ -31,6 +33,15 @@ if (existsSync(own)) {
 } else {
   console.log(`onnxruntime-node has no binaries for ${target}; the engine there is WebAssembly.`);
 }
+try {
+  const bundled = JSON.parse(readFileSync(join(ROOT, 'dist', 'bundled.json'), 'utf8'));
+  const packages = [...packagesOf(bundled), ...shipped.map((name) => `node_modules/${name}`)];
+  writeFileSync(join(ROOT, 'dist', 'THIRD-PARTY-NOTICES.txt'), `${noticesOf(packages)}\n`);
+} catch (error) {
+  console.error(`Not packaged: ${error.message}`);
+  process.exit(1);
+}
 const { version: released } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+mkdirSync(join(ROOT, 'out'), { recursive: true });
 const file = join('out', `gradleak-${target}-${released}.vsix`);
 run('npx', ['vsce', 'package', '--no-dependencies', '--target', target, '--out', file]);

@@ -1,4 +1,4 @@
-// Generates the published schemas from the TypeScript types; --check only compares.
+// Generates the schemas from the TypeScript types, published ones and those of messages; --check only compares.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import prettier from 'prettier';
@@ -7,7 +7,7 @@ import { ROOT } from './setup.mjs';
 
 const schemas = [
   {
-    file: 'report.schema.json',
+    file: 'media/report.schema.json',
     source: 'src/protocol/report.ts',
     type: 'Report',
     title: 'GradLeak report',
@@ -15,32 +15,60 @@ const schemas = [
     change: asStored,
   },
   {
-    file: 'project.schema.json',
+    file: 'media/project.schema.json',
     source: 'src/protocol/project-report.ts',
     type: 'ProjectReport',
     title: 'GradLeak report on a project',
     open: true,
   },
   {
-    file: 'recipe.schema.json',
+    file: 'media/recipe.schema.json',
     source: 'src/network/layers/recipe.ts',
     type: 'Recipe',
     title: 'GradLeak network recipe',
     open: false,
   },
   {
-    file: 'capture.schema.json',
+    file: 'media/capture.schema.json',
     source: 'src/protocol/capture-file.ts',
     type: 'CaptureFile',
     title: 'GradLeak notes on a capture',
     open: true,
   },
   {
-    file: 'truth.schema.json',
+    file: 'media/truth.schema.json',
     source: 'src/protocol/truth-file.ts',
     type: 'TruthFile',
     title: 'GradLeak truth of a dump',
     open: true,
+  },
+  {
+    file: 'src/protocol/from-panel.schema.json',
+    source: 'src/protocol/panel-messages.ts',
+    type: 'FromPanel',
+    title: 'Messages of the results panel',
+    open: false,
+  },
+  {
+    file: 'src/protocol/panel-state.schema.json',
+    source: 'src/protocol/panel-messages.ts',
+    type: 'PanelState',
+    title: 'Kept state of the results panel',
+    open: false,
+  },
+  {
+    file: 'src/protocol/from-inspector.schema.json',
+    source: 'src/protocol/inspector-messages.ts',
+    type: 'FromInspector',
+    title: 'Messages of the inspector',
+    open: false,
+  },
+  {
+    file: 'src/protocol/from-summary.schema.json',
+    source: 'src/protocol/summary-messages.ts',
+    type: 'FromSummary',
+    title: 'Messages of the summary',
+    open: false,
   },
 ];
 
@@ -62,7 +90,7 @@ function asStored(schema) {
 }
 
 for (const { file, source, type, title, open, change = (schema) => schema } of schemas) {
-  const path = join(ROOT, 'media', file);
+  const path = join(ROOT, file);
   const schema = createGenerator({
     path: join(ROOT, source),
     tsconfig: join(ROOT, 'tsconfig.json'),
@@ -76,7 +104,7 @@ for (const { file, source, type, title, open, change = (schema) => schema } of s
   if (!process.argv.includes('--check')) {
     writeFileSync(path, text);
   } else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {
-    console.error(`media/${file} is not what ${source} says: run "npm run schema".`);
+    console.error(`${file} is not what ${source} says: run "npm run schema".`);
     process.exit(1);
   }
 }

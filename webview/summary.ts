@@ -16,13 +16,14 @@ let state: SummaryState | undefined;
 let progress: ProjectProgress | null = null;
 let filter = host?.recall()?.filter ?? '';
 
-function show(report: ProjectReport): void {
+function show(report: ProjectReport, closedScripts: readonly { file: string; why: string }[]): void {
   state = {
     report,
     progress,
     filter,
     sort: state?.sort ?? { by: 'severity', descending: true },
     isLive: host !== undefined,
+    closedScripts: new Map(closedScripts.map(({ file, why }) => [file, why])),
   };
   draw();
 }
@@ -67,12 +68,12 @@ function draw(): void {
 
 const embedded = document.getElementById('gradleak-report')?.textContent;
 if (embedded) {
-  show(JSON.parse(embedded) as ProjectReport);
+  show(JSON.parse(embedded) as ProjectReport, []);
 } else if (host) {
   host.onMessage((message) => {
     switch (message.t) {
       case 'show':
-        show(message.report);
+        show(message.report, message.closedScripts);
         break;
       case 'progress':
         progress = message.progress;

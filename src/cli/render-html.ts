@@ -1,24 +1,45 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
+import { portable } from '../project/discover.js';
+import { pathWithin } from '../project/within.js';
+import { withoutLocalPaths } from '../words/local-paths.js';
+import { baseName } from '../words/report-words.js';
 
 const BUNDLES = join(__dirname, 'webview');
 
 /**
  * The results panel as one self-contained page: the webview's own bundle with the report inside. No network,
- * and a content security policy that says so.
+ * a content security policy that says so, and no path of this machine.
  *
  * @param bundles folder of the built webview
  */
 export function renderHtml(report: Report, images: readonly PanelImage[], bundles = BUNDLES): string {
-  return page('panel', 'GradLeak report', { report, images }, bundles);
+  const { checkpoint, gradients } = report.inputs;
+  const folders = [process.cwd(), ...[checkpoint, gradients].map(({ path }) => dirname(path)).filter(isAbsolute)];
+  return page('panel', 'GradLeak report', { report: withoutLocalPaths(report, folders, homedir()), images }, bundles);
 }
 
 /** The summary of a project, the same way. */
-export function renderProjectHtml(report: ProjectReport): string {
-  return page('summary', 'GradLeak project report', report, BUNDLES);
+export function renderProjectHtml(report: ProjectReport, bundles = BUNDLES): string {
+  const entries = report.entries.map(({ script, ...entry }) => ({
+    ...entry,
+    script: script && { ...script, file: scriptName(report.root, script.file) },
+  }));
+  return page(
+    'summary',
+    'GradLeak project report',
+    withoutLocalPaths({ ...report, entries }, [report.root], homedir()),
+    bundles,
+  );
+}
+
+function scriptName(root: string, file: string): string {
+  const within = pathWithin(root, file);
+  return within === undefined ? baseName(file) : portable(within);
 }
 
 function page(view: 'panel' | 'summary', title: string, content: object, bundles: string): string {

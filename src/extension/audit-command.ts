@@ -4,9 +4,12 @@ import { CancelledError, UnusableInputError, type UnusableInputParts, messageOf 
 import type { FileKind } from '../protocol/inspection.js';
 import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
 import { RunnerCrashedError } from '../runner/client.js';
+import { visible, visibleInList } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS } from './ids.js';
 import { type Launch, launchAudit } from './launch-audit.js';
+import type { Log } from './log.js';
+import { showError, showWarning, withProgressNotification } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -17,7 +20,7 @@ export interface AuditServices {
   readonly store: AuditStore;
   readonly panels: ResultsPanels;
   readonly memory: vscode.Memento;
-  readonly log: vscode.LogOutputChannel;
+  readonly log: Log;
 }
 
 const CANDIDATE_GLOB = '**/*.{pt,pth,bin,ckpt,safetensors,npz,safetensors.index.json}';
@@ -97,7 +100,7 @@ export async function isTrusted(): Promise<boolean> {
     return true;
   }
   const manage = 'Manage Workspace Trust';
-  const answer = await vscode.window.showWarningMessage(
+  const answer = await showWarning(
     'GradLeak runs audits in trusted workspaces only. Inspecting tensors works here.',
     manage,
   );
@@ -127,7 +130,7 @@ async function askForGradient(services: AuditServices, checkpoint?: string): Pro
   const offered = all.filter(({ known }) => known?.canBeGradient !== false);
   const browse = { label: '$(folder-opened) Browse...', uri: undefined };
   const items = offered.map(({ uri, known }) => ({
-    label: vscode.workspace.asRelativePath(uri),
+    label: visibleInList(vscode.workspace.asRelativePath(uri)),
     description: [describeFit(known?.fit ?? null), describeKind(uri, known)].filter((text) => text !== '').join(', '),
     uri,
   }));
@@ -135,7 +138,7 @@ async function askForGradient(services: AuditServices, checkpoint?: string): Pro
     title:
       checkpoint === undefined
         ? 'Audit Gradient File: which gradient?'
-        : `${basename(checkpoint)} is a checkpoint: which gradient was computed with it?`,
+        : `${visible(basename(checkpoint))} is a checkpoint: which gradient was computed with it?`,
     placeHolder:
       leftOut(all.length, offered.length, 'a gradient') ?? 'A captured gradient (.pt, .pth, .safetensors, .npz, ...)',
     matchOnDescription: true,
@@ -234,13 +237,15 @@ async function askForCheckpoint(
     isAlone: true,
   };
   const items = ranked.map(({ path, fit, problem }) => ({
-    label: vscode.workspace.asRelativePath(path),
-    description: problem ?? `${describeFit(fit)}${fit > 0 && path === remembered ? ', used last time' : ''}`,
+    label: visibleInList(vscode.workspace.asRelativePath(path)),
+    description: visibleInList(
+      problem ?? `${describeFit(fit)}${fit > 0 && path === remembered ? ', used last time' : ''}`,
+    ),
     path,
     isAlone: false,
   }));
   const picked = await vscode.window.showQuickPick([...items, browse, alone], {
-    title: `Audit ${basename(gradients)}: which checkpoint was it computed with?`,
+    title: `Audit ${visible(basename(gradients))}: which checkpoint was it computed with?`,
     placeHolder: leftOut(all.length, ranked.length, 'a checkpoint') ?? 'Best match first',
     matchOnDescription: true,
   });
@@ -309,7 +314,7 @@ async function runAndShow(services: AuditServices, checkpoint: string | undefine
     services.panels.end(id);
     services.panels.show(id);
     if (unjudged !== null) {
-      void vscode.window.showWarningMessage(unjudged);
+      void showWarning(unjudged);
     }
   } catch (error) {
     if (error instanceof CancelledError && services.store.read(id)) {
@@ -341,33 +346,26 @@ function runWithProgress(
   audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients'>,
   source: vscode.CancellationTokenSource,
 ): Thenable<AuditOutcome> {
-  return vscode.window.withProgress(
-    {
-      location: vscode.ProgressLocation.Notification,
-      title: `GradLeak: ${basename(audit.gradients)}`,
-      cancellable: true,
-    },
-    (progress, token) => {
-      // The notification and the panel's button stop the same audit.
-      token.onCancellationRequested(() => {
-        source.cancel();
-      });
-      let shown = 0;
-      return launchAudit({
-        ...audit,
-        executor: services.runner,
-        store: services.store,
-        token: source.token,
-        progress: (own) => {
-          const { message, fraction } = own;
-          services.panels.advance(audit.id, own);
-          // VS Code wants what was added, not where it stands.
-          progress.report({ message, increment: Math.max(0, fraction - shown) * 100 });
-          shown = Math.max(shown, fraction);
-        },
-      });
-    },
-  );
+  return withProgressNotification(`GradLeak: ${basename(audit.gradients)}`, (report, token) => {
+    // The notification and the panel's button stop the same audit.
+    token.onCancellationRequested(() => {
+      source.cancel();
+    });
+    let shown = 0;
+    return launchAudit({
+      ...audit,
+      executor: services.runner,
+      store: services.store,
+      token: source.token,
+      progress: (own) => {
+        const { message, fraction } = own;
+        services.panels.advance(audit.id, own);
+        // VS Code wants what was added, not where it stands.
+        report({ message, increment: Math.max(0, fraction - shown) * 100 });
+        shown = Math.max(shown, fraction);
+      },
+    });
+  });
 }
 
 function sayCancelled(services: AuditServices): void {
@@ -386,16 +384,13 @@ async function reportFailure(services: AuditServices, error: unknown, { again, s
     sayCancelled(services);
     return;
   }
-  services.log.error(error instanceof Error ? error : String(error));
+  services.log.error(error);
   const retry = 'Retry';
   const showLog = 'Show Log';
   const swap = 'Swap and Audit';
   const canSwap = error instanceof UnusableInputError && error.code === 'swapped-files' && swapped !== undefined;
   const actions = canSwap ? [swap, showLog] : error instanceof UnusableInputError ? [showLog] : [retry, showLog];
-  const answer = await vscode.window.showErrorMessage(
-    canSwap ? swappedSentence(error.parts) : failureSentence(error),
-    ...actions,
-  );
+  const answer = await showError(canSwap ? swappedSentence(error.parts) : failureSentence(error), ...actions);
   if (answer === retry) {
     await again();
   } else if (answer === swap) {

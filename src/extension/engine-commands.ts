@@ -3,7 +3,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { messageOf } from '../protocol/errors.js';
+import { visibleInList } from '../words/visible.js';
 import { COMMANDS, SETTINGS } from './ids.js';
+import type { Log } from './log.js';
+import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
 /** Which engines work, and the one that has to be installed on purpose. */
@@ -13,7 +16,7 @@ const PACKAGE = '@tensorflow/tfjs-node-gpu@4.22.0';
 const INSTALL_TIMEOUT_MS = 15 * 60_000;
 
 /** "GradLeak: Show Engines": every engine, tried in a process of its own, with what a broken one needs. */
-export async function showEngines(runner: RunnerHost, log: vscode.LogOutputChannel): Promise<void> {
+export async function showEngines(runner: RunnerHost, log: Log): Promise<void> {
   const tfjsFolder = vscode.workspace.getConfiguration().get<string>(SETTINGS.tfjsFolder, '').trim();
   const results = await vscode.window.withProgress(
     { location: vscode.ProgressLocation.Notification, title: 'GradLeak: trying the engines' },
@@ -23,56 +26,46 @@ export async function showEngines(runner: RunnerHost, log: vscode.LogOutputChann
     log.info(`Engine ${id}: ${works ? 'works' : 'does not work'}, ${detail}`);
   }
   await vscode.window.showQuickPick(
-    results.map(({ id, works, detail }) => ({ label: `$(${works ? 'pass' : 'circle-slash'}) ${id}`, detail })),
+    results.map(({ id, works, detail }) => ({
+      label: `$(${works ? 'pass' : 'circle-slash'}) ${id}`,
+      detail: visibleInList(detail),
+    })),
     { title: 'Engines on this machine', placeHolder: '"auto" takes the first that works', matchOnDetail: true },
   );
 }
 
 /** "GradLeak: Install CUDA Engine": asks, installs into the extension's storage, and points the setting there. */
-export async function installCudaEngine(storage: vscode.Uri, log: vscode.LogOutputChannel): Promise<void> {
+export async function installCudaEngine(storage: vscode.Uri, log: Log): Promise<void> {
   if (!vscode.workspace.isTrusted) {
-    void vscode.window.showWarningMessage('GradLeak installs engines in trusted workspaces only.');
+    void showWarning('GradLeak installs engines in trusted workspaces only.');
     return;
   }
   const folder = join(storage.fsPath, 'tfjs-node-gpu');
   const install = 'Download and Install';
-  const answer = await vscode.window.showWarningMessage(
+  const answer = await askModal(
     'Install the CUDA engine of TensorFlow.js?',
-    {
-      modal: true,
-      detail: `npm will download ${PACKAGE} from the npm registry and libtensorflow 2.9.1 from storage.googleapis.com (about 400 MB) into ${folder}, and run their install scripts. It needs an NVIDIA GPU with CUDA 11.2 and cuDNN 8.1. Other GPU engines need no download.`,
-    },
+    `npm will download ${PACKAGE} from the npm registry and libtensorflow 2.9.1 from storage.googleapis.com (about 400 MB) into ${folder}, and run their install scripts. It needs an NVIDIA GPU with CUDA 11.2 and cuDNN 8.1. Other GPU engines need no download.`,
     install,
   );
   if (answer !== install) {
     return;
   }
   try {
-    await vscode.window.withProgress(
-      {
-        location: vscode.ProgressLocation.Notification,
-        title: 'GradLeak: installing the CUDA engine',
-        cancellable: true,
-      },
-      (_, token) => npmInstall(folder, token, log),
+    await withProgressNotification('GradLeak: installing the CUDA engine', (_, token) =>
+      npmInstall(folder, token, log),
     );
     await vscode.workspace.getConfiguration().update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
-    void vscode.window.showInformationMessage(
-      'The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.',
-    );
+    void showInformation('The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.');
   } catch (error) {
-    log.error(messageOf(error));
+    log.error(error);
     const showLog = 'Show Log';
-    if (
-      (await vscode.window.showErrorMessage(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) ===
-      showLog
-    ) {
+    if ((await showError(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) === showLog) {
       await vscode.commands.executeCommand(COMMANDS.showLog);
     }
   }
 }
 
-function npmInstall(folder: string, token: vscode.CancellationToken, log: vscode.LogOutputChannel): Promise<void> {
+function npmInstall(folder: string, token: vscode.CancellationToken, log: Log): Promise<void> {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
   return new Promise((resolve, reject) => {

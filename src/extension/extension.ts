@@ -10,6 +10,8 @@ import { COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
 import { registerLanguageModelTool } from './language-model-tool.js';
+import { visibleLog } from './log.js';
+import { showInformation } from './notifications.js';
 import { ProjectAudits, projectFolders } from './project-audit.js';
 import { ProjectProblems } from './project-problems.js';
 import { ProjectSummaryPanel } from './project-summary.js';
@@ -22,7 +24,8 @@ import { registerTasks } from './tasks.js';
 
 /** Registers everything; nothing heavier happens before a command is used. */
 export function activate(context: vscode.ExtensionContext): void {
-  const log = vscode.window.createOutputChannel('GradLeak', { log: true });
+  const channel = vscode.window.createOutputChannel('GradLeak', { log: true });
+  const log = visibleLog(channel);
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
   const projects = join(storage, 'projects');
   const store = new AuditStore(join(storage, 'audits'), () => projectFolders(projects));
@@ -31,13 +34,13 @@ export function activate(context: vscode.ExtensionContext): void {
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const panels = new ResultsPanels(context.extensionUri, store, log);
   const project = new ProjectAudits(projects, runner, store, log);
-  const summary = new ProjectSummaryPanel(context.extensionUri, project);
+  const summary = new ProjectSummaryPanel(context.extensionUri, project, log);
   const tree = new ProjectTree(project);
   const scripts = new PythonScripts();
   const captures = new Captures();
   const services = { runner, store, panels, memory: context.workspaceState, log };
   context.subscriptions.push(
-    log,
+    channel,
     runner,
     reader,
     registerInspector(context, reader, log),
@@ -84,7 +87,7 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.openLastAudit, () => {
       const latest = store.latest();
       if (latest === undefined) {
-        void vscode.window.showInformationMessage('No audit is stored for this workspace yet.');
+        void showInformation('No audit is stored for this workspace yet.');
       } else {
         panels.show(latest);
       }
@@ -94,7 +97,7 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.installCudaEngine, () => installCudaEngine(context.globalStorageUri, log)),
     vscode.commands.registerCommand(COMMANDS.copyCaptureScript, () => copyCaptureScript(context.extensionUri)),
     vscode.commands.registerCommand(COMMANDS.showLog, () => {
-      log.show();
+      channel.show();
     }),
   );
 }

@@ -1,6 +1,8 @@
 import * as vscode from 'vscode';
 import { STANDING_WORDS, type Standing, standingOfReport } from '../words/outcome-words.js';
+import { visibleInList } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
+import { showInformation } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 
 /** A list's icons have no colours: only what is calm may look so. */
@@ -25,15 +27,15 @@ export async function openAudit(store: AuditStore, panels: ResultsPanels): Promi
     const rebuilt = report.samples[0]?.reconstruction?.verdict;
     return [
       {
-        label: `$(${ICONS[standing]}) ${report.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/')}`,
+        label: `$(${ICONS[standing]}) ${visibleInList(report.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/'))}`,
         description: `${STANDING_WORDS[standing]}, ${whenOf(id)}${rebuilt === undefined ? '' : `, input: ${rebuilt}`}`,
-        detail: report.verdict.sentence,
+        detail: visibleInList(report.verdict.sentence),
         id,
       },
     ];
   });
   if (items.length === 0) {
-    void vscode.window.showInformationMessage('No audit is stored for this workspace yet.');
+    void showInformation('No audit is stored for this workspace yet.');
     return;
   }
   const picked = await vscode.window.showQuickPick(items, {

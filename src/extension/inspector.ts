@@ -4,8 +4,11 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { Directory } from '../protocol/inspection.js';
 import type { FromInspector, LookAt, LookResult, ToInspector } from '../protocol/inspector-messages.js';
 import type { RunnerClient } from '../runner/client.js';
+import { visible, visibleInList } from '../words/visible.js';
 import { COMMANDS, INSPECTOR_VIEWS } from './ids.js';
+import type { Log } from './log.js';
 import type { RunnerHost } from './runner-host.js';
+import { FROM_INSPECTOR, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
 /**
@@ -13,11 +16,7 @@ import { webviewOptions, webviewPage } from './webview-page.js';
  * Nothing in a file is run, so it works in untrusted workspaces too.
  */
 
-export function registerInspector(
-  context: vscode.ExtensionContext,
-  runner: RunnerHost,
-  log: vscode.LogOutputChannel,
-): vscode.Disposable {
+export function registerInspector(context: vscode.ExtensionContext, runner: RunnerHost, log: Log): vscode.Disposable {
   const provider = new InspectorProvider(context.extensionUri, runner, log);
   const options = { supportsMultipleEditorsPerDocument: true, webviewOptions: { retainContextWhenHidden: false } };
   return vscode.Disposable.from(
@@ -29,7 +28,7 @@ class InspectorProvider implements vscode.CustomReadonlyEditorProvider {
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly runner: RunnerHost,
-    private readonly log: vscode.LogOutputChannel,
+    private readonly log: Log,
   ) {}
 
   openCustomDocument(uri: vscode.Uri): vscode.CustomDocument {
@@ -48,7 +47,7 @@ class InspectorProvider implements vscode.CustomReadonlyEditorProvider {
       panel.webview,
       this.extensionUri,
       'inspector',
-      `Opening ${escapeHtml(basename(document.uri.path))}...`,
+      `Opening ${escapeHtml(visible(basename(document.uri.path)))}...`,
     );
   }
 }
@@ -63,7 +62,7 @@ const ROWS_PER_MESSAGE = 10_000;
 const SETTLE_MS = 300;
 
 class InspectorEditor implements vscode.Disposable {
-  private readonly subscriptions: vscode.Disposable[] = [];
+  private readonly subscriptions: { dispose(): unknown }[] = [];
   private open: { client: RunnerClient; inspection: number } | undefined;
   private compared: string | undefined;
   private settle: NodeJS.Timeout | undefined;
@@ -73,12 +72,10 @@ class InspectorEditor implements vscode.Disposable {
     private readonly uri: vscode.Uri,
     private readonly webview: vscode.Webview,
     private readonly runner: RunnerHost,
-    private readonly log: vscode.LogOutputChannel,
+    private readonly log: Log,
   ) {
     this.subscriptions.push(
-      webview.onDidReceiveMessage((message: FromInspector) => {
-        void this.receive(message);
-      }),
+      onViewMessage(webview, { validator: FROM_INSPECTOR, view: 'inspector', log }, (message) => this.receive(message)),
     );
     if (uri.scheme === 'file') {
       const watcher = vscode.workspace.createFileSystemWatcher(
@@ -170,7 +167,7 @@ class InspectorEditor implements vscode.Disposable {
     if (this.disposed) {
       return;
     }
-    this.log.error(error instanceof Error ? error : String(error));
+    this.log.error(error);
     this.post({ t: 'problem', sentence: messageOf(error) });
   }
 
@@ -207,7 +204,7 @@ class InspectorEditor implements vscode.Disposable {
         this.post({ t: 'look', id, result: await look(this.open.client, this.open.inspection, at) });
       }
     } catch (error) {
-      this.log.error(error instanceof Error ? error : String(error));
+      this.log.error(error);
       this.post({ t: 'look-failed', id, sentence: messageOf(error).split('\n')[0] ?? '' });
     }
   }
@@ -218,9 +215,9 @@ class InspectorEditor implements vscode.Disposable {
     const items = nearby
       .filter(({ fsPath }) => fsPath !== this.uri.fsPath)
       .sort((one, other) => Number(this.isNear(other)) - Number(this.isNear(one)) || one.path.localeCompare(other.path))
-      .map((uri) => ({ label: vscode.workspace.asRelativePath(uri), uri }));
+      .map((uri) => ({ label: visibleInList(vscode.workspace.asRelativePath(uri)), uri }));
     const picked = await vscode.window.showQuickPick([...items, browse], {
-      title: `Compare ${basename(this.uri.fsPath)} with`,
+      title: `Compare ${visible(basename(this.uri.fsPath))} with`,
       placeHolder: 'A later round, another client, before and after an update',
     });
     const path =

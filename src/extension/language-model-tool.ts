@@ -3,6 +3,7 @@ import { isAbsolute, join } from 'node:path';
 import * as vscode from 'vscode';
 import { renderReport } from '../cli/render-text.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { visible } from '../words/visible.js';
 import type { AuditServices } from './audit-command.js';
 import { TOOL_NAME } from './ids.js';
 import { launchAudit } from './launch-audit.js';
@@ -17,11 +18,11 @@ interface ToolInput {
 export function registerLanguageModelTool(services: AuditServices): vscode.Disposable {
   return vscode.lm.registerTool<ToolInput>(TOOL_NAME, {
     prepareInvocation: ({ input }) => ({
-      invocationMessage: `Auditing ${input.gradients}`,
+      invocationMessage: plain(`Auditing ${input.gradients}`),
       confirmationMessages: {
         title: 'Audit a captured gradient',
-        message: new vscode.MarkdownString(
-          `Compute what \`${input.gradients}\` gives away about its training data, with the checkpoint \`${input.checkpoint}\`? The labels found become part of the conversation.`,
+        message: plain(
+          `Compute what ${input.gradients} gives away about its training data, with the checkpoint ${input.checkpoint}? The labels found become part of the conversation.`,
         ),
       },
     }),
@@ -29,9 +30,14 @@ export function registerLanguageModelTool(services: AuditServices): vscode.Dispo
       const text = await auditAsText(services, input, token).catch((error: unknown) =>
         error instanceof UnusableInputError ? error.message : `The audit failed: ${messageOf(error)}`,
       );
-      return new vscode.LanguageModelToolResult([new vscode.LanguageModelTextPart(text)]);
+      return new vscode.LanguageModelToolResult([new vscode.LanguageModelTextPart(visible(text))]);
     },
   });
+}
+
+/** The editor takes these texts for Markdown; a path must not be a link or an image there. */
+function plain(text: string): vscode.MarkdownString {
+  return new vscode.MarkdownString().appendText(visible(text));
 }
 
 async function auditAsText(

@@ -10,11 +10,14 @@ import { settingsKey } from '../project/fingerprint.js';
 import { readProject, runProject } from '../project/run-project.js';
 import { RunnerPool } from '../runner/pool.js';
 import { openOf, projectInWords } from '../words/outcome-words.js';
+import { visibleInList } from '../words/visible.js';
 import { isTrusted } from './audit-command.js';
 import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
 import { SETTINGS } from './ids.js';
+import type { Log } from './log.js';
+import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
 /** "GradLeak: Audit Workspace": finds dumps, shows the plan, audits a few at a time, stops and goes on. */
@@ -33,7 +36,7 @@ export class ProjectAudits implements vscode.Disposable {
     private readonly storage: string,
     private readonly runner: RunnerHost,
     private readonly store: AuditStore,
-    private readonly log: vscode.LogOutputChannel,
+    private readonly log: Log,
   ) {
     this.root = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
   }
@@ -55,7 +58,7 @@ export class ProjectAudits implements vscode.Disposable {
   /** @param askFirst show the plan and let the user choose; not when going on with what was stopped */
   async run(askFirst: boolean): Promise<void> {
     if (this.running) {
-      void vscode.window.showInformationMessage('The workspace is being audited already.');
+      void showInformation('The workspace is being audited already.');
       return;
     }
     if (!(await isTrusted())) {
@@ -71,24 +74,21 @@ export class ProjectAudits implements vscode.Disposable {
     this.running = source;
     const pool = new RunnerPool(() => this.runner.another());
     try {
-      await vscode.window.withProgress(
-        { location: vscode.ProgressLocation.Notification, title: `GradLeak: ${folder.name}`, cancellable: true },
-        async (progress, token) => {
-          token.onCancellationRequested(() => {
-            source.cancel();
-          });
-          progress.report({ message: 'Looking for dumps' });
-          const plan = await this.plan(pool, folder, source.token);
-          const chosen = askFirst ? await choosePlan(plan) : plan;
-          if (chosen && !source.token.isCancellationRequested) {
-            await this.audit(pool, folder, chosen, source.token, progress);
-          }
-        },
-      );
+      await withProgressNotification(`GradLeak: ${folder.name}`, async (report, token) => {
+        token.onCancellationRequested(() => {
+          source.cancel();
+        });
+        report({ message: 'Looking for dumps' });
+        const plan = await this.plan(pool, folder, source.token);
+        const chosen = askFirst ? await choosePlan(plan) : plan;
+        if (chosen && !source.token.isCancellationRequested) {
+          await this.audit(pool, folder, chosen, source.token, report);
+        }
+      });
     } catch (error) {
       if (!(error instanceof CancelledError)) {
-        this.log.error(error instanceof Error ? error : String(error));
-        void vscode.window.showErrorMessage(messageOf(error).split('\n')[0] ?? '');
+        this.log.error(error);
+        void showError(messageOf(error).split('\n')[0] ?? '');
       }
     } finally {
       this.running = undefined;
@@ -128,7 +128,7 @@ export class ProjectAudits implements vscode.Disposable {
     folder: vscode.WorkspaceFolder,
     plan: ProjectPlan,
     token: vscode.CancellationToken,
-    notification: vscode.Progress<{ message?: string; increment?: number }>,
+    notify: (step: { message?: string; increment?: number }) => void,
   ): Promise<void> {
     const out = projectFolder(this.storage, folder.uri.fsPath);
     mkdirSync(out, { recursive: true });
@@ -149,7 +149,7 @@ export class ProjectAudits implements vscode.Disposable {
       progress: (own) => {
         this.progress = own;
         const share = (100 * own.done) / Math.max(own.of, 1);
-        notification.report({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
+        notify({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
         shown = share;
         this.hasChanged();
       },
@@ -159,7 +159,7 @@ export class ProjectAudits implements vscode.Disposable {
       `Project ${folder.uri.fsPath}: ${report.summary.done} of ${report.summary.dumps} audited, ${report.status}`,
     );
     if (report.status === 'complete' && openOf(report.summary) > 0) {
-      void vscode.window.showWarningMessage(`GradLeak: ${projectInWords(report.summary)}`);
+      void showWarning(`GradLeak: ${projectInWords(report.summary)}`);
     }
   }
 
@@ -186,7 +186,7 @@ export function projectFolders(storage: string): string[] {
 async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
   const folders = vscode.workspace.workspaceFolders ?? [];
   if (folders.length === 0) {
-    void vscode.window.showInformationMessage('Open the folder of a training project first.');
+    void showInformation('Open the folder of a training project first.');
   }
   return folders.length > 1 ? vscode.window.showWorkspaceFolderPick() : folders[0];
 }
@@ -212,14 +212,14 @@ function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
 async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
   if (plan.entries.length === 0) {
     const [first] = plan.skipped;
-    void vscode.window.showInformationMessage(
+    void showInformation(
       `No captured gradient with a checkpoint that fits it was found.${first ? ` ${first.path}: ${first.reason}` : ''}`,
     );
     return undefined;
   }
   const items = plan.entries.map((entry) => ({
-    label: entry.gradients,
-    description: `against ${entry.checkpoint}, fits ${Math.round(100 * entry.fit)} %`,
+    label: visibleInList(entry.gradients),
+    description: `against ${visibleInList(entry.checkpoint)}, fits ${Math.round(100 * entry.fit)} %`,
     picked: true,
     entry,
   }));

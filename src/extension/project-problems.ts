@@ -1,8 +1,10 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { STANDING_WORDS, standingOf, whyOpen } from '../words/outcome-words.js';
+import { visible } from '../words/visible.js';
 import type { ProjectAudits } from './project-audit.js';
+import { workspaceFile } from './workspace-file.js';
+import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** What captures give away, in the Problems view on the line of the script that made them. */
 export class ProjectProblems implements vscode.Disposable {
@@ -18,18 +20,23 @@ export class ProjectProblems implements vscode.Disposable {
 
   private update(): void {
     const report = this.project.report();
+    const folders = workspaceFolderPaths();
     const byFile = new Map<string, vscode.Diagnostic[]>();
     for (const entry of report?.entries ?? []) {
       const { script, result, gradients } = entry;
       const why = whyOpen(entry);
-      if (!script || (!result?.severity && why === null) || !existsSync(script.file)) {
+      if (!script || (!result?.severity && why === null)) {
+        continue;
+      }
+      const place = workspaceFile(script.file, folders);
+      if ('why' in place) {
         continue;
       }
       const range = new vscode.Range(script.line - 1, 0, script.line - 1, Number.MAX_SAFE_INTEGER);
       const isBad = why !== null || result?.severity === 'critical' || result?.severity === 'high';
       const diagnostic = new vscode.Diagnostic(
         range,
-        why === null ? (result?.sentence ?? '') : `${STANDING_WORDS[standingOf(entry)]}: ${why}`,
+        visible(why === null ? (result?.sentence ?? '') : `${STANDING_WORDS[standingOf(entry)]}: ${why}`),
         isBad ? vscode.DiagnosticSeverity.Warning : vscode.DiagnosticSeverity.Information,
       );
       diagnostic.source = 'GradLeak';
@@ -38,7 +45,7 @@ export class ProjectProblems implements vscode.Disposable {
       diagnostic.relatedInformation = [
         new vscode.DiagnosticRelatedInformation(new vscode.Location(dump, new vscode.Position(0, 0)), 'the gradient'),
       ];
-      byFile.set(script.file, [...(byFile.get(script.file) ?? []), diagnostic]);
+      byFile.set(place.file, [...(byFile.get(place.file) ?? []), diagnostic]);
     }
     this.collection.clear();
     for (const [file, diagnostics] of byFile) {

@@ -1,12 +1,18 @@
 import * as vscode from 'vscode';
 import { renderProjectHtml } from '../cli/render-html.js';
 import { messageOf } from '../protocol/errors.js';
+import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
+import type { Log } from './log.js';
+import { showError, showInformation } from './notifications.js';
 import type { ProjectAudits } from './project-audit.js';
+import { FROM_SUMMARY, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
+import { workspaceFile } from './workspace-file.js';
+import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** The summary page of a project, one per window, and what can be saved of it. */
 export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscode.Disposable {
@@ -16,6 +22,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly project: ProjectAudits,
+    private readonly log: Log,
   ) {
     this.subscription = project.onDidChange(() => {
       this.update();
@@ -39,9 +46,9 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     this.panel = panel;
     panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'media', 'icon.svg');
     panel.webview.options = webviewOptions(this.extensionUri);
-    panel.webview.onDidReceiveMessage((message: FromSummary) => {
-      void this.receive(message);
-    });
+    onViewMessage(panel.webview, { validator: FROM_SUMMARY, view: 'summary', log: this.log }, (message) =>
+      this.receive(message),
+    );
     panel.onDidDispose(() => {
       this.panel = undefined;
     });
@@ -52,13 +59,13 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     const post = (message: ToSummary): void => void this.panel?.webview.postMessage(message);
     const report = this.project.report();
     if (report) {
-      post({ t: 'show', report });
+      post({ t: 'show', report, closedScripts: closedScripts(report) });
     }
     post({ t: 'progress', progress: this.project.progress });
   }
 
   private async receive(message: FromSummary): Promise<void> {
-    const entryOf = (id: string): NonNullable<ReturnType<ProjectAudits['report']>>['entries'][number] | undefined =>
+    const entryOf = (id: string): ProjectEntry | undefined =>
       this.project.report()?.entries.find((entry) => entry.id === id);
     switch (message.t) {
       case 'ready':
@@ -70,10 +77,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
       case 'script': {
         const script = entryOf(message.id)?.script;
         if (script) {
-          const line = new vscode.Position(script.line - 1, 0);
-          await vscode.window.showTextDocument(vscode.Uri.file(script.file), {
-            selection: new vscode.Range(line, line),
-          });
+          await openScript(script);
         }
         break;
       }
@@ -93,7 +97,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
   async save(what: 'json' | 'html' | 'sarif'): Promise<void> {
     const report = this.project.report();
     if (!report) {
-      void vscode.window.showInformationMessage('The workspace has not been audited yet.');
+      void showInformation('The workspace has not been audited yet.');
       return;
     }
     const target = await vscode.window.showSaveDialog({
@@ -111,7 +115,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     try {
       replaceFile(target.fsPath, content[what]());
     } catch (error) {
-      void vscode.window.showErrorMessage(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
+      void showError(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
     }
   }
 
@@ -119,4 +123,24 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     this.subscription.dispose();
     this.panel?.dispose();
   }
+}
+
+async function openScript({ file, line }: { file: string; line: number }): Promise<void> {
+  const script = workspaceFile(file, workspaceFolderPaths());
+  if ('why' in script) {
+    void showError(script.why);
+    return;
+  }
+  const at = new vscode.Position(line - 1, 0);
+  await vscode.window.showTextDocument(vscode.Uri.file(script.file), { selection: new vscode.Range(at, at) });
+}
+
+/** Scripts that are named and not opened, each once. */
+function closedScripts({ entries }: ProjectReport): { file: string; why: string }[] {
+  const folders = workspaceFolderPaths();
+  const files = new Set(entries.flatMap(({ script }) => (script ? [script.file] : [])));
+  return [...files].flatMap((file) => {
+    const script = workspaceFile(file, folders);
+    return 'why' in script ? [{ file, why: script.why }] : [];
+  });
 }

@@ -2,6 +2,7 @@ import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
 import type { ProjectEntry } from '../protocol/project-report.js';
 import { STANDING_WORDS, isOpen, standingOf, whyOpen } from '../words/outcome-words.js';
+import { visible } from '../words/visible.js';
 import { COMMANDS } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
 
@@ -63,7 +64,7 @@ function nameOf({ gradients }: ProjectEntry): string {
 }
 
 function runItem({ run, entries }: { run: string; entries: ProjectEntry[] }): vscode.TreeItem {
-  const item = new vscode.TreeItem(run, vscode.TreeItemCollapsibleState.Expanded);
+  const item = new vscode.TreeItem(visible(run), vscode.TreeItemCollapsibleState.Expanded);
   const leaking = entries.filter((entry) => standingOf(entry) === 'leaks').length;
   const open = entries.filter((entry) => isOpen(standingOf(entry))).length;
   const worse = entries.filter(({ change }) => change === 'worse').length;
@@ -79,7 +80,7 @@ function entryItem(entry: ProjectEntry): vscode.TreeItem {
   const { result, problem, change } = entry;
   const word = STANDING_WORDS[standingOf(entry)];
   const why = whyOpen(entry);
-  const item = new vscode.TreeItem(basename(nameOf(entry)));
+  const item = new vscode.TreeItem(visible(basename(nameOf(entry))));
   item.id = entry.id;
   item.iconPath = iconOf(entry);
   if (result) {
@@ -88,12 +89,12 @@ function entryItem(entry: ProjectEntry): vscode.TreeItem {
     item.description =
       why === null
         ? `${word}${worst}: ${result.labels} of ${result.samples} labels${inputs}${change === 'same' ? '' : ` (${change})`}`
-        : `${word}${worst}: ${why}`;
-    item.tooltip = `${entry.gradients}\n${word}: ${result.sentence}`;
+        : visible(`${word}${worst}: ${why}`);
+    item.tooltip = visible(`${entry.gradients}\n${word}: ${result.sentence}`);
     item.command = { title: 'Show Audit', command: COMMANDS.showAudit, arguments: [entry.id] };
   } else {
-    item.description = why === null ? word : `${word}: ${why}`;
-    item.tooltip = problem ?? '';
+    item.description = visible(why === null ? word : `${word}: ${why}`);
+    item.tooltip = visible(problem ?? '');
   }
   return item;
 }

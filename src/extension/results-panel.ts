@@ -1,13 +1,17 @@
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { AuditProgress } from '../protocol/audit-request.js';
-import type { FromPanel, PanelState, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
+import type { Log } from './log.js';
+import { showError } from './notifications.js';
+import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
-export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> {
+export class ResultsPanels implements vscode.WebviewPanelSerializer {
   private readonly open = new Map<string, vscode.WebviewPanel>();
   /** Audits that run, with the way to stop them and where they stand. */
   private readonly running = new Map<string, { stop: () => void; progress: AuditProgress | undefined }>();
@@ -15,7 +19,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly store: AuditStore,
-    private readonly log: vscode.LogOutputChannel,
+    private readonly log: Log,
   ) {}
 
   /** An audit starts; its panel opens once there is something to look at. */
@@ -64,8 +68,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
     this.attach(panel, auditId);
   }
 
-  deserializeWebviewPanel(panel: vscode.WebviewPanel, state: PanelState | undefined): Promise<void> {
-    this.attach(panel, state?.auditId ?? '');
+  deserializeWebviewPanel(panel: vscode.WebviewPanel, state: unknown): Promise<void> {
+    this.attach(panel, keptAuditId(state));
     return Promise.resolve();
   }
 
@@ -74,33 +78,34 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
     panel.iconPath = vscode.Uri.joinPath(this.extensionUri, 'media', 'icon.svg');
     // A restored panel comes without its options.
     panel.webview.options = webviewOptions(this.extensionUri);
-    const post = (message: ToPanel): void => {
-      void panel.webview.postMessage(message);
-    };
-    panel.webview.onDidReceiveMessage((message: FromPanel) => {
-      switch (message.t) {
-        case 'ready':
-          post(this.contentOf(auditId));
-          break;
-        case 'stop':
-          this.running.get(auditId)?.stop();
-          break;
-        case 'save':
-          void this.save(auditId, message);
-          break;
-        case 'copy':
-          void vscode.env.clipboard.writeText(message.text);
-          break;
-        case 'log':
-          void vscode.commands.executeCommand(COMMANDS.showLog);
-          break;
-      }
-    });
+    onViewMessage(panel.webview, { validator: FROM_PANEL, view: 'results panel', log: this.log }, (message) =>
+      this.receive(panel, auditId, message),
+    );
     panel.onDidDispose(() => {
       this.open.delete(auditId);
     });
     this.open.set(auditId, panel);
     panel.webview.html = webviewPage(panel.webview, this.extensionUri, 'panel', 'Loading the report...');
+  }
+
+  private async receive(panel: vscode.WebviewPanel, auditId: string, message: FromPanel): Promise<void> {
+    switch (message.t) {
+      case 'ready':
+        await panel.webview.postMessage(this.contentOf(auditId));
+        break;
+      case 'stop':
+        this.running.get(auditId)?.stop();
+        break;
+      case 'save':
+        await this.save(auditId, message);
+        break;
+      case 'copy':
+        await vscode.env.clipboard.writeText(message.text);
+        break;
+      case 'log':
+        await vscode.commands.executeCommand(COMMANDS.showLog);
+        break;
+    }
   }
 
   private contentOf(auditId: string): ToPanel {
@@ -119,7 +124,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
 
   private titleOf(auditId: string): string {
     const gradient = this.store.read(auditId)?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
-    return gradient === undefined ? 'GradLeak' : `GradLeak: ${gradient}`;
+    return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(gradient)}`;
   }
 
   private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
@@ -150,8 +155,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer<PanelState> 
         await vscode.workspace.fs.copy(vscode.Uri.file(source), target, { overwrite: true });
       }
     } catch (error) {
-      this.log.error(error instanceof Error ? error : String(error));
-      void vscode.window.showErrorMessage(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
+      this.log.error(error);
+      void showError(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
     }
   }
 }

@@ -14,8 +14,8 @@ import {
   chooseRuntime,
   runtimeEnvironment,
 } from '../runner/runtime.js';
-import { visible } from '../words/visible.js';
 import { SETTINGS } from './ids.js';
+import type { Log } from './log.js';
 
 /** Keeps one child process for the window: started when first needed, replaced after it ended. */
 export class RunnerHost implements Executor, vscode.Disposable {
@@ -24,7 +24,7 @@ export class RunnerHost implements Executor, vscode.Disposable {
 
   constructor(
     private readonly script: string,
-    private readonly log: vscode.LogOutputChannel,
+    private readonly log: Log,
   ) {
     this.settingsWatch = vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration(SETTINGS.nodePath)) {
@@ -82,7 +82,7 @@ export class RunnerHost implements Executor, vscode.Disposable {
         env: runtimeEnvironment(choice.kind, process.env),
       },
       (text) => {
-        this.log.info(visible(text));
+        this.log.info(text);
       },
     );
   }

@@ -4,9 +4,11 @@ import * as vscode from 'vscode';
 import type { Report } from '../protocol/report.js';
 import { HINTS } from '../scripts/hints.js';
 import type { ScriptPoint } from '../scripts/analyse.js';
+import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import type { Captures } from './captures.js';
 import { COMMANDS, HINT_SETTINGS, LENS_SETTINGS, SETTINGS } from './ids.js';
+import { showError, showInformation } from './notifications.js';
 import type { PythonScripts } from './python-scripts.js';
 
 /** Prompts on training scripts: lenses, information diagnostics with quick fixes, and the capture that is inserted. */
@@ -101,13 +103,13 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
     return audited
       ? {
           title: `Audit last capture: ${leaksInWords(audited.report)}`,
-          tooltip: audited.report.verdict.sentence,
+          tooltip: visible(audited.report.verdict.sentence),
           command: COMMANDS.showAudit,
           arguments: [audited.id],
         }
       : {
           title: 'Audit last capture',
-          tooltip: `Audits ${vscode.workspace.asRelativePath(capture.gradients)}`,
+          tooltip: visible(`Audits ${vscode.workspace.asRelativePath(capture.gradients)}`),
           command: COMMANDS.auditPair,
           arguments: [capture.checkpoint, capture.gradients],
         };
@@ -251,7 +253,7 @@ async function insertCapture({ scripts, extensionUri }: PromptServices, uri: vsc
   const places = scripts.analyse(document);
   const point = places?.analysis.points.find((own) => own.at === at) ?? nearest(places?.analysis.points ?? [], at);
   if (!places || !point?.insertion) {
-    void vscode.window.showInformationMessage('There is no line here that a capture could be put before.');
+    void showInformation('There is no line here that a capture could be put before.');
     return;
   }
   const { insertion } = point;
@@ -266,15 +268,13 @@ async function insertCapture({ scripts, extensionUri }: PromptServices, uri: vsc
   }
   const copied = await copyBeside(extensionUri, uri);
   if (!(await vscode.workspace.applyEdit(edit))) {
-    void vscode.window.showErrorMessage('The capture could not be inserted: the file cannot be edited.');
+    void showError('The capture could not be inserted: the file cannot be edited.');
     return;
   }
   await selectFirstUnknown(call.document, insertion.unknown, text);
   const note = insertion.unknown.length > 0 ? ` Fill in: ${insertion.unknown.join(', ')}.` : '';
   const beside = copied ? ` ${CAPTURE_FILE} was copied beside the script.` : '';
-  void vscode.window.showInformationMessage(
-    `The next run captures one gradient into captures/.${note}${beside} Undo takes the lines back.`,
-  );
+  void showInformation(`The next run captures one gradient into captures/.${note}${beside} Undo takes the lines back.`);
 }
 
 /** The text has changed since the lens was drawn. */

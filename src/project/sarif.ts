@@ -1,13 +1,17 @@
-import { isAbsolute, relative } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { homedir } from 'node:os';
 import type { Log, ReportingDescriptor, Result } from 'sarif';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import type { Severity } from '../protocol/report.js';
 import { isOpen, openOf, standingOf, STANDING_WORDS, whyOpen } from '../words/outcome-words.js';
-import { portable } from './discover.js';
+import { withoutLocalPaths } from '../words/local-paths.js';
 import { visible } from '../words/visible.js';
+import { portable } from './discover.js';
+import { pathWithin } from './within.js';
 
-/** A project's findings as SARIF 2.1.0 (OASIS), for code scanning. */
+/**
+ * A project's findings as SARIF 2.1.0 (OASIS), for code scanning. It is uploaded, so no path in it is absolute: what reads it
+ * knows the project's root, and takes relative paths for paths from there.
+ */
 
 const LEVELS: Record<Severity, 'error' | 'warning' | 'note'> = {
   critical: 'error',
@@ -19,8 +23,12 @@ const LEVELS: Record<Severity, 'error' | 'warning' | 'note'> = {
 const SCORES: Record<Severity, string> = { critical: '9.0', high: '7.5', medium: '5.0', low: '2.0' };
 const HELP = 'https://github.com/gradleak/gradleak/blob/main/docs/findings.md';
 
-/** One result per finding; where the capture names its script, on that line, else on the dump. */
+/** One result per finding; where the capture names a script of the project, on that line, else on the dump. */
 export function toSarif(report: ProjectReport): Log {
+  return withoutLocalPaths(logOf(report), [report.root], homedir());
+}
+
+function logOf(report: ProjectReport): Log {
   const rules = new Map<string, ReportingDescriptor>();
   const results = report.entries.flatMap((entry): Result[] =>
     (entry.result?.findings ?? []).map(({ id, severity, title, evidence, mitigation }) => {
@@ -60,7 +68,7 @@ export function toSarif(report: ProjectReport): Log {
             rules: [...rules.values()],
           },
         },
-        originalUriBaseIds: { ROOT: { uri: `${pathToFileURL(report.root).href}/` } },
+        originalUriBaseIds: { ROOT: { description: { text: 'The folder that was audited.' } } },
         columnKind: 'utf16CodeUnits',
         invocations: [
           {
@@ -104,17 +112,15 @@ function locationOf(
   report: ProjectReport,
   { script, gradients }: ProjectEntry,
 ): NonNullable<Result['locations']>[number] {
-  if (!script) {
-    return { physicalLocation: { artifactLocation: artifact(gradients) } };
-  }
-  const within = relative(report.root, script.file);
-  const isInside = within !== '' && !within.startsWith('..') && !isAbsolute(within);
-  return {
-    physicalLocation: {
-      artifactLocation: isInside ? artifact(portable(within)) : { uri: pathToFileURL(script.file).href },
-      region: { startLine: script.line },
-    },
-  };
+  const within = script ? pathWithin(report.root, script.file) : undefined;
+  return !script || within === undefined
+    ? { physicalLocation: { artifactLocation: artifact(gradients) } }
+    : {
+        physicalLocation: {
+          artifactLocation: artifact(portable(within)),
+          region: { startLine: script.line },
+        },
+      };
 }
 
 function artifact(path: string): { uri: string; uriBaseId: string } {

@@ -71,14 +71,28 @@ export interface DifferenceSummary {
   matched: number;
 }
 
+/**
+ * @asType integer
+ * @minimum 0
+ */
+export type Index = number;
+
+/**
+ * -1 for none.
+ *
+ * @asType integer
+ * @minimum -1
+ */
+type Axis = number;
+
 /** Which part of a tensor to look at: all axes but two are held at an index. */
 export interface SliceRequest {
-  /** Shown downwards; -1 for none. */
-  rowAxis: number;
-  /** Shown to the right; -1 for none. */
-  columnAxis: number;
+  /** Shown downwards. */
+  rowAxis: Axis;
+  /** Shown to the right. */
+  columnAxis: Axis;
   /** One index per axis; those of the two shown are ignored. */
-  at: number[];
+  at: Index[];
   /** The window, half open, in rows and columns of the slice; all of it when absent. */
   window?: { top: number; bottom: number; left: number; right: number };
   /** Of the other file of a diff, or the difference. */

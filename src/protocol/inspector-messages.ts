@@ -5,13 +5,14 @@ import type {
   FileKindReport,
   FilterImages,
   Histogram,
+  Index,
   Slice,
   SliceRequest,
   TensorDifference,
   TensorStatistics,
 } from './inspection.js';
 
-/** What host and inspector say to each other. */
+/** What host and inspector say to each other. `from-inspector.schema.json` is generated from these types. */
 
 /** Host to inspector. */
 export type ToInspector =
@@ -37,18 +38,23 @@ export type LookResult =
   | { what: 'text'; text: ElementText }
   | { what: 'filters'; filters: FilterImages };
 
+/** @discriminator what */
 export type LookAt =
-  | { what: 'slice'; row: number; request: SliceRequest }
-  | { what: 'histogram'; row: number }
-  | { what: 'text'; row: number; start: number }
-  | { what: 'filters'; row: number; input: number };
+  | { what: 'slice'; row: Index; request: SliceRequest }
+  | { what: 'histogram'; row: Index }
+  | { what: 'text'; row: Index; start: Index }
+  | { what: 'filters'; row: Index; input: Index };
 
-/** Inspector to host. */
+/**
+ * Inspector to host.
+ *
+ * @discriminator t
+ */
 export type FromInspector =
   | { t: 'ready' }
   /** Rows on screen without numbers; answered in part, the rest is asked for again. */
-  | { t: 'need'; rows: number[]; differences: boolean }
-  | { t: 'look'; id: number; at: LookAt }
+  | { t: 'need'; rows: Index[]; differences: boolean }
+  | { t: 'look'; id: Index; at: LookAt }
   /** With this file as what it is: a sure checkpoint takes that part, and a gradient is asked for. */
   | { t: 'audit' }
   | { t: 'compare' }

@@ -1,7 +1,10 @@
 import type { AuditProgress } from './audit-request.js';
 import type { Report } from './report.js';
 
-/** What host and results panel say to each other. */
+/**
+ * What host and results panel say to each other. `from-panel.schema.json` and `panel-state.schema.json` are generated from
+ * these types: a webview is not trusted to keep to them.
+ */
 
 /** Host to panel. */
 export type ToPanel = ShowReport | ShowProblem | ShowRun;
@@ -44,7 +47,11 @@ export interface ShowProblem {
   sentence: string;
 }
 
-/** Panel to host. */
+/**
+ * Panel to host.
+ *
+ * @discriminator t
+ */
 export type FromPanel = PanelReady | SaveRequest | CopyRequest | LogRequest | StopRequest;
 
 /** Sent once the panel can receive messages. */
@@ -58,10 +65,15 @@ export interface SaveRequest {
   what: 'json' | 'npy' | 'png' | 'input-npy';
   /** The picture as base64, for `png` only. */
   png?: string;
-  /** Whose input, for `input-npy` only; the first when absent. */
+  /**
+   * Whose input, for `input-npy` only; the first when absent.
+   *
+   * @asType integer
+   * @minimum 0
+   */
   sample?: number;
-  /** Name to suggest for it. */
-  name?: string;
+  /** Name to suggest for a picture that is not the chart. */
+  name?: 'reconstruction.png';
 }
 
 /** Put text on the clipboard. */

@@ -14,6 +14,21 @@ export function visible(text: string): string {
   return text.replace(ACTING, codeOf).replace(COMMAND, (found: string) => found.slice(0, -1) + codeOf(found.slice(-1)));
 }
 
+/** What VS Code makes a link of, which runs a command when its address says so. */
+const LINK = /\](?=\()/g;
+/** What VS Code draws as an icon. */
+const ICON = /\\?\$(?=\([a-z0-9-]+(?:~[a-z]+)?\))/gi;
+
+/** For notifications of VS Code, where a file's name could be a button. */
+export function visibleInNotification(text: string): string {
+  return visible(text).replace(LINK, '] ');
+}
+
+/** For lists of VS Code, where a file's name could have an icon that says something else than the list. */
+export function visibleInList(text: string): string {
+  return visible(text).replace(ICON, '\\$');
+}
+
 function codeOf(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

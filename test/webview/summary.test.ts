@@ -79,7 +79,7 @@ afterAll(async () => {
 
 async function open(theme: 'light' | 'dark' | 'high-contrast', shown = report): Promise<Page> {
   const page = await openView(browser, 'summary', theme, { width: 1100, height: 1000 });
-  await post(page, { t: 'show', report: shown });
+  await post(page, { t: 'show', report: shown, closedScripts: [] });
   return page;
 }
 
@@ -221,7 +221,7 @@ describe('the summary of a project', () => {
     await page.getByRole('button', { name: 'Stop' }).focus();
     await page.keyboard.press('Enter');
     await tell(page, { t: 'progress', progress: null });
-    await post(page, { t: 'show', report: { ...report, status: 'cancelled' } });
+    await post(page, { t: 'show', report: { ...report, status: 'cancelled' }, closedScripts: [] });
     await page.getByRole('button', { name: 'Resume' }).focus();
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'Save SARIF' }).focus();

@@ -10,6 +10,7 @@ import type {
 import { SEVERITIES, type LabelKindName } from '../../src/protocol/report.js';
 import type { FromSummary } from '../../src/protocol/summary-messages.js';
 import { button, tag } from '../ui/toolkit.js';
+import { scriptLink } from './script-link.js';
 import {
   STANDING_WORDS,
   isOpen,
@@ -32,6 +33,8 @@ export interface SummaryState {
   sort: { by: EntryColumn; descending: boolean };
   /** False on a saved page, where nothing can be run or opened. */
   isLive: boolean;
+  /** Why a script is not opened, by its path. */
+  closedScripts: ReadonlyMap<string, string>;
 }
 
 export interface SummaryActions {
@@ -245,7 +248,8 @@ function urgency(entry: ProjectEntry): number {
   return isOpen(standingOf(entry)) ? 1 : result ? 0 : -1;
 }
 
-function entriesSection({ report, filter, sort, isLive }: SummaryState, actions: SummaryActions): TemplateResult {
+function entriesSection(state: SummaryState, actions: SummaryActions): TemplateResult {
+  const { report, filter, sort } = state;
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   const collator = new Intl.Collator('en', { numeric: true });
   const shown = report.entries
@@ -294,14 +298,18 @@ function entriesSection({ report, filter, sort, isLive }: SummaryState, actions:
           </tr>
         </thead>
         <tbody>
-          ${shown.map((entry) => entryRow(entry, isLive, actions))}
+          ${shown.map((entry) => entryRow(entry, state, actions))}
         </tbody>
       </table>
     </div>
   </section>`;
 }
 
-function entryRow(entry: ProjectEntry, isLive: boolean, { post }: SummaryActions): TemplateResult {
+function entryRow(
+  entry: ProjectEntry,
+  { isLive, closedScripts }: SummaryState,
+  { post }: SummaryActions,
+): TemplateResult {
   const { result, gradients, checkpoint, script, change } = entry;
   return html`<tr>
     <th scope="row">
@@ -321,17 +329,13 @@ function entryRow(entry: ProjectEntry, isLive: boolean, { post }: SummaryActions
       <span class="muted">against ${checkpoint}</span>
       ${
         script
-          ? isLive
-            ? html`<button
-                class="link"
-                title="Go to the line that captured it"
-                @click=${() => {
-                  post({ t: 'script', id: entry.id });
-                }}
-              >
-                ${baseName(script.file)}:${script.line}
-              </button>`
-            : html`<span class="muted">${baseName(script.file)}:${script.line}</span>`
+          ? scriptLink(script, {
+              isLive,
+              why: closedScripts.get(script.file),
+              open: () => {
+                post({ t: 'script', id: entry.id });
+              },
+            })
           : nothing
       }
     </th>

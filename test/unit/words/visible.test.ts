@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { visible } from '../../../src/words/visible.js';
+import { visible, visibleInList, visibleInNotification } from '../../../src/words/visible.js';
 
 describe('what a file says, printed', () => {
   it.each([
@@ -24,5 +24,32 @@ describe('what a file says, printed', () => {
   it('keeps JSON what it says', () => {
     const value = { name: '\u009b31m\u202e', lines: ['::error::', '##[x]'] };
     expect(JSON.parse(visible(JSON.stringify(value, undefined, 1)))).toEqual(value);
+  });
+});
+
+describe('what a file says, shown by VS Code', () => {
+  /** As VS Code finds links in a notification. */
+  const LINK = /\[([^\]]+)\]\(((?:https?:\/\/|command:|file:)[^)\s]+)/i;
+  /** As VS Code finds icons in a list; one behind a backslash is text. */
+  const ICON = /(?<!\\)\$\([a-z0-9-]+(?:~[a-z]+)?\)/i;
+
+  it.each(['[Retry](command:workbench.action.quit)', 'a]b](command:x) [c](https://x.y)', '[\u001b](file:///x)'])(
+    'is no link in a notification: %j',
+    (text) => {
+      expect(text).toMatch(LINK);
+      expect(visibleInNotification(text)).not.toMatch(LINK);
+      expect(visibleInNotification(text)).toBe(visible(visibleInNotification(text)));
+    },
+  );
+
+  it.each(['$(pass) all well', 'x$(sync~spin)', '$($(pass)'])('is no icon in a list: %j', (text) => {
+    expect(text).toMatch(ICON);
+    expect(visibleInList(text)).not.toMatch(ICON);
+  });
+
+  it('keeps brackets and dollars that are text', () => {
+    const text = 'weight[3] (float32), 5 $ and $(not an icon)';
+    expect(visibleInNotification(text)).toBe(text);
+    expect(visibleInList(text)).toBe(text);
   });
 });

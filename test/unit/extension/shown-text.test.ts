@@ -1,0 +1,148 @@
+import { describe, expect, it, vi } from 'vitest';
+import { ProjectTree } from '../../../src/extension/project-tree.js';
+import { visibleLog } from '../../../src/extension/log.js';
+import {
+  askModal,
+  showError,
+  showInformation,
+  showWarning,
+  withProgressNotification,
+} from '../../../src/extension/notifications.js';
+import type { ProjectAudits } from '../../../src/extension/project-audit.js';
+import type { ProjectEntry } from '../../../src/protocol/project-report.js';
+
+/** What files say, where VS Code shows it. */
+
+const shown = vi.hoisted(() => [] as string[]);
+vi.mock('vscode', () => {
+  const say = (text: string, options?: { detail?: string } | string): Promise<undefined> => {
+    shown.push(text, typeof options === 'object' ? (options.detail ?? '') : '');
+    return Promise.resolve(undefined);
+  };
+  class TreeItem {
+    constructor(readonly label: string) {}
+  }
+  class Icon {
+    constructor(readonly id: string) {}
+  }
+  class EventEmitter {
+    readonly event = (): void => undefined;
+  }
+  return {
+    TreeItem,
+    TreeItemCollapsibleState: { Expanded: 2 },
+    ThemeIcon: Icon,
+    ThemeColor: Icon,
+    EventEmitter,
+    ProgressLocation: { Notification: 15 },
+    window: {
+      showInformationMessage: say,
+      showWarningMessage: say,
+      showErrorMessage: say,
+      withProgress: (
+        { title }: { title: string },
+        work: (progress: { report: (step: { message: string }) => void }) => Promise<unknown>,
+      ): Promise<unknown> => {
+        shown.push(title);
+        return work({ report: ({ message }) => void shown.push(message) });
+      },
+    },
+  };
+});
+
+const HOSTILE = 'a\u001b[2J\u202e\r[Retry](command:quit).pt';
+// eslint-disable-next-line no-control-regex -- control characters are what this is about
+const ACTING = /[\u0000-\u0008\u000b-\u001f\u202e]/;
+
+function taken(): string[] {
+  return shown.splice(0).filter((text) => text !== '');
+}
+
+describe('text of files', () => {
+  it('acts on nothing in a notification, and links to nothing', async () => {
+    await showInformation(HOSTILE);
+    await showWarning(HOSTILE);
+    await showError(HOSTILE);
+    await askModal(HOSTILE, HOSTILE);
+    await withProgressNotification(HOSTILE, (report) => {
+      report({ message: HOSTILE });
+      return Promise.resolve();
+    });
+    const texts = taken();
+    expect(texts).toHaveLength(7);
+    for (const text of texts) {
+      expect(text).not.toMatch(ACTING);
+      expect(text).not.toContain('](');
+      expect(text).toContain('Retry');
+    }
+  });
+
+  it('acts on nothing in the log, and makes no entry of its own', () => {
+    const lines: string[] = [];
+    const write = (text: string | Error): void => void lines.push(String(text));
+    const log = visibleLog({ info: write, warn: write, error: write });
+    log.info(`${HOSTILE}\n2026-01-01 [info] all well`);
+    log.warn(HOSTILE);
+    log.error(new Error(HOSTILE));
+    log.error(HOSTILE);
+    expect(lines).toHaveLength(4);
+    for (const line of lines) {
+      expect(line).toContain('a\\u001b[2J\\u202e\\u000d');
+      expect(line).not.toMatch(ACTING);
+      expect(line).not.toMatch(/\n(?! {4})/);
+    }
+    expect(lines[2]).toMatch(/^Error: .*\n +at /);
+  });
+
+  it.each([
+    ['that failed', { status: 'failed', problem: HOSTILE, result: null }],
+    ['without a judgement', { status: 'done', problem: null, result: resultOf('not-assessed') }],
+    ['that leaks', { status: 'done', problem: null, result: resultOf('leaks') }],
+  ] as const)('acts on nothing in the tree, for a gradient %s', (_, own) => {
+    const entry = { ...ENTRY, ...own } as ProjectEntry;
+    const project = { onDidChange: () => ({ dispose: () => undefined }), report: () => ({ entries: [entry] }) };
+    const tree = new ProjectTree(project as unknown as ProjectAudits);
+    const [run] = tree.getChildren();
+    const [leaf] = tree.getChildren(run);
+    const items = [tree.getTreeItem(run!), tree.getTreeItem(leaf!)];
+    expect(items[0]?.label).toContain('\\u001b');
+    for (const { label, description, tooltip } of items) {
+      // An object would be drawn as Markdown.
+      expect(typeof (tooltip ?? '')).toBe('string');
+      const texts = [label, description, tooltip].filter((own) => typeof own === 'string');
+      expect(texts.join('\n')).not.toMatch(ACTING);
+    }
+    expect(items[1]?.tooltip).toContain('\\u202e');
+  });
+});
+
+const ENTRY = {
+  id: 'a',
+  gradients: `${HOSTILE}/${HOSTILE}`,
+  checkpoint: HOSTILE,
+  fit: 1,
+  run: HOSTILE,
+  round: null,
+  script: null,
+  truth: null,
+  network: null,
+  change: 'new',
+};
+
+function resultOf(outcome: 'leaks' | 'not-assessed'): NonNullable<ProjectEntry['result']> {
+  return {
+    outcome,
+    sentence: HOSTILE,
+    severity: null,
+    findings: [],
+    samples: 1,
+    labels: 1,
+    features: 1,
+    exactInputs: 0,
+    closeInputs: 0,
+    tokens: 0,
+    kinds: {},
+    layers: [],
+    truth: null,
+  };
+}

@@ -19,7 +19,10 @@ const BUNDLES = join(__dirname, 'webview');
  */
 export function renderHtml(report: Report, images: readonly PanelImage[], bundles = BUNDLES): string {
   const { checkpoint, gradients } = report.inputs;
-  const folders = [process.cwd(), ...[checkpoint, gradients].map(({ path }) => dirname(path)).filter(isAbsolute)];
+  const folders = [
+    process.cwd(),
+    ...[checkpoint, gradients].flatMap((file) => (file ? dirname(file.path) : [])).filter(isAbsolute),
+  ];
   return page('panel', 'GradLeak report', { report: withoutLocalPaths(report, folders, homedir()), images }, bundles);
 }
 

@@ -15,24 +15,26 @@ const MAX_SHARDS = 4096;
 /** The largest language models have less than a hundred thousand. */
 const MAX_TENSORS = 2 ** 17;
 
-const DTYPES: Record<string, Dtype> = {
-  F64: 'float64',
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-  F8_E4M3: 'float8_e4m3fn',
-  F8_E5M2: 'float8_e5m2',
-  I64: 'int64',
-  I32: 'int32',
-  I16: 'int16',
-  I8: 'int8',
-  U64: 'uint64',
-  U32: 'uint32',
-  U16: 'uint16',
-  U8: 'uint8',
-  BOOL: 'bool',
-  C64: 'complex64',
-};
+const DTYPES = new Map(
+  Object.entries<Dtype>({
+    F64: 'float64',
+    F32: 'float32',
+    F16: 'float16',
+    BF16: 'bfloat16',
+    F8_E4M3: 'float8_e4m3fn',
+    F8_E5M2: 'float8_e5m2',
+    I64: 'int64',
+    I32: 'int32',
+    I16: 'int16',
+    I8: 'int8',
+    U64: 'uint64',
+    U32: 'uint32',
+    U16: 'uint16',
+    U8: 'uint8',
+    BOOL: 'bool',
+    C64: 'complex64',
+  }),
+);
 
 /** True when the file begins with a plausible header length followed by a JSON object. */
 export function looksLikeSafetensors(source: ByteSource): boolean {
@@ -75,7 +77,7 @@ function locate(
   dataSize: number,
 ): LocatedTensor & { dataStart: number } {
   const { dtype: dtypeName, shape, data_offsets: offsets } = asRecord(description) ?? {};
-  const dtype = typeof dtypeName === 'string' ? DTYPES[dtypeName] : undefined;
+  const dtype = typeof dtypeName === 'string' ? DTYPES.get(dtypeName) : undefined;
   if (!dtype || !isNumbers(shape) || !isNumbers(offsets)) {
     throw malformed(
       source.path,

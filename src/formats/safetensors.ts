@@ -120,7 +120,8 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   if (!map) {
     throw malformed(source.path, 'an index without weight_map', 'a map from tensor names to shard files');
   }
-  const shardNames = [...new Set(Object.values(map))];
+  const placed = Object.entries(map).map(([name, shard]) => [name, shardName(source.path, shard)] as const);
+  const shardNames = [...new Set(placed.map(([, shard]) => shard))];
   const shards = new Map<string, TensorFile>();
   const closeShards = (): void => {
     for (const shard of shards.values()) {
@@ -129,7 +130,7 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   };
   try {
     for (const name of shardNames) {
-      shards.set(String(name), openShard(source.path, name, shardNames.length));
+      shards.set(name, openShard(source.path, name, shardNames.length));
     }
   } catch (error) {
     closeShards();
@@ -139,13 +140,13 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
     [...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]),
   );
   const owners = new Map<string, TensorFile>();
-  for (const [name, shard] of Object.entries(map)) {
-    const owner = shards.get(String(shard));
+  for (const [name, shard] of placed) {
+    const owner = shards.get(shard);
     if (!owner || !names.get(owner)?.has(name)) {
       closeShards();
       throw malformed(
         source.path,
-        `tensor "${name}" that shard "${String(shard)}" does not hold`,
+        `tensor "${name}" that shard "${shard}" does not hold`,
         'an index that fits its shards',
       );
     }
@@ -171,14 +172,25 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   };
 }
 
-function openShard(indexPath: string, name: unknown, count: number): TensorFile {
-  // A shard is a sibling by definition; anything else would let an index open files elsewhere.
-  if (typeof name !== 'string' || name !== basename(name) || name.includes('\\') || count > MAX_SHARDS) {
+/** A shard is a sibling by definition; anything else would let an index open files elsewhere. */
+export function isShardName(name: unknown): name is string {
+  return typeof name === 'string' && name === basename(name) && !['', '.', '..'].includes(name) && !/[\\\0]/.test(name);
+}
+
+function shardName(indexPath: string, name: unknown): string {
+  if (!isShardName(name)) {
     throw malformed(
       indexPath,
-      `shard "${String(name)}" of ${count}`,
-      `at most ${MAX_SHARDS} files in the index's own folder`,
+      typeof name === 'string' ? `shard "${name}"` : 'a shard whose name is no text',
+      "names of files in the index's own folder",
     );
+  }
+  return name;
+}
+
+function openShard(indexPath: string, name: string, count: number): TensorFile {
+  if (count > MAX_SHARDS) {
+    throw malformed(indexPath, `${count} shards`, `at most ${MAX_SHARDS}`);
   }
   const path = join(dirname(indexPath), name);
   if (!existsSync(path)) {

@@ -4,7 +4,7 @@ import { open, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
-import { isSafetensorsIndex } from '../formats/safetensors.js';
+import { isSafetensorsIndex, isShardName } from '../formats/safetensors.js';
 
 /** What an audit depends on, by contents: file times change on every copy, and stay where contents change. */
 
@@ -66,7 +66,7 @@ export function partsOf(path: string): string[] {
     return [path];
   }
   const map = Object.values((jsonOf(path)?.weight_map ?? {}) as Record<string, unknown>);
-  const shards = [...new Set(map.map((name) => basename(String(name))))].sort();
+  const shards = [...new Set(map.filter(isShardName))].sort();
   return [path, ...shards.map((name) => join(dirname(path), name))];
 }
 

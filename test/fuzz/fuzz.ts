@@ -142,9 +142,14 @@ function indexIn(scratch: string): number | undefined {
   return text === '' ? undefined : Number(text);
 }
 
+/** Lines of a problem, as far as they are for reading. */
+function shortened(detail: string): string[] {
+  return detail.split('\n').map((line) => line.slice(0, 200));
+}
+
 /** The same kind at the same place of the code, whatever the numbers in the message. */
 function likeness(cases: CaseSource, { index, problem: { kind, detail } }: Found): string {
-  const lines = detail.split('\n');
+  const lines = shortened(detail);
   const places = lines.filter((line) => /^\s+at /.test(line)).slice(0, 2);
   const what =
     kind === 'untyped error'
@@ -194,7 +199,7 @@ async function report(found: readonly Found[]): Promise<boolean> {
       const folder = join(OUT, own.target.name, name);
       writeCase(folder, own.files);
       console.log(
-        `  execution ${index}${again ? '' : ', not seen again by itself'}: ${folder}\n    ${problem.detail.split('\n').slice(0, 4).join('\n    ')}`,
+        `  execution ${index}${again ? '' : ', not seen again by itself'}: ${folder}\n    ${shortened(problem.detail).slice(0, 6).join('\n    ')}`,
       );
       if (again && values.replay === undefined && index === all[0]?.index) {
         const small = await minimised(

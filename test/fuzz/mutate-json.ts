@@ -5,28 +5,24 @@ import type { Random } from './random.js';
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** Bytes that are no JSON come back as they are. */
+/** Bytes that are no JSON come back as they are, and so do trees that have grown too deep. */
 export const mutateJson: Mutator = (bytes, random, donor) => {
-  const root = parsed(bytes);
-  if (root === undefined) {
+  try {
+    return changed(bytes, random, donor);
+  } catch {
     return bytes;
   }
-  const holder: Json[] = [root];
+};
+
+function changed(bytes: Buffer, random: Random, donor: Buffer): Buffer {
+  const holder: Json[] = [JSON.parse(bytes.toString('utf8')) as Json];
   const slots = slotsOf(holder);
   const { parent, key } = random.pick(slots);
-  const others = random.chance(0.1) ? slotsOf([parsed(donor) ?? null]) : slots;
+  const others = random.chance(0.1) ? slotsOf([JSON.parse(donor.toString('utf8')) as Json]) : slots;
   const other = random.pick(others);
   // A copy: a value that is put into itself would have no text.
   changeSlot(parent, key, random, structuredClone(valueAt(other.parent, other.key)));
   return Buffer.from(JSON.stringify(holder[0]));
-};
-
-function parsed(bytes: Buffer): Json | undefined {
-  try {
-    return JSON.parse(bytes.toString('utf8')) as Json;
-  } catch {
-    return undefined;
-  }
 }
 
 type Parent = Json[] | Record<string, Json>;

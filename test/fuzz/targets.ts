@@ -23,9 +23,21 @@ import { readProject } from '../../src/project/run-project.js';
 import { renderSarif } from '../../src/project/sarif.js';
 import { resultOf } from '../../src/project/summarise.js';
 import type { ReconstructionRequest } from '../../src/protocol/audit-request.js';
+import type { Report } from '../../src/protocol/report.js';
 import { analyseScript } from '../../src/scripts/analyse.js';
 import { cellAt, joinCells } from '../../src/scripts/notebook.js';
 import { parsePython, updatePython } from '../../src/scripts/python-document.js';
+import { drawable } from '../../src/words/detail-words.js';
+import { confidenceInWords, kindInWords, labelInShort, labelInWords } from '../../src/words/label-words.js';
+import {
+  className,
+  headInWords,
+  methodsInWords,
+  sampleInWords,
+  statusInWords,
+  summaryOf,
+  updateInWords,
+} from '../../src/words/report-words.js';
 import { type Files, first, project, renamed, reports, single, together } from './corpus.js';
 
 /** What reads files that others may have made: each reader, importer, note and report, and whole audits. */
@@ -278,7 +290,7 @@ const NOTES: readonly Target[] = [
     run(_, folder) {
       const report = upgradeReport(readStored(folder));
       if (report) {
-        renderReport(report);
+        sayReport(report);
         resultOf(report);
         readImages(folder, report);
       }
@@ -343,6 +355,28 @@ const NOTES: readonly Target[] = [
     },
   },
 ];
+
+/** What a panel says of a report that was kept. */
+function sayReport(report: Report): void {
+  const name = (index: number): string => className(report, index);
+  summaryOf(report);
+  headInWords(report);
+  methodsInWords(report);
+  if (report.update) {
+    updateInWords(report.update, report.verdict);
+  }
+  for (const sample of report.samples) {
+    sampleInWords(report, sample);
+    statusInWords(sample);
+    labelInWords(sample, name);
+    labelInShort(sample, name);
+    kindInWords(sample);
+    confidenceInWords(sample, name);
+  }
+  for (const { details } of report.leaks) {
+    details.forEach(drawable);
+  }
+}
 
 const RECONSTRUCTION: ReconstructionRequest = {
   attack: 'chain',

@@ -2,7 +2,6 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { summarise, resultOf } from '../../src/project/summarise.js';
 import type { ProjectReport } from '../../src/protocol/project-report.js';
-import type { Report } from '../../src/protocol/report.js';
 import { upgradeReport } from '../../src/audit/upgrade-report.js';
 
 /** What is mutated: the fixtures of the other tests, as files that lie in one folder. */
@@ -79,7 +78,7 @@ export function project(): Files {
     network: null,
     status: 'done',
     problem: null,
-    result: resultOf(upgradeReport(JSON.parse(bytes!.toString())) as Report),
+    result: resultOf(upgradeReport(JSON.parse(bytes!.toString()))!),
     change: 'new',
   }));
   const report: ProjectReport = {

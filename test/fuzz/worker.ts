@@ -99,11 +99,11 @@ export async function execute({ target, files }: Case, folder: string, guard?: F
   const cpu = process.cpuUsage();
   const started = performance.now();
   guard?.allow(folder, join(folder, 'out'));
-  let thrown: unknown;
+  let thrown: Error | undefined;
   try {
     await target.run(files, folder);
   } catch (error) {
-    thrown = error ?? new Error('nothing was thrown');
+    thrown = error instanceof Error ? error : new Error(`what is no Error was thrown: ${JSON.stringify(error)}`);
   }
   const touched = guard?.stop();
   const wall = (performance.now() - started) / 1000;
@@ -115,12 +115,14 @@ export async function execute({ target, files }: Case, folder: string, guard?: F
   return { seconds, bytes, isTyped, problem: problemOf(isTyped ? undefined : thrown, seconds, bytes, touched) };
 }
 
-function problemOf(thrown: unknown, seconds: number, bytes: number, touched: string | undefined): Problem | undefined {
-  if (thrown !== undefined) {
-    return {
-      kind: 'untyped error',
-      detail: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown),
-    };
+function problemOf(
+  thrown: Error | undefined,
+  seconds: number,
+  bytes: number,
+  touched: string | undefined,
+): Problem | undefined {
+  if (thrown) {
+    return { kind: 'untyped error', detail: thrown.stack ?? thrown.message };
   }
   if (touched !== undefined) {
     return { kind: 'touches files', detail: touched };

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
-import { type ByteSource, malformed, openFile, windowSource } from './byte-source.js';
+import { type ByteSource, isFileName, malformed, openFile, windowSource } from './byte-source.js';
 import { checkLayout, contiguousStrides } from './elements.js';
 import { parseJson } from './json-file.js';
 import { type LocatedTensor, locatedFile, unknownTensor } from './located-file.js';
@@ -173,12 +173,8 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
 }
 
 /** A shard is a sibling by definition; anything else would let an index open files elsewhere. */
-export function isShardName(name: unknown): name is string {
-  return typeof name === 'string' && name === basename(name) && !['', '.', '..'].includes(name) && !/[\\\0]/.test(name);
-}
-
 function shardName(indexPath: string, name: unknown): string {
-  if (!isShardName(name)) {
+  if (typeof name !== 'string' || !isFileName(name)) {
     throw malformed(
       indexPath,
       typeof name === 'string' ? `shard "${name}"` : 'a shard whose name is no text',

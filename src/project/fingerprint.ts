@@ -68,7 +68,9 @@ export function partsOf(path: string): string[] {
     return [path];
   }
   const map = Object.values((jsonOf(path)?.weight_map ?? {}) as Record<string, unknown>);
-  const shards = [...new Set(map.filter((name): name is string => typeof name === 'string' && isFileName(name)))].sort();
+  const shards = [
+    ...new Set(map.filter((name): name is string => typeof name === 'string' && isFileName(name))),
+  ].sort();
   return [path, ...shards.map((name) => join(dirname(path), name))];
 }
 

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['test/unit/**/*.test.ts'],
+    include: ['test/unit/**/*.test.ts', 'test/fuzz/*.test.ts'],
     testTimeout: 60_000,
     // What runs in VS Code, a browser or a child process is covered by the other suites, and not counted here.
     coverage: {

@@ -9,6 +9,8 @@ export interface ZipMember {
   size?: number;
   compressedSize?: number;
   headerOffset?: number;
+  /** Of the content as it was before it was deflated; zero when left out. */
+  crc32?: number;
 }
 
 export function buildZip(members: readonly ZipMember[]): Buffer {
@@ -29,6 +31,7 @@ export function buildZip(members: readonly ZipMember[]): Buffer {
     const central = Buffer.alloc(46);
     central.writeUInt32LE(0x02014b50, 0);
     central.writeUInt16LE(method, 10);
+    central.writeUInt32LE(member.crc32 ?? 0, 16);
     central.writeUInt32LE(compressedSize, 20);
     central.writeUInt32LE(size, 24);
     central.writeUInt16LE(name.length, 28);

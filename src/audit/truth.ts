@@ -4,6 +4,7 @@ import schema from '../../media/truth.schema.json';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { LabelCountReport, SampleReport, TruthComparison } from '../protocol/report.js';
 import type { TruthFile } from '../protocol/truth-file.js';
+import { isFileName } from '../formats/byte-source.js';
 import { readJson, validatorOf } from '../formats/json-file.js';
 import { openTensorFile } from '../formats/open.js';
 import { lpips } from '../engine/lpips.js';
@@ -115,8 +116,14 @@ export function readTruth(path: string): Truth {
     path,
     labels: labels ?? undefined,
     feature: feature ?? undefined,
-    image: readImage(join(dirname(path), basename(image ?? 'image.npy'))),
+    image: readImage(imageBeside(path, image)),
   };
+}
+
+/** Paths that the file names elsewhere are taken for files beside it, as captures are moved. */
+export function imageBeside(path: string, image: unknown): string {
+  const name = typeof image === 'string' ? basename(image) : '';
+  return join(dirname(path), isFileName(name) ? name : 'image.npy');
 }
 
 function readImage(path: string): Float64Array | undefined {

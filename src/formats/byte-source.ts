@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { basename } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 
 /** Random access to bytes, bounded: a read outside it is an error that names the file. */
@@ -64,6 +65,11 @@ export function openFile(path: string): ByteSource {
       closeSync(descriptor);
     },
   };
+}
+
+/** True for a name that leads to a file in the same folder and nowhere else, as files name others that lie beside them. */
+export function isFileName(name: string): boolean {
+  return name === basename(name) && !['', '.', '..'].includes(name) && !/[\\\0]/.test(name);
 }
 
 /** Bytes that are already in memory, with the same bounds as a file. */

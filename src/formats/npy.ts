@@ -10,22 +10,25 @@ const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 /** Records have longer ones, and are not read; in an archive a header may inflate a thousandfold. */
 const MAX_HEADER_BYTES = 1 << 16;
 
-const NUMPY_DTYPES: Record<string, Dtype> = {
-  f8: 'float64',
-  f4: 'float32',
-  f2: 'float16',
-  i8: 'int64',
-  i4: 'int32',
-  i2: 'int16',
-  i1: 'int8',
-  u8: 'uint64',
-  u4: 'uint32',
-  u2: 'uint16',
-  u1: 'uint8',
-  b1: 'bool',
-  c8: 'complex64',
-  c16: 'complex128',
-};
+/** A map, because files name the keys: an object has more names than its own. */
+const NUMPY_DTYPES = new Map(
+  Object.entries<Dtype>({
+    f8: 'float64',
+    f4: 'float32',
+    f2: 'float16',
+    i8: 'int64',
+    i4: 'int32',
+    i2: 'int16',
+    i1: 'int8',
+    u8: 'uint64',
+    u4: 'uint32',
+    u2: 'uint16',
+    u1: 'uint8',
+    b1: 'bool',
+    c8: 'complex64',
+    c16: 'complex128',
+  }),
+);
 
 export interface NpyHeader {
   readonly layout: ElementLayout;
@@ -40,7 +43,7 @@ export function looksLikeNpy(head: Uint8Array): boolean {
 
 /** The element type of a numpy type string such as `<f4`; undefined when it has none here. */
 export function parseNumpyDtype(description: string): { dtype: Dtype; littleEndian: boolean } | undefined {
-  const dtype = NUMPY_DTYPES[description.replace(/^[<>|=]/, '')];
+  const dtype = NUMPY_DTYPES.get(description.replace(/^[<>|=]/, ''));
   return dtype && { dtype, littleEndian: !description.startsWith('>') };
 }
 

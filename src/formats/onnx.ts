@@ -1,6 +1,6 @@
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { type ByteSource, openFile } from './byte-source.js';
+import { type ByteSource, isFileName, openFile } from './byte-source.js';
 import { readBounded } from './json-file.js';
 import { ONNX_TYPE, type OnnxModel, type OnnxTensor, decodeOnnx } from './onnx-protobuf.js';
 
@@ -102,7 +102,7 @@ function externalBytes(
 ): Uint8Array {
   const entry = (key: string): string | undefined => tensor.externalData?.find((own) => own.key === key)?.value;
   const location = entry('location') ?? '';
-  if (location === '' || basename(location) !== location) {
+  if (!isFileName(location)) {
     throw bad(`a tensor stored in "${location}", outside of the model's folder`);
   }
   const offset = Number(entry('offset') ?? 0);

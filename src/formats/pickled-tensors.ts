@@ -45,47 +45,51 @@ const MAX_KEY = 4096;
 /** Of all names together: characters. */
 const MAX_NAMES = 2 ** 25;
 
-const STORAGE_DTYPES: Record<string, Dtype> = {
-  DoubleStorage: 'float64',
-  FloatStorage: 'float32',
-  HalfStorage: 'float16',
-  BFloat16Storage: 'bfloat16',
-  LongStorage: 'int64',
-  IntStorage: 'int32',
-  ShortStorage: 'int16',
-  CharStorage: 'int8',
-  ByteStorage: 'uint8',
-  BoolStorage: 'bool',
-  ComplexFloatStorage: 'complex64',
-  ComplexDoubleStorage: 'complex128',
-};
+const STORAGE_DTYPES = new Map(
+  Object.entries<Dtype>({
+    DoubleStorage: 'float64',
+    FloatStorage: 'float32',
+    HalfStorage: 'float16',
+    BFloat16Storage: 'bfloat16',
+    LongStorage: 'int64',
+    IntStorage: 'int32',
+    ShortStorage: 'int16',
+    CharStorage: 'int8',
+    ByteStorage: 'uint8',
+    BoolStorage: 'bool',
+    ComplexFloatStorage: 'complex64',
+    ComplexDoubleStorage: 'complex128',
+  }),
+);
 
-const TORCH_DTYPES: Record<string, Dtype> = {
-  float64: 'float64',
-  double: 'float64',
-  float32: 'float32',
-  float: 'float32',
-  float16: 'float16',
-  half: 'float16',
-  bfloat16: 'bfloat16',
-  float8_e4m3fn: 'float8_e4m3fn',
-  float8_e5m2: 'float8_e5m2',
-  int64: 'int64',
-  int32: 'int32',
-  int16: 'int16',
-  int8: 'int8',
-  uint64: 'uint64',
-  uint32: 'uint32',
-  uint16: 'uint16',
-  uint8: 'uint8',
-  bool: 'bool',
-  complex64: 'complex64',
-  complex128: 'complex128',
-};
+const TORCH_DTYPES = new Map(
+  Object.entries<Dtype>({
+    float64: 'float64',
+    double: 'float64',
+    float32: 'float32',
+    float: 'float32',
+    float16: 'float16',
+    half: 'float16',
+    bfloat16: 'bfloat16',
+    float8_e4m3fn: 'float8_e4m3fn',
+    float8_e5m2: 'float8_e5m2',
+    int64: 'int64',
+    int32: 'int32',
+    int16: 'int16',
+    int8: 'int8',
+    uint64: 'uint64',
+    uint32: 'uint32',
+    uint16: 'uint16',
+    uint8: 'uint8',
+    bool: 'bool',
+    complex64: 'complex64',
+    complex128: 'complex128',
+  }),
+);
 
 /** The element type of a `torch.FloatStorage`-like global; undefined for an untyped or unknown storage. */
 export function storageDtype(storageType: PickleValue | undefined): Dtype | undefined {
-  return storageType instanceof PickleGlobal ? STORAGE_DTYPES[storageType.name] : undefined;
+  return storageType instanceof PickleGlobal ? STORAGE_DTYPES.get(storageType.name) : undefined;
 }
 
 /**
@@ -344,7 +348,7 @@ const rebuildTensor: Rebuilder = (collector, args, _object, place) => {
 /** `_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)`: untyped storage, explicit dtype. */
 const rebuildTypedTensor: Rebuilder = (collector, args, object, place, depth) => {
   const geometry = geometryOf(args);
-  const dtype = args[6] instanceof PickleGlobal ? TORCH_DTYPES[args[6].name] : undefined;
+  const dtype = args[6] instanceof PickleGlobal ? TORCH_DTYPES.get(args[6].name) : undefined;
   if (geometry && dtype) {
     collector.addTorchTensor(args[0] ?? null, geometry, place, dtype);
   } else {

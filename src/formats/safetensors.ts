@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
-import { type ByteSource, malformed, openFile, windowSource } from './byte-source.js';
+import { type ByteSource, isFileName, malformed, openFile, windowSource } from './byte-source.js';
 import { checkLayout, contiguousStrides } from './elements.js';
 import { parseJson } from './json-file.js';
 import { type LocatedTensor, locatedFile, unknownTensor } from './located-file.js';
@@ -15,24 +15,26 @@ const MAX_SHARDS = 4096;
 /** The largest language models have less than a hundred thousand. */
 const MAX_TENSORS = 2 ** 17;
 
-const DTYPES: Record<string, Dtype> = {
-  F64: 'float64',
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-  F8_E4M3: 'float8_e4m3fn',
-  F8_E5M2: 'float8_e5m2',
-  I64: 'int64',
-  I32: 'int32',
-  I16: 'int16',
-  I8: 'int8',
-  U64: 'uint64',
-  U32: 'uint32',
-  U16: 'uint16',
-  U8: 'uint8',
-  BOOL: 'bool',
-  C64: 'complex64',
-};
+const DTYPES = new Map(
+  Object.entries<Dtype>({
+    F64: 'float64',
+    F32: 'float32',
+    F16: 'float16',
+    BF16: 'bfloat16',
+    F8_E4M3: 'float8_e4m3fn',
+    F8_E5M2: 'float8_e5m2',
+    I64: 'int64',
+    I32: 'int32',
+    I16: 'int16',
+    I8: 'int8',
+    U64: 'uint64',
+    U32: 'uint32',
+    U16: 'uint16',
+    U8: 'uint8',
+    BOOL: 'bool',
+    C64: 'complex64',
+  }),
+);
 
 /** True when the file begins with a plausible header length followed by a JSON object. */
 export function looksLikeSafetensors(source: ByteSource): boolean {
@@ -75,7 +77,7 @@ function locate(
   dataSize: number,
 ): LocatedTensor & { dataStart: number } {
   const { dtype: dtypeName, shape, data_offsets: offsets } = asRecord(description) ?? {};
-  const dtype = typeof dtypeName === 'string' ? DTYPES[dtypeName] : undefined;
+  const dtype = typeof dtypeName === 'string' ? DTYPES.get(dtypeName) : undefined;
   if (!dtype || !isNumbers(shape) || !isNumbers(offsets)) {
     throw malformed(
       source.path,
@@ -118,7 +120,8 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   if (!map) {
     throw malformed(source.path, 'an index without weight_map', 'a map from tensor names to shard files');
   }
-  const shardNames = [...new Set(Object.values(map))];
+  const placed = Object.entries(map).map(([name, shard]) => [name, shardName(source.path, shard)] as const);
+  const shardNames = [...new Set(placed.map(([, shard]) => shard))];
   const shards = new Map<string, TensorFile>();
   const closeShards = (): void => {
     for (const shard of shards.values()) {
@@ -127,7 +130,7 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   };
   try {
     for (const name of shardNames) {
-      shards.set(String(name), openShard(source.path, name, shardNames.length));
+      shards.set(name, openShard(source.path, name, shardNames.length));
     }
   } catch (error) {
     closeShards();
@@ -137,13 +140,13 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
     [...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]),
   );
   const owners = new Map<string, TensorFile>();
-  for (const [name, shard] of Object.entries(map)) {
-    const owner = shards.get(String(shard));
+  for (const [name, shard] of placed) {
+    const owner = shards.get(shard);
     if (!owner || !names.get(owner)?.has(name)) {
       closeShards();
       throw malformed(
         source.path,
-        `tensor "${name}" that shard "${String(shard)}" does not hold`,
+        `tensor "${name}" that shard "${shard}" does not hold`,
         'an index that fits its shards',
       );
     }
@@ -169,14 +172,21 @@ export function openSafetensorsIndex(source: ByteSource): TensorFile {
   };
 }
 
-function openShard(indexPath: string, name: unknown, count: number): TensorFile {
-  // A shard is a sibling by definition; anything else would let an index open files elsewhere.
-  if (typeof name !== 'string' || name !== basename(name) || name.includes('\\') || count > MAX_SHARDS) {
+/** A shard is a sibling by definition; anything else would let an index open files elsewhere. */
+function shardName(indexPath: string, name: unknown): string {
+  if (typeof name !== 'string' || !isFileName(name)) {
     throw malformed(
       indexPath,
-      `shard "${String(name)}" of ${count}`,
-      `at most ${MAX_SHARDS} files in the index's own folder`,
+      typeof name === 'string' ? `shard "${name}"` : 'a shard whose name is no text',
+      "names of files in the index's own folder",
     );
+  }
+  return name;
+}
+
+function openShard(indexPath: string, name: string, count: number): TensorFile {
+  if (count > MAX_SHARDS) {
+    throw malformed(indexPath, `${count} shards`, `at most ${MAX_SHARDS}`);
   }
   const path = join(dirname(indexPath), name);
   if (!existsSync(path)) {

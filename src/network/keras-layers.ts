@@ -74,7 +74,7 @@ function pair(value: unknown): [number, number] {
   if (typeof value === 'number') {
     return [value, value];
   }
-  return Array.isArray(value) && value.length === 2 ? [Number(value[0]), Number(value[1])] : [1, 1];
+  return Array.isArray(value) && value.length === 2 ? (value as [number, number]) : [1, 1];
 }
 
 function padding(value: unknown): Padding {

@@ -34,7 +34,7 @@ export function importKeras(value: unknown, file: string): Recipe {
   if (!model || !Array.isArray(listed)) {
     throw bad('no Keras architecture', 'a Sequential or Functional model');
   }
-  const layers = readLayers(listed, String(model.class_name));
+  const layers = readLayers(listed, textOf(model.class_name));
   const input = inputShape(layers, config, bad);
   const importer = new KerasImporter(bad);
   for (const layer of layers) {
@@ -43,7 +43,7 @@ export function importKeras(value: unknown, file: string): Recipe {
   importer.trimSoftmax();
   return {
     schemaVersion: 1,
-    name: `Keras ${String(model.class_name)} model`,
+    name: `Keras ${textOf(model.class_name)} model`,
     input,
     layers: importer.layers,
   };
@@ -53,6 +53,10 @@ function record(value: unknown): Record<string, unknown> | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? (value as Record<string, unknown>)
     : undefined;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 function modelOf(value: unknown): Record<string, unknown> | undefined {
@@ -67,10 +71,10 @@ function readLayers(listed: readonly unknown[], kind: string): KerasLayer[] {
     const layer = record(item) ?? {};
     const config = record(layer.config) ?? {};
     const named = layer.name ?? config.name;
-    const name = typeof named === 'string' ? named : '';
+    const name = textOf(named);
     const inbound = kind === 'Sequential' ? (before === '' ? [] : [before]) : inboundOf(layer.inbound_nodes);
     before = name;
-    return { className: String(layer.class_name), name, config, inbound };
+    return { className: textOf(layer.class_name), name, config, inbound };
   });
 }
 

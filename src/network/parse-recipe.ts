@@ -3,22 +3,27 @@ import type { Field, FieldKind } from './layers/layer-rule.js';
 import { LAYER_RULES } from './layers/rules.js';
 import type { LayerOp, Recipe } from './layers/recipe.js';
 
-/** A recipe that somebody wrote, checked layer by layer with a sentence for what is wrong. */
+/** A recipe that somebody wrote or that a file was turned into, checked layer by layer with a sentence for what is wrong. */
 
 const COMMON: Readonly<Record<string, Field>> = { id: { kind: 'string' }, inputs: { kind: 'strings' } };
 
 /**
  * @param file named in messages
+ * @param advice what to do about a recipe that cannot be used
  * @throws UnusableInputError that names the layer and the field
  */
-export function parseRecipe(value: unknown, file: string): Recipe {
+export function parseRecipe(
+  value: unknown,
+  file: string,
+  advice = 'Correct the recipe; its schema is media/recipe.schema.json.',
+): Recipe {
   const bad = (found: string, expected: string): UnusableInputError =>
     new UnusableInputError({
       code: 'bad-network',
       file,
       found,
       expected,
-      advice: 'Correct the recipe; its schema is media/recipe.schema.json.',
+      advice,
     });
   if (!isRecord(value) || value.schemaVersion !== 1 || !Array.isArray(value.layers)) {
     throw bad('no recipe', 'a JSON object with "schemaVersion": 1, "input" and "layers"');

@@ -101,11 +101,25 @@ const MOST_IGNORE_BYTES = 2 ** 20;
 function gitignoreOf(folder: string): Ignore | undefined {
   const path = join(folder, '.gitignore');
   try {
-    return existsSync(path) ? ignore().add(readBounded(path, MOST_IGNORE_BYTES).toString('utf8')) : undefined;
+    return existsSync(path)
+      ? ignore().add(patternsOf(readBounded(path, MOST_IGNORE_BYTES).toString('utf8')))
+      : undefined;
   } catch {
     // What cannot be read leaves nothing out.
     return undefined;
   }
+}
+
+/** Patterns become regular expressions, which take time that grows with every star, and memory that grows with length. */
+const MOST_PATTERN = 1024;
+const MOST_STARS = 6;
+const MOST_PATTERNS = 10_000;
+
+/** Lines that no `.gitignore` of a person has leave nothing out. */
+function patternsOf(text: string): string[] {
+  const isPlain = (line: string): boolean =>
+    line.length <= MOST_PATTERN && (line.match(/\*+/g) ?? []).length <= MOST_STARS;
+  return text.split(/\r?\n/).filter(isPlain).slice(0, MOST_PATTERNS);
 }
 
 /** Forward slashes, as globs and reports have them. */

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
+import { imageBeside } from '../audit/truth.js';
+import { isFileName } from '../formats/byte-source.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { isSafetensorsIndex } from '../formats/safetensors.js';
 
@@ -66,14 +68,15 @@ export function partsOf(path: string): string[] {
     return [path];
   }
   const map = Object.values((jsonOf(path)?.weight_map ?? {}) as Record<string, unknown>);
-  const shards = [...new Set(map.map((name) => basename(String(name))))].sort();
+  const shards = [
+    ...new Set(map.filter((name): name is string => typeof name === 'string' && isFileName(name))),
+  ].sort();
   return [path, ...shards.map((name) => join(dirname(path), name))];
 }
 
 /** A truth with the picture that it names, as `audit/truth.ts` reads it. */
 export function partsOfTruth(path: string): string[] {
-  const image = jsonOf(path)?.image;
-  return [path, join(dirname(path), typeof image === 'string' ? basename(image) : 'image.npy')];
+  return [path, imageBeside(path, jsonOf(path)?.image)];
 }
 
 /** Larger files hold their numbers themselves, and reading them for one name would hold up the plan. */

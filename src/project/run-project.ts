@@ -1,6 +1,8 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import schema from '../../media/project.schema.json';
+import { validatorOf } from '../formats/json-file.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { REPORT_FILE, readStored } from '../audit/output.js';
@@ -27,6 +29,7 @@ export interface ProjectRun {
 }
 
 export const ENTRIES_FOLDER = 'entries';
+const VALIDATOR = validatorOf<ProjectReport>(schema);
 
 /**
  * @returns the report, which is also written after every entry
@@ -153,18 +156,22 @@ function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undef
 
 /** The project report in a folder, if there is one of ours; an earlier version's totals are made anew. */
 export function readProject(out: string): ProjectReport | undefined {
-  const value = readStored(out);
-  if (!isOurs(value) || !('entries' in value) || value.schemaVersion !== 1) {
-    return undefined;
-  }
-  const report = value as Omit<ProjectReport, 'summary'> & { summary?: Partial<ProjectReport['summary']> };
-  return report.summary?.notAssessed === undefined
-    ? { ...report, summary: summarise(report.entries) }
-    : (report as ProjectReport);
+  const report = withTotals(readStored(out));
+  return VALIDATOR.is(report) ? report : undefined;
 }
 
-function isOurs(value: unknown): value is { schemaVersion: unknown } {
-  return typeof value === 'object' && value !== null && 'schemaVersion' in value && 'tool' in value;
+function withTotals(stored: unknown): unknown {
+  const report = stored as
+    (Partial<Omit<ProjectReport, 'summary'>> & { summary?: Partial<ProjectReport['summary']> }) | undefined | null;
+  if (report?.summary?.notAssessed !== undefined || !report?.entries) {
+    return stored;
+  }
+  try {
+    return { ...report, summary: summarise(report.entries) };
+  } catch {
+    // What cannot be summed up was none of ours.
+    return undefined;
+  }
 }
 
 /** Reports of dumps that are gone or were audited anew. */

@@ -1,7 +1,7 @@
 import { type CaptureInsertion, insertionFor } from './capture-insertion.js';
 import { type Hint, hintsOf } from './hints.js';
-import { outlineOf } from './outline.js';
-import type { PythonDocument } from './python-document.js';
+import { type Outline, outlineOf } from './outline.js';
+import { type PythonDocument, parsePython } from './python-document.js';
 import { type PointKind, trainingPointsOf } from './training-points.js';
 
 /** What the editor shows on a script. */
@@ -22,7 +22,7 @@ export interface ScriptPoint {
 
 /** Offsets are into the document's text, in UTF-16 units as the editor counts. A file that does not train gives nothing. */
 export function analyseScript(document: PythonDocument): ScriptAnalysis {
-  const outline = outlineOf(document);
+  const outline = outlineOfAny(document);
   const points = trainingPointsOf(outline);
   return {
     points: points.map((point) => ({
@@ -37,4 +37,14 @@ export function analyseScript(document: PythonDocument): ScriptAnalysis {
     })),
     hints: hintsOf(outline, points),
   };
+}
+
+/** Of some texts nested thousands deep, Lezer joins parts of an earlier tree to one that cannot be walked. */
+function outlineOfAny(document: PythonDocument): Outline {
+  try {
+    return outlineOf(document);
+  } catch {
+    // Parsed afresh the tree is whole; a defect of our own throws again.
+    return outlineOf(parsePython(document.text));
+  }
 }

@@ -125,7 +125,14 @@ export function openRange(
   return kind === 'undetermined' ? classes.find((own) => own.index === index)?.range : undefined;
 }
 
-/** A probability as a reader trusts it: never more digits than the model of the errors is worth. */
-export function confidenceInDigits(confidence: number): string {
+/**
+ * A probability as a reader trusts it: never more digits than the model of the errors is worth.
+ *
+ * @param confidence null in a report that was read back and whose number was not finite
+ */
+export function confidenceInDigits(confidence: number | null): string {
+  if (confidence === null) {
+    return 'unknown';
+  }
   return confidence > 0.999 ? '> 0.999' : confidence.toFixed(3);
 }

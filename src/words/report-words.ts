@@ -17,7 +17,11 @@ export function className(report: Report, index: number): string {
   return report.classNames?.[index] ?? `class ${index}`;
 }
 
-export function short(value: number): string {
+/** @param value null in a report that was read back and whose number was not finite */
+export function short(value: number | null): string {
+  if (value === null) {
+    return 'not finite';
+  }
   if (value === 0) {
     return '0';
   }

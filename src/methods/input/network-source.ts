@@ -93,19 +93,22 @@ async function readNetwork(path: string, checkpoint: TensorFile, reasons: readon
     own: new Map(),
     reasons,
   });
+  /** Importers copy numbers from their files; what they make of them is held to what a written recipe is. */
+  const imported = (recipe: Recipe): Recipe =>
+    parseRecipe(recipe, path, 'Describe the network by a recipe instead, or audit with --attack none.');
   switch (extname(path).toLowerCase()) {
     case '.onnx': {
       const { recipe, own, notes } = importOnnx(readOnnx(path), path, checkpointView(checkpoint));
-      return { ...describedBy('onnx', recipe), own, reasons: [...reasons, ...notes] };
+      return { ...describedBy('onnx', imported(recipe)), own, reasons: [...reasons, ...notes] };
     }
     case '.keras':
     case '.h5':
     case '.hdf5':
-      return describedBy('keras', importKeras(await readKerasModel(path), path));
+      return describedBy('keras', imported(importKeras(await readKerasModel(path), path)));
     case '.json': {
       const value = readJson(path);
       return isKerasJson(value)
-        ? describedBy('keras', importKeras(value, path))
+        ? describedBy('keras', imported(importKeras(value, path)))
         : describedBy('recipe', parseRecipe(value, path));
     }
     default:

@@ -148,6 +148,9 @@ async function solvePart(
   );
   const design = seen.includes(0) ? joined(rowsOf(whole, seen)) : whole;
   const unknowns = design.length / count;
+  if (!(unknowns > 0)) {
+    return 'no equations, as every delta is zero';
+  }
   if (count < unknowns) {
     return `${count} equations for ${unknowns} unknowns of each channel`;
   }

@@ -133,6 +133,15 @@ describe('finding files', () => {
     expect(await names({ includeIgnored: true })).toHaveLength(6);
   });
 
+  it('passes over patterns of .gitignore that nobody writes', async () => {
+    write('a/one.pt', '');
+    write('a/two.pt', '');
+    write('.gitignore', `${'x if '.repeat(10_000)}\n${'*a'.repeat(30)}b\na/two.pt\n`);
+    write(`${'a'.repeat(200)}.pt`, '');
+    const { tensorFiles } = await discover(root, { exclude: [], includeIgnored: false }, pause);
+    expect(tensorFiles.map((path) => path.slice(root.length + 1))).toEqual(['a/one.pt', `${'a'.repeat(200)}.pt`]);
+  });
+
   it('stops when asked', async () => {
     write('a/one.pt', '');
     await expect(

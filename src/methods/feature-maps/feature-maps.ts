@@ -7,6 +7,7 @@ import { CancelledError } from '../../protocol/errors.js';
 import { effectiveRoundoff } from '../../recovery/head-gradient.js';
 import { generator } from '../../recovery/paper-method.js';
 import { MOST_COEFFICIENTS } from '../../recovery/span/span.js';
+import { MOST_NEGATIVE, negativeShare } from '../../recovery/walk/deviations.js';
 import { unmix } from '../../recovery/span/unmix.js';
 import { unplacedSpan } from '../../recovery/span/unplaced-span.js';
 import { type Context, type Method, READABLE } from '../method.js';
@@ -112,6 +113,8 @@ async function mapsOf(
   }
   const { span, ...place } = own;
   const unmixed = await unmix(span.maps, random, pause);
+  // Zeros tell samples apart above rectifiers only, and what is above them is not negative.
+  const isTold = unmixed?.sources.every((source) => span.batch === 1 || negativeShare(source) <= MOST_NEGATIVE);
   const [disagreement, next] = span.eigenvalues;
   return {
     ...place,
@@ -121,6 +124,6 @@ async function mapsOf(
     gap: span.rowSpace.gap,
     error: Math.sqrt(disagreement),
     next: Math.sqrt(next),
-    maps: unmixed?.sources,
+    maps: isTold === true ? unmixed?.sources : undefined,
   };
 }

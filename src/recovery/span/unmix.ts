@@ -26,6 +26,8 @@ const FEWEST_ZEROS = 0.04;
 const SAMPLE = 400;
 /** Share of a source's zeros that any other direction must not make zero; those common to two sources leave a plane. */
 const SUPPORT = 0.02;
+/** What noise leaves of the other sign, relative. */
+const ONE_SIGN = 1e-2;
 /** Rows nearer than this to those drawn before add nothing. */
 const DEPENDENT = 1e-2;
 
@@ -61,10 +63,10 @@ export async function unmix(
     return undefined;
   }
   const drawRow = (): Float64Array => loud[Math.floor(random() * loud.length)]!;
-  const found: { share: number; direction: Float64Array }[] = [];
+  const found: Source[] = [];
   const draws = Math.min(MOST_DRAWS, Math.ceil((HITS_EACH * 2 ** (count - 1)) / count) * count);
   const most = Math.min(MOST_DRAWS, RARE * draws);
-  for (let draw = 0; draw < draws || (draw < most && found.length < count); draw++) {
+  for (let draw = 0; draw < draws || (draw < most && oneSigned(found) < count); draw++) {
     if (draw % 200 === 0) {
       await pause();
     }
@@ -84,7 +86,7 @@ export async function unmix(
     ) {
       continue;
     }
-    found.push({ share: zeroShare(loud, direction), direction });
+    found.push({ share: zeroShare(loud, direction), direction, isOneSigned: isOneSigned(loud, direction) });
   }
   const best = independent(found, count);
   if (best.length < count) {
@@ -94,6 +96,31 @@ export async function unmix(
     sources: best.map(({ direction }) => positive(Float64Array.from(rows, (row) => dot(row, direction)))),
     zeros: best.map(({ share }) => share),
   };
+}
+
+interface Source {
+  /** Of zeros. */
+  readonly share: number;
+  readonly direction: Float64Array;
+  /** As all is above a rectifier: what is not is a mixture that happens to have zeros, or stands above no rectifier. */
+  readonly isOneSigned: boolean;
+}
+
+function oneSigned(found: readonly Source[]): number {
+  return found.reduce((count, own) => count + Number(own.isOneSigned), 0);
+}
+
+function isOneSigned(rows: readonly Float64Array[], direction: Float64Array): boolean {
+  let [above, below] = [0, 0];
+  for (const row of rows) {
+    const own = dot(row, direction);
+    if (own > 0) {
+      above += own * own;
+    } else {
+      below += own * own;
+    }
+  }
+  return Math.min(above, below) < ONE_SIGN ** 2 * (above + below);
 }
 
 function zeroShare(rows: readonly Float64Array[], direction: Float64Array): number {
@@ -142,14 +169,17 @@ function nullDirection(rows: readonly Float64Array[], size: number): { direction
   return { direction: vectors.slice(0, size), next: vectors.slice(size, 2 * size) };
 }
 
-/** The directions with the most zeros that are linearly independent: differences of sources have fewer than they have. */
-function independent(
-  found: readonly { share: number; direction: Float64Array }[],
-  count: number,
-): { share: number; direction: Float64Array }[] {
-  const kept: { share: number; direction: Float64Array }[] = [];
+/**
+ * The directions of one sign, then those with the most zeros, that are linearly independent: differences of sources have
+ * fewer than they have.
+ */
+function independent(found: readonly Source[], count: number): Source[] {
+  const kept: Source[] = [];
   const basis: Float64Array[] = [];
-  for (const own of [...found].sort((one, other) => other.share - one.share)) {
+  const bestFirst = [...found].sort(
+    (one, other) => Number(other.isOneSigned) - Number(one.isOneSigned) || other.share - one.share,
+  );
+  for (const own of bestFirst) {
     const rest = withoutShares(own.direction, basis);
     const length = norm(rest);
     if (length > 1e-4) {

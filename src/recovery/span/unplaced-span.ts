@@ -87,7 +87,7 @@ async function guesses(
       }
       // Differences without padding leave a constant in every channel open.
       const isPadded = centred || corners > 0;
-      if (isPadded && batch !== padded) {
+      if (isPadded && batch > padded) {
         continue;
       }
       const [rows, columns] = isPadded ? [(height - 1) / 2, (width - 1) / 2] : [0, 0];
@@ -103,12 +103,13 @@ async function guesses(
       });
     }
   }
-  return found;
+  // Other patches at zeros look like corners, so there may be fewer samples, and hardly are.
+  return found.sort((one, other) => other.batch - one.batch);
 }
 
 /**
  * Directions of the row space that are zero wherever a patch in the first corner of a padded input is: one for each
- * sample, or for each but one where the rows hold differences only.
+ * sample at least, or for each but one where the rows hold differences only.
  */
 async function cornerPatches(
   { basis, rank }: RowSpace,

@@ -14,6 +14,7 @@ export type UnusableInputCode =
   | 'zip-bomb'
   | 'size-lie'
   | 'malformed-file'
+  | 'took-too-long'
   | 'pickle-limit'
   | 'unsupported-tensor'
   | 'tensor-too-large'

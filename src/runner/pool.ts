@@ -1,6 +1,7 @@
 import type { AuditProgress } from '../protocol/audit-request.js';
-import { CancelledError } from '../protocol/errors.js';
-import type { AuditOutcome } from '../protocol/runner-messages.js';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { ProjectPlan } from '../protocol/project-report.js';
+import type { AuditOutcome, PlanParams } from '../protocol/runner-messages.js';
 import { type CancelSignal, type RunnerClient, RunnerCrashedError } from './client.js';
 import type { Executor, Job } from './executor.js';
 
@@ -31,6 +32,26 @@ export class RunnerPool implements Executor {
         this.idle.push(client);
       } else {
         this.all.delete(client);
+      }
+    }
+  }
+
+  /**
+   * Plans a project. A file that holds its reader up is left out, and the plan is made again without it.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async plan(params: PlanParams, signal: CancelSignal): Promise<ProjectPlan> {
+    const leftOut = [...(params.leftOut ?? [])];
+    for (;;) {
+      try {
+        return await (await this.any()).plan({ ...params, leftOut }, signal);
+      } catch (error) {
+        const file = error instanceof UnusableInputError && error.code === 'took-too-long' ? error.parts.file : '';
+        if (file === '' || leftOut.some(({ path }) => path === file)) {
+          throw error;
+        }
+        leftOut.push({ path: file, reason: messageOf(error) });
       }
     }
   }

@@ -19,18 +19,16 @@ export class RunnerPool implements Executor {
     signal: CancelSignal,
     progress: (progress: AuditProgress) => void = () => undefined,
   ): Promise<AuditOutcome> {
-    const client = await this.take();
+    let client: RunnerClient | undefined;
     try {
+      client = await this.take();
       return await client.audit(job, progress, signal);
     } catch (error) {
-      if (error instanceof RunnerCrashedError && signal.cancelled) {
-        throw new CancelledError();
-      }
-      throw error;
+      throw causeOf(error, signal);
     } finally {
-      if (client.alive) {
+      if (client?.alive === true) {
         this.idle.push(client);
-      } else {
+      } else if (client) {
         this.all.delete(client);
       }
     }
@@ -49,7 +47,7 @@ export class RunnerPool implements Executor {
       } catch (error) {
         const file = error instanceof UnusableInputError && error.code === 'took-too-long' ? error.parts.file : '';
         if (file === '' || leftOut.some(({ path }) => path === file)) {
-          throw error;
+          throw causeOf(error, signal);
         }
         leftOut.push({ path: file, reason: messageOf(error) });
       }
@@ -82,4 +80,9 @@ export class RunnerPool implements Executor {
     this.all.clear();
     this.idle.length = 0;
   }
+}
+
+/** A child that ends while the user stops everything may have heard of it first. */
+function causeOf(error: unknown, signal: CancelSignal): unknown {
+  return error instanceof RunnerCrashedError && signal.cancelled ? new CancelledError() : error;
 }

@@ -25,7 +25,11 @@ export function readBounded(path: string, maxBytes: number): Buffer {
     if (stat.size > maxBytes) {
       throw new Error(`a file of more than ${maxBytes / 2 ** 20} MiB`);
     }
-    return readFileSync(descriptor);
+    const bytes = readFileSync(descriptor);
+    if (bytes.length < stat.size) {
+      throw new Error('a file that was cut short while it was read');
+    }
+    return bytes;
   } finally {
     closeSync(descriptor);
   }

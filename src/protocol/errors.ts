@@ -11,6 +11,7 @@ export type UnusableInputCode =
   | 'unreadable-file'
   | 'not-a-tensor-file'
   | 'truncated-file'
+  | 'changed-file'
   | 'zip-bomb'
   | 'size-lie'
   | 'malformed-file'

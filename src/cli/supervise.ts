@@ -77,7 +77,8 @@ export function supervise(script: string, args: readonly string[], deadlines: De
         resolve(code);
         return;
       }
-      if (isCancelled) {
+      // It may have heard of Ctrl+C first.
+      if (isCancelled || signal === 'SIGINT') {
         process.stderr.write('Cancelled.\n');
         resolve(EXIT.cancelled);
       } else if (problem !== undefined) {

@@ -80,6 +80,8 @@ function structureOf(bytes: Buffer): JsonBounds & { readonly depth: number } {
       case COLON:
         members++;
         break;
+      default:
+        break;
     }
   }
   return { lists, members, depth: deepest };

@@ -20,7 +20,7 @@ export interface PlanOptions extends DiscoverOptions {
   /** Tells a gradient from a checkpoint. */
   kindOf(file: TensorFile): FileKind;
   /** Runs what may take long because of a file. */
-  watch?<T>(path: string, work: () => T): Promise<T>;
+  readonly watch?: <T>(path: string, work: () => T) => Promise<T>;
   /** Files that are not looked at, absolute, with the reason. */
   leftOut?: readonly { readonly path: string; readonly reason: string }[];
 }
@@ -48,7 +48,7 @@ export async function planProject(
   const skipped: ProjectPlan['skipped'] = truncated
     ? [{ path: '.', reason: 'The folder holds too many files; only the first were looked at.', isGradient: true }]
     : [];
-  const { watch = (_path, work) => Promise.resolve(work()), leftOut = [] } = options;
+  const { watch = unwatched, leftOut = [] } = options;
   const opened: Opened[] = [];
   for (const path of tensorFiles) {
     await pause();
@@ -90,6 +90,10 @@ export async function planProject(
     }
   }
   return { root, entries, skipped };
+}
+
+function unwatched<T>(_path: string, work: () => T): Promise<T> {
+  return Promise.resolve(work());
 }
 
 function openedFor(path: string, options: PlanOptions): Opened {

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { AuditProgress } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
@@ -24,7 +25,7 @@ export class RunnerPool implements Executor {
       client = await this.take();
       return await client.audit(job, progress, signal);
     } catch (error) {
-      throw causeOf(error, signal);
+      throw await causeOf(error, signal);
     } finally {
       if (client?.alive === true) {
         this.idle.push(client);
@@ -47,7 +48,7 @@ export class RunnerPool implements Executor {
       } catch (error) {
         const file = error instanceof UnusableInputError && error.code === 'took-too-long' ? error.parts.file : '';
         if (file === '' || leftOut.some(({ path }) => path === file)) {
-          throw causeOf(error, signal);
+          throw await causeOf(error, signal);
         }
         leftOut.push({ path: file, reason: messageOf(error) });
       }
@@ -82,7 +83,12 @@ export class RunnerPool implements Executor {
   }
 }
 
-/** A child that ends while the user stops everything may have heard of it first. */
-function causeOf(error: unknown, signal: CancelSignal): unknown {
-  return error instanceof RunnerCrashedError && signal.cancelled ? new CancelledError() : error;
+/** Ctrl+C in a terminal reaches the children too, and the news of one that it ended may come first. */
+const SIGNAL_ON_ITS_WAY_MS = 100;
+
+async function causeOf(error: unknown, signal: CancelSignal): Promise<unknown> {
+  if (error instanceof RunnerCrashedError && !signal.cancelled) {
+    await wait(SIGNAL_ON_ITS_WAY_MS);
+  }
+  return signal.cancelled && !(error instanceof UnusableInputError) ? new CancelledError() : error;
 }

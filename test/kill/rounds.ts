@@ -28,6 +28,8 @@ export interface Ended {
 interface Run {
   readonly code: number;
   readonly printed: string;
+  /** Whether no process of it was left over. */
+  readonly isClean: boolean;
   readonly milliseconds: number;
 }
 
@@ -71,14 +73,14 @@ export class KillTest {
     const out = this.folder();
     const at = random() * undisturbed.milliseconds;
     const stopped = await this.run(out, { signal, at, toAll: random() < 0.5 });
-    const problems = stopped.printed === '' ? [] : [stopped.printed];
+    const problems = stopped.isClean ? [] : ['processes were left over'];
     const allowed = signal === 'SIGINT' ? [130, 0] : [137, 0];
     if (!allowed.includes(stopped.code)) {
-      problems.push(`${signal} ended it with ${stopped.code}`);
+      problems.push(`${signal} ended it with ${stopped.code}: ${stopped.printed}`);
     }
     const before = entriesDone(out);
     const again = await this.run(out);
-    if (again.code !== undisturbed.code) {
+    if (again.code !== undisturbed.code || !again.isClean) {
       problems.push(`the next run ended with ${again.code}: ${again.printed}`);
     }
     const after = entriesDone(out);
@@ -112,7 +114,9 @@ export class KillTest {
     });
     const group = -child.pid!;
     let printed = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (printed += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      printed += text;
+    });
     const ended = new Promise<number>((resolve) => {
       child.on('exit', (code, signal) => {
         resolve(code ?? (signal === 'SIGINT' ? 130 : 137));
@@ -126,21 +130,23 @@ export class KillTest {
     }
     const code = await ended;
     const milliseconds = performance.now() - started;
-    if (!(await isGone(group))) {
+    const isClean = await isGone(group);
+    if (!isClean) {
       process.kill(group, 'SIGKILL');
-      return { code, printed: 'processes were left over', milliseconds };
     }
-    return { code, printed: stop ? '' : printed, milliseconds };
+    return { code, printed, isClean, milliseconds };
   }
 }
 
 async function isGone(group: number): Promise<boolean> {
-  for (const end = performance.now() + ORPHANS_MS; performance.now() < end; await wait(10)) {
+  const end = performance.now() + ORPHANS_MS;
+  while (performance.now() < end) {
     try {
       process.kill(group, 0);
     } catch {
       return true;
     }
+    await wait(10);
   }
   return false;
 }

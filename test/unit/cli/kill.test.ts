@@ -12,7 +12,6 @@ describe.skipIf(process.platform === 'win32').each(['project', 'single'] as cons
 
   it.each([
     ['SIGKILL', 0.4, 0],
-    ['SIGINT', 0.4, 0],
     ['SIGINT', 0.7, 1],
   ] as const)('by %s after %f of its time goes on where it was', async (signal, when, toAll) => {
     const random = [when, 1 - toAll];

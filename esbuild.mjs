@@ -19,19 +19,12 @@ const common = {
 /** @type {import('esbuild').BuildOptions} */
 const node = { ...common, platform: 'node', format: 'cjs', target: 'node20' };
 
-/** HDF5 carries megabytes of WebAssembly that only a Keras file needs: a bundle of its own, loaded on demand. */
-const hdf5Apart = {
-  name: 'hdf5-apart',
-  setup(build) {
-    build.onResolve({ filter: /^h5wasm\/node$/ }, () => ({ path: './h5wasm.mjs', external: true }));
-  },
-};
-
 const builds = [
   { ...node, entryPoints: ['src/extension/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
-  { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js', plugins: [hdf5Apart] },
-  { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js', plugins: [hdf5Apart] },
-  { ...node, format: 'esm', entryPoints: ['h5wasm/node'], outfile: 'dist/h5wasm.mjs' },
+  { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js' },
+  { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js' },
+  // HDF5 carries megabytes of WebAssembly, and is written as a module.
+  { ...node, format: 'esm', entryPoints: ['src/formats/hdf5-reader.ts'], outfile: 'dist/hdf5-reader.mjs' },
   { ...node, entryPoints: ['src/engine/engine-probe.ts'], outfile: 'dist/engine-probe.js' },
   {
     ...common,

@@ -17,7 +17,7 @@ await bundle({
   platform: 'node',
   format: 'cjs',
   outfile: 'out/calibrate.cjs',
-  external: ['onnxruntime-node', 'h5wasm'],
+  external: ['onnxruntime-node'],
   logLevel: 'warning',
 });
 run(process.execPath, ['out/calibrate.cjs', folder, ...flags]);

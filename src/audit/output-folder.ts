@@ -7,6 +7,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   writeSync,
@@ -24,6 +25,10 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 /** Names of written files, with the checksums that they may have: the last one, and the one being written. */
 const LIST_FILE = '.gradleak-files.json';
 const LOCK_FILE = '.gradleak-lock';
+/** What a file is called until it is whole. */
+const TEMPORARY = /^\.(.+)\.[0-9a-f]{12}\.tmp$/;
+/** In which a process that has made its lock has written its number into it. */
+const LOCK_WRITTEN_MS = 200;
 const MOST_LIST_BYTES = 2 ** 20;
 const MOST_OWN_BYTES = 2 ** 31;
 
@@ -39,6 +44,7 @@ export function openOutput(folder: string, names: readonly string[], force: bool
   makeFolder(folder);
   const unlock = lock(folder);
   try {
+    removeTemporaries(folder);
     for (const name of names) {
       refuseForeign(folder, name, force);
     }
@@ -47,6 +53,29 @@ export function openOutput(folder: string, names: readonly string[], force: bool
     throw error;
   }
   return unlock;
+}
+
+/** Removes what a process left that was killed: its lock, and files that were not whole. Of a running one all stays. */
+export function tidyOutput(folder: string): void {
+  const path = join(folder, LOCK_FILE);
+  if (lstatSync(path, { throwIfNoEntry: false })) {
+    if (!isAbandoned(path)) {
+      return;
+    }
+    rmSync(path, { force: true });
+  }
+  removeTemporaries(folder);
+}
+
+/** Those of files that GradLeak lists as its own; the list is ahead of every file. */
+function removeTemporaries(folder: string): void {
+  const known = new Set([LIST_FILE, ...Object.keys(listOf(folder))]);
+  for (const file of readdirSync(folder)) {
+    const name = TEMPORARY.exec(file)?.[1];
+    if (name !== undefined && known.has(name)) {
+      rmSync(join(folder, file), { force: true });
+    }
+  }
 }
 
 /** @throws UnusableInputError when it cannot be made, or is a link */
@@ -75,11 +104,12 @@ export function makeFolder(folder: string): void {
 export function writeOutput(folder: string, name: string, content: string | Uint8Array, force: boolean): void {
   refuseForeign(folder, name, force);
   const known = listOf(folder);
-  const before = known[name] ?? [];
-  // The list is ahead of the file: a crash between the two leaves a file that is still known by its checksum.
-  known[name] = [...before.slice(-1), checksum(content)];
+  const path = join(folder, name);
+  const before = isOwnOutput(folder, name) ? [checksum(readBounded(path, MOST_OWN_BYTES))] : [];
+  // The list is ahead of the file: crashes between the two leave a file that is still known by its checksum.
+  known[name] = [...before, checksum(content)];
   replaceFile(join(folder, LIST_FILE), `${JSON.stringify(known, undefined, 1)}\n`);
-  replaceFile(join(folder, name), content);
+  replaceFile(path, content);
 }
 
 /** Removes a file that GradLeak wrote; others stay. */
@@ -210,7 +240,12 @@ function lock(folder: string): () => void {
 
 function isAbandoned(path: string): boolean {
   try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as { pid?: unknown; host?: unknown };
+    const text = readFileSync(path, 'utf8') || readLater(path);
+    if (text === '') {
+      // Whoever made it was killed before it had written its number.
+      return true;
+    }
+    const value = JSON.parse(text) as { pid?: unknown; host?: unknown };
     if (value.host !== hostname() || typeof value.pid !== 'number') {
       return false;
     }
@@ -219,6 +254,11 @@ function isAbandoned(path: string): boolean {
   } catch (error) {
     return codeOf(error) === 'ESRCH';
   }
+}
+
+function readLater(path: string): string {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_WRITTEN_MS);
+  return readFileSync(path, 'utf8');
 }
 
 function codeOf(error: unknown): string {

@@ -59,9 +59,7 @@ export async function auditProject(
   const { signal, stop } = polled(cancelled);
   try {
     progress('Looking for dumps');
-    const plan = await (
-      await pool.any()
-    ).plan(
+    const plan = await pool.plan(
       {
         root,
         exclude: [...options.exclude],

@@ -1,10 +1,14 @@
 #!/usr/bin/env node
 import { visible } from '../words/visible.js';
 import { runCli } from './main.js';
-import { PATIENCE, SUPERVISED, supervise } from './supervise.js';
+import { SUPERVISED, type Told, supervise } from './supervise.js';
 
 /** Commands that read files of unknown origin. */
 const READING: readonly (string | undefined)[] = ['audit', 'inspect', 'minimise'];
+
+function tell(told: Told): void {
+  process.send?.(told);
+}
 
 function run(args: readonly string[]): Promise<number> {
   let cancelled = false;
@@ -23,7 +27,10 @@ function run(args: readonly string[]): Promise<number> {
     },
     cancelled: () => cancelled,
     endsItself: () => {
-      process.send?.(PATIENCE);
+      tell({ patience: true });
+    },
+    reading: (reading) => {
+      tell({ reading });
     },
     columns: process.stdout.isTTY ? process.stdout.columns : undefined,
   });

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
-import type { AuditRequest } from '../protocol/audit-request.js';
+import { type AuditRequest, READING_STAGES } from '../protocol/audit-request.js';
+import type { Reading } from '../protocol/deadlines.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
 import type { AuditHooks } from '../facts/hooks.js';
@@ -81,6 +82,8 @@ export interface CliSurroundings {
   readonly cancelled: () => boolean;
   /** Called by what ends its own children when it is asked to stop, and may take longer than others. */
   readonly endsItself?: () => void;
+  /** Called before what a file can hold up for ever, and with null after it. */
+  readonly reading?: (reading: { path: string; what: Reading } | null) => void;
   /** A line that the next one replaces; nothing when nobody watches. */
   readonly progress: (message: string) => void;
   /** Columns of the terminal, undefined when the output is not one. */
@@ -225,6 +228,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     ...(out === undefined ? {} : { out }),
     ...(trace === undefined ? {} : { trace }),
   };
+  surroundings.reading?.({ path: request.gradients, what: 'dump' });
   const { report } = await runAudit(request, hooksOf(surroundings));
   if (values.html === true && out !== undefined) {
     writeOutput(out, 'report.html', renderHtml(report, readImages(out, report)), settings.force);
@@ -244,9 +248,14 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   return exitCode(factsOfReport(report, failOn));
 }
 
-function hooksOf({ progress, cancelled }: CliSurroundings): AuditHooks {
+function hooksOf({ progress, cancelled, reading }: CliSurroundings): AuditHooks {
+  let isRead = false;
   return {
-    progress: ({ message }) => {
+    progress: ({ message, stage }) => {
+      if (!isRead && !READING_STAGES.includes(stage)) {
+        isRead = true;
+        reading?.(null);
+      }
       progress(message);
     },
     async pause() {
@@ -324,10 +333,13 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
     throw badArguments(`${positionals.length} files`, 'one file to inspect');
   }
   const format = oneOf('--format', textOf(values)('format'), ['text', 'json']);
+  surroundings.reading?.({ path, what: 'listing' });
   const file = openTensorFile(path);
   try {
     const { entries, foreignGlobals, notes } = file;
     const traps = findTraps(file);
+    // Whoever pages through the listing takes the time they need.
+    surroundings.reading?.(null);
     surroundings.print(
       format === 'json'
         ? `${JSON.stringify({ path, format: file.format, tensors: entries, foreignGlobals, notes, traps }, undefined, 1)}\n`

@@ -1,4 +1,7 @@
 import { spawn } from 'node:child_process';
+import { DEADLINES, type Deadlines, type Reading, tookTooLong } from '../protocol/deadlines.js';
+import { visible } from '../words/visible.js';
+import { EXIT } from './exit-code.js';
 
 /**
  * The command in a child of its own: a signal that comes while the child is deep in a computation, or in a file that holds
@@ -7,22 +10,30 @@ import { spawn } from 'node:child_process';
 
 /** Set for the child. */
 export const SUPERVISED = 'GRADLEAK_SUPERVISED';
-/** What the child sends when it ends children of its own, which may take longer. */
-export const PATIENCE = 'patience';
+/** What the child sends. */
+export interface Told {
+  /** It ends children of its own, which may take longer. */
+  readonly patience?: true;
+  /** What it reads from now on, which may hold it up; null when that is over. */
+  readonly reading?: { readonly path: string; readonly what: Reading } | null;
+}
+
 const GRACE_MS = 2000;
-const CANCELLED = 130;
 
 /**
  * @param script of this command
+ * @param deadlines after which a child that reads a file is ended
  * @returns the exit code
  */
-export function supervise(script: string, args: readonly string[]): Promise<number> {
+export function supervise(script: string, args: readonly string[], deadlines: Deadlines = DEADLINES): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, script, ...args], {
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, [SUPERVISED]: '1' },
   });
   let isPatient = false;
   let isCancelled = false;
+  let problem: string | undefined;
+  let deadline: NodeJS.Timeout | undefined;
   const cancel = (): void => {
     if (isCancelled) {
       child.kill('SIGKILL');
@@ -40,29 +51,43 @@ export function supervise(script: string, args: readonly string[]): Promise<numb
     isCancelled = true;
     child.kill('SIGKILL');
   };
-  child.on('message', (message) => {
-    isPatient ||= message === PATIENCE;
+  child.on('message', ({ patience, reading }: Told) => {
+    isPatient ||= patience === true;
+    clearTimeout(deadline);
+    if (reading) {
+      const limit = deadlines[reading.what];
+      deadline = setTimeout(() => {
+        problem = tookTooLong(reading.path, reading.what, limit).message;
+        child.kill('SIGKILL');
+      }, limit);
+    }
   });
   process.on('SIGINT', cancel);
   process.on('SIGTERM', terminate);
   return new Promise((resolve) => {
     child.on('error', (error) => {
       process.stderr.write(`gradleak: its process could not be started (${error.message}).\n`);
-      resolve(3);
+      resolve(EXIT.fault);
     });
     child.on('close', (code, signal) => {
       process.off('SIGINT', cancel);
       process.off('SIGTERM', terminate);
+      clearTimeout(deadline);
       if (code !== null) {
         resolve(code);
         return;
       }
-      process.stderr.write(
-        isCancelled
-          ? 'Cancelled.\n'
-          : `gradleak: its process was ended by ${signal ?? 'a signal'}; too little memory?\n`,
-      );
-      resolve(isCancelled ? CANCELLED : 3);
+      // It may have heard of Ctrl+C first.
+      if (isCancelled || signal === 'SIGINT') {
+        process.stderr.write('Cancelled.\n');
+        resolve(EXIT.cancelled);
+      } else if (problem !== undefined) {
+        process.stderr.write(visible(`gradleak: ${problem}\n`));
+        resolve(EXIT.unusable);
+      } else {
+        process.stderr.write(`gradleak: its process was ended by ${signal ?? 'a signal'}; too little memory?\n`);
+        resolve(EXIT.fault);
+      }
     });
   });
 }

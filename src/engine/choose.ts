@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { askProcess } from '../formats/throw-away-process.js';
 import { type Engine, EngineError, type EngineId } from './engine.js';
 import { type EngineOptions, makeEngine } from './make-engine.js';
 
@@ -31,6 +29,8 @@ export const CPU_ENGINES: readonly EngineId[] = ['onnxruntime-cpu', 'tfjs-node',
 /** Below this many multiplications a step, moving data to a GPU costs more than it gains. */
 const GPU_WORTHWHILE = 3e8;
 const PROBE_TIMEOUT_MS = 20_000;
+/** Drivers may print a lot. */
+const MOST_PRINTED_BYTES = 16 * 2 ** 20;
 
 /**
  * @param wanted an engine, or `auto`
@@ -69,40 +69,17 @@ export async function chooseEngine(
 
 /** Never throws: a crash and a hang are results too. */
 export async function probeEngine(id: EngineId, { tfjsFolder }: EngineOptions = {}): Promise<ProbeResult> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [probeScript(), id, tfjsFolder ?? ''], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      windowsHide: true,
-    });
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (text: Buffer) => {
-      output += text.toString();
-    });
-    child.stderr.on('data', (text: Buffer) => {
-      errors = (errors + text.toString()).slice(-2000);
-    });
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      finish(false, `it did not answer within ${PROBE_TIMEOUT_MS / 1000} s`);
-    }, PROBE_TIMEOUT_MS);
-    const finish = (works: boolean, detail: string): void => {
-      clearTimeout(timer);
-      resolve({ id, works, detail: works ? detail : explain(id, `${detail} ${errors}`) });
-    };
-    child.on('error', (error) => {
-      finish(false, error.message);
-    });
-    child.on('close', (code, signal) => {
-      const answer = /gradleak-probe (\{.*\})/.exec(output)?.[1];
-      if (answer === undefined) {
-        finish(false, `its process ended (${signal ?? `exit code ${code}`})`);
-        return;
-      }
-      const { works, detail } = JSON.parse(answer) as { works: boolean; detail: string };
-      finish(works, detail);
-    });
+  const ending = await askProcess({
+    script: 'engine-probe.js',
+    args: [id, tfjsFolder ?? ''],
+    deadlineMs: PROBE_TIMEOUT_MS,
+    maxAnswerBytes: MOST_PRINTED_BYTES,
   });
+  const { works, detail } =
+    ending.how === 'answered'
+      ? (ending.answer as { works: boolean; detail: string })
+      : { works: false, detail: `${ending.detail} ${ending.lastWords}` };
+  return { id, works, detail: works ? detail : explain(id, detail) };
 }
 
 /** Libraries' messages in words, with what to install. */
@@ -138,10 +115,4 @@ function explain(id: EngineId, detail: string): string {
 
 function tidy(detail: string): string {
   return (detail.trim().split('\n')[0] ?? '').slice(0, 200);
-}
-
-/** Beside the bundle; when sources are run by a test, the built one. */
-function probeScript(): string {
-  const beside = join(__dirname, 'engine-probe.js');
-  return existsSync(beside) ? beside : join(__dirname, '..', '..', 'dist', 'engine-probe.js');
 }

@@ -106,8 +106,7 @@ export class ProjectAudits implements vscode.Disposable {
     token: vscode.CancellationToken,
   ): Promise<ProjectPlan> {
     const exclude = vscode.workspace.getConfiguration('files', folder.uri).get<Record<string, unknown>>('exclude', {});
-    const client = await pool.any();
-    return client.plan(
+    return pool.plan(
       {
         root: folder.uri.fsPath,
         exclude: Object.entries(exclude).flatMap(([glob, isOn]) => (isOn === true ? [glob, `${glob}/**`] : [])),

@@ -28,9 +28,29 @@ function isParameter(entry: TensorEntry): boolean {
   );
 }
 
+/** Names deeper than this are compared by their last components. */
+const MOST_COMPONENTS = 24;
+/** Pairs of equal endings; a network has one for each tensor, times its copies in the file. */
+const MOST_PAIRS = 2 ** 18;
+
 /** `dense/kernel:0` and `dense.kernel` are one name. */
-function componentsOf(name: string): string[] {
-  return name.replace(/:0$/, '').split(/[./]/);
+function dotted(name: string): string {
+  return name.replace(/:0$/, '').replaceAll('/', '.');
+}
+
+/** Where the endings of a dotted name begin, the longest first. */
+function endingsOf(name: string): number[] {
+  const starts: number[] = [];
+  for (let at = name.length; at >= 0 && starts.length < MOST_COMPONENTS;) {
+    at = at === 0 ? -1 : name.lastIndexOf('.', at - 1);
+    starts.unshift(at + 1);
+  }
+  return starts;
+}
+
+/** What stands before an ending. */
+function prefixOf(name: string, ending: number): string {
+  return name.slice(0, Math.max(0, ending - 1));
 }
 
 /**
@@ -65,58 +85,106 @@ function matchByName(
   checkpoint: TensorFile,
   gradients: TensorFile,
 ): Matching | undefined {
-  const bySuffix = new Map<string, TensorEntry[]>();
-  for (const entry of parameters) {
-    const parts = componentsOf(entry.name);
-    for (let from = 0; from < parts.length; from++) {
-      const suffix = parts.slice(from).join('.');
-      const list = bySuffix.get(suffix);
-      if (list) {
-        list.push(entry);
-      } else {
-        bySuffix.set(suffix, [entry]);
-      }
-    }
-  }
-  // Every gradient votes for the pair of prefixes under which its longest suffix is found.
-  const votes = new Map<string, TensorPair[]>();
+  const byEnding = parametersByEnding(parameters);
+  const votes = new Votes(gradients.path);
   for (const gradient of dumped) {
-    const parts = componentsOf(gradient.name);
-    const from = parts.findIndex((_, at) => bySuffix.has(parts.slice(at).join('.')));
-    const suffix = parts.slice(from).join('.');
+    const name = dotted(gradient.name);
+    const endings = endingsOf(name);
+    const longest = endings.findIndex((at) => byEnding.has(name.slice(at)));
+    const start = endings[longest];
     // A lone `weight` or `bias` says nothing about which layer it is.
-    if (from < 0 || (parts.length - from < 2 && parts.length > 1)) {
+    if (start === undefined || (longest === endings.length - 1 && start > 0)) {
       continue;
     }
-    for (const parameter of bySuffix.get(suffix) ?? []) {
-      const own = componentsOf(parameter.name);
-      const key = `${parts.slice(0, from).join('.')}\n${own.slice(0, own.length - (parts.length - from)).join('.')}`;
-      const list = votes.get(key) ?? [];
-      list.push({ gradient, parameter, certain: true });
-      votes.set(key, list);
+    const ending = name.slice(start);
+    const prefix = prefixOf(name, start);
+    for (const own of byEnding.get(ending) ?? []) {
+      const pair = { gradient, parameter: own.parameter, certain: true };
+      votes.add(prefix, prefixOf(own.name, own.name.length - ending.length), pair);
     }
   }
-  const ranked = [...votes].sort((one, other) => other[1].length - one[1].length);
-  const [best] = ranked;
+  const [best, ...others] = votes.ranked();
   if (!best) {
     return undefined;
   }
-  const pairs = best[1];
+  const { pairs } = best;
   const contradiction = pairs.find(({ gradient, parameter }) => !sameShape(gradient, parameter));
   if (contradiction) {
     throw shapeMismatch(contradiction, gradients, checkpoint);
   }
   const matched = new Set(pairs.map(({ gradient }) => gradient));
-  const [gradientPrefix] = best[0].split('\n');
   return {
     pairs,
     how: 'names',
     unmatched: dumped.filter((entry) => !matched.has(entry)),
-    alternatives: ranked
-      .slice(1)
-      .filter(([key, list]) => key.split('\n')[0] === gradientPrefix && list.length === pairs.length)
-      .map(([key]) => key.split('\n')[1] ?? ''),
+    alternatives: others
+      .filter((own) => own.gradientPrefix === best.gradientPrefix && own.pairs.length === pairs.length)
+      .map(({ parameterPrefix }) => parameterPrefix),
   };
+}
+
+interface Named {
+  readonly parameter: TensorEntry;
+  readonly name: string;
+}
+
+function parametersByEnding(parameters: readonly TensorEntry[]): Map<string, Named[]> {
+  const byEnding = new Map<string, Named[]>();
+  for (const parameter of parameters) {
+    const own = { parameter, name: dotted(parameter.name) };
+    for (const at of endingsOf(own.name)) {
+      const ending = own.name.slice(at);
+      const list = byEnding.get(ending);
+      if (list) {
+        list.push(own);
+      } else {
+        byEnding.set(ending, [own]);
+      }
+    }
+  }
+  return byEnding;
+}
+
+interface Vote {
+  readonly gradientPrefix: string;
+  readonly parameterPrefix: string;
+  readonly pairs: TensorPair[];
+}
+
+/** Every gradient votes for the pair of prefixes under which its longest ending is found. */
+class Votes {
+  private readonly all: Vote[] = [];
+  private readonly byPrefixes = new Map<string, Map<string, Vote>>();
+  private count = 0;
+
+  constructor(private readonly path: string) {}
+
+  /** @throws UnusableInputError when names say as good as nothing */
+  add(gradientPrefix: string, parameterPrefix: string, pair: TensorPair): void {
+    if (++this.count > MOST_PAIRS) {
+      throw new UnusableInputError({
+        code: 'ambiguous-match',
+        file: this.path,
+        found: `names whose endings fit those of parameters in more than ${MOST_PAIRS} ways`,
+        expected: 'names that say which parameter each gradient is of',
+        advice: 'Save the gradients under the names that the checkpoint gives its parameters.',
+      });
+    }
+    const own = this.byPrefixes.get(gradientPrefix) ?? new Map<string, Vote>();
+    this.byPrefixes.set(gradientPrefix, own);
+    const vote = own.get(parameterPrefix);
+    if (vote) {
+      vote.pairs.push(pair);
+    } else {
+      const first = { gradientPrefix, parameterPrefix, pairs: [pair] };
+      own.set(parameterPrefix, first);
+      this.all.push(first);
+    }
+  }
+
+  ranked(): Vote[] {
+    return this.all.sort((one, other) => other.pairs.length - one.pairs.length);
+  }
 }
 
 function shapeMismatch(

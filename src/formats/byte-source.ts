@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 
-/** Random access to bytes, bounded: a read outside it is an error that names the file. */
+/** Random access to bytes, bounded: a read outside it, or of a file that was changed since, is an error that names the file. */
 export interface ByteSource {
   readonly path: string;
   readonly size: number;
@@ -44,7 +44,7 @@ export function openFile(path: string): ByteSource {
       advice: 'Give the path of a file.',
     });
   }
-  const { size } = stat;
+  const { size, mtimeMs } = stat;
   return {
     path,
     size,
@@ -58,6 +58,18 @@ export function openFile(path: string): ByteSource {
           throw truncated(path, `${offset + done} bytes`, `${offset + length} bytes or more`);
         }
         done += count;
+      }
+      const now = fstatSync(descriptor);
+      if (now.size < size) {
+        throw truncated(
+          path,
+          `${now.size} bytes where there were ${size}`,
+          'a file that stays as it is while it is read',
+        );
+      }
+      if (now.size !== size || now.mtimeMs !== mtimeMs) {
+        // What is written over it are numbers too, but not those of the tensors that it listed.
+        throw changed(path);
       }
       return bytes;
     },
@@ -107,6 +119,16 @@ export function truncated(file: string, found: string, expected: string): Unusab
     found,
     expected,
     advice: 'The file is cut short or damaged: copy or save it again.',
+  });
+}
+
+function changed(file: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'changed-file',
+    file,
+    found: 'a file that was written to while it was read',
+    expected: 'a file that stays as it is',
+    advice: 'Wait until it has been written, and try again.',
   });
 }
 

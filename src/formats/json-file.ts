@@ -7,8 +7,9 @@ import { openWithoutWaiting } from './byte-source.js';
 
 /** Deeper lists and objects are nobody's, and functions that call themselves end in them. */
 const MOST_NESTED = 256;
-/** Each takes far more memory than its bytes; the largest tokenizers have about a million. */
-const MOST_LISTS = 2 ** 22;
+/** Each takes far more memory and time than its bytes; the largest tokenizers have about a million. */
+const MOST_LISTS = 2 ** 21;
+const MOST_MEMBERS = 2 ** 22;
 
 /**
  * @returns the whole file
@@ -24,54 +25,66 @@ export function readBounded(path: string, maxBytes: number): Buffer {
     if (stat.size > maxBytes) {
       throw new Error(`a file of more than ${maxBytes / 2 ** 20} MiB`);
     }
-    return readFileSync(descriptor);
+    const bytes = readFileSync(descriptor);
+    if (bytes.length < stat.size) {
+      throw new Error('a file that was cut short while it was read');
+    }
+    return bytes;
   } finally {
     closeSync(descriptor);
   }
 }
 
-/** @throws Error when it is not JSON, or has deeper or more lists or objects than any file that is meant */
-export function parseJson(bytes: Buffer): unknown {
-  if (hasMoreThan(MOST_LISTS, '[', bytes) || hasMoreThan(MOST_LISTS, '{', bytes)) {
+export interface JsonBounds {
+  /** Lists and objects. */
+  readonly lists: number;
+  /** Names in objects. */
+  readonly members: number;
+}
+
+const BOUNDS: JsonBounds = { lists: MOST_LISTS, members: MOST_MEMBERS };
+
+/** @throws Error when it is not JSON, or has deeper or more lists, objects or names in them than any file that is meant */
+export function parseJson(bytes: Buffer, { lists, members }: JsonBounds = BOUNDS): unknown {
+  const own = structureOf(bytes);
+  if (own.lists > lists || own.members > members) {
     throw new Error('too many lists and objects');
   }
-  if (isDeeperThan(MOST_NESTED, bytes)) {
+  if (own.depth > MOST_NESTED) {
     throw new Error(`lists and objects nested deeper than ${MOST_NESTED}`);
   }
   return JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, ''));
 }
 
-function isDeeperThan(most: number, bytes: Buffer): boolean {
-  let depth = 0;
-  let isText = false;
+const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT, COLON] = Buffer.from('"\\[]{}:');
+
+/** Counted outside of texts, before anything is built. */
+function structureOf(bytes: Buffer): JsonBounds & { readonly depth: number } {
+  let [lists, members, depth, deepest] = [0, 0, 0, 0];
   for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at];
-    if (isText) {
-      at += Number(byte === BACKSLASH);
-      isText = byte !== QUOTE;
-    } else if (byte === QUOTE) {
-      isText = true;
-    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
-      depth++;
-      if (depth > most) {
-        return true;
-      }
-    } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
-      depth--;
+    switch (bytes[at]) {
+      case QUOTE:
+        for (at++; at < bytes.length && bytes[at] !== QUOTE; at++) {
+          at += Number(bytes[at] === BACKSLASH);
+        }
+        break;
+      case OPEN_LIST:
+      case OPEN_OBJECT:
+        lists++;
+        deepest = Math.max(deepest, ++depth);
+        break;
+      case CLOSE_LIST:
+      case CLOSE_OBJECT:
+        depth--;
+        break;
+      case COLON:
+        members++;
+        break;
+      default:
+        break;
     }
   }
-  return false;
-}
-
-const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [...Buffer.from('"\\[]{}')];
-
-function hasMoreThan(most: number, character: string, bytes: Buffer): boolean {
-  let count = 0;
-  const code = character.charCodeAt(0);
-  for (let at = bytes.indexOf(code); at >= 0 && count <= most; at = bytes.indexOf(code, at + 1)) {
-    count++;
-  }
-  return count > most;
+  return { lists, members, depth: deepest };
 }
 
 /** Tells values of a type by its schema. */

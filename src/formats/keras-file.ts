@@ -1,6 +1,7 @@
 import { extname } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { openFile } from './byte-source.js';
+import { readHdf5Text } from './hdf5.js';
 import { parseJson } from './json-file.js';
 import { looksLikeZip, openZip } from './zip.js';
 
@@ -8,12 +9,18 @@ import { looksLikeZip, openZip } from './zip.js';
 
 const MAX_CONFIG_BYTES = 64 * 2 ** 20;
 
+export interface KerasReading {
+  /** Called while it is waited for; what it throws ends the reading. */
+  readonly pause?: () => Promise<void>;
+  readonly deadlineMs?: number;
+}
+
 /**
  * @returns the architecture as parsed JSON
- * @throws UnusableInputError when the file holds none
+ * @throws UnusableInputError when the file holds none, or cannot be read in time; what `pause` throws
  */
-export async function readKerasModel(path: string): Promise<unknown> {
-  const text = extname(path).toLowerCase() === '.keras' ? configInArchive(path) : await configInHdf5(path);
+export async function readKerasModel(path: string, options: KerasReading = {}): Promise<unknown> {
+  const text = extname(path).toLowerCase() === '.keras' ? configInArchive(path) : await configInHdf5(path, options);
   try {
     return parseJson(Buffer.from(text));
   } catch (error) {
@@ -44,24 +51,15 @@ function configInArchive(path: string): string {
 /** The first bytes of every HDF5 file. */
 const HDF5_SIGNATURE = [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a];
 
-async function configInHdf5(path: string): Promise<string> {
+async function configInHdf5(path: string, options: KerasReading): Promise<string> {
   const source = openFile(path);
   const start = source.read(0, Math.min(8, source.size));
   source.close();
   if (!HDF5_SIGNATURE.every((byte, index) => start[index] === byte)) {
     throw bad(path, 'no HDF5 file');
   }
-  const { File, ready } = await import('h5wasm/node');
-  await ready;
-  let text: unknown;
-  try {
-    const file = new File(path, 'r');
-    text = 'model_config' in file.attrs ? file.get_attribute('model_config', true) : undefined;
-    file.close();
-  } catch (error) {
-    throw bad(path, messageOf(error));
-  }
-  if (typeof text !== 'string') {
+  const text = await readHdf5Text(path, 'model_config', { maxBytes: MAX_CONFIG_BYTES, ...options });
+  if (text === undefined) {
     throw bad(path, 'no model_config, as files of weights alone have none');
   }
   return text;

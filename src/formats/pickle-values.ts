@@ -16,6 +16,10 @@ export type PickleValue =
 
 export class PickleList {
   readonly items: PickleValue[] = [];
+
+  addItem(item: PickleValue): void {
+    this.items.push(item);
+  }
 }
 
 export class PickleTuple {
@@ -25,10 +29,18 @@ export class PickleTuple {
 export class PickleDict {
   /** Insertion order, duplicates included: later ones win, as in Python. */
   readonly pairs: [PickleValue, PickleValue][] = [];
+
+  addPair(key: PickleValue, value: PickleValue): void {
+    this.pairs.push([key, value]);
+  }
 }
 
 export class PickleSet {
   readonly items: PickleValue[] = [];
+
+  addItem(item: PickleValue): void {
+    this.items.push(item);
+  }
 }
 
 export class PickleGlobal {
@@ -42,12 +54,30 @@ export class PickleGlobal {
 /** What calling `callee(*args)` would have made, with everything later put into it. */
 export class PickleObject {
   state: PickleValue | undefined;
-  readonly items: PickleValue[] = [];
-  readonly pairs: [PickleValue, PickleValue][] = [];
+  // Most have neither, and there may be millions of them.
+  private ownItems: PickleValue[] | undefined;
+  private ownPairs: [PickleValue, PickleValue][] | undefined;
+
   constructor(
     readonly callee: PickleValue,
     readonly args: PickleValue,
   ) {}
+
+  get items(): readonly PickleValue[] {
+    return this.ownItems ?? [];
+  }
+
+  get pairs(): readonly [PickleValue, PickleValue][] {
+    return this.ownPairs ?? [];
+  }
+
+  addItem(item: PickleValue): void {
+    (this.ownItems ??= []).push(item);
+  }
+
+  addPair(key: PickleValue, value: PickleValue): void {
+    (this.ownPairs ??= []).push([key, value]);
+  }
 }
 
 /** A reference to data outside the pickle; PyTorch keeps its storages there. */

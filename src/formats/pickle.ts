@@ -44,9 +44,31 @@ export function parsePickle(source: ByteSource, start = 0): ParsedPickle {
 const MARK = Symbol('mark');
 type StackItem = PickleValue | typeof MARK;
 
+/** Values by the numbers that a pickle gives them. Picklers count up from 0, and a map of millions is slow. */
+class Memo {
+  private readonly counted: PickleValue[] = [];
+  private readonly others = new Map<number, PickleValue>();
+
+  get size(): number {
+    return this.counted.length + this.others.size;
+  }
+
+  set(index: number, value: PickleValue): void {
+    if (index >= 0 && index <= this.counted.length && !this.others.has(index)) {
+      this.counted[index] = value;
+    } else {
+      this.others.set(index, value);
+    }
+  }
+
+  get(index: number): PickleValue | undefined {
+    return index >= 0 && index < this.counted.length ? this.counted[index] : this.others.get(index);
+  }
+}
+
 class PickleMachine {
   private stack: StackItem[] = [];
-  private readonly memo = new Map<number, PickleValue>();
+  private readonly memo = new Memo();
   private readonly globals = new Map<string, PickleGlobal>();
   private containers = 0;
 
@@ -161,7 +183,7 @@ class PickleMachine {
     const target = this.top();
     if (target instanceof PickleList || target instanceof PickleObject || target instanceof PickleSet) {
       for (const item of items) {
-        target.items.push(item);
+        target.addItem(item);
       }
       return;
     }
@@ -174,7 +196,7 @@ class PickleMachine {
       this.fail('keys set on something that is no dict', 'a dict and pairs');
     }
     for (let index = 0; index < items.length; index += 2) {
-      target.pairs.push([items[index] ?? null, items[index + 1] ?? null]);
+      target.addPair(items[index] ?? null, items[index + 1] ?? null);
     }
   }
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { UnusableInputError } from '../protocol/errors.js';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type ByteSource, isFileName, malformed, openFile, windowSource } from './byte-source.js';
 import { checkLayout, contiguousStrides } from './elements.js';
 import { parseJson } from './json-file.js';
@@ -14,6 +14,8 @@ const MAX_HEADER_BYTES = 100_000_000;
 const MAX_SHARDS = 4096;
 /** The largest language models have less than a hundred thousand. */
 const MAX_TENSORS = 2 ** 17;
+/** A tensor is an object with two lists and three names, under its own; metadata are some names more. */
+const HEADER_BOUNDS = { lists: 3 * MAX_TENSORS + 2, members: 4 * MAX_TENSORS + 2 ** 16 };
 
 const DTYPES = new Map(
   Object.entries<Dtype>({
@@ -210,9 +212,9 @@ function openShard(indexPath: string, name: string, count: number): TensorFile {
 function parseJsonObject(path: string, bytes: Uint8Array): Record<string, unknown> {
   let value: unknown;
   try {
-    value = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-  } catch {
-    value = undefined;
+    value = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), HEADER_BOUNDS);
+  } catch (error) {
+    throw malformed(path, `a header that cannot be read (${messageOf(error)})`, 'a JSON object');
   }
   return asRecord(value) ?? failJson(path);
 }

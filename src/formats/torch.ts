@@ -1,3 +1,4 @@
+import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, malformed, truncated, windowSource } from './byte-source.js';
 import { locatedFile } from './located-file.js';
 import { parsePickle } from './pickle.js';
@@ -12,6 +13,8 @@ import type { ZipArchive } from './zip.js';
 /** torch.serialization.MAGIC_NUMBER of the legacy format. */
 const LEGACY_MAGIC = 0x1950a86a20f9469cfc6cn;
 const LEGACY_PROTOCOL = 1001;
+/** PyTorch compresses none; it would be in memory as a whole. */
+const MAX_INFLATED_PICKLE = 64 * 2 ** 20;
 
 /** The folder inside the archive that holds `data.pkl`; undefined when this is no PyTorch archive. */
 export function torchArchiveRoot(archive: ZipArchive): string | undefined {
@@ -29,7 +32,7 @@ export function openTorchZip(source: ByteSource, archive: ZipArchive, root: stri
     const entry = archive.entries.get(root + name);
     return entry && archive.open(entry);
   };
-  const pickle = open('data.pkl') ?? malformedArchive(source);
+  const pickle = openPickle(source, archive, `${root}data.pkl`);
   const order = open('byteorder');
   const littleEndian = !order || new TextDecoder().decode(order.read(0, Math.min(order.size, 8))).trim() !== 'big';
   const resolve: StorageResolver = (id) => {
@@ -52,8 +55,21 @@ export function openTorchZip(source: ByteSource, archive: ZipArchive, root: stri
   });
 }
 
-function malformedArchive(source: ByteSource): never {
-  throw malformed(source.path, 'an archive without data.pkl', 'a PyTorch archive');
+function openPickle(source: ByteSource, archive: ZipArchive, name: string): ByteSource {
+  const entry = archive.entries.get(name);
+  if (!entry) {
+    throw malformed(source.path, 'an archive without data.pkl', 'a PyTorch archive');
+  }
+  if (entry.size !== entry.compressedSize && entry.size > MAX_INFLATED_PICKLE) {
+    throw new UnusableInputError({
+      code: 'zip-bomb',
+      file: source.path,
+      found: `a compressed data.pkl of ${entry.size} bytes`,
+      expected: `at most ${MAX_INFLATED_PICKLE} bytes`,
+      advice: 'PyTorch compresses none: do not trust the file, or save it again.',
+    });
+  }
+  return archive.open(entry);
 }
 
 /** True when the file begins like a pickle of protocol 2 or later, as both older PyTorch files and bare pickles do. */

@@ -34,6 +34,10 @@ export class Inspection {
     this.file = openTensorFile(path);
   }
 
+  get path(): string {
+    return this.file.path;
+  }
+
   directory(): Directory {
     const { path, format, entries, foreignGlobals, notes } = this.file;
     return {

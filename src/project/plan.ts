@@ -19,6 +19,10 @@ export interface PlanOptions extends DiscoverOptions {
   readonly settings: string;
   /** Tells a gradient from a checkpoint. */
   kindOf(file: TensorFile): FileKind;
+  /** Runs what may take long because of a file. */
+  readonly watch?: <T>(path: string, work: () => T) => Promise<T>;
+  /** Files that are not looked at, absolute, with the reason. */
+  leftOut?: readonly { readonly path: string; readonly reason: string }[];
 }
 
 /** Below this share of matching tensors, a checkpoint is of another network. */
@@ -44,17 +48,17 @@ export async function planProject(
   const skipped: ProjectPlan['skipped'] = truncated
     ? [{ path: '.', reason: 'The folder holds too many files; only the first were looked at.', isGradient: true }]
     : [];
+  const { watch = unwatched, leftOut = [] } = options;
   const opened: Opened[] = [];
   for (const path of tensorFiles) {
     await pause();
+    const left = leftOut.find((own) => own.path === path);
+    if (left) {
+      skipped.push({ path: portable(relative(root, path)), reason: left.reason });
+      continue;
+    }
     try {
-      const file = openTensorFile(path);
-      try {
-        opened.push({ path, file, kind: options.kindOf(file) });
-      } finally {
-        // Directories stay in memory, files do not stay open: there may be thousands.
-        file.close();
-      }
+      opened.push(await watch(path, () => openedFor(path, options)));
     } catch (error) {
       skipped.push({ path: portable(relative(root, path)), reason: messageOf(error) });
     }
@@ -66,7 +70,7 @@ export async function planProject(
   for (const dump of dumps) {
     await pause();
     const name = portable(relative(root, dump.path));
-    const best = bestCheckpoint(dump, checkpoints);
+    const best = await watch(dump.path, () => bestCheckpoint(dump, checkpoints));
     if (best) {
       const network = networkFor(root, dump.path, networks);
       try {
@@ -86,6 +90,20 @@ export async function planProject(
     }
   }
   return { root, entries, skipped };
+}
+
+function unwatched<T>(_path: string, work: () => T): Promise<T> {
+  return Promise.resolve(work());
+}
+
+function openedFor(path: string, options: PlanOptions): Opened {
+  const file = openTensorFile(path);
+  try {
+    return { path, file, kind: options.kindOf(file) };
+  } finally {
+    // Directories stay in memory, files do not stay open: there may be thousands.
+    file.close();
+  }
 }
 
 /** What gradleak_capture.py names its gradients. */

@@ -6,7 +6,7 @@ import { validatorOf } from '../formats/json-file.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { REPORT_FILE, readStored } from '../audit/output.js';
-import { isOwnOutput, makeFolder, openOutput, writeOutput } from '../audit/output-folder.js';
+import { isOwnOutput, makeFolder, openOutput, tidyOutput, writeOutput } from '../audit/output-folder.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
@@ -148,6 +148,7 @@ function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undef
   if (!report || report.cancelled === true) {
     return entry;
   }
+  tidyOutput(folder);
   const result = resultOf(report);
   // The same dump, audited anew or found as it was: only another id can have changed.
   const change = before?.id === entry.id ? before.change : changeOf(result, before?.result);

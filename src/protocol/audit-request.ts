@@ -80,6 +80,9 @@ export const AUDIT_STAGES = ['open', 'match', 'read', 'check', 'recover', 'descr
 
 export type AuditStage = (typeof AUDIT_STAGES)[number];
 
+/** Those before any method runs, in which a file may hold the audit up. */
+export const READING_STAGES: readonly AuditStage[] = ['open', 'match', 'read'];
+
 export interface AuditProgress {
   stage: AuditStage;
   /** For people: "Reading the head". */

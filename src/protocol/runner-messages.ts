@@ -1,5 +1,6 @@
 import { NotificationType, RequestType } from 'vscode-jsonrpc';
 import type { AuditProgress, AuditRequest } from './audit-request.js';
+import type { Reading } from './deadlines.js';
 import type { UnusableInputParts } from './errors.js';
 import type { ProjectPlan } from './project-report.js';
 import type {
@@ -21,7 +22,7 @@ import type {
  */
 
 /** Raised whenever a message changes its meaning; both sides refuse to talk across versions. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 export interface HelloParams {
   protocolVersion: number;
@@ -55,6 +56,14 @@ export interface AuditOutcome {
 export interface ProgressParams {
   id: string;
   progress: AuditProgress;
+}
+
+/** Said before and after what holds the child up as long as it takes, so that the host can end it. */
+export interface ReadingParams {
+  /** The same in both. */
+  id: number;
+  /** What is being read; null when that is over. */
+  reading: { path: string; what: Reading } | null;
 }
 
 export interface RankParams {
@@ -137,6 +146,8 @@ export interface PlanParams {
   includeIgnored: boolean;
   /** Stands for the settings of the audits to come. */
   settings: string;
+  /** Files that are not looked at any more, absolute, with the reason. */
+  leftOut?: { path: string; reason: string }[];
 }
 
 export const PlanProject = new RequestType<PlanParams, ProjectPlan, UnusableInputParts>('gradleak/plan');
@@ -161,6 +172,7 @@ export const InspectLook = new RequestType<
   UnusableInputParts
 >('gradleak/inspect/look');
 export const ProgressNotification = new NotificationType<ProgressParams>('gradleak/progress');
+export const ReadingNotification = new NotificationType<ReadingParams>('gradleak/reading');
 
 /** JSON-RPC error codes of our own (the range from -32000 down is reserved for servers). */
 export const RUNNER_ERRORS = { unusableInput: -32001, cancelled: -32002, fault: -32003 } as const;

@@ -1,11 +1,13 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import {
+  type CancellationToken,
   CancellationTokenSource,
   type MessageConnection,
   ResponseError,
   createMessageConnection,
 } from 'vscode-jsonrpc';
 import { StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
+import { DEADLINES, type Deadlines, tookTooLong } from '../protocol/deadlines.js';
 import { CancelledError, UnusableInputError, type UnusableInputParts } from '../protocol/errors.js';
 import type { AuditProgress } from '../protocol/audit-request.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
@@ -32,6 +34,8 @@ import {
   PlanProject,
   ProbeEngines,
   ProgressNotification,
+  ReadingNotification,
+  type ReadingParams,
   RUNNER_ERRORS,
   RankCheckpoints,
   type RankParams,
@@ -75,11 +79,15 @@ export class RunnerClient {
   private ended = false;
   private readonly failures = new Set<(error: Error) => void>();
   private readonly listeners = new Map<string, (progress: AuditProgress) => void>();
+  /** What the child is reading, each until it is given up. */
+  private readonly readings = new Map<number, NodeJS.Timeout>();
+  private gaveUp: UnusableInputError | undefined;
 
   private constructor(
     private readonly child: ChildProcessWithoutNullStreams,
     private readonly connection: MessageConnection,
     private readonly log: (text: string) => void,
+    private readonly deadlines: Deadlines,
   ) {
     child.stderr.setEncoding('utf8');
     child.stderr.on('data', (text: string) => {
@@ -94,6 +102,9 @@ export class RunnerClient {
       this.end(signal === null ? `exit code ${code}` : `signal ${signal}`);
     });
     connection.onNotification(ProgressNotification, ({ id, progress }) => this.listeners.get(id)?.(progress));
+    connection.onNotification(ReadingNotification, (params) => {
+      this.watch(params);
+    });
     connection.onError(([error]) => {
       this.log(error.message);
     });
@@ -106,9 +117,14 @@ export class RunnerClient {
    * Starts the child and greets it.
    *
    * @param log receives what the child prints
+   * @param deadlines after which a child that reads a file is killed
    * @throws RunnerCrashedError when it does not start or speaks another version
    */
-  static async start(command: RunnerCommand, log: (text: string) => void): Promise<RunnerClient> {
+  static async start(
+    command: RunnerCommand,
+    log: (text: string) => void,
+    deadlines: Deadlines = DEADLINES,
+  ): Promise<RunnerClient> {
     const child = spawn(command.executable, [...command.args], {
       env: command.env,
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -118,7 +134,7 @@ export class RunnerClient {
       new StreamMessageReader(child.stdout),
       new StreamMessageWriter(child.stdin),
     );
-    const client = new RunnerClient(child, connection, log);
+    const client = new RunnerClient(child, connection, log, deadlines);
     connection.listen();
     try {
       const hello = await client.hello();
@@ -136,6 +152,19 @@ export class RunnerClient {
 
   get alive(): boolean {
     return !this.ended;
+  }
+
+  private watch({ id, reading }: ReadingParams): void {
+    clearTimeout(this.readings.get(id));
+    this.readings.delete(id);
+    if (reading) {
+      const limit = this.deadlines[reading.what];
+      const giveUp = (): void => {
+        this.gaveUp = tookTooLong(reading.path, reading.what, limit);
+        this.child.kill('SIGKILL');
+      };
+      this.readings.set(id, setTimeout(giveUp, limit).unref());
+    }
   }
 
   private async hello(): Promise<HelloResult> {
@@ -162,26 +191,36 @@ export class RunnerClient {
     onProgress: (progress: AuditProgress) => void,
     signal: CancelSignal,
   ): Promise<AuditOutcome> {
+    this.listeners.set(params.id, onProgress);
+    try {
+      return await this.untilCancelled(signal, (token) => this.connection.sendRequest(AuditRun, params, token));
+    } finally {
+      this.listeners.delete(params.id);
+    }
+  }
+
+  /** Cancelling asks, then kills. */
+  private async untilCancelled<T>(signal: CancelSignal, ask: (token: CancellationToken) => Promise<T>): Promise<T> {
     const source = new CancellationTokenSource();
+    let isPending = true;
     const cancel = (): void => {
       source.cancel();
       setTimeout(() => {
-        if (this.listeners.has(params.id)) {
+        if (isPending) {
           this.child.kill('SIGKILL');
         }
       }, CANCEL_GRACE_MS).unref();
     };
-    this.listeners.set(params.id, onProgress);
     signal.onCancel(cancel);
     if (signal.cancelled) {
       cancel();
     }
     try {
-      return await this.untilEnd(() => this.connection.sendRequest(AuditRun, params, source.token));
+      return await this.untilEnd(() => ask(source.token));
     } catch (error) {
       throw source.token.isCancellationRequested ? new CancelledError() : error;
     } finally {
-      this.listeners.delete(params.id);
+      isPending = false;
       source.dispose();
     }
   }
@@ -202,20 +241,12 @@ export class RunnerClient {
   }
 
   /**
-   * Which dumps a project holds, with their checkpoints.
+   * Which dumps a project holds, with their checkpoints. Cancelled as an audit is.
    *
    * @throws CancelledError when the signal says so, UnusableInputError, RunnerCrashedError
    */
   async plan(params: PlanParams, signal: CancelSignal): Promise<ProjectPlan> {
-    const source = new CancellationTokenSource();
-    signal.onCancel(() => {
-      source.cancel();
-    });
-    try {
-      return await this.untilEnd(() => this.connection.sendRequest(PlanProject, params, source.token));
-    } finally {
-      source.dispose();
-    }
+    return this.untilCancelled(signal, (token) => this.connection.sendRequest(PlanProject, params, token));
   }
 
   /** Which engines work on this machine. */
@@ -266,7 +297,10 @@ export class RunnerClient {
       return;
     }
     this.ended = true;
-    const error = new RunnerCrashedError(how, this.lastWords.trim());
+    for (const timer of this.readings.values()) {
+      clearTimeout(timer);
+    }
+    const error = this.gaveUp ?? new RunnerCrashedError(how, this.lastWords.trim());
     for (const fail of this.failures) {
       fail(error);
     }

@@ -1,6 +1,8 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { AuditProgress } from '../protocol/audit-request.js';
-import { CancelledError } from '../protocol/errors.js';
-import type { AuditOutcome } from '../protocol/runner-messages.js';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { ProjectPlan } from '../protocol/project-report.js';
+import type { AuditOutcome, PlanParams } from '../protocol/runner-messages.js';
 import { type CancelSignal, type RunnerClient, RunnerCrashedError } from './client.js';
 import type { Executor, Job } from './executor.js';
 
@@ -18,19 +20,37 @@ export class RunnerPool implements Executor {
     signal: CancelSignal,
     progress: (progress: AuditProgress) => void = () => undefined,
   ): Promise<AuditOutcome> {
-    const client = await this.take();
+    let client: RunnerClient | undefined;
     try {
+      client = await this.take();
       return await client.audit(job, progress, signal);
     } catch (error) {
-      if (error instanceof RunnerCrashedError && signal.cancelled) {
-        throw new CancelledError();
-      }
-      throw error;
+      throw await causeOf(error, signal);
     } finally {
-      if (client.alive) {
+      if (client?.alive === true) {
         this.idle.push(client);
-      } else {
+      } else if (client) {
         this.all.delete(client);
+      }
+    }
+  }
+
+  /**
+   * Plans a project. A file that holds its reader up is left out, and the plan is made again without it.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async plan(params: PlanParams, signal: CancelSignal): Promise<ProjectPlan> {
+    const leftOut = [...(params.leftOut ?? [])];
+    for (;;) {
+      try {
+        return await (await this.any()).plan({ ...params, leftOut }, signal);
+      } catch (error) {
+        const file = error instanceof UnusableInputError && error.code === 'took-too-long' ? error.parts.file : '';
+        if (file === '' || leftOut.some(({ path }) => path === file)) {
+          throw await causeOf(error, signal);
+        }
+        leftOut.push({ path: file, reason: messageOf(error) });
       }
     }
   }
@@ -61,4 +81,14 @@ export class RunnerPool implements Executor {
     this.all.clear();
     this.idle.length = 0;
   }
+}
+
+/** Ctrl+C in a terminal reaches the children too, and the news of one that it ended may come first. */
+const SIGNAL_ON_ITS_WAY_MS = 100;
+
+async function causeOf(error: unknown, signal: CancelSignal): Promise<unknown> {
+  if (error instanceof RunnerCrashedError && !signal.cancelled) {
+    await wait(SIGNAL_ON_ITS_WAY_MS);
+  }
+  return signal.cancelled && !(error instanceof UnusableInputError) ? new CancelledError() : error;
 }

@@ -8,6 +8,9 @@ const output = process.stdout;
 console.log = console.error;
 console.info = console.error;
 
+// Ctrl+C in a terminal reaches every process of the command; what it means here, the host says.
+process.on('SIGINT', () => undefined);
+
 // The host is gone when its end of the pipe closes; nobody would read a result.
 process.stdin.once('end', () => process.exit(0));
 process.stdin.once('close', () => process.exit(0));

@@ -1,5 +1,7 @@
 import { type CancellationToken, type MessageConnection, ResponseError } from 'vscode-jsonrpc';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import { READING_STAGES } from '../protocol/audit-request.js';
+import type { Reading } from '../protocol/deadlines.js';
 import type { FileKind } from '../protocol/inspection.js';
 import {
   AuditRun,
@@ -16,7 +18,9 @@ import {
   PlanProject,
   ProbeEngines,
   ProgressNotification,
+  ReadingNotification,
   RUNNER_ERRORS,
+  type RankParams,
   RankCheckpoints,
   type RankedCheckpoint,
   TellKinds,
@@ -35,6 +39,7 @@ import { planProject } from '../project/plan.js';
 
 /** Answers requests on a connection until it closes. */
 export function serve(connection: MessageConnection): void {
+  const watched = watching(connection);
   connection.onRequest(HelloRequest, () => ({
     protocolVersion: PROTOCOL_VERSION,
     toolVersion: TOOL_VERSION,
@@ -43,10 +48,16 @@ export function serve(connection: MessageConnection): void {
   }));
   connection.onRequest(AuditRun, ({ id, request }, token) =>
     answered(async () => {
+      const done = await watched.begin(request.gradients, 'dump');
       const { report } = await runAudit(request, {
-        progress: (progress) => void connection.sendNotification(ProgressNotification, { id, progress }),
+        progress: (progress) => {
+          if (!READING_STAGES.includes(progress.stage)) {
+            done();
+          }
+          void connection.sendNotification(ProgressNotification, { id, progress });
+        },
         pause: pausing(token),
-      });
+      }).finally(done);
       return {
         folder: request.out,
         mismatch: mismatchError(report)?.message ?? null,
@@ -60,20 +71,57 @@ export function serve(connection: MessageConnection): void {
     return Promise.all([...GPU_ENGINES, ...CPU_ENGINES].map((id) => probeEngine(id, options)));
   });
   connection.onRequest(PlanProject, ({ root, ...options }, token) =>
-    answered(() => planProject(root, { ...options, kindOf: (file) => fileKindOf(file, true).kind }, pausing(token))),
+    answered(() =>
+      planProject(
+        root,
+        { ...options, watch: watched.listing, kindOf: (file) => fileKindOf(file, true).kind },
+        pausing(token),
+      ),
+    ),
   );
-  connection.onRequest(RankCheckpoints, ({ gradients, candidates }) =>
-    answered(() => rankCheckpoints(gradients, candidates)),
+  connection.onRequest(RankCheckpoints, (params) => answered(() => rankCheckpoints(params, watched.listing)));
+  connection.onRequest(TellKinds, (params, token) =>
+    answered(() => tellKinds(params, watched.listing, pausing(token))),
   );
-  connection.onRequest(TellKinds, (params, token) => answered(() => tellKinds(params, pausing(token))));
-  serveInspections(connection);
+  serveInspections(connection, watched.listing);
   connection.listen();
+}
+
+/** Runs what may take long because of a file. */
+type Watch = <T>(path: string, work: () => T) => Promise<T>;
+
+/** Tells the host what is being read, before it is: afterwards nothing is sent until it is done. */
+function watching(connection: MessageConnection): {
+  begin(path: string, what: Reading): Promise<() => void>;
+  listing: Watch;
+} {
+  let last = 0;
+  const begin = async (path: string, what: Reading): Promise<() => void> => {
+    const id = ++last;
+    let isOver = false;
+    await connection.sendNotification(ReadingNotification, { id, reading: { path, what } });
+    return () => {
+      if (!isOver) {
+        isOver = true;
+        void connection.sendNotification(ReadingNotification, { id, reading: null });
+      }
+    };
+  };
+  const listing: Watch = async (path, work) => {
+    const done = await begin(path, 'listing');
+    try {
+      return work();
+    } finally {
+      done();
+    }
+  };
+  return { begin, listing };
 }
 
 /** Statistics are answered after this long with what is there, so that rows scrolled away from are not computed. */
 const ROWS_BUDGET_MS = 100;
 
-function serveInspections(connection: MessageConnection): void {
+function serveInspections(connection: MessageConnection, watch: Watch): void {
   const open = new Map<number, Inspection>();
   let last = 0;
   const inspectionOf = (id: number): Inspection => {
@@ -84,11 +132,13 @@ function serveInspections(connection: MessageConnection): void {
     return own;
   };
   connection.onRequest(OpenInspection, ({ path }) =>
-    answered(() => {
-      const inspection = new Inspection(path);
-      open.set(++last, inspection);
-      return { inspection: last, directory: inspection.directory() };
-    }),
+    answered(() =>
+      watch(path, () => {
+        const inspection = new Inspection(path);
+        open.set(++last, inspection);
+        return { inspection: last, directory: inspection.directory() };
+      }),
+    ),
   );
   connection.onRequest(InspectStatistics, ({ inspection, rows }, token) =>
     answered(() => inspectionOf(inspection).statisticsOf(rows, ROWS_BUDGET_MS, pausing(token))),
@@ -104,7 +154,7 @@ function serveInspections(connection: MessageConnection): void {
         open.delete(inspection);
         return null;
       }
-      return lookAt(own, look, pausing(token));
+      return lookAt(own, look, watch, pausing(token));
     }),
   );
 }
@@ -112,11 +162,12 @@ function serveInspections(connection: MessageConnection): void {
 function lookAt(
   inspection: Inspection,
   look: Exclude<Look, { look: 'close' }>,
+  watch: Watch,
   pause: () => Promise<void>,
 ): Looks[keyof Looks]['result'] | Promise<Looks[keyof Looks]['result']> {
   switch (look.look) {
     case 'kind':
-      return inspection.kind();
+      return watch(inspection.path, () => inspection.kind());
     case 'slice':
       return inspection.slice(look.row, look.request);
     case 'histogram':
@@ -126,7 +177,7 @@ function lookAt(
     case 'filters':
       return inspection.filters(look.row, look.input);
     case 'compare':
-      return inspection.compare(look.path);
+      return watch(look.path, () => inspection.compare(look.path));
     case 'compare-nothing':
       inspection.compareNothing();
       return null;
@@ -162,28 +213,32 @@ const KIND_WORDS: Record<FileKind, string> = {
 };
 
 /** What surely is no checkpoint is marked, with the reason: whoever offers the list leaves it out. */
-function rankCheckpoints(gradientPath: string, candidates: readonly string[]): RankedCheckpoint[] {
-  const gradients = openTensorFile(gradientPath);
+async function rankCheckpoints(params: RankParams, watch: Watch): Promise<RankedCheckpoint[]> {
+  const gradients = await watch(params.gradients, () => openTensorFile(params.gradients));
   try {
-    return candidates
-      .map((path): RankedCheckpoint => {
-        try {
-          const checkpoint = openTensorFile(path);
-          try {
-            const kind = fileKindOf(checkpoint, true);
-            return canBe(kind, 'checkpoint')
-              ? { path, fit: fitOf(checkpoint, gradients), problem: null }
-              : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
-          } finally {
-            checkpoint.close();
-          }
-        } catch (error) {
-          return { path, fit: 0, problem: messageOf(error) };
-        }
-      })
-      .sort((one, other) => other.fit - one.fit);
+    const ranked: RankedCheckpoint[] = [];
+    for (const path of params.candidates) {
+      ranked.push(await watch(path, () => rankOne(path, gradients)));
+    }
+    return ranked.sort((one, other) => other.fit - one.fit);
   } finally {
     gradients.close();
+  }
+}
+
+function rankOne(path: string, gradients: TensorFile): RankedCheckpoint {
+  try {
+    const checkpoint = openTensorFile(path);
+    try {
+      const kind = fileKindOf(checkpoint, true);
+      return canBe(kind, 'checkpoint')
+        ? { path, fit: fitOf(checkpoint, gradients), problem: null }
+        : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
+    } finally {
+      checkpoint.close();
+    }
+  } catch (error) {
+    return { path, fit: 0, problem: messageOf(error) };
   }
 }
 
@@ -191,16 +246,20 @@ function rankCheckpoints(gradientPath: string, candidates: readonly string[]): R
 const MOST_KINDS = 50;
 const KINDS_BUDGET_MS = 5000;
 
-async function tellKinds({ paths, checkpoint }: KindsParams, pause: () => Promise<void>): Promise<FileOfKind[]> {
+async function tellKinds(
+  { paths, checkpoint }: KindsParams,
+  watch: Watch,
+  pause: () => Promise<void>,
+): Promise<FileOfKind[]> {
   const end = performance.now() + KINDS_BUDGET_MS;
-  const base = checkpoint === undefined ? undefined : openTensorFile(checkpoint);
+  const base = checkpoint === undefined ? undefined : await watch(checkpoint, () => openTensorFile(checkpoint));
   try {
     const known: FileOfKind[] = [];
     for (const path of paths.slice(0, MOST_KINDS)) {
       if (performance.now() > end) {
         break;
       }
-      const own = kindOfFile(path, base);
+      const own = await watch(path, () => kindOfFile(path, base));
       if (own) {
         known.push(own);
       }

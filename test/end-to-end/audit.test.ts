@@ -30,6 +30,7 @@ describe('the package', () => {
     expect(files).toContain('dist/extension.js');
     expect(files).toContain('dist/runner.js');
     expect(files).toContain('dist/engine-probe.js');
+    expect(files).toContain('dist/hdf5-reader.mjs');
     const binaries = files.filter((file) => file.endsWith('onnxruntime_binding.node'));
     expect(binaries).toHaveLength(1);
     expect(binaries[0]).toContain(`${process.platform}/${process.arch}`);

@@ -169,7 +169,11 @@ const network = (name: string, weight: number, checkpoint: string, seeds: Target
     const path = join(folder, Object.keys(files).find((own) => own !== basename(checkpoint)) ?? '');
     const file = openTensorFile(join(folder, basename(checkpoint)));
     try {
-      const { candidates, own } = await findNetwork(path, file, file, {});
+      if (path.endsWith('.h5')) {
+        // A process of its own may loop until its deadline, which here is shorter than what counts as stuck.
+        await readKerasModel(path, { deadlineMs: 1500 });
+      }
+      const { candidates, own } = await findNetwork(path, file, file, {}, () => Promise.resolve());
       const stored = new Map(file.entries.map(({ name: tensor, shape }) => [tensor, shape]));
       for (const { recipe } of candidates) {
         buildNetwork(

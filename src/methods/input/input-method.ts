@@ -92,7 +92,7 @@ async function attemptInputs(
   const capture = await facts.get(CAPTURE);
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
-  const network = await findNetwork(wanted.model, checkpoint, gradients, hints);
+  const network = await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause());
   const normalisation = wanted.normalisation ?? capture?.normalisation;
   const given = {
     request: normalisation ? { ...wanted, normalisation } : wanted,

@@ -34,6 +34,7 @@ const BESIDE = ['model.onnx', 'recipe.json', 'model.json', 'model.keras'];
 /**
  * A given file first, then one beside the gradient or the checkpoint, then names and shapes.
  *
+ * @param pause called while a file is waited for; what it throws is thrown on
  * @returns a source without candidates when nothing is known of the network
  * @throws UnusableInputError when the given file cannot be used
  */
@@ -42,14 +43,15 @@ export async function findNetwork(
   checkpoint: TensorFile,
   gradients: TensorFile,
   hints: NetworkHints,
+  pause: () => Promise<void>,
 ): Promise<NetworkSource> {
   if (given !== undefined) {
-    return readNetwork(given, checkpoint, [`${given}: taken, as asked`]);
+    return readNetwork(given, checkpoint, [`${given}: taken, as asked`], pause);
   }
   const reasons: string[] = [];
   for (const path of filesBeside({ gradients: gradients.path, checkpoint: checkpoint.path }, BESIDE)) {
     try {
-      return await readNetwork(path, checkpoint, [...reasons, `${path}: taken, found beside the dump`]);
+      return await readNetwork(path, checkpoint, [...reasons, `${path}: taken, found beside the dump`], pause);
     } catch (error) {
       if (!(error instanceof UnusableInputError)) {
         throw error;
@@ -76,7 +78,12 @@ export function recognised(checkpoint: TensorFile, hints: NetworkHints, passedOv
   };
 }
 
-async function readNetwork(path: string, checkpoint: TensorFile, reasons: readonly string[]): Promise<NetworkSource> {
+async function readNetwork(
+  path: string,
+  checkpoint: TensorFile,
+  reasons: readonly string[],
+  pause: () => Promise<void>,
+): Promise<NetworkSource> {
   if (!existsSync(path) || !statSync(path).isFile()) {
     throw new UnusableInputError({
       code: 'missing-file',
@@ -104,7 +111,7 @@ async function readNetwork(path: string, checkpoint: TensorFile, reasons: readon
     case '.keras':
     case '.h5':
     case '.hdf5':
-      return describedBy('keras', imported(importKeras(await readKerasModel(path), path)));
+      return describedBy('keras', imported(importKeras(await readKerasModel(path, { pause }), path)));
     case '.json': {
       const value = readJson(path);
       return isKerasJson(value)

@@ -14,7 +14,7 @@ import {
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { openOutput, removeOutput, replaceFile, writeOutput } from '../../../src/audit/output-folder.js';
+import { openOutput, removeOutput, replaceFile, tidyOutput, writeOutput } from '../../../src/audit/output-folder.js';
 
 let scratch: string;
 beforeEach(() => {
@@ -78,6 +78,41 @@ describe('a folder of results', () => {
     writeOutput(scratch, 'report.json', 'three', false);
     expect(readFileSync(at('report.json'), 'utf8')).toBe('three');
     expect(list).toContain('report.json');
+  });
+
+  it('knows its file after two such crashes in a row', () => {
+    writeOutput(scratch, 'report.json', 'one', false);
+    for (const content of ['two', 'three']) {
+      writeOutput(scratch, 'report.json', content, false);
+      writeFileSync(at('report.json'), 'one');
+    }
+    writeOutput(scratch, 'report.json', 'four', false);
+    expect(readFileSync(at('report.json'), 'utf8')).toBe('four');
+  });
+
+  it.each(['the next audit', 'whoever takes it over'])('is rid of what a killed audit left, by %s', (who) => {
+    writeOutput(scratch, 'report.json', 'one', false);
+    writeFileSync(at('.report.json.0123456789ab.tmp'), 'o');
+    writeFileSync(at('..gradleak-files.json.0123456789ab.tmp'), '{');
+    writeFileSync(at('.mine.0123456789ab.tmp'), 'mine');
+    // Killed before it had written its number.
+    writeFileSync(at('.gradleak-lock'), '');
+    if (who === 'the next audit') {
+      openOutput(scratch, ['report.json'], false)();
+    } else {
+      tidyOutput(scratch);
+    }
+    expect(readdirSync(scratch).sort()).toEqual(['.gradleak-files.json', '.mine.0123456789ab.tmp', 'report.json']);
+  });
+
+  it('is left alone while an audit writes to it', () => {
+    writeOutput(scratch, 'report.json', 'one', false);
+    const unlock = openOutput(scratch, ['report.json'], false);
+    writeFileSync(at('.report.json.0123456789ab.tmp'), 'o');
+    tidyOutput(scratch);
+    expect(readdirSync(scratch)).toContain('.report.json.0123456789ab.tmp');
+    expect(readdirSync(scratch)).toContain('.gradleak-lock');
+    unlock();
   });
 
   it('is locked for a second audit, but not by one that has ended', async () => {

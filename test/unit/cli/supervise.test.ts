@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { SUPERVISED, supervise } from '../../../src/cli/supervise.js';
 
 /** Signals to the command as it is installed, while its child does not listen. */
 
@@ -67,4 +68,51 @@ describe.skipIf(process.platform === 'win32')('a command whose child is held up'
     expect(code).toBe(0);
     expect(text).toContain('This gradient gives away');
   }, 30_000);
+});
+
+describe('a command that reads a file', () => {
+  const deadlines = { listing: 1000, dump: 1000 };
+  const child = (name: string, steps: string): string => {
+    const path = join(scratch, name);
+    writeFileSync(path, steps);
+    return path;
+  };
+
+  it('is ended when that takes too long, and the file is named', async () => {
+    const path = child(
+      'hang.cjs',
+      `process.send({ reading: { path: 'large\u001b.pt', what: 'listing' } }, () => { for (;;); });`,
+    );
+    const print = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const code = await supervise(path, [], deadlines);
+    const printed = print.mock.calls.map(([text]) => String(text)).join('');
+    print.mockRestore();
+    expect(code).toBe(2);
+    expect(printed).toMatch(/^gradleak: large\\u001b\.pt: found a file whose tensors could not be listed within 1 s;/);
+  });
+
+  it('has all the time it needs afterwards', async () => {
+    const path = child(
+      'slow.cjs',
+      `process.send({ reading: { path: 'a.pt', what: 'dump' } });
+       process.send({ reading: null });
+       setTimeout(() => process.exit(4), 1500);`,
+    );
+    expect(await supervise(path, [], deadlines)).toBe(4);
+  });
+
+  it.each([
+    ['inspect', [join(DUMP, 'gradient.pt')], { path: join(DUMP, 'gradient.pt'), what: 'listing' }],
+    ['audit', [DUMP, '--attack', 'none'], { path: join(DUMP, 'gradient.pt'), what: 'dump' }],
+  ])('says when it begins and when it is done: %s', async (command, args, reading) => {
+    const own = spawn(process.execPath, [CLI, command, ...args], {
+      env: { ...process.env, [SUPERVISED]: '1' },
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    const told: unknown[] = [];
+    own.on('message', (message) => told.push(message));
+    const [code] = (await once(own, 'close')) as [number | null];
+    expect(code).toBe(0);
+    expect(told).toEqual([{ reading }, { reading: null }]);
+  });
 });

@@ -6,6 +6,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { UnusableInputError, type UnusableInputCode } from '../../../src/protocol/errors.js';
 import { memorySource } from '../../../src/formats/byte-source.js';
 import { openTensorFile, openTensorSource } from '../../../src/formats/open.js';
+import { parsePickle } from '../../../src/formats/pickle.js';
+import { PickleTuple } from '../../../src/formats/pickle-values.js';
 import { type ZipMember, buildZip } from '../../write-zip.js';
 
 const FIXTURES = join(import.meta.dirname, '..', '..', 'fixtures');
@@ -180,6 +182,53 @@ describe('pickles', () => {
     expectCode(torchZip(pickle), 'pickle-limit');
   });
 
+  it('more tensors than a checkpoint has', () => {
+    // A tensor once, then its function and arguments from the memo.
+    const first = tensorPickle([int(1)], [int(1)]).subarray(proto.length, -STOP.length);
+    const error = failure(() =>
+      openBytes(
+        torchZip(
+          Buffer.concat([
+            proto,
+            Buffer.from(']('),
+            first,
+            Buffer.from('q\x01'),
+            Buffer.alloc(2 * 2 ** 17, Buffer.from('h\x01')),
+            Buffer.from('e'),
+            STOP,
+          ]),
+          [storage],
+        ),
+      ),
+    );
+    expect(error.code).toBe('pickle-limit');
+    expect(error.message).toContain('more than 131072 tensors');
+  });
+
+  it('a compressed pickle that would fill memory', () => {
+    const pickle = Buffer.alloc(64 * 2 ** 20 + 1, 'N0');
+    const content = deflateRawSync(pickle);
+    const error = failure(() =>
+      openBytes(buildZip([{ name: 'archive/data.pkl', content, method: 8, size: pickle.length }])),
+    );
+    expect(error.message).toContain('a compressed data.pkl of 67108865 bytes');
+  });
+
+  it('memo numbers in any order, twice, and of null', () => {
+    const put = (at: number): Buffer => Buffer.concat([Buffer.from('r'), uint32(at)]);
+    const get = (at: number): Buffer => Buffer.concat([Buffer.from('j'), uint32(at)]);
+    const steps = [text('far'), put(7), Buffer.from('N'), put(0), text('one'), put(1), text('again'), put(1)];
+    const { value } = parsePickle(
+      memorySource(
+        'm',
+        Buffer.concat([proto, Buffer.from('('), ...steps, get(7), get(0), get(1), Buffer.from('t'), STOP]),
+      ),
+    );
+    expect(value).toBeInstanceOf(PickleTuple);
+    expect(value).toMatchObject({ items: ['far', null, 'one', 'again', 'far', null, 'again'] });
+    expectCode(torchZip(Buffer.concat([proto, text('far'), put(7), get(6), STOP])), 'malformed-file');
+  });
+
   it('ever more containers', () => {
     const pickle = Buffer.concat([proto, Buffer.alloc(4_100_000, ']0'), Buffer.from('N'), STOP]);
     expect(() => openBytes(torchZip(pickle))).not.toThrow();
@@ -226,6 +275,12 @@ describe('safetensors', () => {
 
   it('a header longer than the file', () => {
     expectCode(build('{"a":1}', 0, 1_000_000n), 'size-lie', 'x.safetensors');
+  });
+  it('a header with more names than a file has tensors', () => {
+    const metadata = Object.fromEntries(Array.from({ length: 600_000 }, (_, at) => [`k${at}`, '']));
+    const header = Buffer.from(JSON.stringify({ __metadata__: metadata }));
+    const error = failure(() => openBytes(Buffer.concat([uint32(header.length), uint32(0), header])));
+    expect(error.message).toContain('too many lists and objects');
   });
   it('a header that is no JSON', () => {
     expectCode(build('{"a":'), 'malformed-file', 'x.safetensors');

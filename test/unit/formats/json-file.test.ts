@@ -145,6 +145,14 @@ describe('any JSON file', () => {
 
   it('may begin with a byte order mark, and holds no more lists than memory', () => {
     expect(readJson(file('size.json', '\uFEFF{"kind": "size"}'), 100, size, WORDS)).toEqual({ kind: 'size' });
-    expect(() => parseJson(Buffer.alloc(2 ** 22 + 1, '{'))).toThrow('too many lists and objects');
+    expect(() => parseJson(Buffer.alloc(2 ** 21 + 1, '{'))).toThrow('too many lists and objects');
+  });
+
+  it('is counted outside of its texts', () => {
+    const bounds = { lists: 2, members: 2 };
+    const value = { 'a:{[\\"': ['[{:'], b: ':' };
+    expect(parseJson(Buffer.from(JSON.stringify(value)), bounds)).toEqual(value);
+    expect(() => parseJson(Buffer.from('{"a":[],"b":[]}'), bounds)).toThrow('too many');
+    expect(() => parseJson(Buffer.from('{"a":1,"b":2,"c":3}'), bounds)).toThrow('too many');
   });
 });

@@ -52,7 +52,7 @@ beforeAll(async () => {
   const recovered = (await facts.get(RECOVERY))!;
   task = {
     request: { attack: 'chain', preset: 'soft-label', engine: 'onnxruntime-cpu', timeLimitSeconds: 1 },
-    network: await findNetwork(join(FOLDER, 'model.onnx'), checkpoint, gradients, {}),
+    network: await findNetwork(join(FOLDER, 'model.onnx'), checkpoint, gradients, {}, () => quiet.pause()),
     checkpoint,
     gradients,
     matching: await facts.get(MATCHING),

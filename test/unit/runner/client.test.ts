@@ -256,6 +256,13 @@ describe('the child process', () => {
     expect((error as Error).message).toContain('ENOENT');
   });
 
+  it('leaves a signal from the terminal to its host', async () => {
+    const client = await start();
+    process.kill(client.pid!, 'SIGINT');
+    expect(await client.kinds({ paths: [] })).toEqual([]);
+    expect(client.alive).toBe(true);
+  });
+
   it('ends when its input closes', async () => {
     const client = await start();
     client.dispose();

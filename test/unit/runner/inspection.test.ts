@@ -112,6 +112,20 @@ describe('a pool of children', () => {
     pool.dispose();
   });
 
+  it('a child that hears of a stop before its host does is no crash', async () => {
+    const pool = new RunnerPool(() => {
+      setTimeout(() => {
+        signal.cancelled = true;
+      }, 20);
+      return Promise.reject(new RunnerCrashedError('signal SIGINT', ''));
+    });
+    const signal = { cancelled: false, onCancel: () => undefined };
+    await expect(pool.run({ id: 'k10', request: request('k10_hard_bias_default') }, signal)).rejects.toThrow(
+      CancelledError,
+    );
+    pool.dispose();
+  });
+
   it('a plan is stopped when asked', async () => {
     const pool = new RunnerPool(start);
     const client = await pool.any();

@@ -8,6 +8,7 @@ import { upgradeReport } from '../../src/audit/upgrade-report.js';
 import { renderProject } from '../../src/cli/render-project.js';
 import { renderListing, renderReport } from '../../src/cli/render-text.js';
 import { memorySource } from '../../src/formats/byte-source.js';
+import { readKerasModel } from '../../src/formats/keras-file.js';
 import { openTensorFile, openTensorSource } from '../../src/formats/open.js';
 import { type TensorFile, elementCount } from '../../src/formats/tensor-file.js';
 import { foldConstant } from '../../src/graph/evaluate.js';

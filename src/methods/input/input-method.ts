@@ -157,11 +157,14 @@ async function attemptWith(
     );
   }
   try {
-    const samples = sample ? 1 : several.length;
+    const samples = sample ? 1 : several.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
     const task =
       isSizeTold || samples === 0 ? given : { ...given, network: await withInputSize(given, samples, context) };
-    if (!sample && several.length === 0) {
-      return await untoldBatch(task, recovered, context);
+    // Samples of a group that the head does not part have inputs of their own all the same.
+    const isOpen = !sample && (several.length === 0 || samples !== several.length);
+    const untold = isOpen ? await untoldBatch(task, recovered, context) : undefined;
+    if (untold ?? (!sample && several.length === 0)) {
+      return untold;
     }
     const inputs =
       sample && factors

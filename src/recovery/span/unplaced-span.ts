@@ -112,7 +112,7 @@ async function guesses(
  * sample at least, or for each but one where the rows hold differences only.
  */
 async function cornerPatches(
-  { basis, rank }: RowSpace,
+  { basis, rank, gap }: RowSpace,
   channels: number,
   [height, width]: readonly [number, number],
   product: ProductKernel,
@@ -134,6 +134,8 @@ async function cornerPatches(
   }
   const gram = await product(part, part, rank, rank, cols);
   const most = Math.floor((rank + 1) / FEWEST_ROWS ** 2) + 1;
+  // Of the weakest directions the noise has its share.
+  const zero = Math.max(ZERO, (2 / gap) ** 2);
   const { values } = await smallestEigen(gram, rank, most, product, random, pause);
-  return values.reduce((count, value) => count + Number(value < ZERO), 0);
+  return values.reduce((count, value) => count + Number(value < zero), 0);
 }

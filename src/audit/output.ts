@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
@@ -136,7 +136,7 @@ export function readImages(out: string, report: Report): PanelImage[] {
 /** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */
 function readFloats(out: string, name: string, shape: readonly number[]): string | undefined {
   const path = join(out, basename(name));
-  if (!existsSync(path)) {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
     return undefined;
   }
   const bytes = readFileSync(path);

@@ -36,7 +36,7 @@ export function checkLayout(path: string, name: string, layout: ElementLayout, b
   const numbers = [...shape, ...strides, offset];
   const sane =
     shape.length === strides.length && shape.length <= 64 && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
-  if (!sane || !Number.isSafeInteger(elementCount(shape))) {
+  if (!sane || !Number.isSafeInteger(elementCount(shape) * dtypeBytes(dtype))) {
     throw lie(
       path,
       name,

@@ -124,7 +124,9 @@ function locationOf(
 }
 
 function artifact(path: string): { uri: string; uriBaseId: string } {
-  return { uri: path.split('/').map(encodeURIComponent).join('/'), uriBaseId: 'ROOT' };
+  // Half a pair of UTF-16 cannot be encoded; as UTF-8 it becomes the sign for what is not known.
+  const wellFormed = Buffer.from(path).toString();
+  return { uri: wellFormed.split('/').map(encodeURIComponent).join('/'), uriBaseId: 'ROOT' };
 }
 
 /** The log as a file's text; names that files give things can do nothing where it is shown. */

@@ -39,12 +39,22 @@ export function analyseScript(document: PythonDocument): ScriptAnalysis {
   };
 }
 
+function canBeWalked({ tree }: PythonDocument): boolean {
+  try {
+    tree.iterate({ enter: () => undefined });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Of some texts nested thousands deep, Lezer joins parts of an earlier tree to one that cannot be walked. */
 function outlineOfAny(document: PythonDocument): Outline {
   try {
     return outlineOf(document);
   } catch {
-    // Parsed afresh the tree is whole; a defect of our own throws again.
-    return outlineOf(parsePython(document.text));
+    const fresh = document.isFresh ? document : parsePython(document.text);
+    // What cannot be walked even when it was parsed afresh has no prompts; a defect of our own throws again.
+    return outlineOf(canBeWalked(fresh) ? fresh : parsePython(''));
   }
 }

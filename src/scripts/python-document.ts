@@ -5,6 +5,8 @@ import { parser } from '@lezer/python';
 export interface PythonDocument {
   readonly text: string;
   readonly tree: Tree;
+  /** False where parts of an earlier tree were used again. */
+  readonly isFresh: boolean;
 }
 
 /** A replaced stretch of the old text, in UTF-16 offsets. */
@@ -15,7 +17,7 @@ export interface TextChange {
 }
 
 export function parsePython(text: string): PythonDocument {
-  return { text, tree: parser.parse(text) };
+  return { text, tree: parser.parse(text), isFresh: true };
 }
 
 /**
@@ -28,5 +30,5 @@ export function updatePython(before: PythonDocument, text: string, changes: read
   for (const { from, to, inserted } of changes) {
     fragments = TreeFragment.applyChanges(fragments, [{ fromA: from, toA: to, fromB: from, toB: from + inserted }]);
   }
-  return { text, tree: parser.parse(text, fragments) };
+  return { text, tree: parser.parse(text, fragments), isFresh: false };
 }

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
@@ -136,10 +136,13 @@ export function readImages(out: string, report: Report): PanelImage[] {
 /** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */
 function readFloats(out: string, name: string, shape: readonly number[]): string | undefined {
   const path = join(out, basename(name));
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch {
+    // Not there, no file, no name of one: what cannot be read is not drawn.
     return undefined;
   }
-  const bytes = readFileSync(path);
   const length = 4 * shape.reduce((product, size) => product * size, 1);
   return bytes.length >= length ? bytes.subarray(bytes.length - length).toString('base64') : undefined;
 }

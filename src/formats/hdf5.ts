@@ -46,10 +46,21 @@ export async function readHdf5Text(path: string, attribute: string, options: Hdf
   return answer.text ?? undefined;
 }
 
+function isAnswer(value: unknown): value is Hdf5Answer {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    (('text' in value && (value.text === null || typeof value.text === 'string')) ||
+      ('found' in value && typeof value.found === 'string'))
+  );
+}
+
 function answerOf(ending: Ending): Hdf5Answer {
   switch (ending.how) {
     case 'answered':
-      return ending.answer as Hdf5Answer;
+      return isAnswer(ending.answer)
+        ? ending.answer
+        : { found: 'a file after which the HDF5 library answers what is no answer' };
     case 'late':
       return { found: `a file that the HDF5 library does not get done with (${ending.detail})` };
     case 'crashed':

@@ -101,9 +101,15 @@ function answerIn(printed: Buffer): Ending | undefined {
   const mark = printed.lastIndexOf(MARK);
   const start = mark + MARK.length;
   const end = printed.indexOf('\n', start);
-  return mark < 0 || end < 0
-    ? undefined
-    : { how: 'answered', answer: JSON.parse(printed.toString('utf8', start, end)) as unknown };
+  if (mark < 0 || end < 0) {
+    return undefined;
+  }
+  try {
+    return { how: 'answered', answer: JSON.parse(printed.toString('utf8', start, end)) as unknown };
+  } catch {
+    // A process whose memory was overwritten may print anything.
+    return undefined;
+  }
 }
 
 /** In the process: writes the answer, and ends. Some libraries would keep it alive. */

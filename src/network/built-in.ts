@@ -243,9 +243,8 @@ function resnet(model: Checkpoint, hints: NetworkHints): Candidate[] {
     return [];
   }
   const isGrouped = model.has('bn1.weight') && model.norms.length === 0;
-  return isGrouped
-    ? GROUPS.flatMap((groups) => resnetWith(model, stem, hints, groups))
-    : resnetWith(model, stem, hints, undefined);
+  // Batch normalisation without statistics is possible too, in train mode; its filters are orthogonal each by itself.
+  return [undefined, ...(isGrouped ? GROUPS : [])].flatMap((groups) => resnetWith(model, stem, hints, groups));
 }
 
 /** @param groups of every normalisation, undefined for batch normalisation */

@@ -53,8 +53,10 @@ export function detectNormMode(recipe: Recipe, parameter: TensorLookup, gradient
  * Whether groups of channels were normalised together, from weights and gradients alone: scaling all filters of a group
  * then changes nothing, so they are orthogonal to their gradients together. Finer groups are not, if the true ones are
  * coarser.
+ *
+ * @returns undefined where nothing tells
  */
-export function fitsGroups(recipe: Recipe, parameter: TensorLookup, gradient: TensorLookup): boolean {
+export function fitsGroups(recipe: Recipe, parameter: TensorLookup, gradient: TensorLookup): boolean | undefined {
   const cosines: number[] = [];
   recipe.layers.forEach((layer, index) => {
     const before = recipe.layers[index - 1];
@@ -80,7 +82,7 @@ export function fitsGroups(recipe: Recipe, parameter: TensorLookup, gradient: Te
     }
   });
   cosines.sort((one, two) => one - two);
-  return cosines.length === 0 || cosines[Math.floor(cosines.length / 2)]! < LESS_THAN_CHANCE;
+  return cosines.length === 0 ? undefined : cosines[Math.floor(cosines.length / 2)]! < LESS_THAN_CHANCE;
 }
 
 /** The median of chance is 0.67; rounding and epsilon leave 1e-3. */

@@ -204,6 +204,10 @@ export class RunnerClient {
     const source = new CancellationTokenSource();
     let isPending = true;
     const cancel = (): void => {
+      // A signal may come twice, and after the answer; the library takes neither.
+      if (!isPending || source.token.isCancellationRequested) {
+        return;
+      }
       source.cancel();
       setTimeout(() => {
         if (isPending) {

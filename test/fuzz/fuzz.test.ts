@@ -9,7 +9,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 
 async function fuzz(...args: readonly string[]): Promise<string> {
   try {
-    return (await promisify(execFile)(process.execPath, ['.ci/fuzz.mjs', ...args], { cwd: ROOT })).stdout;
+    return (await promisify(execFile)(process.execPath, ['.ci/fuzz.mjs', '--untimed', ...args], { cwd: ROOT })).stdout;
   } catch (error) {
     // What was found says more than the exit code.
     throw new Error((error as { stdout?: string }).stdout, { cause: error });

@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
     from: { type: 'string', default: '0' },
     target: { type: 'string' },
     replay: { type: 'string' },
+    untimed: { type: 'boolean', default: false },
     worker: { type: 'string' },
   },
 });
@@ -71,6 +72,10 @@ async function runWorker(
     );
     child.on('message', (message: WorkerMessage) => {
       if (message.type === 'problem') {
+        // In tests, which run beside others, only what does not end is a finding.
+        if (values.untimed && message.problem.kind === 'slow') {
+          return;
+        }
         totals.found.push({ index: message.index, problem: message.problem });
         return;
       }

@@ -77,8 +77,14 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
     task.network.own,
     cache,
   );
-  if (!fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient)) {
-    throw new RecipeError('filters and gradients are not orthogonal over the groups of its normalisation');
+  // A network that was given is taken as it is; of those that names and shapes leave open, the numbers choose.
+  if (
+    task.network.source === 'built-in' &&
+    fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient) === false
+  ) {
+    throw new RecipeError(
+      'filters and gradients are orthogonal over no grouping of its normalisation, or noise hides it',
+    );
   }
   const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
   const graph = new TensorGraph(foldConstant);
@@ -112,13 +118,19 @@ export function outputShapesOf({ net }: Pick<Prepared, 'net'>): number[][] {
   return net.outputs.map(({ shape }) => shape.slice(1));
 }
 
-export function describeNetwork({ network, request }: NetworkTask, { candidate, mode }: Prepared): NetworkReport {
+export function describeNetwork(
+  { network, request }: NetworkTask,
+  { candidate, mode, tensors }: Prepared,
+): NetworkReport {
   const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const reasons = [...network.reasons];
-  const isGrouped = candidate.recipe.layers.some(({ op }) => op === 'group-norm');
+  const isGrouped = fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient) === true;
+  const isOfGroups = network.candidates.some(({ recipe }) => recipe.layers.some(({ op }) => op === 'group-norm'));
   if (network.candidates.length > 1 && isGrouped) {
-    reasons.push('how channels are grouped was told from filters and gradients, which are orthogonal over each group');
-  } else if (network.candidates.length > 1) {
+    reasons.push(
+      'how channels are grouped was told from filters and gradients, which are orthogonal over each group and over no finer one that was tried',
+    );
+  } else if (network.candidates.length > 1 && !isOfGroups) {
     reasons.push(
       request.attack === 'matching'
         ? `${network.candidates.length} networks fit these names and shapes; "${candidate.name}", the most usual one, was taken`

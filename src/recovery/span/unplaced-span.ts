@@ -74,24 +74,17 @@ async function guesses(
   const { rank } = rowSpace;
   const [height, width] = kernel;
   // Kernels of even size cannot be padded alike on both sides.
-  const corners =
-    height % 2 === 1 && width % 2 === 1 ? await cornerPatches(rowSpace, channels, kernel, product, random, pause) : 0;
+  const isOdd = height % 2 === 1 && width % 2 === 1;
+  const corners = isOdd ? await cornerPatches(rowSpace, channels, kernel, product, random, pause) : 0;
   const found: Guess[] = [];
   for (const centred of [false, true]) {
     const patches = rank + Number(centred);
-    const padded = corners + Number(centred);
     for (let side = FEWEST_ROWS; side * side <= patches; side++) {
       const batch = patches / (side * side);
       if (!Number.isInteger(batch) || side * side * rank > mostUnknowns) {
         continue;
       }
-      // Differences without padding leave a constant in every channel open.
-      const isPadded = centred || corners > 0;
-      if (isPadded && batch > padded) {
-        continue;
-      }
-      const [rows, columns] = isPadded ? [(height - 1) / 2, (width - 1) / 2] : [0, 0];
-      found.push({
+      const guess = (rows: number, columns: number): Guess => ({
         batch,
         geometry: {
           centred,
@@ -101,10 +94,18 @@ async function guesses(
           geometry: { strides: [1, 1], pads: [rows, columns, rows, columns], dilations: [1, 1], groups: 1 },
         },
       });
+      if (isOdd && batch <= corners + Number(centred)) {
+        found.push(guess((height - 1) / 2, (width - 1) / 2));
+      }
+      // Differences without padding leave a constant in every channel open.
+      if (!centred) {
+        found.push(guess(0, 0));
+      }
     }
   }
-  // Other patches at zeros look like corners, so there may be fewer samples, and hardly are.
-  return found.sort((one, other) => other.batch - one.batch);
+  // Other patches at zeros look like corners, so there may be fewer samples, and hardly are; the overlaps decide.
+  const isPadded = ({ geometry }: Guess): boolean => geometry.geometry.pads.some((own) => own > 0);
+  return found.sort((one, other) => Number(isPadded(other)) - Number(isPadded(one)) || other.batch - one.batch);
 }
 
 /**

@@ -188,6 +188,8 @@ describe('the child process', () => {
       ({ message }) => {
         if (message.includes('at least') && cancelledAt === 0) {
           cancelledAt = Date.now();
+          // As from a terminal, where the signal comes again while it is being obeyed.
+          cancel();
           cancel();
         }
       },
@@ -198,6 +200,7 @@ describe('the child process', () => {
     const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
     expect(report).toMatchObject({ cancelled: true, samples: [], verdict: { outcome: 'none' } });
     expect(report.consistency.length).toBeGreaterThan(3);
+    cancel();
     expect(client.alive).toBe(true);
     const request = { ...dumpPaths('k10_hard_bias_default'), method: 'auto' as const, out: join(folder, 'after') };
     await expect(client.audit({ id: 'd', request }, () => undefined, never)).resolves.toMatchObject({

@@ -209,6 +209,13 @@ describe("a convolution's gradient, and nothing of its place", () => {
     expect(await unplaced({ ...problem, gradient: lowRank })).toBeUndefined();
     expect(await unplaced(layer({ side: 8, stride: 2 }).problem)).toBeUndefined();
     expect(await unplaced(problem, 100)).toBeUndefined();
+    // Kernels of even size, whose patches nothing pads alike.
+    const even = hashed(64 * 4 * 16, 7);
+    for (let row = 48; row < 64; row++) {
+      even.copyWithin(row * 64, (row - 48) * 64, (row - 47) * 64);
+    }
+    const evenProblem = { ...problem, gradient: even, input: [4, 4, 4] as const, kernel: [4, 4] as const };
+    expect(await unplaced(evenProblem)).toBeUndefined();
     // Differences alone leave a constant in every channel open.
     expect(await unplaced(layer({ side: 6, padding: 0, centred: true }).problem)).toBeUndefined();
   });

@@ -85,6 +85,9 @@ export function checkValues(
   const entries = matching.pairs.map(({ gradient }) => gradient);
   const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
   const scanned = bytes <= MOST_BYTES_TO_SCAN ? entries : entries.filter(({ name }) => headNames.has(name));
+  if (scanned.length === 0) {
+    return [];
+  }
   const broken: string[] = [];
   const zero: string[] = [];
   for (const entry of scanned) {

@@ -69,7 +69,10 @@ export async function coreOf(facts: Facts): Promise<Core> {
   const update = await facts.get(UPDATE);
   if (request.checkpoint === undefined) {
     const evidence = 'Without a checkpoint, the number of samples is not known.';
-    const checks = [consistency.checkFileSafety([gradients])];
+    const checks = [
+      consistency.checkFileSafety([gradients]),
+      ...consistency.checkValues(await facts.get(MATCHING), gradients, new Set()),
+    ];
     return { ...NOTHING, update, checks, batch: { size: null, lowerBound: 1, evidence }, why: NO_CHECKPOINT };
   }
   const matching = await facts.get(MATCHING);

@@ -23,6 +23,8 @@ export interface LayerMaps {
   readonly next: number;
   /** One for each sample, up to a factor each; undefined where samples could not be told apart. */
   readonly maps: readonly Float64Array[] | undefined;
+  /** Whether no value is negative, as above a rectifier. */
+  readonly isRectified: boolean;
 }
 
 export type Layers = readonly [LayerMaps, ...LayerMaps[]];
@@ -81,7 +83,17 @@ function textOf(layers: Layers, isOpen: boolean): string {
       ? ` The samples' maps of ${mixed.join(', ')} are known as mixtures: too few zeros, or too many samples, to tell them apart.`
       : '';
   const steps = isOpen ? ' If the file is the sum of several steps, a sample counts once for each of them.' : '';
-  return `Each patch of a convolution's input lies in the space that the rows of its gradient span, and overlapping patches have to agree: that leaves as many inputs as there are samples. No checkpoint, label, loss or other layer takes part. Each map is known up to one factor.${mode}${open}${steps}`;
+  const groups = layers.some(({ batch }) => batch > 1)
+    ? ' Groups of a grouped convolution, and several uses of one layer, count like samples.'
+    : '';
+  const signed = layers
+    .filter(({ isRectified, batch }) => batch === 1 && !isRectified)
+    .map(({ layer }) => `\`${layer}\``);
+  const turned =
+    signed.length > 0
+      ? ` What was found of ${signed.join(', ')} has both signs: were that a transposed convolution, it would be the gradient of its output.`
+      : '';
+  return `Each patch of a convolution's input lies in the space that the rows of its gradient span, and overlapping patches have to agree: that leaves as many inputs as there are samples. No checkpoint, label, loss or other layer takes part. Each map is known up to one factor.${mode}${open}${turned}${groups}${steps}`;
 }
 
 function tableOf(layers: Layers): Detail {
@@ -125,19 +137,20 @@ function hiddenFrom({ filters, positions, centred }: LayerMaps): number {
 }
 
 function findingOf(layers: Layers): Finding {
-  const told = layers.filter(({ maps }) => maps);
+  // Above a rectifier, what was found can be nothing else.
+  const told = layers.filter(({ maps, isRectified }) => maps && isRectified);
   const first = told[0] ?? layers[0];
   const others = layers.filter((own) => own !== first).map(({ layer }) => `\`${layer}\``);
   const more =
     others.length > 0 ? ` The same holds for ${others.slice(0, 8).join(', ')}${others.length > 8 ? ' ...' : ''}.` : '';
-  const { layer, batch, input, filters, positions, maps, error } = first;
+  const { layer, batch, input, filters, positions, maps, error, isRectified } = first;
   const what = `its input of ${input.join(' x ')} numbers`;
   const gives = maps
-    ? `${what} for ${batch === 1 ? 'the one sample' : `each of ${batch} samples`}, up to a factor`
+    ? `${what} for ${batch === 1 ? 'the one sample' : `each of ${batch} samples (groups of channels count like samples)`}, up to a factor`
     : `${batch} mixtures of ${what} for ${batch} samples`;
   return {
     id: 'layer-input-computed',
-    severity: maps ? 'high' : 'medium',
+    severity: maps && isRectified ? 'high' : 'medium',
     title: `The gradient of one convolution alone gives away ${maps ? '' : 'mixtures of '}the feature maps that entered it`,
     evidence: `\`${layer}\` has ${filters} output channels at ${positions} positions: its gradient alone tells ${gives}; overlapping patches agree to ${error.toExponential(0)}.${more}`,
     mitigation: `Withhold the gradients of these layers, or sum over at least ${most(layers.map(hiddenFrom))} samples before sharing, which closes this way and leaves others; aggregate securely over many clients, or clip and add noise (differential privacy).`,

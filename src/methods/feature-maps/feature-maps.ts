@@ -25,7 +25,8 @@ export const featureMaps: Method = {
   applies: (facts) => Promise.resolve(convolutions(facts).length > 0 ? true : null),
   async run(facts, context) {
     const found: LayerMaps[] = [];
-    const stopped = await collect(facts, context, found).then(
+    const left: string[] = [];
+    const stopped = await collect(facts, context, found, left).then(
       () => false,
       (error: unknown) => {
         if (error instanceof CancelledError && found.length > 0) {
@@ -35,12 +36,13 @@ export const featureMaps: Method = {
       },
     );
     const [first, ...others] = found;
-    const most = mostUnknowns(facts);
+    const { length } = convolutions(facts);
+    const omitted = left.length > 0 ? ` Not looked at: ${left.join(', ')}.` : '';
     return {
       outcome: first ? 'found' : 'nothing',
       detail: first
         ? 'Rows of a gradient tell the patches that the layer saw.'
-        : `No convolution gave its input away by itself: at strides of one, square sizes and up to ${most} unknowns, none has more output channels than samples times positions and a gradient clear of noise.`,
+        : `${length === 1 ? 'The convolution was' : `None of the ${length} convolutions was`} ${length === 1 ? 'not ' : ''}found to give its input away by itself, at strides of one, square sizes and up to ${mostUnknowns(facts)} unknowns.${omitted}`,
       leaks: first ? [featureMapsLeak([first, ...others], (await facts.get(UPDATE)).kind === 'unknown')] : [],
       ...(stopped ? { stopped } : {}),
     };
@@ -57,19 +59,38 @@ interface Convolution {
   readonly entry: TensorEntry;
   /** Output channels x input channels x kernel rows x kernel columns. */
   readonly shape: readonly [number, number, number, number];
+  /** Kernel rows and columns come first, as Keras and Flax store them. */
+  readonly kernelFirst: boolean;
 }
 
+/** Larger kernels are none: rows and columns that come first are told by their size. */
+const MOST_TAPS = 11;
+
 function convolutions(facts: Facts): readonly Convolution[] {
-  return facts.given.gradients.entries.flatMap((entry): Convolution[] => {
-    const { shape, dtype } = entry;
-    const [filters = 0, channels = 0, rows = 0, columns = 0] = shape;
-    return isFloating(dtype) &&
-      shape.length === 4 &&
-      rows * columns > 1 &&
-      channels > 1 &&
-      elementCount(shape) <= MOST_ELEMENTS
-      ? [{ entry, shape: [filters, channels, rows, columns] }]
-      : [];
+  const { entries } = facts.given.gradients;
+  const lengths = new Map(entries.map(({ name, shape }) => [name, shape.length === 1 ? shape[0] : undefined]));
+  return entries.flatMap((entry): Convolution[] => {
+    const { name, shape, dtype } = entry;
+    if (!isFloating(dtype) || shape.length !== 4) {
+      return [];
+    }
+    const [first = 0, second = 0, third = 0, fourth = 0] = shape;
+    const kernelFirst = Math.max(first, second) <= MOST_TAPS && Math.max(third, fourth) > MOST_TAPS;
+    const own = kernelFirst ? ([fourth, third, first, second] as const) : ([first, second, third, fourth] as const);
+    const [filters, channels, rows, columns] = own;
+    // The bias of a transposed convolution is as long as the second axis: its rows are patches of no input.
+    const bias = lengths.get(name.replace(/weight$/, 'bias'));
+    const isTransposed = bias !== undefined && bias !== filters && bias === channels;
+    return rows * columns > 1 && channels > 1 && !isTransposed ? [{ entry, shape: own, kernelFirst }] : [];
+  });
+}
+
+/** Kernel rows x kernel columns x inputs x outputs, as outputs x inputs x kernel rows x kernel columns. */
+function kernelLast(data: Float64Array, [filters, channels, rows, columns]: Convolution['shape']): Float64Array {
+  const taps = rows * columns;
+  return Float64Array.from(data, (_, at) => {
+    const [filter, rest] = [Math.floor(at / (channels * taps)), at % (channels * taps)];
+    return data[((rest % taps) * channels + Math.floor(rest / taps)) * filters + filter] ?? NaN;
   });
 }
 
@@ -77,8 +98,8 @@ function mostUnknowns(facts: Facts): number {
   return facts.given.request.checkpoint === undefined ? MOST_UNKNOWNS.alone : MOST_UNKNOWNS.beside;
 }
 
-/** Into `found`, which keeps what is there when it is stopped. */
-async function collect(facts: Facts, context: Context, found: LayerMaps[]): Promise<void> {
+/** Into `found`, which keeps what is there when it is stopped; into `left` what is not looked at, and why. */
+async function collect(facts: Facts, context: Context, found: LayerMaps[], left: string[]): Promise<void> {
   const layers = convolutions(facts);
   const product = await pausingProduct(context);
   const isDifference = (await facts.get(UPDATE)).kind === 'difference';
@@ -86,12 +107,19 @@ async function collect(facts: Facts, context: Context, found: LayerMaps[]): Prom
     const { name, dtype } = layer.entry;
     context.progress(`Looking at ${name} alone`, at / layers.length);
     await context.pause();
+    if (elementCount(layer.shape) > MOST_ELEMENTS) {
+      left.push(`${name} (more than ${MOST_ELEMENTS} numbers)`);
+      continue;
+    }
     const { data } = facts.given.gradients.read(name);
+    if (!data.every(Number.isFinite)) {
+      left.push(`${name} (not finite)`);
+      continue;
+    }
     const stored = roundoffOf(dtype);
     const error = isDifference ? stored : effectiveRoundoff(data, stored);
-    const maps = data.every(Number.isFinite)
-      ? await mapsOf(layer, data, { error, most: mostUnknowns(facts) }, product, context)
-      : undefined;
+    const gradient = layer.kernelFirst ? kernelLast(data, layer.shape) : data;
+    const maps = await mapsOf(layer, gradient, { error, most: mostUnknowns(facts) }, product, context);
     if (maps) {
       found.push(maps);
     }
@@ -125,5 +153,6 @@ async function mapsOf(
     error: Math.sqrt(disagreement),
     next: Math.sqrt(next),
     maps: isTold === true ? unmixed?.sources : undefined,
+    isRectified: unmixed?.sources.every((source) => negativeShare(source) <= MOST_NEGATIVE) === true,
   };
 }

@@ -105,4 +105,39 @@ describe('a gradient without its checkpoint', () => {
     const report = await auditAlone(path);
     expect(report.leaks.map(({ tensor: name }) => name)).toEqual(['wte.weight']);
   });
+
+  it('reads kernels that come first, as Keras stores them, and says what it did not look at', async () => {
+    const own = readTensors(join(NETWORKS, 'residual', 'gradient.pt')).get('layer2.0.conv2.weight')!;
+    const [filters = 0, channels = 0, rows = 0, columns = 0] = own.shape;
+    const taps = rows * columns;
+    const turned = Float32Array.from(own.data, (_, at) => {
+      const [tap, rest] = [Math.floor(at / (channels * filters)), at % (channels * filters)];
+      return own.data[((rest % filters) * channels + Math.floor(rest / filters)) * taps + tap]!;
+    });
+    const path = join(scratch, 'keras.safetensors');
+    writeSafetensors(path, {
+      'conv/kernel': { shape: [rows, columns, channels, filters], data: turned },
+      'broken.weight': { shape: [8, 4, 3, 3], data: new Float32Array(288).fill(NaN) },
+    });
+    const report = await auditAlone(path);
+    expect(report.leaks).toMatchObject([
+      { tensor: 'conv/kernel', title: 'Feature maps, each from one layer’s gradient alone' },
+    ]);
+    expect(report.consistency.find(({ id }) => id === 'finite')).toMatchObject({ status: 'fail' });
+    const broken = join(scratch, 'broken.safetensors');
+    writeSafetensors(broken, { 'a.weight': { shape: [8, 4, 3, 3], data: new Float32Array(288).fill(NaN) } });
+    const { methods } = await auditAlone(broken);
+    expect(methods!.find(({ id }) => id === 'feature-maps')!.detail).toContain('Not looked at: a.weight (not finite)');
+  });
+
+  it('takes no transposed convolution for one, where its bias tells', async () => {
+    const own = readTensors(join(NETWORKS, 'residual', 'gradient.pt')).get('layer2.0.conv2.weight')!;
+    const rows = own.data.slice(0, 40 * 48 * 9);
+    const weight = { shape: [40, 48, 3, 3], data: Float32Array.from(rows) };
+    const path = join(scratch, 'transposed.safetensors');
+    writeSafetensors(path, { 'up.weight': weight, 'up.bias': { shape: [48], data: new Float32Array(48).fill(1) } });
+    expect((await auditAlone(path)).leaks).toEqual([]);
+    writeSafetensors(path, { 'up.weight': weight, 'up.bias': { shape: [40], data: new Float32Array(40).fill(1) } });
+    expect((await auditAlone(path)).leaks).toHaveLength(1);
+  });
 });

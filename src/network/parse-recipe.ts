@@ -35,6 +35,9 @@ export function parseRecipe(
   ) {
     throw bad(`"input": ${JSON.stringify(value.input)}`, 'the shape of one input, such as [3, 32, 32]');
   }
+  if (value.name !== undefined && typeof value.name !== 'string') {
+    throw bad(`"name": ${JSON.stringify(value.name)}`, 'a text');
+  }
   if (value.layers.length === 0) {
     throw bad('no layers', 'at least one layer');
   }

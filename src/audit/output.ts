@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import { FEATURES_FILE, type Report } from '../protocol/report.js';
+import { isFileName } from '../formats/byte-source.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { encodeNpy, encodeNpyArray } from '../formats/write-npy.js';
 import { openOutput, writeOutput } from './output-folder.js';
@@ -135,10 +136,12 @@ export function readImages(out: string, report: Report): PanelImage[] {
 
 /** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */
 function readFloats(out: string, name: string, shape: readonly number[]): string | undefined {
-  const path = join(out, basename(name));
+  if (!isFileName(basename(name))) {
+    return undefined;
+  }
   let bytes: Buffer;
   try {
-    bytes = readFileSync(path);
+    bytes = readFileSync(join(out, basename(name)));
   } catch {
     // Not there, no file, no name of one: what cannot be read is not drawn.
     return undefined;

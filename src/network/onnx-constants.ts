@@ -84,7 +84,9 @@ export function transposed({ values, shape }: Known): Known {
 
 /** Rows of a small tensor from `start` to `end`, as ONNX's Slice counts them along the first axis. */
 export function sliceRows({ values, shape }: Known, start = 0, end = Infinity, step = 1): Known {
-  const [rows = 0, ...rest] = shape;
+  const [named = 0, ...rest] = shape;
+  // Shapes come from the file too, and may name more rows than there are numbers.
+  const rows = Math.min(named, values.length);
   const width = rest.reduce((product, size) => product * size, 1);
   const bound = (at: number, least: number, most: number): number =>
     Math.min(Math.max(at < 0 ? at + rows : at, least), most);

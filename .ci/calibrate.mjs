@@ -1,8 +1,7 @@
 // npm run calibrate [-- FOLDER] [--limit N] [--docs]: stated confidence against the share that is right, on gradients of PyTorch networks.
 // Without a folder of cases it makes one with Python (GRADLEAK_PYTHON, default python3; test/calibration/requirements.txt).
-import { build as bundle } from 'esbuild';
 import { existsSync } from 'node:fs';
-import { ensureInstalled, run } from './setup.mjs';
+import { ensureInstalled, run, runProgram } from './setup.mjs';
 
 ensureInstalled();
 const [first, ...rest] = process.argv.slice(2);
@@ -11,13 +10,4 @@ const flags = folder === first ? rest : process.argv.slice(2);
 if (!existsSync(`${folder}/cases.jsonl`)) {
   run(process.env.GRADLEAK_PYTHON ?? 'python3', ['test/calibration/make_cases.py', folder]);
 }
-await bundle({
-  entryPoints: ['test/calibration/calibrate.ts'],
-  bundle: true,
-  platform: 'node',
-  format: 'cjs',
-  outfile: 'out/calibrate.cjs',
-  external: ['onnxruntime-node'],
-  logLevel: 'warning',
-});
-run(process.execPath, ['out/calibrate.cjs', folder, ...flags]);
+await runProgram('test/calibration/calibrate.ts', 'out/calibrate.cjs', [folder, ...flags]);

@@ -38,3 +38,23 @@ export function ensureInstalled() {
 export function build() {
   run(process.execPath, ['esbuild.mjs', '--production']);
 }
+
+/**
+ * Bundles a TypeScript program and runs it.
+ *
+ * @param external packages that stay in node_modules
+ */
+export async function runProgram(entry, outfile, args, external = []) {
+  // Only there once dependencies are.
+  const { build: bundle } = await import('esbuild');
+  await bundle({
+    entryPoints: [entry],
+    bundle: true,
+    platform: 'node',
+    format: outfile.endsWith('.mjs') ? 'esm' : 'cjs',
+    outfile,
+    external: ['onnxruntime-node', ...external],
+    logLevel: 'warning',
+  });
+  run(process.execPath, [outfile, ...args]);
+}

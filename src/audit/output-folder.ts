@@ -46,7 +46,7 @@ export function openOutput(folder: string, names: readonly string[], force: bool
   try {
     removeTemporaries(folder);
     for (const name of names) {
-      refuseForeign(folder, name, force);
+      refuseForeign(folder, name, force, ownChecksum(folder, name));
     }
   } catch (error) {
     unlock();
@@ -102,14 +102,13 @@ export function makeFolder(folder: string): void {
  * @throws UnusableInputError when it is somebody else's, or the disk does not take it
  */
 export function writeOutput(folder: string, name: string, content: string | Uint8Array, force: boolean): void {
-  refuseForeign(folder, name, force);
+  const before = ownChecksum(folder, name);
+  refuseForeign(folder, name, force, before);
   const known = listOf(folder);
-  const path = join(folder, name);
-  const before = isOwnOutput(folder, name) ? [checksum(readBounded(path, MOST_OWN_BYTES))] : [];
   // The list is ahead of the file: crashes between the two leave a file that is still known by its checksum.
-  known[name] = [...before, checksum(content)];
+  known[name] = [...(before === undefined ? [] : [before]), checksum(content)];
   replaceFile(join(folder, LIST_FILE), `${JSON.stringify(known, undefined, 1)}\n`);
-  replaceFile(path, content);
+  replaceFile(join(folder, name), content);
 }
 
 /** Removes a file that GradLeak wrote; others stay. */
@@ -147,9 +146,10 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
   }
 }
 
-function refuseForeign(folder: string, name: string, force: boolean): void {
+/** @param own the file's checksum where GradLeak wrote it */
+function refuseForeign(folder: string, name: string, force: boolean, own: string | undefined): void {
   const path = join(folder, name);
-  if (force || !lstatSync(path, { throwIfNoEntry: false }) || isOwnOutput(folder, name)) {
+  if (force || own !== undefined || !lstatSync(path, { throwIfNoEntry: false })) {
     return;
   }
   throw new UnusableInputError({
@@ -163,15 +163,20 @@ function refuseForeign(folder: string, name: string, force: boolean): void {
 
 /** Whether a file is as GradLeak wrote it: not somebody else's, and not changed since. */
 export function isOwnOutput(folder: string, name: string): boolean {
+  return ownChecksum(folder, name) !== undefined;
+}
+
+/** Of a file as GradLeak wrote it; undefined for others. */
+function ownChecksum(folder: string, name: string): string | undefined {
   const path = join(folder, name);
   if (lstatSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
-    return false;
+    return undefined;
   }
   try {
-    const sums = listOf(folder)[name];
-    return sums?.includes(checksum(readBounded(path, MOST_OWN_BYTES))) === true;
+    const own = checksum(readBounded(path, MOST_OWN_BYTES));
+    return listOf(folder)[name]?.includes(own) === true ? own : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -136,12 +136,13 @@ export function readImages(out: string, report: Report): PanelImage[] {
 
 /** Data of a `.npy` of ours in base64: its last bytes. The name comes from a report, so it must not lead elsewhere. */
 function readFloats(out: string, name: string, shape: readonly number[]): string | undefined {
-  if (!isFileName(basename(name))) {
+  const file = basename(name);
+  if (!isFileName(file)) {
     return undefined;
   }
   let bytes: Buffer;
   try {
-    bytes = readFileSync(join(out, basename(name)));
+    bytes = readFileSync(join(out, file));
   } catch {
     // Not there, no file, no name of one: what cannot be read is not drawn.
     return undefined;

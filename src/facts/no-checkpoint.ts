@@ -4,18 +4,18 @@ import type { UpdateReport } from '../protocol/report.js';
 /** A gradient that was given without its checkpoint: what stands in for it, for methods that read nothing of one. */
 
 /** The gradient's own names and shapes, which match themselves, and no numbers. */
-export function namesOf(gradients: TensorFile): TensorFile {
+export function namesOf({ path, format, entries }: TensorFile): TensorFile {
   return {
-    ...namesOnly(gradients),
+    path,
+    format,
+    entries,
+    foreignGlobals: [],
+    notes: [],
     read: () => {
       throw new TypeError('No checkpoint was given: a method that needs one must not run.');
     },
     close: () => undefined,
   };
-}
-
-function namesOnly({ path, format, entries }: TensorFile): Omit<TensorFile, 'read' | 'close'> {
-  return { path, format, entries, foreignGlobals: [], notes: [] };
 }
 
 /** Without weights to compare with, numbers are taken as they are. */

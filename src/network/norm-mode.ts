@@ -27,26 +27,13 @@ export function detectNormMode(recipe: Recipe, parameter: TensorLookup, gradient
     const at = (channel: number, tap: number): number =>
       before.layout === 'hwio' ? tap * channels + channel : channel * perChannel + tap;
     for (let channel = 0; channel < channels; channel++) {
-      let product = 0;
-      let own = 0;
-      let other = 0;
-      for (let tap = 0; tap < perChannel; tap++) {
-        const w = weight.data[at(channel, tap)]!;
-        const g = slope.data[at(channel, tap)]!;
-        product += w * g;
-        own += w * w;
-        other += g * g;
-      }
-      if (own > 0 && other > 0) {
-        cosines.push(Math.abs(product) / Math.sqrt(own * other));
-      }
+      cosines.push(...cosineOf(weight.data, slope.data, perChannel, (tap) => at(channel, tap)));
     }
   });
   if (cosines.length < 4) {
     return null;
   }
-  cosines.sort((one, other) => one - other);
-  return cosines[Math.floor(cosines.length / 2)]! < ORTHOGONAL ? 'train' : 'eval';
+  return median(cosines) < ORTHOGONAL ? 'train' : 'eval';
 }
 
 /**
@@ -57,7 +44,7 @@ export function detectNormMode(recipe: Recipe, parameter: TensorLookup, gradient
  * @returns undefined where nothing tells
  */
 export function fitsGroups(recipe: Recipe, parameter: TensorLookup, gradient: TensorLookup): boolean | undefined {
-  const cosines: number[] = [];
+  const scores: number[] = [];
   recipe.layers.forEach((layer, index) => {
     const before = recipe.layers[index - 1];
     if (layer.op !== 'group-norm' || before?.op !== 'conv' || before.bias !== undefined || layer.inputs !== undefined) {
@@ -69,20 +56,38 @@ export function fitsGroups(recipe: Recipe, parameter: TensorLookup, gradient: Te
     }
     const each = weight.data.length / layer.groups;
     for (let group = 0; group < layer.groups; group++) {
-      let [product, own, other] = [0, 0, 0];
-      for (let at = group * each; at < (group + 1) * each; at++) {
-        product += weight.data[at]! * slope.data[at]!;
-        own += weight.data[at]! ** 2;
-        other += slope.data[at]! ** 2;
-      }
-      if (own > 0 && other > 0) {
-        // As many standard deviations as it would be by chance.
-        cosines.push(Math.abs(product) * Math.sqrt(each / (own * other)));
-      }
+      const cosine = cosineOf(weight.data, slope.data, each, (entry) => group * each + entry);
+      // In standard deviations of chance.
+      scores.push(...cosine.map((own) => own * Math.sqrt(each)));
     }
   });
-  cosines.sort((one, two) => one - two);
-  return cosines.length === 0 ? undefined : cosines[Math.floor(cosines.length / 2)]! < LESS_THAN_CHANCE;
+  return scores.length === 0 ? undefined : median(scores) < LESS_THAN_CHANCE;
+}
+
+/**
+ * |cos| of a part of a filter and of its gradient.
+ *
+ * @param at where the part's entries are
+ * @returns none where either is zero
+ */
+function cosineOf(
+  weight: ArrayLike<number>,
+  slope: ArrayLike<number>,
+  count: number,
+  at: (entry: number) => number,
+): number[] {
+  let [product, own, other] = [0, 0, 0];
+  for (let entry = 0; entry < count; entry++) {
+    const [w, g] = [weight[at(entry)]!, slope[at(entry)]!];
+    product += w * g;
+    own += w * w;
+    other += g * g;
+  }
+  return own > 0 && other > 0 ? [Math.abs(product) / Math.sqrt(own * other)] : [];
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)]!;
 }
 
 /** The median of chance is 0.67; rounding and epsilon leave 1e-3. */

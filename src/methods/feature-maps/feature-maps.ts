@@ -24,9 +24,10 @@ export const featureMaps: Method = {
   kinds: READABLE,
   applies: (facts) => Promise.resolve(convolutions(facts).length > 0 ? true : null),
   async run(facts, context) {
+    const layers = convolutions(facts);
     const found: LayerMaps[] = [];
     const left: string[] = [];
-    const stopped = await collect(facts, context, found, left).then(
+    const stopped = await collect(layers, facts, context, found, left).then(
       () => false,
       (error: unknown) => {
         if (error instanceof CancelledError && found.length > 0) {
@@ -36,13 +37,12 @@ export const featureMaps: Method = {
       },
     );
     const [first, ...others] = found;
-    const { length } = convolutions(facts);
     const omitted = left.length > 0 ? ` Not looked at: ${left.join(', ')}.` : '';
     return {
       outcome: first ? 'found' : 'nothing',
       detail: first
         ? 'Rows of a gradient tell the patches that the layer saw.'
-        : `${length === 1 ? 'The convolution was' : `None of the ${length} convolutions was`} ${length === 1 ? 'not ' : ''}found to give its input away by itself, at strides of one, square sizes and up to ${mostUnknowns(facts)} unknowns.${omitted}`,
+        : `${layers.length === 1 ? 'The convolution was not' : `None of the ${layers.length} convolutions was`} found to give its input away by itself, at strides of one, square sizes and up to ${mostUnknowns(facts)} unknowns.${omitted}`,
       leaks: first ? [featureMapsLeak([first, ...others], (await facts.get(UPDATE)).kind === 'unknown')] : [],
       ...(stopped ? { stopped } : {}),
     };
@@ -99,8 +99,13 @@ function mostUnknowns(facts: Facts): number {
 }
 
 /** Into `found`, which keeps what is there when it is stopped; into `left` what is not looked at, and why. */
-async function collect(facts: Facts, context: Context, found: LayerMaps[], left: string[]): Promise<void> {
-  const layers = convolutions(facts);
+async function collect(
+  layers: readonly Convolution[],
+  facts: Facts,
+  context: Context,
+  found: LayerMaps[],
+  left: string[],
+): Promise<void> {
   const product = await pausingProduct(context);
   const isDifference = (await facts.get(UPDATE)).kind === 'difference';
   for (const [at, layer] of layers.entries()) {

@@ -163,7 +163,7 @@ async function attemptWith(
     // Samples of a group that the head does not part have inputs of their own all the same.
     const isOpen = !sample && (several.length === 0 || samples !== several.length);
     const untold = isOpen ? await untoldBatch(task, recovered, context) : undefined;
-    if (untold ?? (!sample && several.length === 0)) {
+    if (untold !== undefined || (!sample && several.length === 0)) {
       return untold;
     }
     const inputs =

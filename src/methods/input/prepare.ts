@@ -36,6 +36,8 @@ export interface Prepared {
   readonly tensors: NetworkTensors;
   readonly head: number;
   readonly mode: NormMode | null;
+  /** Whether filters and gradients show its groups of channels; undefined where nothing tells. */
+  readonly isGrouped: boolean | undefined;
 }
 
 /** @throws UnusableInputError when no candidate fits; its message is the first one's */
@@ -78,10 +80,8 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
     cache,
   );
   // A network that was given is taken as it is; of those that names and shapes leave open, the numbers choose.
-  if (
-    task.network.source === 'built-in' &&
-    fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient) === false
-  ) {
+  const isGrouped = fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient);
+  if (task.network.source === 'built-in' && isGrouped === false) {
     throw new RecipeError(
       'filters and gradients are orthogonal over no grouping of its normalisation, or noise hides it',
     );
@@ -98,7 +98,7 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
       `the network gives out ${net.logits.shape[1] ?? 0} numbers for ${task.head.weight.rows} classes`,
     );
   }
-  return { candidate, graph, net, tensors, head, mode };
+  return { candidate, graph, net, tensors, head, mode, isGrouped };
 }
 
 function headIndex({ layers }: Recipe, weight: string): number | undefined {
@@ -120,13 +120,12 @@ export function outputShapesOf({ net }: Pick<Prepared, 'net'>): number[][] {
 
 export function describeNetwork(
   { network, request }: NetworkTask,
-  { candidate, mode, tensors }: Prepared,
+  { candidate, mode, isGrouped }: Prepared,
 ): NetworkReport {
   const normed = candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const reasons = [...network.reasons];
-  const isGrouped = fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient) === true;
   const isOfGroups = network.candidates.some(({ recipe }) => recipe.layers.some(({ op }) => op === 'group-norm'));
-  if (network.candidates.length > 1 && isGrouped) {
+  if (network.candidates.length > 1 && isGrouped === true) {
     reasons.push(
       'how channels are grouped was told from filters and gradients, which are orthogonal over each group and over no finer one that was tried',
     );

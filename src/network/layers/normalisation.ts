@@ -1,5 +1,5 @@
 import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
-import { type LayerRule, RecipeError } from './layer-rule.js';
+import { type LayerRule, type NetworkBuilder, RecipeError } from './layer-rule.js';
 
 /** PyTorch's default. */
 const EPSILON = 1e-5;
@@ -29,9 +29,7 @@ export const batchNorm: LayerRule<'batch-norm'> = {
       const deviation = graph.unary('sqrt', graph.add(variance, graph.scalar(epsilon)));
       normal = graph.div(graph.sub(x!, mean), deviation);
     }
-    const own = (name: string): TensorNode => graph.reshape(network.parameter(name, 1, channels), perChannel);
-    const scaled = layer.weight === undefined ? normal : graph.mul(normal, own(layer.weight));
-    return layer.bias === undefined ? scaled : graph.add(scaled, own(layer.bias));
+    return scaledChannels(normal, layer, network);
   },
 };
 
@@ -59,19 +57,31 @@ export const groupNorm: LayerRule<'group-norm'> = {
     epsilon: { kind: 'number' },
     groups: { kind: 'number', required: true },
   },
-  forward({ groups, weight, bias, epsilon = EPSILON }, [x], { graph, parameter }) {
+  forward(layer, [x], network) {
+    const { groups, epsilon = EPSILON } = layer;
+    const { graph } = network;
     const [batch, channels = 0, ...rest] = x!.shape as [number, ...number[]];
     if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
       throw new RecipeError(`${channels} channels are not parted into ${groups} groups`);
     }
     const each = rest.reduce((product, size) => product * size, channels / groups);
     const normal = graph.reshape(normalise(graph, graph.reshape(x!, [batch, groups, each]), [2], epsilon), x!.shape);
-    const own = (name: string): TensorNode =>
-      graph.reshape(parameter(name, 1, channels), [1, channels, ...rest.map(() => 1)]);
-    const scaled = weight === undefined ? normal : graph.mul(normal, own(weight));
-    return bias === undefined ? scaled : graph.add(scaled, own(bias));
+    return scaledChannels(normal, layer, network);
   },
 };
+
+/** Each channel times its weight, plus its bias. */
+function scaledChannels(
+  x: TensorNode,
+  { weight, bias }: { readonly weight?: string; readonly bias?: string },
+  { graph, parameter }: NetworkBuilder,
+): TensorNode {
+  const [, channels = 0, ...rest] = x.shape;
+  const own = (name: string): TensorNode =>
+    graph.reshape(parameter(name, 1, channels), [1, channels, ...rest.map(() => 1)]);
+  const scaled = weight === undefined ? x : graph.mul(x, own(weight));
+  return bias === undefined ? scaled : graph.add(scaled, own(bias));
+}
 
 function normalise(graph: TensorGraph, x: TensorNode, axes: readonly number[], epsilon: number): TensorNode {
   const centred = graph.sub(x, graph.mean(x, axes));

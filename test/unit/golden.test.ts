@@ -13,6 +13,7 @@ import { labelInWords } from '../../src/words/label-words.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import { className, summaryOf } from '../../src/words/report-words.js';
 import { GOLDEN, expectGolden, goldenJson, goldenReport } from '../golden/golden.js';
+import { projectEntry } from '../project-entries.js';
 import { GOLDEN_CASES, type GoldenCase } from '../golden/make-cases.js';
 
 /** Every surface says the same: kept reports, word for word. `UPDATE_GOLDEN=1 npx vitest run test/unit/golden.test.ts` keeps anew. */
@@ -104,21 +105,15 @@ describe('a project of all of them', () => {
     const entries: ProjectEntry[] = [];
     for (const golden of GOLDEN_CASES) {
       const report = await reportOf(golden);
-      entries.push({
-        id: golden.name,
-        gradients: `${golden.name}/gradients.pt`,
-        checkpoint: `${golden.name}/checkpoint.pt`,
-        fit: 1,
-        run: golden.name,
-        round: null,
-        script: null,
-        truth: null,
-        network: null,
-        status: 'done',
-        problem: null,
-        result: resultOf(report),
-        change: 'new',
-      });
+      entries.push(
+        projectEntry({
+          id: golden.name,
+          gradients: `${golden.name}/gradients.pt`,
+          checkpoint: `${golden.name}/checkpoint.pt`,
+          run: golden.name,
+          result: resultOf(report),
+        }),
+      );
     }
     return {
       schemaVersion: 1,

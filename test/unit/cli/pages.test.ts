@@ -8,6 +8,7 @@ import { renderSarif } from '../../../src/project/sarif.js';
 import { resultOf, summarise } from '../../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
+import { projectEntry } from '../../project-entries.js';
 
 /** Pages and logs that are passed on: they name files, and not where those lie. */
 
@@ -48,21 +49,15 @@ function embedded(page: string): Record<string, unknown> {
 }
 
 function project(): ProjectReport {
-  const entry: ProjectEntry = {
+  const entry = projectEntry({
     id: 'a'.repeat(20),
     gradients: 'runs/step 1/gradient.pt',
     checkpoint: 'runs/step 1/checkpoint.pt',
-    fit: 1,
     run: 'runs',
     round: 1,
     script: { file: join(root, 'src', 'train.py'), line: 7 },
-    truth: null,
-    network: null,
-    status: 'done',
-    problem: null,
     result: resultOf(report),
-    change: 'new',
-  };
+  });
   const entries: ProjectEntry[] = [
     entry,
     { ...entry, id: 'b'.repeat(20), script: { file: join(tmpdir(), SECRET, 'elsewhere'), line: 3 } },

@@ -9,7 +9,7 @@ import {
   withProgressNotification,
 } from '../../../src/extension/notifications.js';
 import type { ProjectAudits } from '../../../src/extension/project-audit.js';
-import type { ProjectEntry } from '../../../src/protocol/project-report.js';
+import { entryResult, projectEntry } from '../../project-entries.js';
 
 /** What files say, where VS Code shows it. */
 
@@ -96,10 +96,17 @@ describe('text of files', () => {
 
   it.each([
     ['that failed', { status: 'failed', problem: HOSTILE, result: null }],
-    ['without a judgement', { status: 'done', problem: null, result: resultOf('not-assessed') }],
-    ['that leaks', { status: 'done', problem: null, result: resultOf('leaks') }],
+    [
+      'without a judgement',
+      {
+        status: 'done',
+        problem: null,
+        result: entryResult({ sentence: HOSTILE, severity: null, outcome: 'not-assessed' }),
+      },
+    ],
+    ['that leaks', { status: 'done', problem: null, result: entryResult({ sentence: HOSTILE, severity: null }) }],
   ] as const)('acts on nothing in the tree, for a gradient %s', (_, own) => {
-    const entry = { ...ENTRY, ...own } as ProjectEntry;
+    const entry = projectEntry({ ...ENTRY, ...own });
     const project = { onDidChange: () => ({ dispose: () => undefined }), report: () => ({ entries: [entry] }) };
     const tree = new ProjectTree(project as unknown as ProjectAudits);
     const [run] = tree.getChildren();
@@ -116,33 +123,4 @@ describe('text of files', () => {
   });
 });
 
-const ENTRY = {
-  id: 'a',
-  gradients: `${HOSTILE}/${HOSTILE}`,
-  checkpoint: HOSTILE,
-  fit: 1,
-  run: HOSTILE,
-  round: null,
-  script: null,
-  truth: null,
-  network: null,
-  change: 'new',
-};
-
-function resultOf(outcome: 'leaks' | 'not-assessed'): NonNullable<ProjectEntry['result']> {
-  return {
-    outcome,
-    sentence: HOSTILE,
-    severity: null,
-    findings: [],
-    samples: 1,
-    labels: 1,
-    features: 1,
-    exactInputs: 0,
-    closeInputs: 0,
-    tokens: 0,
-    kinds: {},
-    layers: [],
-    truth: null,
-  };
-}
+const ENTRY = { gradients: `${HOSTILE}/${HOSTILE}`, checkpoint: HOSTILE, run: HOSTILE };

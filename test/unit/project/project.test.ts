@@ -28,6 +28,7 @@ import type { AuditRequest } from '../../../src/protocol/audit-request.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
 import type { EntryResult, ProjectEntry, ProjectPlan, ProjectReport } from '../../../src/protocol/project-report.js';
 import type { Report, Verdict } from '../../../src/protocol/report.js';
+import { entryResult } from '../../project-entries.js';
 import { projectInWords, standingOf } from '../../../src/words/outcome-words.js';
 
 const tool = vi.hoisted(() => ({ version: '' }));
@@ -558,22 +559,6 @@ describe('outcomes of a project', () => {
     }
   });
 
-  const result = (own: Partial<EntryResult>): EntryResult => ({
-    outcome: 'leaks',
-    sentence: '',
-    severity: 'high',
-    findings: [],
-    samples: 1,
-    labels: 1,
-    features: 1,
-    exactInputs: 0,
-    closeInputs: 0,
-    tokens: 0,
-    kinds: {},
-    layers: [],
-    truth: null,
-    ...own,
-  });
   const entry = (own: Partial<EntryResult>, round: number): ProjectEntry => ({
     id: '',
     gradients: `${round}`,
@@ -586,7 +571,7 @@ describe('outcomes of a project', () => {
     network: null,
     status: 'done',
     problem: null,
-    result: result(own),
+    result: entryResult(own),
     change: 'new',
   });
 
@@ -652,10 +637,10 @@ describe('outcomes of a project', () => {
   });
 
   it('without a judgement nothing has become better', () => {
-    const open = result({ outcome: 'not-assessed', severity: null, labels: 0 });
-    expect(changeOf(open, result({}))).toBe('same');
-    expect(changeOf(result({}), open)).toBe('new');
-    expect(changeOf(result({ outcome: 'none', severity: null, labels: 0 }), result({}))).toBe('better');
+    const open = entryResult({ outcome: 'not-assessed', severity: null, labels: 0 });
+    expect(changeOf(open, entryResult({}))).toBe('same');
+    expect(changeOf(entryResult({}), open)).toBe('new');
+    expect(changeOf(entryResult({ outcome: 'none', severity: null, labels: 0 }), entryResult({}))).toBe('better');
   });
 
   it('totals of an earlier version are made anew when its report is read', async () => {

@@ -1,0 +1,41 @@
+import type { EntryResult, ProjectEntry } from '../src/protocol/project-report.js';
+
+/** Entries of a project as tests want them: all that a test does not speak of. */
+
+export function entryResult(own: Partial<EntryResult> = {}): EntryResult {
+  return {
+    outcome: 'leaks',
+    sentence: '',
+    severity: 'high',
+    findings: [],
+    samples: 1,
+    labels: 1,
+    features: 1,
+    exactInputs: 0,
+    closeInputs: 0,
+    tokens: 0,
+    kinds: {},
+    layers: [],
+    truth: null,
+    ...own,
+  };
+}
+
+export function projectEntry(own: Partial<ProjectEntry> = {}): ProjectEntry {
+  return {
+    id: 'a',
+    gradients: 'gradients.pt',
+    checkpoint: 'checkpoint.pt',
+    fit: 1,
+    run: '',
+    round: null,
+    script: null,
+    truth: null,
+    network: null,
+    status: 'done',
+    problem: null,
+    result: null,
+    change: 'new',
+    ...own,
+  };
+}

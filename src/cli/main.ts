@@ -287,6 +287,7 @@ async function minimiseDump(args: readonly string[], surroundings: CliSurroundin
   if (checkpoint === undefined) {
     throw badArguments('minimise without --checkpoint', 'both files, or a folder that holds them');
   }
+  surroundings.reading?.({ path: gradients, what: 'dump' });
   const { tensors, outcome } = await minimise(
     {
       checkpoint,

@@ -52,6 +52,8 @@ export interface Target {
   readonly inMemory?: true;
   /** Never mutated. */
   readonly kept?: RegExp;
+  /** True where it computes, which the user may end at any time, beside reading. */
+  readonly attacks?: true;
   /**
    * @param folder where the files lie; it may write to `out` in it
    * @throws UnusableInputError, CancelledError; anything else is a finding
@@ -399,6 +401,7 @@ const audit = (
   name,
   weight,
   seeds,
+  ...(reconstruction ? { attacks: true } : {}),
   async run(files, folder) {
     const { report } = await runAudit(
       {

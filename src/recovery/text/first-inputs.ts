@@ -1,0 +1,183 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Pause } from '../pause.js';
+import { type Distance, type InputSpace, distancesTo, isInside } from './input-space.js';
+import { type NormValues, normalise } from './normalise.js';
+
+/** What the first attention is given of a token at a place, and which pairs of them lie in the space of the batch's. */
+
+export interface FirstInputs {
+  readonly width: number;
+  readonly vocabulary: number;
+  /** Embeddings, scaled, of some tokens: n x width. */
+  rowsOf(tokens: readonly number[]): Float64Array;
+  /** What is added at a position, width numbers; null where positions are told by rotation only. */
+  positionRow(position: number): Float64Array | null;
+  readonly norm: NormValues;
+}
+
+/** Vectors of tokens at one position, n x width. */
+export function inputsAt(first: FirstInputs, tokens: readonly number[], position: number): Float64Array {
+  const rows = first.rowsOf(tokens);
+  const added = first.positionRow(position);
+  if (added) {
+    for (let at = 0; at < rows.length; at++) {
+      rows[at]! += added[at % first.width]!;
+    }
+  }
+  return normalise(first.norm, rows);
+}
+
+export interface Candidates {
+  /** By position; one list for all where positions are not told apart here. */
+  readonly byPosition: readonly (readonly number[])[];
+  /** Of the pairs taken: the largest distance; of the others: the smallest. */
+  readonly farthest: number;
+  readonly nextNearest: number;
+  readonly count: number;
+}
+
+const CHUNK = 1024;
+
+/**
+ * Tokens whose vectors lie in the space, position by position.
+ *
+ * @param tokens to be tried
+ * @param positions to be tried; ignored where they are told by rotation only
+ */
+export async function candidatesIn(
+  first: FirstInputs,
+  space: InputSpace,
+  tokens: readonly number[],
+  positions: readonly number[],
+  product: ProductKernel,
+  pause: Pause,
+): Promise<Candidates> {
+  const places = first.positionRow(0) === null ? [0] : positions;
+  const byPosition: number[][] = places.map(() => []);
+  let [farthest, nextNearest, count] = [0, 1, 0];
+  const judge = (token: number, place: number, distance: Distance): void => {
+    if (isInside(distance)) {
+      byPosition[place]!.push(token);
+      farthest = Math.max(farthest, distance.value);
+      count++;
+    } else {
+      nextNearest = Math.min(nextNearest, distance.value);
+    }
+  };
+  for (let start = 0; start < tokens.length; start += CHUNK) {
+    const own = tokens.slice(start, start + CHUNK);
+    const near = await nearEnough(first, space, own, places, product);
+    for (const [place, position] of places.entries()) {
+      await pause();
+      const shortlist = own.filter((_, at) => near[at * places.length + place]! < NEAR);
+      own.forEach((_, at) => {
+        const distance = near[at * places.length + place]!;
+        nextNearest = distance >= NEAR ? Math.min(nextNearest, distance) : nextNearest;
+      });
+      const distances = await distancesTo(space, inputsAt(first, shortlist, position), product);
+      shortlist.forEach((token, at) => {
+        judge(token, place, distances[at]!);
+      });
+    }
+  }
+  return { byPosition, farthest, nextNearest, count };
+}
+
+/** Distances below this are computed again, without cancellation. */
+const NEAR = 0.05;
+
+/**
+ * Distances of all pairs of token and position, tokens x places, from products with tokens and positions apart:
+ * the norm is linear but for one factor per pair. Exact to 1e-7 by cancellation.
+ */
+async function nearEnough(
+  { norm, rowsOf, positionRow, width }: FirstInputs,
+  { basis, rank }: InputSpace,
+  tokens: readonly number[],
+  places: readonly number[],
+  product: ProductKernel,
+): Promise<Float64Array> {
+  const centre = norm.kind === 'layer';
+  const e = centred(rowsOf(tokens), width, centre);
+  const p = centred(
+    joined(
+      places.map((place) => positionRow(place) ?? new Float64Array(width)),
+      width,
+    ),
+    width,
+    centre,
+  );
+  const [eGain, pGain] = [times(e, norm.gain), times(p, norm.gain)];
+  const bias = norm.bias ?? new Float64Array(width);
+  const [n, m] = [tokens.length, places.length];
+  const [ep, epGain, eAlong, pAlong, bAlong, eBias, pBias] = [
+    await product(e, p, n, m, width),
+    await product(eGain, pGain, n, m, width),
+    await product(eGain, basis, n, rank, width),
+    await product(pGain, basis, m, rank, width),
+    await product(bias, basis, 1, rank, width),
+    await product(eGain, bias, n, 1, width),
+    await product(pGain, bias, m, 1, width),
+  ];
+  const cross = await product(eAlong, pAlong, n, m, rank);
+  const [eBiasAlong, pBiasAlong] = [
+    await product(eAlong, bAlong, n, 1, rank),
+    await product(pAlong, bAlong, m, 1, rank),
+  ];
+  const [ee, pp, eeG, ppG, eeA, ppA] = [
+    squares(e, width),
+    squares(p, width),
+    squares(eGain, width),
+    squares(pGain, width),
+    squares(eAlong, rank),
+    squares(pAlong, rank),
+  ];
+  const [bb, bbA] = [squares(bias, width)[0]!, squares(bAlong, rank)[0]!];
+  return Float64Array.from({ length: n * m }, (_, at) => {
+    const [i, j] = [Math.floor(at / m), at % m];
+    const factor = 1 / Math.sqrt((ee[i]! + 2 * ep[at]! + pp[j]!) / width + norm.epsilon);
+    const length =
+      factor ** 2 * (eeG[i]! + 2 * epGain[at]! + ppG[j]!) + 2 * factor * (eBias[i]! + pBias[j]!) + bb;
+    const along =
+      factor ** 2 * (eeA[i]! + 2 * cross[at]! + ppA[j]!) + 2 * factor * (eBiasAlong[i]! + pBiasAlong[j]!) + bbA;
+    return length > 0 ? Math.sqrt(Math.max(length - along, 0) / length) : 1;
+  });
+}
+
+function centred(rows: Float64Array, width: number, isCentred: boolean): Float64Array {
+  if (!isCentred) {
+    return rows;
+  }
+  const out = new Float64Array(rows.length);
+  for (let start = 0; start < rows.length; start += width) {
+    let mean = 0;
+    for (let col = 0; col < width; col++) {
+      mean += rows[start + col]!;
+    }
+    mean /= width;
+    for (let col = 0; col < width; col++) {
+      out[start + col] = rows[start + col]! - mean;
+    }
+  }
+  return out;
+}
+
+function times(rows: Float64Array, gain: Float64Array): Float64Array {
+  return Float64Array.from(rows, (value, at) => value * gain[at % gain.length]!);
+}
+
+function joined(rows: readonly Float64Array[], width: number): Float64Array {
+  const out = new Float64Array(rows.length * width);
+  rows.forEach((row, at) => {
+    out.set(row, at * width);
+  });
+  return out;
+}
+
+function squares(rows: Float64Array, width: number): Float64Array {
+  const out = new Float64Array(rows.length / width);
+  for (let at = 0; at < rows.length; at++) {
+    out[Math.floor(at / width)]! += rows[at]! ** 2;
+  }
+  return out;
+}

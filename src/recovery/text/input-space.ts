@@ -1,0 +1,238 @@
+import { type Cholesky, factorise, solveLower } from '../cholesky.js';
+import { gaussian } from '../gaussian.js';
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { generator } from '../paper-method.js';
+import { dot, most, norm } from '../vectors.js';
+import type { Pause } from '../pause.js';
+
+/** The span of all vectors that a linear layer was given, from its weight gradient alone. */
+export interface InputSpace {
+  /** rank x width, row-major, orthonormal rows. */
+  readonly basis: Float64Array;
+  readonly rank: number;
+  readonly width: number;
+  /** The smallest direction kept over the largest left out, rows being of length one: how clearly the rank shows. */
+  readonly gap: number;
+  /** Root mean square of what is left of a number of the rows, outside of the space: the gradient's own noise. */
+  readonly noise: number;
+  /** Of A B^T for rows A and basis B: by it, how much of the noise a vector's direction carries. */
+  readonly factor: Cholesky;
+}
+
+/** Rows smaller than this share of the largest are rounding. */
+const DEAD = 1e-8;
+const SEED = 7;
+/** Rows of the sketch beyond the width, so that no direction is lost by chance. */
+const SPARE_ROWS = 16;
+/** Directions looked at beyond the rank, to see where the rest begins. */
+const LOOK_AHEAD = 4;
+
+/**
+ * G = sum_t delta_t z_t^T, so all inputs z_t lie in the row space of G where the deltas are independent (Petrov et al.,
+ * NeurIPS 2024, arXiv 2405.15586, Theorem 5.1); found by Gram-Schmidt with pivoting on random mixtures of the rows.
+ *
+ * @param rows x width, row-major; several layers with one input stacked
+ * @param error relative error of each number, such as the unit roundoff of its type
+ * @returns undefined where no rank below the width shows
+ */
+export async function inputSpaceOf(
+  gradient: Float64Array,
+  width: number,
+  error: number,
+  product: ProductKernel,
+  pause: Pause,
+): Promise<InputSpace | undefined> {
+  const mixed = await sketch(unitRows(gradient, width), width, product);
+  const rest = mixed.slice();
+  const rows = rest.length / width;
+  const squares = Float64Array.from({ length: rows }, (_, row) => squareOf(rest, row, width));
+  const directions: Float64Array[] = [];
+  const sizes: number[] = [];
+  const floor = error * Math.sqrt(rows);
+  while (directions.length < Math.min(rows, width)) {
+    const longest = Math.sqrt(most(squares));
+    sizes.push(longest);
+    if (longest < floor / 100 || belowGap(sizes)) {
+      break;
+    }
+    const pivot = squares.indexOf(most(squares));
+    const direction = orthogonal(rest.slice(pivot * width, (pivot + 1) * width), directions);
+    directions.push(direction);
+    for (let row = 0; row < rows; row++) {
+      squares[row] = without(rest, row * width, direction);
+    }
+    if (directions.length % 16 === 0) {
+      await pause();
+    }
+  }
+  const { rank, gap } = widestGap(sizes, floor / 100);
+  if (rank === 0 || rank >= width) {
+    return undefined;
+  }
+  const basis = new Float64Array(rank * width);
+  directions.slice(0, rank).forEach((direction, at) => {
+    basis.set(direction, at * width);
+  });
+  const along = await product(basis, mixed, rank, rows, width);
+  const factor = await factorise(await product(along, along, rank, rank, rows), rank, product);
+  return { basis, rank, width, gap, noise: await noiseOutside(mixed, basis, along, rank, width), factor };
+}
+
+async function noiseOutside(
+  mixed: Float64Array,
+  basis: Float64Array,
+  along: Float64Array,
+  rank: number,
+  width: number,
+): Promise<number> {
+  const rows = mixed.length / width;
+  let square = 0;
+  for (let row = 0; row < rows; row++) {
+    const rest = mixed.slice(row * width, (row + 1) * width);
+    for (let k = 0; k < rank; k++) {
+      const factor = along[k * rows + row]!;
+      for (let col = 0; col < width; col++) {
+        rest[col]! -= factor * basis[k * width + col]!;
+      }
+    }
+    square += dot(rest, rest);
+  }
+  return Promise.resolve(Math.sqrt(square / (Math.max(rows - rank, 1) * (width - rank))));
+}
+
+/** How far a vector is from the space, and how far noise alone would put it. */
+export interface Distance {
+  /** Relative to the vector's length, 0 to 1. */
+  readonly value: number;
+  readonly expected: number;
+}
+
+/** Numbers of vectors that were computed in float32 are off by this much. */
+const FORWARD_ERROR = 2e-7;
+/** Many of noise's standard deviations, as it is not the same everywhere. */
+const MOST_DEVIATIONS = 8;
+
+/**
+ * Distances of vectors to the space. A vector of it is a combination c of the rows, z = A^T c, and noise of the rows leaves
+ * noise |c| sqrt(width - rank) of it outside.
+ *
+ * @param vectors n x width, row-major
+ */
+export async function distancesTo(
+  { basis, rank, width, noise, factor }: InputSpace,
+  vectors: Float64Array,
+  product: ProductKernel,
+): Promise<Distance[]> {
+  const count = vectors.length / width;
+  if (count === 0) {
+    return [];
+  }
+  const along = await product(vectors, basis, count, rank, width);
+  return Array.from({ length: count }, (_, at) => {
+    const vector = vectors.slice(at * width, (at + 1) * width);
+    const length = norm(vector);
+    for (let k = 0; k < rank; k++) {
+      const factor = along[at * rank + k]!;
+      for (let col = 0; col < width; col++) {
+        vector[col]! -= factor * basis[k * width + col]!;
+      }
+    }
+    const combination = norm(solveLower(factor, along.slice(at * rank, (at + 1) * rank)));
+    const expected = (noise * combination * Math.sqrt(width - rank)) / length;
+    return length > 0 ? { value: norm(vector) / length, expected } : { value: 1, expected: 0 };
+  });
+}
+
+/** Whether a distance is what noise leaves. */
+export function isInside({ value, expected }: Distance): boolean {
+  return value <= MOST_DEVIATIONS * Math.hypot(expected, FORWARD_ERROR) && value < FARTHEST;
+}
+
+/** Beyond this, noise says nothing. */
+export const FARTHEST = 0.02;
+
+function unitRows(gradient: Float64Array, width: number): Float64Array {
+  const rows = gradient.length / width;
+  const lengths = Array.from({ length: rows }, (_, row) => norm(gradient.subarray(row * width, (row + 1) * width)));
+  const longest = most(lengths);
+  const live = lengths.flatMap((length, row) => (length > DEAD * longest ? [row] : []));
+  const scaled = new Float64Array(live.length * width);
+  live.forEach((row, at) => {
+    for (let col = 0; col < width; col++) {
+      scaled[at * width + col] = gradient[row * width + col]! / lengths[row]!;
+    }
+  });
+  return scaled;
+}
+
+/** Random mixtures of the rows, hardly more than there are columns. */
+async function sketch(rows: Float64Array, width: number, product: ProductKernel): Promise<Float64Array> {
+  const count = rows.length / width;
+  const mixtures = width + SPARE_ROWS;
+  if (count <= mixtures) {
+    return rows;
+  }
+  const random = generator(SEED);
+  const weights = Float64Array.from({ length: mixtures * count }, () => gaussian(random, 1 / Math.sqrt(mixtures)));
+  const columns = new Float64Array(rows.length);
+  for (let row = 0; row < count; row++) {
+    for (let col = 0; col < width; col++) {
+      columns[col * count + row] = rows[row * width + col]!;
+    }
+  }
+  return product(weights, columns, mixtures, width, count);
+}
+
+function squareOf(data: Float64Array, row: number, width: number): number {
+  const own = data.subarray(row * width, (row + 1) * width);
+  return dot(own, own);
+}
+
+/** Of length one; twice, as once leaves what rounding makes of the first time. */
+function orthogonal(vector: Float64Array, directions: readonly Float64Array[]): Float64Array {
+  for (let pass = 0; pass < 2; pass++) {
+    for (const direction of directions) {
+      const along = dot(vector, direction);
+      for (let at = 0; at < vector.length; at++) {
+        vector[at]! -= along * direction[at]!;
+      }
+    }
+    const length = norm(vector);
+    for (let at = 0; at < vector.length; at++) {
+      vector[at]! /= length;
+    }
+  }
+  return vector;
+}
+
+/** Takes a direction out of a row. @returns the square of what is left */
+function without(rest: Float64Array, start: number, direction: Float64Array): number {
+  let along = 0;
+  for (let col = 0; col < direction.length; col++) {
+    along += rest[start + col]! * direction[col]!;
+  }
+  let square = 0;
+  for (let col = 0; col < direction.length; col++) {
+    const value = rest[start + col]! - along * direction[col]!;
+    rest[start + col] = value;
+    square += value * value;
+  }
+  return square;
+}
+
+/** A fall by this much ends the search. */
+const CLEAR_GAP = 1e3;
+
+function belowGap(sizes: readonly number[]): boolean {
+  const at = sizes.length - 1 - LOOK_AHEAD;
+  return at > 0 && sizes[at - 1]! / sizes[at]! > CLEAR_GAP && sizes.at(-1)! > sizes[at]! / 100;
+}
+
+function widestGap(sizes: readonly number[], least: number): { rank: number; gap: number } {
+  let best = { rank: 0, gap: 1 };
+  for (let at = 1; at < sizes.length; at++) {
+    const gap = sizes[at - 1]! / Math.max(sizes[at]!, least);
+    best = gap > best.gap ? { rank: at, gap } : best;
+  }
+  return best;
+}

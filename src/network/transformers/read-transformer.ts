@@ -88,10 +88,8 @@ function read(
   source: string,
   trained: ReadonlySet<string> | undefined,
 ): Transformer | undefined {
-  const object =
-    typeof value === 'object' && value !== null && !Array.isArray(value) ? new Config(value, source) : null;
-  const modelType = object?.text(['model_type']);
-  const config = modelType === undefined ? undefined : (object ?? undefined);
+  const config = typeof value === 'object' && value !== null ? configOf(value, source) : undefined;
+  const modelType = config?.text(['model_type']);
   const names = new TensorNames(entries, config?.source ?? 'the shapes of other tensors', trained);
   const family = modelType === undefined ? familyByNames(names) : FAMILIES.find((own) => own === modelType);
   if (family === undefined) {
@@ -110,6 +108,12 @@ function read(
   }
   const place: Place = { family, config, names, prefix, outside: outsideOf(prefix, roots) };
   return { ...readStructure(place), source: config ? source : 'names and shapes' };
+}
+
+/** Undefined for a `config.json` of something else. */
+function configOf(value: object, source: string): Config | undefined {
+  const named = new Map<string, unknown>(Object.entries(value));
+  return typeof named.get('model_type') === 'string' ? new Config(value, source) : undefined;
 }
 
 /** Without a root, the parts stand beside the head or below a name that somebody else gave them. */

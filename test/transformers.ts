@@ -24,7 +24,7 @@ export interface TransformerCase {
 }
 
 export function transformerCase(name: string): TransformerCase {
-  const folder = join(TRANSFORMERS, name);
+  const folder = transformerFolder(name);
   const json = (file: string): unknown => JSON.parse(readFileSync(join(folder, file), 'utf8'));
   const tensors = readTensors(join(folder, 'checkpoint.safetensors'));
   return {
@@ -43,4 +43,9 @@ export function readAs(entries: readonly NamedShape[], config: unknown, trained?
     throw new Error(found ? found.refused : 'no transformer');
   }
   return found;
+}
+
+/** Where a case's files are. */
+export function transformerFolder(name: string): string {
+  return join(TRANSFORMERS, name);
 }

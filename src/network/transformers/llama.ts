@@ -94,7 +94,7 @@ export function readLlama(place: Place): Omit<Transformer, 'source'> {
 const HEAD_WIDTHS: Partial<Record<TransformerFamily, number>> = { qwen3: 128, gemma: 256 };
 
 function headsOf({ family, names, prefix }: Place, config: Config, width: number) {
-  const heads = statedHeads(config);
+  const heads = statedHeads(config, ['num_attention_heads']);
   const stated = config.whole(['head_dim'], MOST_HEAD_WIDTH, 2) ?? HEAD_WIDTHS[family];
   if (stated === undefined) {
     requireDivides(heads, width, '"num_attention_heads"', config);

@@ -55,10 +55,10 @@ const USUAL_HEAD_WIDTH = 64;
 
 /** Heads of a family without rotation, whose width they share. @throws TransformerProblem when they do not divide it */
 export function countHeads({ config }: Place, fields: readonly string[], width: number): number {
-  const stated = config?.whole(fields, MOST_HEADS);
-  if (stated !== undefined) {
-    requireDivides(stated, width, `"${fields[0] ?? ''}"`, config);
-    return stated;
+  if (config) {
+    const heads = statedHeads(config, fields);
+    requireDivides(heads, width, `"${fields[0] ?? ''}"`, config);
+    return heads;
   }
   if (width % USUAL_HEAD_WIDTH !== 0) {
     throw new TransformerProblem(
@@ -69,20 +69,18 @@ export function countHeads({ config }: Place, fields: readonly string[], width: 
 }
 
 /** @throws TransformerProblem when the number of heads is missing */
-export function statedHeads(config: Config): number {
-  const heads = config.whole(['num_attention_heads'], MOST_HEADS);
+export function statedHeads(config: Config, fields: readonly string[]): number {
+  const heads = config.whole(fields, MOST_HEADS);
   if (heads === undefined) {
-    throw new TransformerProblem(`${config.source}: there is no "num_attention_heads".`);
+    throw new TransformerProblem(`${config.source}: there is no "${fields[0] ?? ''}".`);
   }
   return heads;
 }
 
 /** @throws TransformerProblem when `heads` does not divide `whole` */
-export function requireDivides(heads: number, whole: number, what: string, config: Config | undefined): void {
+export function requireDivides(heads: number, whole: number, what: string, config: Config): void {
   if (whole % heads !== 0) {
-    throw new TransformerProblem(
-      `${config?.source ?? 'The checkpoint'}: ${what} is ${heads}, which does not divide ${whole}.`,
-    );
+    throw new TransformerProblem(`${config.source}: ${what} is ${heads}, which does not divide ${whole}.`);
   }
 }
 

@@ -80,7 +80,7 @@ function stepOf(transformer: Transformer, { tensors, tokens, labels }: Transform
 function expectedGradients({ expected }: TransformerCase): [name: string, values: Float64Array][] {
   return [...expected].flatMap(([name, { data }]) =>
     name.startsWith('gradient.') ? [[name.slice('gradient.'.length), Float64Array.from(data)] as const] : [],
-  ) as [string, Float64Array][];
+  );
 }
 
 function stored(values: ArrayLike<number>): number[] {

@@ -7,6 +7,7 @@ import { type ConvGeometry, type TensorData, type TensorNode, matrixSizes, sizeO
 
 /** Products and convolutions of fewer multiplications are done in loops. */
 const WORTH_A_PRODUCT = 1e6;
+const TILE = 32;
 /** Products of single channels are too small to be worth it. */
 const MOST_GROUPS = 4;
 
@@ -98,9 +99,16 @@ function innerLast(data: TensorData, rows: number, inner: number, turned: boolea
     return data instanceof Float64Array && data.length * 8 === data.buffer.byteLength ? data : Float64Array.from(data);
   }
   const out = new Float64Array(data.length);
-  for (let k = 0; k < inner; k++) {
-    for (let row = 0; row < rows; row++) {
-      out[row * inner + k] = data[k * rows + row]!;
+  // In tiles, so that what is read and what is written both stay in the cache.
+  for (let firstK = 0; firstK < inner; firstK += TILE) {
+    const endK = Math.min(firstK + TILE, inner);
+    for (let firstRow = 0; firstRow < rows; firstRow += TILE) {
+      const endRow = Math.min(firstRow + TILE, rows);
+      for (let row = firstRow; row < endRow; row++) {
+        for (let k = firstK; k < endK; k++) {
+          out[row * inner + k] = data[k * rows + row]!;
+        }
+      }
     }
   }
   return out;

@@ -141,7 +141,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['facts', 'protocol', 'formats', 'kinds', 'recovery'],
+        ['facts', 'protocol', 'formats', 'kinds', 'network', 'recovery'],
         'A fact is derived from the inputs; which methods use it is not its business.',
       ),
     ],

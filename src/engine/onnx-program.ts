@@ -115,10 +115,7 @@ class Writer {
         this.node('Concat', names, own, [int('axis', operation.axis)]);
         break;
       case 'matmul':
-        this.node('Gemm', names, own, [
-          int('transA', operation.transposeA ? 1 : 0),
-          int('transB', operation.transposeB ? 1 : 0),
-        ]);
+        this.matmul(names, own, shape.length, operation.transposeA, operation.transposeB);
         break;
       case 'conv': {
         const { strides, pads, dilations, groups } = operation.geometry;
@@ -142,6 +139,23 @@ class Writer {
 
   node(opType: string, input: string[], output: string, attribute: OnnxAttribute[] = []): void {
     this.nodes.push({ opType, input, output: [output], attribute });
+  }
+
+  /** Gemm transposes, and knows single matrices only. */
+  private matmul(names: string[], own: string, rank: number, transposeA: boolean, transposeB: boolean): void {
+    if (rank === 2) {
+      this.node('Gemm', names, own, [int('transA', Number(transposeA)), int('transB', Number(transposeB))]);
+      return;
+    }
+    const turned = [transposeA, transposeB].map((transposed, at) => {
+      if (!transposed) {
+        return names[at]!;
+      }
+      const axes = Array.from({ length: rank }, (_, axis) => axis);
+      this.node('Transpose', [names[at]!], `${own}.${at}`, [ints('perm', [...axes.slice(0, -2), rank - 1, rank - 2])]);
+      return `${own}.${at}`;
+    });
+    this.node('MatMul', turned, own);
   }
 
   private convInput(node: TensorNode, names: string[], own: string): void {

@@ -1,9 +1,9 @@
 import { statSync } from 'node:fs';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { parseJson, readBounded } from '../formats/json-file.js';
 import { type OnnxFile, readOnnx } from '../formats/onnx.js';
 import type { OnnxNode, OnnxTensor } from '../formats/onnx-protobuf.js';
 import type { TensorFile } from '../formats/tensor-file.js';
+import { CONFIG_FILE, readConfigJson } from './config-json.js';
 import { type Layer, isEmbedding, isNeverHead, stem } from './head-structure.js';
 import { type AuditPaths, filesBeside } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
@@ -24,7 +24,6 @@ export interface HeadHint {
   readonly notes: readonly string[];
 }
 
-const MAX_CONFIG_BYTES = 2 ** 20;
 /** Protobuf is parsed as a whole: a graph that needs longer than the audit is not worth a hint. */
 const MAX_ONNX_BYTES = 256 * 2 ** 20;
 
@@ -46,7 +45,7 @@ export function findHint(
   const trained = matrices.filter(({ entry }) => pairOf.has(entry));
   const readers: [string, (path: string) => HintFound | string | undefined][] = [
     ['model.onnx', (path) => fromOnnx(path, matching, checkpoint)],
-    ['config.json', (path) => fromConfig(path, trained, pairOf, matching, gradients)],
+    [CONFIG_FILE, (path) => fromConfig(path, trained, pairOf, matching, gradients)],
   ];
   for (const [name, read] of readers) {
     for (const path of filesBeside(paths, [name])) {
@@ -151,16 +150,11 @@ function isCalled(layer: string, name: string): boolean {
 
 /** The fields that tell of the head; undefined for a config.json of something else, a reason for a broken one. */
 function readConfig(path: string): Config | string | undefined {
-  let value: unknown;
-  try {
-    value = parseJson(readBounded(path, MAX_CONFIG_BYTES));
-  } catch (error) {
-    return messageOf(error).slice(0, 200);
+  const value = readConfigJson(path);
+  if (typeof value === 'string') {
+    return value;
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return 'no JSON object';
-  }
-  const fields = new Map(Object.entries(value as Record<string, unknown>));
+  const fields = new Map<string, unknown>(Object.entries(value));
   const text = (own: unknown): string => (typeof own === 'string' ? own.slice(0, 200) : '');
   const architectures = fields.get('architectures');
   const architecture = text(Array.isArray(architectures) ? (architectures as unknown[])[0] : undefined);

@@ -1,12 +1,13 @@
 import { computeNode, valuesInOrder } from './evaluate.js';
 import { type PatchGeometry, visitPatches } from './patches.js';
 import type { ProductKernel } from './product-kernel.js';
-import { type ConvGeometry, type TensorData, type TensorNode, sizeOf } from './tensor-graph.js';
+import { type ConvGeometry, type TensorData, type TensorNode, matrixSizes, sizeOf } from './tensor-graph.js';
 
-/** The graph in float64, as `evaluate` has it, with convolutions by a fast matrix product over their patches. */
+/** The graph in float64, as `evaluate` has it, with a fast product for matrices and for the patches of convolutions. */
 
-/** Convolutions of fewer multiplications are done in loops. */
+/** Products and convolutions of fewer multiplications are done in loops. */
 const WORTH_A_PRODUCT = 1e6;
+const TILE = 32;
 /** Products of single channels are too small to be worth it. */
 const MOST_GROUPS = 4;
 
@@ -31,10 +32,14 @@ export async function evaluateWithProduct(
 }
 
 async function byProduct(
-  { operation, inputs, shape }: TensorNode,
+  node: TensorNode,
   data: readonly TensorData[],
   product: ProductKernel,
 ): Promise<Float64Array | undefined> {
+  const { operation, inputs, shape } = node;
+  if (operation.kind === 'matmul') {
+    return matrixProducts(node, operation, data, product);
+  }
   if (operation.kind !== 'conv' && operation.kind !== 'conv-input' && operation.kind !== 'conv-filter') {
     return undefined;
   }
@@ -59,6 +64,54 @@ async function byProduct(
     case 'conv-filter':
       return places.filter(a, b, product);
   }
+}
+
+/** The product of each pair of matrices; undefined where they are too small. */
+async function matrixProducts(
+  { inputs, shape }: TensorNode,
+  { transposeA, transposeB }: { readonly transposeA: boolean; readonly transposeB: boolean },
+  data: readonly TensorData[],
+  product: ProductKernel,
+): Promise<Float64Array | undefined> {
+  const [rows, inner] = matrixSizes(inputs[0]!.shape, transposeA);
+  const [, cols] = matrixSizes(shape, false);
+  if (rows * inner * cols < WORTH_A_PRODUCT) {
+    return undefined;
+  }
+  const [a, b] = data as [TensorData, TensorData];
+  const out = new Float64Array(sizeOf(shape));
+  for (let at = 0; at * rows * cols < out.length; at++) {
+    const left = innerLast(part(a, at, rows * inner), rows, inner, transposeA);
+    const right = innerLast(part(b, at, inner * cols), cols, inner, !transposeB);
+    out.set(await product(left, right, rows, cols, inner), at * rows * cols);
+  }
+  return out;
+}
+
+function part(data: TensorData, at: number, size: number): TensorData {
+  return data.length === size ? data : data.subarray(at * size, (at + 1) * size);
+}
+
+/** A matrix as rows x inner, of one that is stored inner x rows where `turned`. */
+function innerLast(data: TensorData, rows: number, inner: number, turned: boolean): Float64Array {
+  if (!turned) {
+    // Native code is handed arrays that own their memory.
+    return data instanceof Float64Array && data.length * 8 === data.buffer.byteLength ? data : Float64Array.from(data);
+  }
+  const out = new Float64Array(data.length);
+  // In tiles, so that what is read and what is written both stay in the cache.
+  for (let firstK = 0; firstK < inner; firstK += TILE) {
+    const endK = Math.min(firstK + TILE, inner);
+    for (let firstRow = 0; firstRow < rows; firstRow += TILE) {
+      const endRow = Math.min(firstRow + TILE, rows);
+      for (let row = firstRow; row < endRow; row++) {
+        for (let k = firstK; k < endK; k++) {
+          out[row * inner + k] = data[k * rows + row]!;
+        }
+      }
+    }
+  }
+  return out;
 }
 
 /** One convolution's patches. */

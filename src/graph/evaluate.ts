@@ -5,6 +5,7 @@ import {
   type Operation,
   type TensorData,
   type TensorNode,
+  matrixSizes,
   needed,
   sizeOf,
 } from './tensor-graph.js';
@@ -289,9 +290,32 @@ function matmul(
   bShape: readonly number[],
   transposeB: boolean,
 ): Float64Array {
-  const [rows, inner] = transposeA ? [aShape[1]!, aShape[0]!] : [aShape[0]!, aShape[1]!];
-  const cols = transposeB ? bShape[0]! : bShape[1]!;
-  const out = new Float64Array(rows * cols);
+  const [rows, inner] = matrixSizes(aShape, transposeA);
+  const [, cols] = matrixSizes(bShape, transposeB);
+  const count = sizeOf(aShape.slice(0, -2));
+  const out = new Float64Array(count * rows * cols);
+  for (let at = 0; at < count; at++) {
+    matrixProduct(
+      a.subarray(at * rows * inner, (at + 1) * rows * inner),
+      transposeA,
+      b.subarray(at * inner * cols, (at + 1) * inner * cols),
+      transposeB,
+      out.subarray(at * rows * cols, (at + 1) * rows * cols),
+      [rows, inner, cols],
+    );
+  }
+  return out;
+}
+
+/** @param out zeros; what is added to them */
+function matrixProduct(
+  a: TensorData,
+  transposeA: boolean,
+  b: TensorData,
+  transposeB: boolean,
+  out: Float64Array,
+  [rows, inner, cols]: readonly [number, number, number],
+): void {
   const rowStep = transposeA ? 1 : inner;
   const innerStep = transposeA ? rows : 1;
   for (let row = 0; row < rows; row++) {
@@ -311,7 +335,6 @@ function matmul(
       }
     }
   }
-  return out;
 }
 
 function dotAlong(a: TensorData, from: number, step: number, b: TensorData, start: number, count: number): number {

@@ -62,6 +62,12 @@ export function sameShape(one: readonly number[], other: readonly number[]): boo
   return one.length === other.length && one.every((size, axis) => size === other[axis]);
 }
 
+/** Rows and columns of the matrices in a tensor, which are its last two axes; exchanged where they are transposed. */
+export function matrixSizes(shape: readonly number[], transposed: boolean): [rows: number, cols: number] {
+  const [rows, cols] = shape.slice(-2) as [number, number];
+  return transposed ? [cols, rows] : [rows, cols];
+}
+
 /** Numpy's rule. @throws RangeError when the shapes do not broadcast */
 export function broadcastShape(one: readonly number[], other: readonly number[]): number[] {
   const rank = Math.max(one.length, other.length);
@@ -91,6 +97,8 @@ export type ConstantFolder = (
 const MOST_FOLDED = 1 << 16;
 
 const MOST_ADDED_AT_ONCE = 4096;
+
+const MOST_MATMUL_RANK = 4;
 
 /** The largest divisor that is not above the square root. */
 function divisorNearRoot(size: number): number {
@@ -285,14 +293,21 @@ export class TensorGraph {
         );
   }
 
-  /** Product of two matrices, either transposed first. @throws RangeError when the inner sizes differ */
+  /**
+   * Product of two matrices, either transposed first; of each pair of matrices where both have the same leading sizes, at
+   * most two.
+   *
+   * @throws RangeError when the inner or the leading sizes differ
+   */
   matmul(a: TensorNode, b: TensorNode, transposeA = false, transposeB = false): TensorNode {
-    const [rows, inner] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
-    const [other, cols] = transposeB ? [b.shape[1], b.shape[0]] : b.shape;
-    if (a.shape.length !== 2 || b.shape.length !== 2 || inner !== other) {
+    const leading = a.shape.slice(0, -2);
+    const [rows, inner] = matrixSizes(a.shape, transposeA);
+    const [other, cols] = matrixSizes(b.shape, transposeB);
+    const ranked = a.shape.length >= 2 && a.shape.length <= MOST_MATMUL_RANK;
+    if (!ranked || !sameShape(leading, b.shape.slice(0, -2)) || b.shape.length < 2 || inner !== other) {
       throw new RangeError(`[${a.shape.join(', ')}] and [${b.shape.join(', ')}] cannot be multiplied.`);
     }
-    return this.node({ kind: 'matmul', transposeA, transposeB }, [a, b], [rows!, cols!]);
+    return this.node({ kind: 'matmul', transposeA, transposeB }, [a, b], [...leading, rows, cols]);
   }
 
   /** @throws RangeError when channels do not fit or the filter is larger than the padded input */
@@ -398,7 +413,7 @@ export function workOf(outputs: readonly TensorNode[]): number {
   return needed(outputs).reduce((sum, { operation, inputs, shape }) => {
     switch (operation.kind) {
       case 'matmul':
-        return sum + sizeOf(shape) * inputs[0]!.shape[operation.transposeA ? 0 : 1]!;
+        return sum + sizeOf(shape) * matrixSizes(inputs[0]!.shape, operation.transposeA)[1];
       case 'conv':
         return sum + sizeOf(shape) * sizeOf(inputs[1]!.shape.slice(1));
       case 'conv-input':

@@ -12,8 +12,13 @@ function unaryRule<Op extends 'relu' | 'sigmoid' | 'tanh' | 'erf'>(op: Op): Laye
 
 export const silu: LayerRule<'silu'> = {
   fields: {},
-  forward: (_, [x], { graph }) => graph.mul(x!, graph.unary('sigmoid', x!)),
+  forward: (_, [x], { graph }) => siluOf(graph, x!),
 };
+
+/** x sigmoid(x), entry by entry. */
+export function siluOf(graph: TensorGraph, x: TensorNode): TensorNode {
+  return graph.mul(x, graph.unary('sigmoid', x));
+}
 
 export const leakyRelu: LayerRule<'leaky-relu'> = {
   fields: { slope: { kind: 'number' } },
@@ -42,14 +47,17 @@ export const elu: LayerRule<'elu'> = {
 
 export const gelu: LayerRule<'gelu'> = {
   fields: { approximate: { kind: 'boolean' } },
-  forward({ approximate = false }, [x], { graph }) {
-    const cubic = (z: TensorNode): TensorNode => graph.scale(graph.mul(graph.square(z), z), 0.044715);
-    const inner = approximate
-      ? graph.unary('tanh', graph.scale(graph.add(x!, cubic(x!)), Math.sqrt(2 / Math.PI)))
-      : graph.unary('erf', graph.scale(x!, Math.SQRT1_2));
-    return graph.mul(graph.scale(x!, 0.5), graph.add(inner, graph.scalar(1)));
-  },
+  forward: ({ approximate = false }, [x], { graph }) => geluOf(graph, x!, approximate),
 };
+
+/** GELU entry by entry. @param approximate by a hyperbolic tangent instead of the error function */
+export function geluOf(graph: TensorGraph, x: TensorNode, approximate: boolean): TensorNode {
+  const cubic = (z: TensorNode): TensorNode => graph.scale(graph.mul(graph.square(z), z), 0.044715);
+  const inner = approximate
+    ? graph.unary('tanh', graph.scale(graph.add(x, cubic(x)), Math.sqrt(2 / Math.PI)))
+    : graph.unary('erf', graph.scale(x, Math.SQRT1_2));
+  return graph.mul(graph.scale(x, 0.5), graph.add(inner, graph.scalar(1)));
+}
 
 export const softmax: LayerRule<'softmax'> = {
   fields: { axis: { kind: 'number' } },

@@ -83,7 +83,8 @@ function scaledChannels(
   return bias === undefined ? scaled : graph.add(scaled, own(bias));
 }
 
-function normalise(graph: TensorGraph, x: TensorNode, axes: readonly number[], epsilon: number): TensorNode {
+/** (x - mean) / sqrt(variance + epsilon), both over the given axes. */
+export function normalise(graph: TensorGraph, x: TensorNode, axes: readonly number[], epsilon: number): TensorNode {
   const centred = graph.sub(x, graph.mean(x, axes));
   const variance = graph.mean(graph.square(centred), axes);
   return graph.div(centred, graph.unary('sqrt', graph.add(variance, graph.scalar(epsilon))));

@@ -21,7 +21,7 @@ export interface Transformer {
   readonly embedding: Embedding;
   /** Angles per position of the rotated pairs (headWidth / 2), null without rotation. */
   readonly rotary: { readonly frequencies: Float64Array; readonly scale: number } | null;
-  /** Positions further back than this many are not seen; null without bound. */
+  /** A position sees as many as this before itself, and itself; null without bound. */
   readonly window: number | null;
   readonly activation: TransformerActivation;
   readonly blocks: readonly Block[];

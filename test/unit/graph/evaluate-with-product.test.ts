@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
 import { evaluateWithProduct } from '../../../src/graph/evaluate-with-product.js';
-import { TensorGraph } from '../../../src/graph/tensor-graph.js';
+import { TensorGraph, sizeOf } from '../../../src/graph/tensor-graph.js';
 import { plainProduct } from '../../../src/recovery/cholesky.js';
 import { hashed, relativeError } from '../../networks.js';
 
@@ -42,5 +42,26 @@ describe('convolutions by products of their patches', () => {
     found.forEach((own, at) => {
       expect(relativeError(own, expected[at]!)).toBeLessThan(1e-12);
     });
+  });
+});
+
+describe('matrix products', () => {
+  it.each([
+    ['single', [100, 110], [120, 110], false, true],
+    ['neither transposed, of batches', [3, 100, 110], [3, 110, 120], false, false],
+    ['both transposed, of batches', [2, 2, 110, 100], [2, 2, 120, 110], true, true],
+    ['small, in loops', [3, 10, 11], [3, 11, 12], false, false],
+  ] as const)('%s', async (name, aShape, bShape, transposeA, transposeB) => {
+    const graph = new TensorGraph(foldConstant);
+    const [a, b] = [graph.variable('a', aShape), graph.variable('b', bShape)];
+    const y = graph.matmul(a, b, transposeA, transposeB);
+    const feeds = { a: Float32Array.from(hashed(sizeOf(aShape), 1)), b: hashed(sizeOf(bShape), 2) };
+    let products = 0;
+    const [found] = await evaluateWithProduct([y], feeds, (...args) => {
+      products++;
+      return plainProduct(...args);
+    });
+    expect(products).toBe(name === 'small, in loops' ? 0 : sizeOf(aShape.slice(0, -2)));
+    expect(relativeError(found!, evaluate([y], feeds)[0]!)).toBeLessThan(1e-12);
   });
 });

@@ -49,6 +49,10 @@ const OPERATIONS: Record<string, Build> = {
   matmul: (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(g.square(a), [8, 30]), false, true),
   'matmul, first transposed': (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(a, [8, 30]), true, false),
   'matmul, both transposed': (g, a) => g.matmul(g.reshape(a, [8, 30]), g.reshape(a, [30, 8]), true, true),
+  'matmul of batches': (g, a, b) => g.matmul(g.reshape(a, [8, 5, 6]), g.reshape(b, [8, 6, 1])),
+  'matmul of batches, first transposed': (g, a) => g.matmul(a, g.square(a), true, false),
+  'matmul of batches, second transposed': (g, a, b) => g.matmul(a, g.reshape(b, [2, 4, 1, 6]), false, true),
+  'matmul of batches, both transposed': (g, a) => g.matmul(a, g.reshape(g.square(a), [2, 4, 6, 5]), true, true),
   'conv with groups, stride, dilation': (g, a, b) => g.conv(a, b, GEOMETRY),
   'conv with padding': (g, a, b) => g.conv(a, g.reshape(b, [3, 4, 2, 2]), PLAIN),
   'conv-input': (g, a, b) => {
@@ -193,12 +197,19 @@ describe('the graph', () => {
     const w = g.variable('w', [4, 2, 3, 3]);
     const y = g.conv(x, w, { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 });
     expect(workOf([y])).toBe(4 * 64 * 18);
+    const heads = g.variable('h', [3, 5, 7]);
+    expect(workOf([g.matmul(heads, heads, false, true)])).toBe(3 * 5 * 5 * 7);
+    expect(workOf([g.matmul(heads, heads, true, false)])).toBe(3 * 7 * 7 * 5);
   });
 
   it('refuses what does not fit, with the shapes in the message', () => {
     const g = new TensorGraph(foldConstant);
     const x = g.variable('x', [2, 3]);
     expect(() => g.matmul(x, x)).toThrow(/\[2, 3\].*cannot be multiplied/);
+    const batches = g.variable('b', [4, 3, 3]);
+    expect(() => g.matmul(batches, g.variable('c', [2, 3, 3]))).toThrow(/\[4, 3, 3\].*cannot be multiplied/);
+    expect(() => g.matmul(x, batches)).toThrow(/\[4, 3, 3\] cannot be multiplied/);
+    expect(() => g.matmul(g.variable('v', [3]), g.variable('w', [3]))).toThrow(/\[3\] cannot be multiplied/);
     expect(() => g.reshape(x, [5])).toThrow(/\[2, 3\] cannot be reshaped to \[5\]/);
     expect(() => g.add(x, g.variable('z', [4]))).toThrow(/do not fit/);
     expect(() => g.constant(Float64Array.of(1), [2])).toThrow(/do not fill/);

@@ -1,0 +1,51 @@
+import type { Norm, Transformer } from './transformer.js';
+
+/** Tokens as a transformer's blocks take them in, in float64. */
+
+/** Part of a tensor of the checkpoint: its row, `width` numbers; of a vector the whole, as row 0. */
+export type RowOf = (name: string, row: number) => ArrayLike<number>;
+
+/**
+ * norm(scale * tokens[t] + positions[p + offset] + types[0]) for each token.
+ *
+ * @param tokens N of them
+ * @param positions N, from 0
+ * @returns N x width
+ * @throws RangeError when a token is none of the vocabulary, or when there are not as many positions
+ */
+export function embed(
+  { width, vocabulary, embedding }: Transformer,
+  row: RowOf,
+  tokens: Int32Array,
+  positions: Int32Array,
+): Float64Array {
+  if (tokens.length !== positions.length || tokens.some((token) => token < 0 || token >= vocabulary)) {
+    throw new RangeError(`Tokens are numbers below ${vocabulary}, each with a position.`);
+  }
+  const out = new Float64Array(tokens.length * width);
+  const type = embedding.types === null ? undefined : row(embedding.types, 0);
+  tokens.forEach((token, at) => {
+    const own = out.subarray(at * width, (at + 1) * width);
+    const meaning = row(embedding.tokens, token);
+    const position =
+      embedding.positions === null ? undefined : row(embedding.positions, positions[at]! + embedding.positionOffset);
+    for (let i = 0; i < width; i++) {
+      own[i] = embedding.scale * meaning[i]! + (position?.[i] ?? 0) + (type?.[i] ?? 0);
+    }
+    if (embedding.norm) {
+      normaliseRow(own, embedding.norm, row);
+    }
+  });
+  return out;
+}
+
+function normaliseRow(x: Float64Array, { kind, weight, bias, epsilon, offset }: Norm, row: RowOf): void {
+  const gain = row(weight, 0);
+  const shift = bias === null ? undefined : row(bias, 0);
+  const mean = kind === 'layer' ? x.reduce((sum, value) => sum + value, 0) / x.length : 0;
+  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
+  const deviation = Math.sqrt(variance + epsilon);
+  x.forEach((value, i) => {
+    x[i] = ((value - mean) / deviation) * (gain[i]! + offset) + (shift?.[i] ?? 0);
+  });
+}

@@ -1,6 +1,7 @@
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
+import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import { dot, most, norm } from '../vectors.js';
 import type { Pause } from '../pause.js';
@@ -75,7 +76,7 @@ export async function inputSpaceOf(
   });
   const along = await product(basis, mixed, rank, rows, width);
   const factor = await factorise(await product(along, along, rank, rank, rows), rank, product);
-  return { basis, rank, width, gap, noise: await noiseOutside(mixed, basis, along, rank, width), factor };
+  return { basis, rank, width, gap, noise: await noiseOutside(mixed, basis, along, rank, width, product), factor };
 }
 
 async function noiseOutside(
@@ -84,20 +85,12 @@ async function noiseOutside(
   along: Float64Array,
   rank: number,
   width: number,
+  product: ProductKernel,
 ): Promise<number> {
   const rows = mixed.length / width;
-  let square = 0;
-  for (let row = 0; row < rows; row++) {
-    const rest = mixed.slice(row * width, (row + 1) * width);
-    for (let k = 0; k < rank; k++) {
-      const factor = along[k * rows + row]!;
-      for (let col = 0; col < width; col++) {
-        rest[col]! -= factor * basis[k * width + col]!;
-      }
-    }
-    square += dot(rest, rest);
-  }
-  return Promise.resolve(Math.sqrt(square / (Math.max(rows - rank, 1) * (width - rank))));
+  const inside = await product(transposed(along, rank, rows), transposed(basis, rank, width), rows, width, rank);
+  const square = mixed.reduce((sum, value, at) => sum + (value - inside[at]!) ** 2, 0);
+  return Math.sqrt(square / (Math.max(rows - rank, 1) * (width - rank)));
 }
 
 /** How far a vector is from the space, and how far noise alone would put it. */
@@ -128,18 +121,20 @@ export async function distancesTo(
     return [];
   }
   const along = await product(vectors, basis, count, rank, width);
+  const inside = await product(along, transposed(basis, rank, width), count, width, rank);
   return Array.from({ length: count }, (_, at) => {
-    const vector = vectors.slice(at * width, (at + 1) * width);
-    const length = norm(vector);
-    for (let k = 0; k < rank; k++) {
-      const factor = along[at * rank + k]!;
-      for (let col = 0; col < width; col++) {
-        vector[col]! -= factor * basis[k * width + col]!;
-      }
+    const [start, end] = [at * width, (at + 1) * width];
+    const length = norm(vectors.subarray(start, end));
+    let outside = 0;
+    for (let col = start; col < end; col++) {
+      outside += (vectors[col]! - inside[col]!) ** 2;
+    }
+    const value = Math.sqrt(outside) / length;
+    if (!(value < FARTHEST)) {
+      return { value: length > 0 ? value : 1, expected: 0 };
     }
     const combination = norm(solveLower(factor, along.slice(at * rank, (at + 1) * rank)));
-    const expected = (noise * combination * Math.sqrt(width - rank)) / length;
-    return length > 0 ? { value: norm(vector) / length, expected } : { value: 1, expected: 0 };
+    return { value, expected: (noise * combination * Math.sqrt(width - rank)) / length };
   });
 }
 
@@ -174,13 +169,7 @@ async function sketch(rows: Float64Array, width: number, product: ProductKernel)
   }
   const random = generator(SEED);
   const weights = Float64Array.from({ length: mixtures * count }, () => gaussian(random, 1 / Math.sqrt(mixtures)));
-  const columns = new Float64Array(rows.length);
-  for (let row = 0; row < count; row++) {
-    for (let col = 0; col < width; col++) {
-      columns[col * count + row] = rows[row * width + col]!;
-    }
-  }
-  return product(weights, columns, mixtures, width, count);
+  return product(weights, transposed(rows, count, width), mixtures, width, count);
 }
 
 function squareOf(data: Float64Array, row: number, width: number): number {

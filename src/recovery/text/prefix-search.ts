@@ -211,7 +211,7 @@ class Search {
   private ancestors(node: number, position: number): number[] {
     const found: number[] = [];
     for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
-      if (this.window !== null && position - this.nodes[at]!.position >= this.window) {
+      if (this.window !== null && position - this.nodes[at]!.position > this.window) {
         break;
       }
       found.unshift(at);

@@ -1,0 +1,161 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Transformer } from '../../network/transformers/transformer.js';
+import { transposed } from '../../recovery/linear-algebra.js';
+import type { Pause } from '../../recovery/pause.js';
+import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
+import type { Tensors } from './first-block.js';
+import type { Forward, TokenTree } from './forward.js';
+
+/** The gradient that recovered texts and targets have themselves, beside the captured one. */
+
+export interface Misfit {
+  /** Relative, over all tensors compared. */
+  readonly error: number;
+  readonly worst: { readonly tensor: string; readonly error: number };
+  readonly compared: number;
+  /** Captured less simulated rows of a head that is tied to the embedding, for tokens that are looked up: tokens x width. */
+  readonly rows: { readonly tokens: readonly number[]; readonly data: Float64Array };
+}
+
+const CHUNK = 2048;
+
+/**
+ * @param targets next tokens by state
+ * @param hidden states x width, as the head reads them
+ */
+export async function misfitOf(
+  transformer: Transformer,
+  tensors: Tensors,
+  forward: Forward,
+  tree: TokenTree,
+  hidden: Float64Array,
+  head: HeadRows,
+  { weights, logSums }: Pick<NextTokens, 'weights' | 'logSums'>,
+  targets: readonly NextToken[],
+  product: ProductKernel,
+  pause: Pause,
+): Promise<Misfit> {
+  const { width, embedding } = transformer;
+  const { positions } = embedding;
+  const count = weights.length;
+  const sum = new Comparison();
+  const byToken = new Map<number, NextToken[]>();
+  for (const own of targets) {
+    byToken.set(own.token, [...(byToken.get(own.token) ?? []), own]);
+  }
+  const slopes = async (start: number, end: number): Promise<Float64Array> => {
+    const out = await logitsOf(hidden, head, start, end, product);
+    for (let at = 0; at < out.length; at++) {
+      out[at] = weights[at % count]! * Math.exp(out[at]! - logSums[at % count]!);
+    }
+    for (let token = start; token < end; token++) {
+      for (const { state, share } of byToken.get(token) ?? []) {
+        out[(token - start) * count + state]! -= share;
+      }
+    }
+    return out;
+  };
+  const seed = new Float64Array(hidden.length);
+  for (let start = 0; start < head.vocabulary; start += CHUNK) {
+    await pause();
+    const end = Math.min(start + CHUNK, head.vocabulary);
+    const [own, weight] = [transposed(await slopes(start, end), end - start, count), head.weight(start, end)];
+    const part = await product(own, transposed(weight, end - start, width), count, width, end - start);
+    part.forEach((value, at) => (seed[at]! += value));
+  }
+  const { embedded, parameters } = await forward.gradients(seed);
+  const lookedUp = rowSums(tree.tokens, embedded, width, embedding.scale);
+  const { head: own } = transformer;
+  const headName = own?.kind === 'language-model' ? own.weight : '';
+  const states = transposed(hidden, count, width);
+  const mixed = headName === embedding.tokens ? [...lookedUp.keys()] : [];
+  const differences = new Float64Array(mixed.length * width);
+  for (let start = 0; start < head.vocabulary; start += CHUNK) {
+    await pause();
+    const end = Math.min(start + CHUNK, head.vocabulary);
+    const rows = await product(await slopes(start, end), states, end - start, width, count);
+    const captured = head.gradient(start, end);
+    if (headName === embedding.tokens) {
+      addRows(rows, lookedUp, start, width);
+      for (const [at, token] of mixed.entries()) {
+        for (let col = 0; token >= start && token < end && col < width; col++) {
+          const place = (token - start) * width + col;
+          differences[at * width + col] = captured[place]! - rows[place]!;
+        }
+      }
+    }
+    sum.add(headName, rows, captured);
+  }
+  if (embedding.norm === null) {
+    if (headName !== embedding.tokens && tensors.hasGradient(embedding.tokens)) {
+      for (let start = 0; start < transformer.vocabulary; start += CHUNK) {
+        const end = Math.min(start + CHUNK, transformer.vocabulary);
+        const rows = new Float64Array((end - start) * width);
+        addRows(rows, lookedUp, start, width);
+        sum.add(embedding.tokens, rows, tensors.rows(embedding.tokens, start, end, 'gradient'));
+      }
+    }
+    if (positions !== null && tensors.hasGradient(positions)) {
+      const rows = new Float64Array(tensors.shape(positions).reduce((all, size) => all * size, 1));
+      const places = tree.positions.map((position) => position + embedding.positionOffset);
+      addRows(rows, rowSums(places, embedded, width, 1), 0, width);
+      sum.add(positions, rows, tensors.gradient(positions));
+    }
+  }
+  for (const [name, data] of parameters) {
+    if (name !== headName) {
+      sum.add(name, data, tensors.gradient(name));
+    }
+  }
+  return { ...sum.result(), rows: { tokens: mixed, data: differences } };
+}
+
+function rowSums(places: Int32Array, rows: Float64Array, width: number, scale: number): Map<number, Float64Array> {
+  const sums = new Map<number, Float64Array>();
+  places.forEach((place, at) => {
+    const sum = sums.get(place) ?? new Float64Array(width);
+    sums.set(place, sum);
+    for (let col = 0; col < width; col++) {
+      sum[col]! += scale * rows[at * width + col]!;
+    }
+  });
+  return sums;
+}
+
+function addRows(to: Float64Array, rows: ReadonlyMap<number, Float64Array>, start: number, width: number): void {
+  for (const [place, row] of rows) {
+    const at = (place - start) * width;
+    if (at >= 0 && at < to.length) {
+      row.forEach((value, col) => (to[at + col]! += value));
+    }
+  }
+}
+
+class Comparison {
+  private readonly squares = new Map<string, { difference: number; size: number }>();
+
+  add(name: string, simulated: Float64Array, captured: Float64Array): void {
+    const own = this.squares.get(name) ?? { difference: 0, size: 0 };
+    this.squares.set(name, own);
+    for (let at = 0; at < captured.length; at++) {
+      own.difference += (simulated[at]! - captured[at]!) ** 2;
+      own.size += captured[at]! ** 2;
+    }
+  }
+
+  result(): Omit<Misfit, 'rows'> {
+    const all = [...this.squares].map(([tensor, own]) => ({ tensor, ...own, error: Math.sqrt(own.difference / own.size) }));
+    const [difference, size] = [
+      all.reduce((sum, own) => sum + own.difference, 0),
+      all.reduce((sum, own) => sum + own.size, 0),
+    ];
+    // A tensor whose gradient is all but zero, such as a key's bias, is rounding.
+    const weighty = all.filter((own) => own.size > 1e-10 * size);
+    const worst = weighty.sort((one, other) => other.error - one.error)[0];
+    return {
+      error: Math.sqrt(difference / size),
+      worst: { tensor: worst?.tensor ?? '', error: worst?.error ?? 0 },
+      compared: all.length,
+    };
+  }
+}

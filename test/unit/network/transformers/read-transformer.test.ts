@@ -135,7 +135,9 @@ describe('without a configuration', () => {
     expect(found).toMatchObject({ family, source: 'names and shapes', width: 128, heads: 2, headWidth: 64 });
     expect(found.blocks).toHaveLength(2);
     expect(found.blocks[0]!.attentionNorm.epsilon).toBe(epsilon);
-    expect(found.embedding.positionOffset).toBe(family === 'roberta' ? 2 : 0);
+    expect(found.embedding).toMatchObject(
+      family === 'roberta' ? { positionOffset: 2, positionCount: 8 } : { positionOffset: 0, positionCount: 8 },
+    );
   });
 
   it('what they do not tell is asked for', () => {

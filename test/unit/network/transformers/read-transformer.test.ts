@@ -236,6 +236,12 @@ describe('refusals', () => {
     expect(refusal(entries, { ...config, ...change })).toMatch(expected);
   });
 
+  it('name an adapter', () => {
+    const { entries, config } = caseOf('llama');
+    const adapted = renamed(entries, (name) => name.replace('q_proj.weight', 'q_proj.base_layer.weight'));
+    expect(refusal(adapted, config)).toMatch(/layers\.0\.self_attn\.q_proj\.base_layer\.weight" has an adapter/);
+  });
+
   it('name the tensor that is missing or of another rank', () => {
     const { entries, config } = caseOf('qwen3');
     const without = entries.filter(({ name }) => name !== 'model.layers.1.self_attn.k_norm.weight');

@@ -138,7 +138,7 @@ describe.each(TRANSFORMER_NAMES)('%s', (name) => {
     expect(relativeError(states!, own.expected.get('hidden')!.data)).toBeLessThan(1e-5);
     expect(relativeError(scores!, own.expected.get('logits')!.data)).toBeLessThan(1e-5);
     watched.forEach(([, expected], at) => {
-      expect(relativeError(Float64Array.from(stored(found[at]!)), expected)).toBeLessThan(5e-5);
+      expect(relativeError(Float64Array.from(stored(found[at]!)), expected)).toBeLessThan(1e-5);
     });
     await program.dispose();
   });

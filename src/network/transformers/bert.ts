@@ -152,11 +152,15 @@ function embeddingOf(
     const [rows = 0] = names.shapeOf(full, 2);
     return names.need(full, [config?.whole([field], 2 ** 24) ?? rows, width]);
   };
+  const positions = table('position_embeddings', 'max_position_embeddings');
+  const [rows = 0] = names.shapeOf(positions, 2);
+  // RoBERTa counts from behind the number of its padding.
+  const positionOffset = family === 'roberta' ? (config?.whole(['pad_token_id'], rows - 1, 0) ?? 1) + 1 : 0;
   return {
     tokens,
-    positions: table('position_embeddings', 'max_position_embeddings'),
-    // RoBERTa counts from behind the number of its padding.
-    positionOffset: family === 'roberta' ? (config?.whole(['pad_token_id'], 2 ** 23, 0) ?? 1) + 1 : 0,
+    positions,
+    positionOffset,
+    positionCount: rows - positionOffset,
     types: family === 'distilbert' ? null : table('token_type_embeddings', 'type_vocab_size'),
     scale: 1,
     norm: layerNorm(names, `${prefix}embeddings.LayerNorm`, width, epsilon),

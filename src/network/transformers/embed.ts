@@ -11,7 +11,7 @@ export type RowOf = (name: string, row: number) => ArrayLike<number>;
  * @param tokens N of them
  * @param positions N, from 0
  * @returns N x width
- * @throws RangeError when a token is none of the vocabulary, or when there are not as many positions
+ * @throws RangeError when a token is none of the vocabulary, a position has no row, or there are not as many of both
  */
 export function embed(
   { width, vocabulary, embedding }: Transformer,
@@ -21,6 +21,10 @@ export function embed(
 ): Float64Array {
   if (tokens.length !== positions.length || tokens.some((token) => token < 0 || token >= vocabulary)) {
     throw new RangeError(`Tokens are numbers below ${vocabulary}, each with a position.`);
+  }
+  const most = embedding.positionCount ?? Infinity;
+  if (positions.some((position) => position < 0 || position >= most)) {
+    throw new RangeError(`Positions are numbers below ${most}.`);
   }
   const out = new Float64Array(tokens.length * width);
   const type = embedding.types === null ? undefined : row(embedding.types, 0);

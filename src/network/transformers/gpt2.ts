@@ -65,6 +65,7 @@ export function readGpt2(place: Place): Omit<Transformer, 'source'> {
       tokens,
       positions: names.need(`${prefix}wpe.weight`, [positions, width]),
       positionOffset: 0,
+      positionCount: positions,
       types: null,
       scale: 1,
       norm: null,

@@ -76,6 +76,7 @@ export function readLlama(place: Place): Omit<Transformer, 'source'> {
       tokens,
       positions: null,
       positionOffset: 0,
+      positionCount: null,
       types: null,
       scale: family === 'gemma' ? Math.sqrt(width) : 1,
       norm: null,

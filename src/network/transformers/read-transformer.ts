@@ -91,6 +91,7 @@ function read(
   const config = typeof value === 'object' && value !== null ? configOf(value, source) : undefined;
   const modelType = config?.text(['model_type']);
   const names = new TensorNames(entries, config?.source ?? 'the shapes of other tensors', trained);
+  refuseAdapters(entries);
   const family = modelType === undefined ? familyByNames(names) : FAMILIES.find((own) => own === modelType);
   if (family === undefined) {
     if (modelType !== undefined && entries.some(({ name }) => TOKEN_TABLE.test(name))) {
@@ -108,6 +109,16 @@ function read(
   }
   const place: Place = { family, config, names, prefix, outside: outsideOf(prefix, roots) };
   return { ...readStructure(place), source: config ? source : 'names and shapes' };
+}
+
+/** LoRA and its like add to layers what their own weights do not tell. @throws TransformerProblem */
+function refuseAdapters(entries: readonly NamedShape[]): void {
+  const adapted = entries.find(({ name }) => name.endsWith('.base_layer.weight'));
+  if (adapted && entries.some(({ name }) => TOKEN_TABLE.test(name))) {
+    throw new TransformerProblem(
+      `The layer of "${adapted.name}" has an adapter, which is not read: merge adapters before the gradient is captured.`,
+    );
+  }
 }
 
 /** Undefined for a `config.json` of something else. */

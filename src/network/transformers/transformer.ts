@@ -40,6 +40,8 @@ export interface Embedding {
   readonly tokens: string;
   readonly positions: string | null;
   readonly positionOffset: number;
+  /** Positions that the weight has rows for, behind the offset; null without such a weight. */
+  readonly positionCount: number | null;
   readonly types: string | null;
   readonly scale: number;
   readonly norm: Norm | null;

@@ -135,7 +135,9 @@ describe('without a configuration', () => {
     expect(found).toMatchObject({ family, source: 'names and shapes', width: 128, heads: 2, headWidth: 64 });
     expect(found.blocks).toHaveLength(2);
     expect(found.blocks[0]!.attentionNorm.epsilon).toBe(epsilon);
-    expect(found.embedding.positionOffset).toBe(family === 'roberta' ? 2 : 0);
+    expect(found.embedding).toMatchObject(
+      family === 'roberta' ? { positionOffset: 2, positionCount: 8 } : { positionOffset: 0, positionCount: 8 },
+    );
   });
 
   it('what they do not tell is asked for', () => {
@@ -232,6 +234,12 @@ describe('refusals', () => {
   ])('%s with %j', (name, change, expected) => {
     const { entries, config } = caseOf(name);
     expect(refusal(entries, { ...config, ...change })).toMatch(expected);
+  });
+
+  it('name an adapter', () => {
+    const { entries, config } = caseOf('llama');
+    const adapted = renamed(entries, (name) => name.replace('q_proj.weight', 'q_proj.base_layer.weight'));
+    expect(refusal(adapted, config)).toMatch(/layers\.0\.self_attn\.q_proj\.base_layer\.weight" has an adapter/);
   });
 
   it('name the tensor that is missing or of another rank', () => {

@@ -15,7 +15,7 @@ import { foldConstant } from '../../src/graph/evaluate.js';
 import { TensorGraph } from '../../src/graph/tensor-graph.js';
 import { Inspection } from '../../src/inspection/inspection.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
-import { findVocabulary } from '../../src/methods/embedding-rows/vocabulary.js';
+import { findVocabulary } from '../../src/facts/vocabulary.js';
 import { findNetwork } from '../../src/methods/input/network-source.js';
 import { RecipeError } from '../../src/network/layers/layer-rule.js';
 import { buildNetwork } from '../../src/network/network-graph.js';

@@ -41,6 +41,9 @@ export function decoderByMarks(tokens: readonly string[]): TokenDecoder {
   if (tokens.some((token) => /^##./.test(token))) {
     return { type: 'WordPiece', prefix: '##', cleanup: true };
   }
+  if (tokens.includes('<0x0A>') && tokens.some((token) => token.includes(META_SPACE))) {
+    return sentencePieceDecoder(true);
+  }
   return tokens.some((token) => /[\u0120\u2581]/.test(token))
     ? sequence(replace('\u0120', ' '), replace(META_SPACE, ' '), replace('\u010A', '\n'))
     : { type: 'Words' };

@@ -36,17 +36,19 @@ export function sentencePieceDecoder(isPrepended: boolean): TokenDecoder {
   );
 }
 
-/** Told by how tokens are written: WordPiece marks what continues a word, other vocabularies mark where one starts. */
+/** Told by how most are written: WordPiece marks what continues a word, other vocabularies mark where one starts. */
 export function decoderByMarks(tokens: readonly string[]): TokenDecoder {
-  if (tokens.some((token) => /^##./.test(token))) {
+  const marked = (mark: RegExp): number => tokens.filter((token) => mark.test(token)).length;
+  const [continued, started] = [marked(/^##[^#]/), marked(/[\u0120\u2581]/)];
+  if (continued > started) {
     return { type: 'WordPiece', prefix: '##', cleanup: true };
   }
-  if (tokens.includes('<0x0A>') && tokens.some((token) => token.includes(META_SPACE))) {
-    return sentencePieceDecoder(true);
+  if (started === 0) {
+    return { type: 'Words' };
   }
-  return tokens.some((token) => /[\u0120\u2581]/.test(token))
-    ? sequence(replace('\u0120', ' '), replace(META_SPACE, ' '), replace('\u010A', '\n'))
-    : { type: 'Words' };
+  return tokens.includes('<0x0A>')
+    ? sentencePieceDecoder(true)
+    : sequence(replace('\u0120', ' '), replace(META_SPACE, ' '), replace('\u010A', '\n'));
 }
 
 /** @param suffix what the vocabulary writes at the end of words besides */

@@ -99,6 +99,9 @@ describe('pieces', () => {
 
   it('a vocabulary without a decoder that marks spaces is read by its marks', () => {
     expect(piecesOf(['Ġa', 'b', 'Ċ'], null, [0, 1, 2, 0])).toEqual([' a', 'b', '\n', ' a']);
+    // Headings of Markdown are no parts of words.
+    const llama = ['▁a', '<0x0A>', '##', '###', '▁b', '<0xC3>', '<0xA9>'];
+    expect(piecesOf(llama, null, [0, 4, 1, 3, 5, 6])).toEqual(['a', ' b', '\n', '###', '', 'é']);
   });
 });
 

@@ -241,11 +241,11 @@ describe('recovered texts', () => {
 });
 
 function waveOf(element: unknown): string {
-  const { getComputedStyle } = globalThis as unknown as {
+  const page = globalThis as unknown as {
     getComputedStyle(own: unknown): { textDecorationLine: string; textDecorationStyle: string };
   };
-  const { textDecorationLine, textDecorationStyle } = getComputedStyle(element);
-  return `${textDecorationLine} ${textDecorationStyle}`;
+  const style = page.getComputedStyle(element);
+  return `${style.textDecorationLine} ${style.textDecorationStyle}`;
 }
 
 /** What the focused element says. */

@@ -93,8 +93,8 @@ function isIn(target: EventTarget | null, selector: string): boolean {
   return target instanceof Element && target.closest(selector) !== null;
 }
 
-function tokenAt(target: EventTarget | null): HTMLElement | undefined {
-  return (target instanceof Element && target.closest<HTMLElement>('.uncertain')) || undefined;
+function tokenAt(target: EventTarget | null): HTMLElement | null {
+  return target instanceof Element ? target.closest<HTMLElement>('.uncertain') : null;
 }
 
 function tokensBeside(token: HTMLElement): HTMLElement[] {

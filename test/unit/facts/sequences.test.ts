@@ -54,8 +54,8 @@ it('vocab.txt of WordPiece reads as its tokenizer.json', () => {
   const { vocab } = file.model;
   const lines = Object.keys(vocab).sort((one, other) => vocab[one]! - vocab[other]!);
   writeFileSync(join(folder, 'vocab.txt'), lines.join('\n'));
-  const { piecesOf: read } = vocabularyIn(folder, size)!;
-  expect(sequences.map(({ ids }) => read(ids).join(''))).toEqual(sequences.map(({ text }) => text));
+  const vocabulary = vocabularyIn(folder, size)!;
+  expect(sequences.map(({ ids }) => vocabulary.piecesOf(ids).join(''))).toEqual(sequences.map(({ text }) => text));
 });
 
 describe('pieces', () => {

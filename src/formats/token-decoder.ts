@@ -114,6 +114,11 @@ function replace(pattern: unknown, content: unknown): TokenDecoder {
     : NOTHING;
 }
 
+function replaced(text: string, { pattern, content }: { readonly pattern: string; readonly content: string }): string {
+  // As a function: in a text, "$`" and its like would stand for what is around the pattern.
+  return text.replaceAll(pattern, () => content);
+}
+
 function count(value: unknown): number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : 0;
 }
@@ -156,7 +161,7 @@ function decodeAlone(token: string, decoder: TokenDecoder): string {
     case 'Metaspace':
       return token.replaceAll(decoder.replacement, ' ');
     case 'Replace':
-      return token.replaceAll(decoder.pattern, decoder.content);
+      return replaced(token, decoder);
     case 'BPEDecoder':
       return token.replaceAll(decoder.suffix, ' ');
     case 'WordPiece':
@@ -206,7 +211,7 @@ function applied(before: Pieces, decoder: TokenDecoder, tokens: readonly Sequenc
     case 'ByteFallback':
       return { isFused, pieces: joinFallbackBytes(before.pieces, tokens, decoder.isWhole) };
     case 'Replace':
-      return each((piece) => piece.replaceAll(decoder.pattern, decoder.content));
+      return each((piece) => replaced(piece, decoder));
     case 'Metaspace':
       return each((piece, at) => piece.replaceAll(decoder.replacement, at === 0 && decoder.isPrepended ? '' : ' '));
     case 'BPEDecoder':

@@ -9,6 +9,7 @@ import {
   sourceInWords,
   uncertainInWords,
 } from '../../src/words/recovered-texts.js';
+import { visibleOnPage } from '../../src/words/visible.js';
 import { button, tag } from '../ui/toolkit.js';
 import { TokenHints } from './token-hints.js';
 
@@ -62,7 +63,7 @@ function textView(text: RecoveredText, detail: TextsDetail, copyText: TextAction
   return html`<article class="text" aria-label=${headingOf(text)}>
     <div class="text-head">
       <h4>${text.title}</h4>
-      ${text.label === undefined ? '' : tag(text.label)} ${uncertain === undefined ? '' : tag(uncertain)}
+      ${text.label === undefined ? '' : tag(visibleOnPage(text.label))} ${uncertain === undefined ? '' : tag(uncertain)}
       ${button({
         label: 'Copy text',
         title: `Copy text: ${text.title}`,

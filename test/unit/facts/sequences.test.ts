@@ -119,6 +119,12 @@ describe('hostile vocabularies', () => {
     expect(piecesOf(tokens, { type: 'Sequence', decoders }, [2, 0, 1, 2])).toEqual(['', long, 'bb', '']);
   });
 
+  it('takes what replaces a pattern word for word', () => {
+    const grow = { type: 'Replace', pattern: { String: 'bb' }, content: '$`' };
+    expect(piecesOf(['abba', 'bb'], grow, [0, 1])).toEqual(['a$`a', '$`']);
+    expect(vocabularyIn(folder, 2)!.textsOf([0])).toEqual(['a$`a']);
+  });
+
   it('takes sequences of sequences for one, whose length is bounded', () => {
     const nested = (inner: unknown): unknown => ({ type: 'Sequence', decoders: Array(8).fill(inner) });
     writeFileSync(

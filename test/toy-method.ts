@@ -52,6 +52,21 @@ export const toyMethod: Method = {
               series: [{ name: 'run', x: [0, 1, 2], y: [4, 2, 1] }],
             },
             { type: 'tokens', tokens: [{ text: ' toy', hint: 'id 7' }, { text: 'word' }], more: 3 },
+            {
+              type: 'texts',
+              source: 'toy.json',
+              texts: [
+                {
+                  title: 'Text 1',
+                  label: 'positive',
+                  tokens: [
+                    { id: 1, text: 'A toy' },
+                    { id: 2, text: ' leaks', isUncertain: true, alternatives: [{ id: 3, text: ' speaks' }] },
+                    { id: 4, text: '.\nOn two lines.' },
+                  ],
+                },
+              ],
+            },
             { type: 'picture', title: 'Toy picture', shape: [1, 8, 8], file: 'toy-0.npy' },
             futureDetail,
           ],

@@ -7,6 +7,7 @@ import { chartAsPng } from './views/landscape-chart.js';
 import { decodeFloats } from './views/picture.js';
 import { AMPLIFICATIONS, type PanelPicture } from './views/reconstruction-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
+import { allTextsOf } from '../src/words/recovered-texts.js';
 import { summaryOf } from '../src/words/report-words.js';
 
 /** Entry of the results panel, in VS Code and on a saved page. */
@@ -32,10 +33,17 @@ function actionsFor(report: Report): PanelActions {
       }),
     savePng: () => void savePng(),
     copySummary: () => {
+      copy(summaryOf(report));
+    },
+    copyText: copy,
+    copyTexts: () => {
+      copy(allTextsOf(report));
+    },
+    saveTexts: () => {
       if (host) {
-        host.post({ t: 'copy', text: summaryOf(report) });
+        host.post({ t: 'save', what: 'txt' });
       } else {
-        void navigator.clipboard.writeText(summaryOf(report));
+        download('texts.txt', URL.createObjectURL(new Blob([allTextsOf(report)], { type: 'text/plain' })));
       }
     },
     showLog:
@@ -68,6 +76,14 @@ function actionsFor(report: Report): PanelActions {
       }
     },
   };
+}
+
+function copy(text: string): void {
+  if (host) {
+    host.post({ t: 'copy', text });
+  } else {
+    void navigator.clipboard.writeText(text);
+  }
 }
 
 async function savePng(): Promise<void> {

@@ -2,6 +2,7 @@ import type { CurveDetail, Detail, TableDetail } from '../protocol/detail.js';
 import type { LeakReport } from '../protocol/report.js';
 import { drawable } from '../words/detail-words.js';
 import { short } from '../words/report-words.js';
+import { textsLines } from './render-texts.js';
 import { barLine, indent } from './text-layout.js';
 
 /** Leaks for a terminal, drawn by the form of their details. */
@@ -53,6 +54,8 @@ export function detailLines(detail: Detail, width: number): string[] {
       const more = detail.more > 0 || shown.length < detail.tokens.length ? ' ...' : '';
       return indent(MARGIN, `${words.join(' ')}${more}`, width);
     }
+    case 'texts':
+      return textsLines(detail, MARGIN, width);
     case 'picture': {
       const where = detail.file ?? 'not written without --out';
       return indent(MARGIN, `${detail.title}: ${detail.shape.join(' x ')} numbers, ${where}`, width);

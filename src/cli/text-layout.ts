@@ -30,3 +30,37 @@ export function barLine(name: string, low: number, high: number, words: string):
   ];
   return `  ${name}  ${'█'.repeat(full)}${'▒'.repeat(open - full)}${'·'.repeat(BAR_CELLS - open)}  ${words.padStart(7)}`;
 }
+
+/** Two columns wide in terminals: East Asian letters and emoji. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u;
+const CHARACTERS = new Intl.Segmenter('en', { granularity: 'grapheme' });
+
+/** Wraps between words where it can and within them where it must; spaces between words stay as many as they are. */
+export function wrapAnywhere(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let [line, columns] = ['', 0];
+  const endLine = (): void => {
+    lines.push(line);
+    [line, columns] = ['', 0];
+  };
+  for (const word of text.match(/ *[^ ]+| +$/g) ?? []) {
+    const isTooLong = columns > 0 && columns + columnsOf(word) > width;
+    if (isTooLong) {
+      endLine();
+    }
+    for (const { segment } of CHARACTERS.segment(isTooLong ? word.trimStart() : word)) {
+      const own = columnsOf(segment);
+      if (columns > 0 && columns + own > width) {
+        endLine();
+      }
+      line += segment;
+      columns += own;
+    }
+  }
+  return [...lines, line];
+}
+
+function columnsOf(text: string): number {
+  return Array.from(CHARACTERS.segment(text)).reduce((sum, { segment }) => sum + (WIDE.test(segment) ? 2 : 1), 0);
+}

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { AuditProgress } from '../protocol/audit-request.js';
 import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import { allTextsOf } from '../words/recovered-texts.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
@@ -127,11 +128,20 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(gradient)}`;
   }
 
+  private textsOf(auditId: string): string {
+    const report = this.store.read(auditId);
+    if (!report) {
+      throw new Error('the report is no longer there');
+    }
+    return allTextsOf(report);
+  }
+
   private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
     const names = {
       json: 'report.json',
       npy: 'features.npy',
       png: name ?? 'landscape.png',
+      txt: 'texts.txt',
       'input-npy': `reconstruction-${sample ?? 0}.npy`,
     };
     const ending = what === 'input-npy' ? 'npy' : what;
@@ -146,6 +156,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     try {
       if (what === 'png') {
         await vscode.workspace.fs.writeFile(target, Buffer.from(png ?? '', 'base64'));
+      } else if (what === 'txt') {
+        await vscode.workspace.fs.writeFile(target, Buffer.from(this.textsOf(auditId)));
       } else {
         const source = this.store.filePath(auditId, names[what]);
         if (!existsSync(source)) {

@@ -7,6 +7,7 @@ import { imageBeside } from '../audit/truth.js';
 import { isFileName } from '../formats/byte-source.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { isSafetensorsIndex } from '../formats/safetensors.js';
+import { VOCABULARY_NAMES } from '../formats/vocabulary-file.js';
 
 /** What an audit depends on, by contents: file times change on every copy, and stay where contents change. */
 
@@ -99,11 +100,9 @@ const BESIDE = [
   'classes.json',
   'class_names.json',
   'labels.txt',
-  'tokenizer.json',
-  'vocab.json',
+  ...VOCABULARY_NAMES,
+  // Says of vocab.json what its tokens are written in.
   'merges.txt',
-  'vocab.txt',
-  'items.json',
   'model.onnx',
   'recipe.json',
   'model.json',

@@ -2,7 +2,8 @@
  * What a method shows of a leak, in forms that every view can draw: panel, saved page, terminal, summary. A view that does
  * not know a form draws it as a table of its fields, so that a report of a later version is still read.
  */
-export type Detail = TextDetail | FactsDetail | TableDetail | BarsDetail | CurveDetail | TokensDetail | PictureDetail;
+export type Detail =
+  TextDetail | FactsDetail | TableDetail | BarsDetail | CurveDetail | TokensDetail | TextsDetail | PictureDetail;
 
 /** One paragraph; what stands between backticks is a name, set in a fixed width. */
 export interface TextDetail {
@@ -49,6 +50,32 @@ export interface TokensDetail {
   tokens: { text: string; hint?: string }[];
   /** How many more there are than are listed. */
   more: number;
+}
+
+/** Texts that were recovered token by token, such as the sequences of a batch. */
+export interface TextsDetail {
+  type: 'texts';
+  texts: RecoveredText[];
+  /** Name of the vocabulary file; absent where there was none and the tokens' texts are their ids. */
+  source?: string;
+}
+
+export interface RecoveredText {
+  /** Such as "Text 1". */
+  title: string;
+  /** What the text was labelled with, where that was recovered too. */
+  label?: string;
+  /** In their order; their texts, joined, are the whole text. */
+  tokens: RecoveredToken[];
+}
+
+export interface RecoveredToken {
+  id: number;
+  /** Its piece of the text; empty for one that ends within a character, which the token that completes it has. */
+  text: string;
+  isUncertain?: boolean;
+  /** What else an uncertain token could be, the likeliest first. */
+  alternatives?: { id: number; text: string }[];
 }
 
 export interface PictureDetail {

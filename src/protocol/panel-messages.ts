@@ -62,7 +62,8 @@ export interface PanelReady {
 /** Save something where the user says. */
 export interface SaveRequest {
   t: 'save';
-  what: 'json' | 'npy' | 'png' | 'input-npy';
+  /** `txt`: the texts of the report, which the host has itself. */
+  what: 'json' | 'npy' | 'png' | 'input-npy' | 'txt';
   /** The picture as base64, for `png` only. */
   png?: string;
   /**

@@ -7,6 +7,7 @@ const KNOWN: Record<Detail['type'], true> = {
   bars: true,
   curve: true,
   tokens: true,
+  texts: true,
   picture: true,
 };
 

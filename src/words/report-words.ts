@@ -10,6 +10,7 @@ import type {
 } from '../protocol/report.js';
 import { kindInWords, labelInWords } from './label-words.js';
 import { STANDING_WORDS, standingOfReport } from './outcome-words.js';
+import { beginningsOf } from './recovered-texts.js';
 
 /** Numbers and names as people read them. */
 
@@ -144,6 +145,7 @@ export function summaryOf(report: Report): string {
         `Sample ${index + 1}: ${statusInWords(sample).toLowerCase()}, ${sampleInWords(report, sample)}${sample.reconstruction?.usedTruth ? '; input reconstructed with the true label' : ''}`,
     ),
     ...(counts ? [`Label counts: ${counts}`] : []),
+    ...beginningsOf(report),
     ...methodsInWords(report).map(({ title, outcome, detail }) => `${title}: ${outcome}. ${detail}`),
     ...findings.map(({ severity, title }) => `${severity}: ${title}`),
     ...(findings.length > 0 ? [] : [noFindingsInWords(report)]),

@@ -11,7 +11,12 @@ const COMMAND = /^\s*:(?=:)|#(?=#(?:vso)?\[)/gm;
 
 /** Each such character as `\u` and four hexadecimal digits, which JSON reads as the same character. */
 export function visible(text: string): string {
-  return text.replace(ACTING, codeOf).replace(COMMAND, (found: string) => found.slice(0, -1) + codeOf(found.slice(-1)));
+  return visibleOnPage(text).replace(COMMAND, (found: string) => found.slice(0, -1) + codeOf(found.slice(-1)));
+}
+
+/** For pages, files and the clipboard, where no CI service looks for commands. */
+export function visibleOnPage(text: string): string {
+  return text.replace(ACTING, codeOf);
 }
 
 /** What VS Code makes a link of, which runs a command when its address says so. */

@@ -35,7 +35,7 @@ function mutatorOf(name: string, bytes: Buffer): Mutator {
   if (name.endsWith('.safetensors')) {
     return mutateSafetensors;
   }
-  if (name.endsWith('.onnx')) {
+  if (/\.(onnx|model)$/.test(name)) {
     return mutateProtobuf;
   }
   return /\.(py|txt)$|^\.\w+$/.test(name) ? mutateText : mutateBytes;

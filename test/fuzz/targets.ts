@@ -15,7 +15,7 @@ import { foldConstant } from '../../src/graph/evaluate.js';
 import { TensorGraph } from '../../src/graph/tensor-graph.js';
 import { Inspection } from '../../src/inspection/inspection.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
-import { findVocabulary } from '../../src/methods/embedding-rows/vocabulary.js';
+import { findVocabulary } from '../../src/facts/vocabulary.js';
 import { findNetwork } from '../../src/methods/input/network-source.js';
 import { RecipeError } from '../../src/network/layers/layer-rule.js';
 import { buildNetwork } from '../../src/network/network-graph.js';
@@ -39,6 +39,7 @@ import {
   summaryOf,
   updateInWords,
 } from '../../src/words/report-words.js';
+import { allTextsOf } from '../../src/words/recovered-texts.js';
 import { type Files, first, project, renamed, reports, single, together } from './corpus.js';
 
 /** What reads files that others may have made: each reader, importer, note and report, and whole audits. */
@@ -282,11 +283,16 @@ const NOTES: readonly Target[] = [
       renamed('leaks/language/tokenizer.json', 'tokenizer.json'),
       { 'vocab.json': Buffer.from('{"a":0,"\u0120b":1,"c":2,"d":3}'), 'merges.txt': Buffer.from('a b\n') },
       { 'vocab.txt': Buffer.from('[PAD]\n[UNK]\nthe\n##s\n') },
+      renamed('vocabularies/byte-fallback/tokenizer.json', 'tokenizer.json'),
+      renamed('vocabularies/sentencepiece/tokenizer.model', 'tokenizer.model'),
       { 'items.json': Buffer.from('["one","two",3,"four"]') },
     ],
     run(_, folder) {
       for (const count of [4, 100, 1000]) {
-        findVocabulary(PATHS(folder), count)?.textsOf(Array.from({ length: count }, (__, id) => id));
+        const vocabulary = findVocabulary(PATHS(folder), count);
+        const ids = Array.from({ length: count }, (__, id) => id);
+        vocabulary?.textsOf(ids);
+        vocabulary?.piecesOf(ids);
       }
     },
   },
@@ -383,6 +389,7 @@ function sayReport(report: Report): void {
   for (const { details } of report.leaks) {
     details.forEach(drawable);
   }
+  allTextsOf(report);
 }
 
 const RECONSTRUCTION: ReconstructionRequest = {

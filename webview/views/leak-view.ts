@@ -16,40 +16,37 @@ import { bar } from './label-bars.js';
 import { lineChart } from './loss-curve.js';
 import { asPicture, pictureFigure } from './picture.js';
 import type { PanelPicture } from './reconstruction-view.js';
+import { type TextActions, textsView } from './texts-view.js';
 
 /** Leaks by the form of their details, whichever method found them. */
 
-interface Shown {
+export interface ShownLeaks {
   readonly report: Report;
   readonly pictures: readonly PanelPicture[];
 }
 
 /** What belongs to the whole gradient, a section each. */
-export function leakSections({ report, pictures }: Shown): TemplateResult[] {
-  return report.leaks
+export function leakSections(shown: ShownLeaks, actions: TextActions): TemplateResult[] {
+  return shown.report.leaks
     .filter(({ sample, brief }) => sample === null && brief !== null)
     .map(
       (leak) => html`
         <section aria-label="${leak.noun} ${leak.tensor ?? ''}">
           <h2>${leak.title} ${leak.amount === null ? '' : tag(leak.amount)}</h2>
-          ${leak.details.map((detail) => detailView(detail, pictures))} ${filesOf(leak)}
+          ${leak.details.map((detail) => detailView(detail, shown, actions))} ${filesOf(leak)}
         </section>
       `,
     );
 }
 
 /** What further methods tell of one sample. */
-export function detailsOfSample(
-  { leaks }: Report,
-  pictures: readonly PanelPicture[],
-  index: number,
-): (TemplateResult | string)[] {
-  return leaks
+export function detailsOfSample(shown: ShownLeaks, index: number, actions: TextActions): (TemplateResult | string)[] {
+  return shown.report.leaks
     .filter(({ sample, details }) => sample === index && details.length > 0)
     .map(
       (leak) => html`
         <h3>${leak.title} ${leak.amount === null ? '' : tag(leak.amount)}</h3>
-        ${leak.details.map((detail) => detailView(detail, pictures))} ${filesOf(leak)}
+        ${leak.details.map((detail) => detailView(detail, shown, actions))} ${filesOf(leak)}
       `,
     );
 }
@@ -60,7 +57,7 @@ function filesOf({ files }: LeakReport): TemplateResult | string {
     : html`<p class="muted">In the report's folder: ${files.map((name) => html`<code>${name}</code> `)}</p>`;
 }
 
-export function detailView(given: Detail, pictures: readonly PanelPicture[]): TemplateResult {
+function detailView(given: Detail, { pictures }: ShownLeaks, actions: TextActions): TemplateResult {
   const detail = drawable(given);
   switch (detail.type) {
     case 'text':
@@ -75,6 +72,8 @@ export function detailView(given: Detail, pictures: readonly PanelPicture[]): Te
       return curveView(detail);
     case 'tokens':
       return tokensView(detail);
+    case 'texts':
+      return textsView(detail, actions);
     case 'picture':
       return pictureView(detail, pictures);
   }

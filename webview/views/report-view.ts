@@ -39,10 +39,11 @@ import {
   type ReconstructionActions,
   reconstructionView,
 } from './reconstruction-view.js';
+import type { TextActions } from './texts-view.js';
 
 /** The whole results panel as a function of its state. */
 
-export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'> {
+export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, TextActions {
   /** Undefined where there is no file to save. */
   saveInput: (() => void) | undefined;
   saveJson: () => void;
@@ -71,7 +72,7 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
     ${report.samples.map((sample, index) =>
       !isGallery(report) || index === state.selected ? sampleSection(state, sample, index, actions) : '',
     )}
-    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${leakSections(state)}
+    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${leakSections(state, actions)}
     ${findingsSection(report)} ${methodsSection(report)} ${consistencySection(report.consistency)}
     ${filesSection(report)}
   `;
@@ -193,7 +194,7 @@ function sampleSection(
               </p>`
           : ''
       }
-      ${detailsOfSample(report, pictures, index)}
+      ${detailsOfSample({ report, pictures }, index, actions)}
     </section>
   `;
 }

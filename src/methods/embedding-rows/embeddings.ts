@@ -4,7 +4,7 @@ import { stem } from '../../facts/head-structure.js';
 import type { AuditPaths } from '../../facts/inputs.js';
 import type { Matching, TensorPair } from '../../facts/matching.js';
 import type { TouchedEmbedding } from './describe-embedding.js';
-import { findVocabulary } from './vocabulary.js';
+import { findVocabulary } from '../../facts/vocabulary.js';
 
 /** Which tokens or items a gradient's embeddings give away, with their texts where a vocabulary is at hand. */
 

@@ -50,6 +50,9 @@ describe('a method that is registered and nothing else', () => {
     expect(text).toMatch(/most {2}█{12}▒{6}·{12} {2}40 to 60 %/);
     expect(text).toContain('Toy curve, run: loss from 4 to 1, lowest 1 at step 2');
     expect(text).toContain('" toy" word ...');
+    expect(text).toMatch(
+      /^ {12}Text 1 \(positive; 1 of 3 tokens uncertain\)\n {14}A toy \[leaks\?\]\.↵ On two lines\.$/m,
+    );
     expect(text).toContain('Toy picture: 1 x 8 x 8 numbers, toy-0.npy');
     expect(text).toContain('"hologram", which this version does not know');
     expect(text).toMatch(/^ +note +of a later version$/m);
@@ -59,6 +62,7 @@ describe('a method that is registered and nothing else', () => {
   it('is in the summary, in a project and in SARIF', () => {
     expect(summaryOf(report)).toContain('medium: A toy can be read from this gradient');
     expect(summaryOf(report)).toContain('The largest number of the head: found.');
+    expect(summaryOf(report)).toContain('Text 1 (positive; 1 of 3 tokens uncertain): A toy leaks. On two lines.');
     const result = resultOf(report);
     expect(result.layers).toContain('fc.weight');
     const entry = { id: 'toy', gradients: 'g.pt', checkpoint: 'c.pt', run: 'r', status: 'done', result, change: 'new' };

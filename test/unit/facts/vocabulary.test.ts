@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findVocabulary } from '../../../src/methods/embedding-rows/vocabulary.js';
+import { findVocabulary } from '../../../src/facts/vocabulary.js';
 
 let folder: string;
 beforeEach(() => {

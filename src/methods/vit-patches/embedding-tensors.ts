@@ -38,7 +38,7 @@ export function embeddingPairs({ entries }: TensorFile): readonly EmbeddingTenso
 
 /** Whether a patch embedding is there by its name, whatever became of the position embedding. */
 export function hasPatchEmbedding({ entries }: TensorFile): boolean {
-  return entries.some(({ name, shape }) => shape.length === 4 && /patch_?embed/i.test(name));
+  return entries.some(({ name, shape }) => shape.length === 4 && /patch_?embed|conv_proj/i.test(name));
 }
 
 /** 1 x tokens x d, or tokens x d where it is called so. */
@@ -54,7 +54,7 @@ function weightOf(
 ): EmbeddingTensors | undefined {
   const { shape, name } = weight;
   const widthLast = shape[0] !== own.width;
-  if ((widthLast && shape.at(-1) !== own.width) || weight === own.position) {
+  if ((widthLast && shape.at(-1) !== own.width) || weight === own.position || elementCount(shape) === 0) {
     return undefined;
   }
   const kernel = kernelOf(shape, widthLast);

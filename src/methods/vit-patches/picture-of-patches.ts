@@ -1,4 +1,11 @@
-import { type Grid, type PatchShape, gridOf, imageOf, roughness } from '../../recovery/vit/patch-image.js';
+import {
+  type Grid,
+  type PatchShape,
+  gridOf,
+  imageOf,
+  isOverlapping,
+  roughness,
+} from '../../recovery/vit/patch-image.js';
 import type { RecoveredPatches } from './recover-patches.js';
 
 /** The image that patches make. */
@@ -11,15 +18,18 @@ export interface PatchPicture {
 
 /**
  * @param input channels, height, width of the network's input, when known
- * @returns undefined where the patches' size or their arrangement is not known
+ * @returns undefined where the patches' size or their arrangement is not known, or they overlap
  */
 export function pictureOfPatches(
   recovered: RecoveredPatches,
   input: readonly number[] | undefined,
 ): PatchPicture | undefined {
+  const { patches, expectedError } = recovered.solved;
   const pictures = shapesOf(recovered, input).flatMap((shape): PatchPicture[] => {
     const grid = gridOf(recovered.patches, shape, input);
-    return grid ? [{ shape: sizeOf(shape, grid), values: imageOf(recovered.solved.patches, shape, grid) }] : [];
+    return grid && !isOverlapping(patches, shape, grid, expectedError)
+      ? [{ shape: sizeOf(shape, grid), values: imageOf(patches, shape, grid) }]
+      : [];
   });
   const rough = ({ values, shape }: PatchPicture): number => roughness(values, shape[2]);
   return pictures.sort((one, other) => rough(one) - rough(other))[0];

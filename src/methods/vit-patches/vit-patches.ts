@@ -55,7 +55,7 @@ function whyNot({ position, weight, bias, solved, verdict, roundoff }: Recovered
   const left = `\`${weight.name}\` leaves ${short(residual)} where one sample would leave ${short(floorOf(roundoff))}`;
   switch (verdict) {
     case 'batch':
-      return `The gradient is of several samples: \`${position.name}\` fits ${bias ? `\`${bias.name}\`` : 'the class token'}, as it does for any number of them, but ${left}. Their sums do not tell whose patch is whose, so no image is shown.`;
+      return `The gradient is a sum of several samples, or holds weight decay: \`${position.name}\` fits ${bias ? `\`${bias.name}\`` : 'the class token'}, as it does for any number of them, but ${left}. Sums do not tell whose patch is whose, so no image is shown.`;
     case 'unfit':
       return `The gradient is not that of one sample at \`${position.name}\`: ${left}. It is of several samples, or noise was added.`;
     default:

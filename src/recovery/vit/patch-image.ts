@@ -57,3 +57,40 @@ export function roughness(image: Float64Array, across: number): number {
   }
   return sum / image.length;
 }
+
+/**
+ * Whether neighbours in a row of the grid repeat each other's columns, as where the stride is smaller than the kernel: side
+ * by side they make no image.
+ *
+ * @param error root mean square error of one number of the patches
+ */
+export function isOverlapping(patches: Float64Array, shape: PatchShape, grid: Grid, error: number): boolean {
+  const shifts = Array.from({ length: shape.width - 1 }, (_, at) => at + 1);
+  return shifts.some((shift) => disagreement(patches, shape, grid, shift) <= ERRORS * Math.SQRT2 * error);
+}
+
+const ERRORS = 4;
+
+/** Root mean square difference of each patch's columns from `shift` on and its right neighbour's first ones. */
+function disagreement(patches: Float64Array, shape: PatchShape, { rows, cols }: Grid, shift: number): number {
+  const { channels, height, width, channelsLast } = shape;
+  const size = channels * height * width;
+  const [right, down, next] = channelsLast ? [channels, channels * width, 1] : [1, width, height * width];
+  let sum = 0;
+  let count = 0;
+  for (let token = 0; token < rows * cols; token++) {
+    if (token % cols === cols - 1) {
+      continue;
+    }
+    for (let channel = 0; channel < channels; channel++) {
+      for (let y = 0; y < height; y++) {
+        for (let x = shift; x < width; x++) {
+          const at = token * size + channel * next + y * down;
+          sum += (patches[at + x * right]! - patches[at + size + (x - shift) * right]!) ** 2;
+          count++;
+        }
+      }
+    }
+  }
+  return count > 0 ? Math.sqrt(sum / count) : Infinity;
+}

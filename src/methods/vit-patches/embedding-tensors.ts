@@ -20,6 +20,7 @@ export interface EmbeddingTensors {
 
 const POSITION = /pos/i;
 const PATCH = /patch|conv_proj|(^|\.)conv1\./i;
+const MOST_POSITIONS = 16;
 const MOST_PAIRS = 8;
 const FEWEST_TOKENS = 4;
 
@@ -27,12 +28,13 @@ const FEWEST_TOKENS = 4;
 export function embeddingPairs({ entries }: TensorFile): readonly EmbeddingTensors[] {
   const floating = entries.filter(({ dtype }) => isFloating(dtype));
   const byName = new Map(floating.map((entry) => [entry.name, entry]));
-  const pairs = floating.filter(isPosition).flatMap((position) => {
+  const positions = floating.filter(isPosition).sort((one, other) => isCalled(other) - isCalled(one));
+  const pairs = positions.slice(0, MOST_POSITIONS).flatMap((position) => {
     const [tokens = 0, width = 0] = position.shape.slice(-2);
     return floating.flatMap((weight) => weightOf(weight, { position, tokens, width }, byName) ?? []);
   });
   const named = ({ position, weight }: EmbeddingTensors): number =>
-    Number(POSITION.test(position.name)) + Number(PATCH.test(weight.name));
+    isCalled(position) + Number(PATCH.test(weight.name));
   return pairs.sort((one, other) => named(other) - named(one)).slice(0, MOST_PAIRS);
 }
 
@@ -41,10 +43,15 @@ export function hasPatchEmbedding({ entries }: TensorFile): boolean {
   return entries.some(({ name, shape }) => shape.length === 4 && /patch_?embed|conv_proj/i.test(name));
 }
 
+function isCalled({ name }: TensorEntry): number {
+  return Number(POSITION.test(name));
+}
+
 /** 1 x tokens x d, or tokens x d where it is called so. */
 function isPosition({ name, shape }: TensorEntry): boolean {
   const isShaped = shape.length === 3 ? shape[0] === 1 : shape.length === 2 && POSITION.test(name);
-  return isShaped && shape.at(-2)! >= FEWEST_TOKENS;
+  const [tokens = 0] = shape.slice(-2);
+  return isShaped && tokens >= FEWEST_TOKENS;
 }
 
 function weightOf(

@@ -70,12 +70,17 @@ function arraysOf({ recovered, picture, sample }: PatchesToTell): NamedArray[] {
   return sample === null ? [{ name: FILE, shape: [1, ...picture.shape], data: picture.values }] : [];
 }
 
-function textOf({ recovered: { position, weight, patches, width, leading }, picture }: PatchesToTell): string {
+function textOf({ recovered, picture }: PatchesToTell): string {
+  const { position, weight, patches, width, leading, misfit } = recovered;
   const tokens = leading > 0 ? `, without the ${leading === 1 ? 'class token' : `${leading} tokens`} before them` : '';
+  const factor =
+    misfit === null
+      ? ' No bias or class token confirms that both were scaled alike: were they not, it is right up to one factor.'
+      : '';
   const open = picture
     ? ''
     : ' How the patches are arranged is not known, or they overlap, so they are not shown as one image; the size of the input (`--input-shape`) may tell.';
-  return `The gradient of \`${weight.name}\` is the sum of each patch times the gradient of its row of \`${position.name}\`${tokens}: ${width} equations for ${patches} unknowns, for each number of a patch. Neither checkpoint, label nor any other layer takes part.${open}`;
+  return `The gradient of \`${weight.name}\` is the sum of each patch times the gradient of its row of \`${position.name}\`${tokens}: ${width} equations for ${patches} unknowns, for each number of a patch. Neither checkpoint, label nor any other layer takes part.${factor}${open}`;
 }
 
 function factsOf({ solved, roundoff }: RecoveredPatches): Detail {
@@ -96,7 +101,7 @@ function findingOf({ recovered, verdict }: PatchesToTell, what: string, size: st
   return {
     id: 'patches-computed',
     severity: 'high',
-    title: `The gradients of the patch embedding and of the position embedding give away ${what}${verdict === 'exact' ? '' : ', up to noise'}`,
+    title: `The gradients of the patch embedding and of the position embedding give away ${what}${verdict === 'exact' ? '' : ', up to an error that is stated'}`,
     evidence: `${size} numbers by least squares of \`${weight.name}\` and \`${position.name}\` (${patches} patches, ${leading} other tokens), each to an expected error of ${solved.expectedError.toExponential(1)}; the equations leave ${solved.residual.toExponential(1)}, so the gradient is of one sample${verdict === 'exact' ? '' : ', or of one that outweighs all others by far'}.`,
     mitigation:
       'Freeze the position embedding or the patch embedding on clients, or withhold the gradient of either: that closes this way and leaves others. A sum over two samples or more hides them from it too; aggregate securely over many clients, or clip and add noise (differential privacy).',

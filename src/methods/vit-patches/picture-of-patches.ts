@@ -48,7 +48,7 @@ function shapesOf(
     const [channels, height, width] = kernel;
     return [{ channels, height, width, channelsLast: widthLast }];
   }
-  const candidates = input?.length === 3 ? [input[0]!] : [3, 1];
+  const candidates = input?.length === 3 ? input.slice(0, 1) : [3, 1];
   const channels = candidates.find((own) => Number.isInteger(Math.sqrt(numbers / own)));
   if (channels === undefined) {
     return [];

@@ -16,13 +16,15 @@ export interface RecoveredPatches extends EmbeddingTensors {
   /** Class, distillation and register tokens. */
   readonly leading: number;
   readonly patches: number;
+  /** Of the equations that hold for any number of samples; null where the gradient holds none. */
+  readonly misfit: number | null;
   /** Unit roundoff of the coarser tensor, as its numbers show it. */
   readonly roundoff: number;
 }
 
-/** Larger tensors are left alone: they take more than a gigabyte to solve. */
+/** Larger tensors are left alone: they take more than a gigabyte, or minutes, to solve. */
 const MOST_ELEMENTS = 2 ** 24;
-const MOST_TOKENS = 4096;
+const MOST_TOKENS = 2048;
 /** Equations of one unknown that are left over to judge it by. */
 const FEWEST_LEFT = 4;
 /** Tensors of d numbers that are looked through for class tokens. */
@@ -75,8 +77,16 @@ export async function recoverPatches(
     effectiveRoundoff(rows, roundoffOf(position.dtype)),
     effectiveRoundoff(stored, roundoffOf(weight.dtype)),
   );
-  const verdict = judgePatches(solved, leading.misfit, roundoff);
-  return { ...pair, solved, verdict, leading: leading.count, patches, roundoff };
+  const { count, misfit } = leading;
+  return {
+    ...pair,
+    solved,
+    verdict: judgePatches(solved, misfit, roundoff),
+    leading: count,
+    misfit,
+    patches,
+    roundoff,
+  };
 }
 
 /** Tensors of d numbers, among which class tokens may be. */

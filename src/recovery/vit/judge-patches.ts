@@ -41,6 +41,8 @@ export function judgePatches(
   if (!(expectedError <= MOST_ERROR.close * spread)) {
     return 'uncertain';
   }
-  const isExact = residual <= FLOORS * floorOf(roundoff) && expectedError <= MOST_ERROR.exact * spread;
+  // A factor between both tensors leaves no trace in the least squares, and breaks the other equations.
+  const isConfirmed = misfit !== null && residual <= FLOORS * floorOf(roundoff);
+  const isExact = isConfirmed && expectedError <= MOST_ERROR.exact * spread;
   return isExact ? 'exact' : 'close';
 }

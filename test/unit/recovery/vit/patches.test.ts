@@ -86,15 +86,17 @@ describe('verdicts', () => {
   const solved = { patches: new Float64Array(1), residual: 1e-7, expectedError: 1e-5, worstError: 1e-4, spread: 1 };
 
   it.each([
-    ['exact', solved],
+    ['exact', solved, 1e-7],
+    // Nothing tells whether both tensors were scaled alike.
+    ['close', solved],
     ['close', { ...solved, residual: 1e-4, expectedError: 0.005 }],
     ['close', { ...solved, expectedError: 0.1 }],
     ['uncertain', { ...solved, expectedError: 0.5 }],
     ['uncertain', { ...solved, expectedError: NaN }],
     ['unfit', { ...solved, residual: NaN }],
     ['uncertain', { ...solved, spread: 0 }],
-  ] as const)('%s', (verdict, own) => {
-    expect(judgePatches(own, null, 2 ** -24)).toBe(verdict);
+  ] as const)('%s', (verdict, own, misfit: number | null = null) => {
+    expect(judgePatches(own, misfit, 2 ** -24)).toBe(verdict);
   });
 });
 

@@ -3,6 +3,7 @@ import { featureMaps } from '../methods/feature-maps/feature-maps.js';
 import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods.js';
 import { imprintTrap } from '../methods/imprint-trap/imprint-trap.js';
 import { input } from '../methods/input/input-method.js';
+import { vitPatches } from '../methods/vit-patches/vit-patches.js';
 import type { Method } from '../methods/method.js';
 
 /** Every method, in the order in which they are tried and told. */
@@ -13,5 +14,6 @@ export const METHODS: readonly Method[] = [
   embeddingRows,
   imprintTrap,
   featureMaps,
+  vitPatches,
   input,
 ];

@@ -13,7 +13,7 @@ import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
-import type { MethodReport, Report, TruthComparison } from '../protocol/report.js';
+import type { MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
 import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
@@ -184,7 +184,7 @@ class Audit {
 
   private keep({ id }: Method, { leaks, inputs, network, engine, stopped }: MethodResult): void {
     this.leaks.push(...leaks.map((leak) => ({ method: id, leak })));
-    this.inputs = inputs ?? this.inputs;
+    this.inputs = surest(this.inputs, inputs ?? []);
     this.network = network === undefined ? this.network : network;
     this.engine = engine ?? this.engine;
     this.isStopped ||= stopped === true;
@@ -203,6 +203,7 @@ class Audit {
         });
       },
       pause: () => hooks.pause(),
+      inputs: this.inputs,
       trueLabels: given?.labels,
     };
   }
@@ -213,14 +214,17 @@ class Audit {
     if (out === undefined || !reconstruction || core.samples.length === 0) {
       return;
     }
-    for (const sample of core.samples) {
-      sample.reconstruction = nothingRebuilt('The audit ended before the input was found.');
+    const images: ImageResults[] = [];
+    for (const [index, sample] of core.samples.entries()) {
+      const own = this.inputs[index];
+      sample.reconstruction = own?.report ?? nothingRebuilt('The audit ended before the input was found.');
+      images.push(...(own?.input ? [{ sample: index, reconstruction: own, truth: undefined }] : []));
     }
     const report = this.assemble(core, undefined, true);
     writeResults({ ...this.facts.given.request, out }, report, {
       features: core.features,
       arrays: this.arrays(),
-      images: [],
+      images,
     });
     for (const sample of core.samples) {
       delete sample.reconstruction;
@@ -287,6 +291,22 @@ class Audit {
   private elapsed(): number {
     return performance.now() - this.started;
   }
+}
+
+const SURENESS: Readonly<Record<ReconstructionReport['verdict'], number>> = {
+  exact: 3,
+  close: 2,
+  uncertain: 1,
+  failed: 0,
+};
+
+/** Sample by sample, the one whose verdict is better; the later one of equals, which has what the earlier one had to go by. */
+function surest(earlier: readonly Reconstruction[], later: readonly Reconstruction[]): readonly Reconstruction[] {
+  const longer = earlier.length > later.length ? earlier : later;
+  return longer.map((own, index) => {
+    const [first, second] = [earlier[index] ?? own, later[index] ?? own];
+    return SURENESS[first.report.verdict] > SURENESS[second.report.verdict] ? first : second;
+  });
 }
 
 /** What the other methods found is kept, whichever was stopped. */

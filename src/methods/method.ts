@@ -47,6 +47,8 @@ export interface Context {
   progress(message: string, share: number, preview?: ReconstructionProgress): void;
   /** Lets other work run; throws CancelledError once the user has asked to stop. */
   pause(): Promise<void>;
+  /** The input of every sample as far as the methods before got, in the samples' order; empty where none gives any. */
+  readonly inputs: readonly Reconstruction[];
   /** True labels, B rows of K; only where the user let them in. */
   readonly trueLabels: readonly (readonly number[])[] | undefined;
 }
@@ -56,7 +58,7 @@ export interface MethodResult {
   /** One sentence: what was found, or at which noise nothing was, or why it could not be tried after all. */
   readonly detail: string;
   readonly leaks: readonly Leak[];
-  /** The input of every sample, in the samples' order, as far as this method got; left out where it reads none. */
+  /** The input of every sample, in the samples' order, as far as this method got; the surest of all methods' is kept. */
   readonly inputs?: readonly Reconstruction[];
   /** What the inputs were computed through, null where no network was known. */
   readonly network?: NetworkReport | null;

@@ -5,6 +5,7 @@ export const NAMES = {
   chain: 'the closed form',
   maps: 'feature maps, computed layer by layer',
   matching: 'gradient matching',
+  patches: "least squares of the patch embedding's and the position embedding's gradients",
 } as const;
 
 /** The report of a reconstruction that was not tried. */

@@ -239,11 +239,12 @@ export interface ReconstructionReport {
   /** An 8-bit picture of it, null for inputs that are not images. */
   preview: string | null;
   shape: Count[];
-  method: 'chain' | 'maps' | 'matching' | 'none';
+  method: 'chain' | 'maps' | 'matching' | 'patches' | 'none';
   /** The method's name as part of a sentence: "the closed form"; empty where none came to anything. */
   by: string;
   /**
-   * `exact`: the gradient simulated from it is the captured one down to numerical error; `close`: it explains most of it;
+   * `exact`: the gradient simulated from it is the captured one, or the equations that give it hold, down to numerical error;
+   * `close`: it explains most of it, or errs by what `expectedError` says;
    * `uncertain`: it may look plausible, but the gradient does not confirm it; `failed`: nothing was found.
    */
   verdict: 'exact' | 'close' | 'uncertain' | 'failed';
@@ -257,7 +258,7 @@ export interface ReconstructionReport {
   matchingLoss: number | null;
   /** True where batch normalisation in train mode hides the input's size from its gradient: it is right up to one factor. */
   sizeOpen?: true;
-  /** Root mean square error that the closed form expects of itself, in units of the input. */
+  /** Root mean square error that a closed form expects of itself, in units of the input. */
   expectedError: number | null;
   /** The closed form's evidence, layer by layer from the head down. */
   chain: ChainLayerReport[];

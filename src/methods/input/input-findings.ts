@@ -1,11 +1,10 @@
 import type { Finding, ReconstructionReport } from '../../protocol/report.js';
 
 /** As the rest of "numbers by". */
-const HOW: Readonly<Record<ReconstructionReport['method'], string>> = {
+const HOW: Readonly<Partial<Record<ReconstructionReport['method'], string>>> = {
   chain: 'a closed form, without any search',
   maps: "computing the feature maps from the layers' gradients, and the input from the deepest of them",
   matching: 'gradient matching',
-  none: 'no method',
 };
 
 /** A reconstructed input as a risk. */
@@ -33,7 +32,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
       title: exact
         ? 'The training input itself can be computed from this gradient'
         : 'Much of the training input can be computed from this gradient',
-      evidence: `${reconstruction.shape.join(' x ')} numbers by ${HOW[reconstruction.method]}. ${reconstruction.reason}`,
+      evidence: `${reconstruction.shape.join(' x ')} numbers by ${HOW[reconstruction.method] ?? reconstruction.by}. ${reconstruction.reason}`,
       mitigation:
         'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',
     },

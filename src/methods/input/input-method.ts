@@ -42,6 +42,9 @@ export const input: Method = {
     const wanted = facts.given.request.reconstruction;
     const isDifference = (await facts.get(UPDATE)).kind === 'difference';
     const recovered = await facts.get(RECOVERY);
+    if (wanted?.attack !== 'matching' && recovered && isKnown(context.inputs, recovered)) {
+      return { outcome: 'not-applicable', detail: 'Every input is known already, from another method.', leaks: [] };
+    }
     const attempt = !recovered
       ? undefined
       : isDifference
@@ -52,6 +55,10 @@ export const input: Method = {
     return resultOf(attempt, wanted, context.trueLabels !== undefined);
   },
 };
+
+function isKnown(inputs: readonly Reconstruction[], { samples }: RecoveredHead): boolean {
+  return samples.length > 0 && samples.every((_, index) => inputs[index]?.report.verdict === 'exact');
+}
 
 const NOT_ASKED = 'Reconstruction of inputs was not asked for.';
 

@@ -4,6 +4,7 @@ import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods
 import { imprintTrap } from '../methods/imprint-trap/imprint-trap.js';
 import { input } from '../methods/input/input-method.js';
 import { vitPatches } from '../methods/vit-patches/vit-patches.js';
+import { texts } from '../methods/texts/texts.js';
 import type { Method } from '../methods/method.js';
 
 /** Every method, in the order in which they are tried and told. */
@@ -15,5 +16,6 @@ export const METHODS: readonly Method[] = [
   imprintTrap,
   featureMaps,
   vitPatches,
+  texts,
   input,
 ];

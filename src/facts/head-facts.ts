@@ -7,9 +7,10 @@ import {
   effectiveRoundoff,
   shapeOfGradient,
 } from '../recovery/head-gradient.js';
-import type { Fact } from './facts.js';
+import type { Fact, Facts } from './facts.js';
 import { type HeadTensors, findHead, toMatrix } from './head.js';
 import { findClassNames, sameFile } from './inputs.js';
+import { TRANSFORMER } from './transformer.js';
 import { MATCHING, UPDATE } from './update.js';
 import { requireUsable, roundoffOf } from './values.js';
 
@@ -31,6 +32,10 @@ export const HEAD: Fact<HeadSearch> = {
   async compute(facts) {
     const { request, checkpoint, gradients } = facts.given;
     const matching = await facts.get(MATCHING);
+    const language = request.head === undefined ? await languageHead(facts) : undefined;
+    if (language) {
+      return { tensors: undefined, why: LANGUAGE_MODEL, tied: language.tied, checks: [], error: undefined };
+    }
     try {
       const { found, notes, doubtful } = findHead(matching, checkpoint, gradients, request);
       const checks: ConsistencyCheck[] =
@@ -48,6 +53,17 @@ export const HEAD: Fact<HeadSearch> = {
   describe: ({ tensors, why, tied }) =>
     tensors ? { weight: tensors.weight.parameter.name, classes: tensors.classes } : { why, tied: tied ?? null },
 };
+
+const LANGUAGE_MODEL =
+  "Not assessed as a classifier: the head is a language model's. Its classes are the next tokens, which are read with the texts; --head reads it as a classifier.";
+
+/** Where the head is a language model's: what it is tied to. */
+async function languageHead(facts: Facts): Promise<{ tied: string | undefined } | undefined> {
+  const transformer = await facts.get(TRANSFORMER);
+  return transformer !== undefined && !('refused' in transformer) && transformer.head?.kind === 'language-model'
+    ? { tied: transformer.head.tied ? transformer.embedding.tokens : undefined }
+    : undefined;
+}
 
 export interface ReadHead {
   readonly tensors: HeadTensors;

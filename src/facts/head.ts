@@ -263,7 +263,7 @@ function tiedTo({ parameter, gradient }: TensorPair, { checkpoint, gradients }: 
 
 function tiedHead(embedding: string): NoHead {
   return {
-    why: `Not assessed: the head is tied to the embedding "${embedding}"; text recovery from tied heads is not built yet.`,
+    why: `Not assessed: the head is tied to the embedding "${embedding}"; texts are read where the model is known: put its config.json beside the checkpoint.`,
     tied: embedding,
   };
 }

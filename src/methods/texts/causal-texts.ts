@@ -185,7 +185,9 @@ function impliedBy(
 ): NextToken[] {
   const told = new Set(found.map(({ state, token }) => `${state} ${token}`));
   const missing = children.filter(({ state, token }) => weights[state]! > 0 && !told.has(`${state} ${token}`));
-  const heavy = new Map(nodes.flatMap(({ parent, token }, at) => (parent < 0 ? [] : [[`${parent} ${token}`, at] as const])));
+  const heavy = new Map(
+    nodes.flatMap(({ parent, token }, at) => (parent < 0 ? [] : [[`${parent} ${token}`, at] as const])),
+  );
   // A shared beginning is shared by as many as its continuations weigh.
   return missing.map(({ state, token }) => ({
     state,
@@ -253,7 +255,9 @@ function joined(
           {
             tokens: [...prefix(state), token],
             times: Math.max(1, Math.round(share / unit)),
-            lastAlternatives: supposed.flatMap((own) => (own.state === state && own.token !== token ? [own.token] : [])),
+            lastAlternatives: supposed.flatMap((own) =>
+              own.state === state && own.token !== token ? [own.token] : [],
+            ),
             isOpen: false,
           },
         ],

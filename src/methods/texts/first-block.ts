@@ -15,6 +15,8 @@ export class Tensors {
     private readonly checkpoint: TensorFile,
     private readonly gradients: TensorFile,
     { pairs }: Matching,
+    /** 1, or -1 where the update is the negative of a gradient. */
+    private readonly sign: number,
   ) {
     this.gradientNames = new Map(pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
   }
@@ -28,7 +30,7 @@ export class Tensors {
   }
 
   gradient(name: string): Float64Array {
-    return this.gradients.read(this.gradientNames.get(name) ?? name).data;
+    return this.signed(this.gradients.read(this.gradientNames.get(name) ?? name).data);
   }
 
   shape(name: string): readonly number[] {
@@ -41,7 +43,11 @@ export class Tensors {
     const range = { start: start * width, end: end * width };
     return of === 'value'
       ? this.checkpoint.read(name, range).data
-      : this.gradients.read(this.gradientNames.get(name) ?? name, range).data;
+      : this.signed(this.gradients.read(this.gradientNames.get(name) ?? name, range).data);
+  }
+
+  private signed(data: Float64Array): Float64Array {
+    return this.sign === 1 ? data : data.map((value) => value * this.sign);
   }
 
   normOf({ kind, weight, bias, epsilon, offset }: Norm): NormValues {

@@ -144,7 +144,11 @@ class Comparison {
   }
 
   result(): Omit<Misfit, 'rows'> {
-    const all = [...this.squares].map(([tensor, own]) => ({ tensor, ...own, error: Math.sqrt(own.difference / own.size) }));
+    const all = [...this.squares].map(([tensor, own]) => ({
+      tensor,
+      ...own,
+      error: Math.sqrt(own.difference / own.size),
+    }));
     const [difference, size] = [
       all.reduce((sum, own) => sum + own.difference, 0),
       all.reduce((sum, own) => sum + own.size, 0),

@@ -136,8 +136,7 @@ async function nearEnough(
   return Float64Array.from({ length: n * m }, (_, at) => {
     const [i, j] = [Math.floor(at / m), at % m];
     const factor = 1 / Math.sqrt((ee[i]! + 2 * ep[at]! + pp[j]!) / width + norm.epsilon);
-    const length =
-      factor ** 2 * (eeG[i]! + 2 * epGain[at]! + ppG[j]!) + 2 * factor * (eBias[i]! + pBias[j]!) + bb;
+    const length = factor ** 2 * (eeG[i]! + 2 * epGain[at]! + ppG[j]!) + 2 * factor * (eBias[i]! + pBias[j]!) + bb;
     const along =
       factor ** 2 * (eeA[i]! + 2 * cross[at]! + ppA[j]!) + 2 * factor * (eBiasAlong[i]! + pBiasAlong[j]!) + bbA;
     return length > 0 ? Math.sqrt(Math.max(length - along, 0) / length) : 1;

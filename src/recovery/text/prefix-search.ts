@@ -103,7 +103,9 @@ function withEvidence(nodes: readonly PrefixNode[]): PrefixNode[] {
       kept.add(parent);
     }
   }
-  const places = new Map([...kept].sort((one, other) => one - other).map((from, to) => [from, to - Number(kept.has(-1))]));
+  const places = new Map(
+    [...kept].sort((one, other) => one - other).map((from, to) => [from, to - Number(kept.has(-1))]),
+  );
   return nodes.flatMap((node, at) =>
     kept.has(at) ? [{ ...node, parent: node.parent < 0 ? -1 : places.get(node.parent)! }] : [],
   );

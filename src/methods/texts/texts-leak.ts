@@ -1,0 +1,147 @@
+import { basename } from 'node:path';
+import type { Vocabulary } from '../../facts/vocabulary.js';
+import type { Transformer } from '../../network/transformers/transformer.js';
+import type { Certificate, Detail, RecoveredText, TextsDetail } from '../../protocol/detail.js';
+import type { Finding } from '../../protocol/report.js';
+import { runningText } from '../../words/recovered-texts.js';
+import type { Leak } from '../method.js';
+import type { CausalTexts, FoundText } from './causal-texts.js';
+
+/** What is told of texts that were recovered. */
+
+/** A gradient that differs by more than this many times its own noise is not that of the texts. */
+const CONFIRMED = 10;
+const QUOTED_TEXTS = 3;
+const QUOTED_LETTERS = 60;
+
+export function textsLeak(transformer: Transformer, found: CausalTexts, vocabulary: Vocabulary | undefined): Leak {
+  const certificate = certificateOf(transformer, found);
+  const isSure = certificate.verdict === 'exact';
+  const detail: TextsDetail = {
+    type: 'texts',
+    texts: found.texts.map((text, at) => toldText(text, at, isSure, vocabulary)),
+    ...(vocabulary ? { source: basename(vocabulary.path) } : {}),
+  };
+  const count = found.texts.reduce((sum, { times }) => sum + times, 0);
+  const tokens = found.texts.reduce((sum, text) => sum + text.tokens.length * text.times, 0);
+  const what = isSure ? `${count} ${count === 1 ? 'text' : 'texts'}, word for word` : `${count} candidates for texts`;
+  return {
+    noun: 'Texts',
+    what,
+    brief: what,
+    title: isSure ? 'Texts, word for word' : 'Candidates for texts',
+    amount: `${count} of ${tokens} tokens`,
+    sample: null,
+    tensor: transformer.blocks[0]!.output.weight,
+    certificate,
+    gives: { inputs: isSure ? count : 0, tokens },
+    details: [
+      detail,
+      { type: 'text', text: explanation(transformer, found, certificate) },
+      factsOf(transformer, found),
+    ],
+    findings: [findingOf(transformer, found, detail, isSure)],
+    arrays: [],
+  };
+}
+
+function certificateOf({ width }: Transformer, { misfit, inputs, outputs, nodes }: CausalTexts): Certificate {
+  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
+  if (misfit) {
+    const isConfirmed = misfit.error <= CONFIRMED * floor;
+    return {
+      by: 'gradient',
+      error: misfit.error,
+      floor,
+      expectedError: isConfirmed ? 0 : null,
+      verdict: isConfirmed ? 'exact' : 'uncertain',
+    };
+  }
+  const error = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
+  const isWhole = nodes.length === outputs.rank;
+  return { by: 'equations', error, floor, expectedError: isWhole ? 0 : null, verdict: isWhole ? 'exact' : 'uncertain' };
+}
+
+function toldText(
+  { tokens, times, lastAlternatives, isOpen }: FoundText,
+  at: number,
+  isSure: boolean,
+  vocabulary: Vocabulary | undefined,
+): RecoveredText {
+  const pieces = vocabulary?.piecesOf(tokens) ?? tokens.map(String);
+  const words = [
+    ...(times > 1 ? [`${times} times in the batch`] : []),
+    ...(isOpen ? ['its last token is not told'] : []),
+  ];
+  return {
+    title: `Text ${at + 1}`,
+    ...(words.length > 0 ? { label: words.join(', ') } : {}),
+    tokens: tokens.map((id, place) => ({
+      id,
+      text: pieces[place] ?? String(id),
+      ...(isSure || place < tokens.length - 1 || lastAlternatives.length === 0
+        ? {}
+        : {
+            isUncertain: true,
+            alternatives: lastAlternatives.map((other) => ({
+              id: other,
+              text: vocabulary?.textsOf([other])[0] ?? String(other),
+            })),
+          }),
+    })),
+  };
+}
+
+function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict, floor }: Certificate): string {
+  const { output } = blocks[0]!;
+  const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
+  if (!misfit) {
+    return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
+  }
+  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}.`;
+  return verdict === 'exact'
+    ? `${how} ${gradient}`
+    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+}
+
+function factsOf({ family, source, width }: Transformer, found: CausalTexts): Detail {
+  const { inputs, outputs, candidates, nodes, nextNearest } = found;
+  const short = (value: number): string => value.toExponential(1);
+  const farthest = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
+  return {
+    type: 'facts',
+    facts: [
+      { name: 'model', value: `${family}, by ${source.replace(/^.*[\\/]/, '')}` },
+      {
+        name: 'room for tokens',
+        value: `${outputs.rank} directions used of ${Math.min(width, outputs.width)}; a batch of as many tokens would hide its texts from this method`,
+      },
+      {
+        name: 'single tokens',
+        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+      },
+      {
+        name: 'beginnings of texts',
+        value: `${nodes.length} fit to ${short(farthest)}, the nearest other is at ${short(nextNearest)}`,
+      },
+    ],
+  };
+}
+
+function findingOf({ blocks, width }: Transformer, found: CausalTexts, detail: TextsDetail, isSure: boolean): Finding {
+  const quotes = detail.texts.slice(0, QUOTED_TEXTS).map((text) => {
+    const words = runningText(text, detail).replace(/\s+/g, ' ').trim();
+    return `"${words.length > QUOTED_LETTERS ? `${words.slice(0, QUOTED_LETTERS)}...` : words}"`;
+  });
+  const more = detail.texts.length > quotes.length ? ` and ${detail.texts.length - quotes.length} more` : '';
+  const { misfit } = found;
+  return {
+    id: isSure ? 'texts-recovered' : 'text-candidates',
+    severity: isSure ? 'high' : 'medium',
+    title: isSure
+      ? 'The texts of the batch can be read from this gradient, word for word'
+      : 'Candidates for the texts of the batch can be read from this gradient',
+    evidence: `${quotes.join(', ')}${more}.${misfit ? ` Their own gradient differs from the captured one by ${misfit.error.toExponential(1)}.` : ''}`,
+    mitigation: `Withhold the gradients of the first block's attention (\`${blocks[0]!.output.weight}\` and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
+  };
+}

@@ -1,0 +1,66 @@
+import { TRANSFORMER } from '../../facts/transformer.js';
+import { MATCHING, UPDATE } from '../../facts/update.js';
+import { roundoffOf } from '../../facts/values.js';
+import { findVocabulary } from '../../facts/vocabulary.js';
+import { type Method, READABLE } from '../method.js';
+import { pausingProduct } from '../pausing-product.js';
+import { findCausalTexts } from './causal-texts.js';
+import { Tensors } from './first-block.js';
+import { textsLeak } from './texts-leak.js';
+
+/** Texts that a language model was trained on, word for word. */
+export const texts: Method = {
+  id: 'texts',
+  title: 'Texts of a transformer',
+  cites: 'after DAGER, Petrov et al., NeurIPS 2024, arXiv 2405.15586',
+  cost: 'min',
+  kinds: READABLE,
+  async applies(facts) {
+    const transformer = await facts.get(TRANSFORMER);
+    if (transformer === undefined) {
+      return null;
+    }
+    if ('refused' in transformer) {
+      return transformer.refused;
+    }
+    if (!transformer.causal) {
+      return `Texts of models that see both directions (${transformer.family}) are not read yet.`;
+    }
+    const { pairs } = await facts.get(MATCHING);
+    const [first] = transformer.blocks;
+    const trained = new Set(pairs.map(({ parameter }) => parameter.name));
+    return first &&
+      [first.query, first.key, first.value].some(({ weight }) => trained.has(weight)) &&
+      trained.has(first.output.weight)
+      ? true
+      : 'The attention of the first block has no gradient: it is frozen, and texts are read from it.';
+  },
+  async run(facts, context) {
+    const { checkpoint, gradients, request } = facts.given;
+    const transformer = await facts.get(TRANSFORMER);
+    if (transformer === undefined || 'refused' in transformer) {
+      return { outcome: 'not-applicable', detail: 'The checkpoint is of no transformer.', leaks: [] };
+    }
+    const matching = await facts.get(MATCHING);
+    const { sign } = await facts.get(UPDATE);
+    const first = matching.pairs.find(({ parameter }) => parameter.name === transformer.blocks[0]!.output.weight);
+    const found = await findCausalTexts(
+      transformer,
+      new Tensors(checkpoint, gradients, matching, sign),
+      roundoffOf(first?.gradient.dtype ?? 'float32'),
+      await pausingProduct(context),
+      (message, share) => {
+        context.progress(message, share);
+      },
+      () => context.pause(),
+    );
+    if (typeof found === 'string') {
+      return { outcome: 'nothing', detail: found, leaks: [] };
+    }
+    return {
+      outcome: 'found',
+      detail: `Each beginning of a text lies in the row space of \`${transformer.blocks[0]!.output.weight}\`.`,
+      leaks: [textsLeak(transformer, found, findVocabulary(request, transformer.vocabulary))],
+    };
+  },
+};

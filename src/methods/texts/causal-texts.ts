@@ -8,6 +8,7 @@ import { type PrefixNode, searchPrefixes } from '../../recovery/text/prefix-sear
 import { most } from '../../recovery/vectors.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { Forward, type TokenTree } from './forward.js';
+import { positionsOf, tokensOf } from './looked-up.js';
 import { type Misfit, misfitOf } from './simulated.js';
 
 /** Texts of a causal language model's batch. */
@@ -38,8 +39,6 @@ const LONGEST = 4096;
 const MOST_ROUNDS = 4;
 /** A relative difference that no wrong token leaves. */
 const FITS = 1e-4;
-/** Where position embeddings have no gradient of their own, this many are tried. */
-const MOST_POSITIONS = 512;
 
 /** @returns a sentence where nothing was found, or not all */
 export async function findCausalTexts(
@@ -128,41 +127,6 @@ export async function findCausalTexts(
     misfit = await compare();
   }
   return { ...found, texts: joined(nodes, [...sure, ...last], next.supposed, next.unit), misfit };
-}
-
-function tokensOf({ vocabulary, embedding, head }: Transformer, tensors: Tensors): number[] {
-  const all = Array.from({ length: vocabulary }, (_, token) => token);
-  const isTied = head?.kind === 'language-model' && head.weight === embedding.tokens;
-  return isTied || !tensors.hasGradient(embedding.tokens) ? all : touched(embedding.tokens, vocabulary, tensors);
-}
-
-function positionsOf({ embedding }: Transformer, tensors: Tensors): number[] {
-  const { positions, positionOffset } = embedding;
-  if (positions === null) {
-    return [0];
-  }
-  const count = tensors.shape(positions)[0] ?? 0;
-  return tensors.hasGradient(positions)
-    ? touched(positions, count, tensors).flatMap((row) => (row >= positionOffset ? [row - positionOffset] : []))
-    : Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
-}
-
-const PIECE = 1024;
-
-/** Rows of an embedding's gradient that are not zero. */
-function touched(name: string, count: number, tensors: Tensors): number[] {
-  const found: number[] = [];
-  for (let start = 0; start < count; start += PIECE) {
-    const end = Math.min(start + PIECE, count);
-    const data = tensors.rows(name, start, end, 'gradient');
-    const width = data.length / (end - start);
-    for (let row = 0; row < end - start; row++) {
-      if (data.subarray(row * width, (row + 1) * width).some((value) => value !== 0)) {
-        found.push(start + row);
-      }
-    }
-  }
-  return found;
 }
 
 function headRows(weight: string, bias: string | null, { width, vocabulary }: Transformer, tensors: Tensors): HeadRows {

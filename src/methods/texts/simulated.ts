@@ -4,15 +4,12 @@ import { transposed } from '../../recovery/linear-algebra.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
 import type { Tensors } from './first-block.js';
+import { Comparison, type Difference } from './comparison.js';
 import type { Forward, TokenTree } from './forward.js';
 
 /** The gradient that recovered texts and targets have themselves, beside the captured one. */
 
-export interface Misfit {
-  /** Relative, over all tensors compared. */
-  readonly error: number;
-  readonly worst: { readonly tensor: string; readonly error: number };
-  readonly compared: number;
+export interface Misfit extends Difference {
   /** Captured less simulated rows of a head that is tied to the embedding, for tokens that are looked up: tokens x width. */
   readonly rows: { readonly tokens: readonly number[]; readonly data: Float64Array };
 }
@@ -128,38 +125,5 @@ function addRows(to: Float64Array, rows: ReadonlyMap<number, Float64Array>, star
     if (at >= 0 && at < to.length) {
       row.forEach((value, col) => (to[at + col]! += value));
     }
-  }
-}
-
-class Comparison {
-  private readonly squares = new Map<string, { difference: number; size: number }>();
-
-  add(name: string, simulated: Float64Array, captured: Float64Array): void {
-    const own = this.squares.get(name) ?? { difference: 0, size: 0 };
-    this.squares.set(name, own);
-    for (let at = 0; at < captured.length; at++) {
-      own.difference += (simulated[at]! - captured[at]!) ** 2;
-      own.size += captured[at]! ** 2;
-    }
-  }
-
-  result(): Omit<Misfit, 'rows'> {
-    const all = [...this.squares].map(([tensor, own]) => ({
-      tensor,
-      ...own,
-      error: Math.sqrt(own.difference / own.size),
-    }));
-    const [difference, size] = [
-      all.reduce((sum, own) => sum + own.difference, 0),
-      all.reduce((sum, own) => sum + own.size, 0),
-    ];
-    // A tensor whose gradient is all but zero, such as a key's bias, is rounding.
-    const weighty = all.filter((own) => own.size > 1e-10 * size);
-    const worst = weighty.sort((one, other) => other.error - one.error)[0];
-    return {
-      error: Math.sqrt(difference / size),
-      worst: { tensor: worst?.tensor ?? '', error: worst?.error ?? 0 },
-      compared: all.length,
-    };
   }
 }

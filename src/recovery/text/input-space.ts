@@ -3,6 +3,7 @@ import { gaussian } from '../gaussian.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
+import { truncatedSvd } from '../truncated-svd.js';
 import { dot, most, norm } from '../vectors.js';
 import type { Pause } from '../pause.js';
 
@@ -224,4 +225,53 @@ function widestGap(sizes: readonly number[], least: number): { rank: number; gap
     best = gap > best.gap ? { rank: at, gap } : best;
   }
   return best;
+}
+
+/** Directions beyond the rank that are given up where the rank does not show clearly. */
+const SPARE_DIRECTIONS = 8;
+const CLEAR_ENOUGH = 50;
+
+/**
+ * The same where inputs are nearly alike, so that the smallest directions come near to the noise: from singular values, with
+ * the widest gap between two bounds; too large a rank where it is not clear, as that loses no input.
+ *
+ * @param least a rank that is certainly reached
+ * @param most one that is certainly not passed
+ * @returns undefined where the bounds leave no room below the width
+ */
+export async function inputSpaceWithin(
+  gradient: Float64Array,
+  width: number,
+  { least, most: upper }: { readonly least: number; readonly most: number },
+  product: ProductKernel,
+  pause: Pause,
+): Promise<InputSpace | undefined> {
+  const mixed = await sketch(unitRows(gradient, width), width, product);
+  const rows = mixed.length / width;
+  const limit = Math.min(upper + SPARE_DIRECTIONS + 1, rows, width - 1);
+  const { values, right, residual, rank: known } = await truncatedSvd(
+    { rows, cols: width, data: mixed },
+    { floor: 0, most: limit },
+    pause,
+  );
+  let best = { rank: 0, gap: 1 };
+  for (let at = Math.max(least, 1); at < Math.min(known, upper + 1); at++) {
+    const gap = values[at - 1]! / values[at]!;
+    best = gap > best.gap ? { rank: at, gap } : best;
+  }
+  const rank = Math.min(best.gap < CLEAR_ENOUGH ? best.rank + SPARE_DIRECTIONS : best.rank, known);
+  if (best.rank === 0 || rank >= width - 1) {
+    return undefined;
+  }
+  const left = values.subarray(rank).reduce((sum, value) => sum + value ** 2, residual ** 2);
+  const lower = new Float64Array(rank * rank);
+  values.subarray(0, rank).forEach((value, at) => (lower[at * rank + at] = value));
+  return {
+    basis: transposed(right, width, known).slice(0, rank * width),
+    rank,
+    width,
+    gap: best.gap,
+    noise: Math.sqrt(left / (Math.max(rows - rank, 1) * (width - rank))),
+    factor: { size: rank, lower, deficiency: 0 },
+  };
 }

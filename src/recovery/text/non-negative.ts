@@ -1,0 +1,85 @@
+import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
+
+/** A pull below this share of the largest is none. */
+const TOLERANCE = 1e-11;
+
+/**
+ * The x >= 0 that makes x^T A x / 2 - b^T x least (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23).
+ *
+ * @param a size x size, symmetric positive semi-definite, row-major
+ * @param b size numbers
+ */
+export function nonNegative(a: Float64Array, b: Float64Array): Float64Array {
+  const size = b.length;
+  const x = new Float64Array(size);
+  const isFree = new Uint8Array(size);
+  const limit = TOLERANCE * b.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+  for (let step = 0; step < 3 * size; step++) {
+    const entering = steepest(a, b, x, isFree, limit);
+    if (entering < 0) {
+      break;
+    }
+    isFree[entering] = 1;
+    descend(a, b, x, isFree);
+  }
+  return x;
+}
+
+/** The bound variable that pulls most; -1 when none does. */
+function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uint8Array, limit: number): number {
+  const size = b.length;
+  const pulls = b.slice();
+  for (let col = 0; col < size; col++) {
+    const value = x[col]!;
+    if (value !== 0) {
+      for (let row = 0; row < size; row++) {
+        pulls[row]! -= value * a[col * size + row]!;
+      }
+    }
+  }
+  let best = -1;
+  let most = limit;
+  for (let at = 0; at < size; at++) {
+    if (!isFree[at] && pulls[at]! > most) {
+      most = pulls[at]!;
+      best = at;
+    }
+  }
+  return best;
+}
+
+/** Solves for the free variables; those that would become negative are bound on the way there. */
+function descend(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uint8Array): void {
+  for (let round = 0; round < b.length; round++) {
+    const free = [...isFree.keys()].filter((at) => isFree[at]);
+    const goal = solved(a, b, free);
+    let share = 1;
+    free.forEach((at, own) => {
+      if (goal[own]! <= 0) {
+        share = Math.min(share, x[at]! / Math.max(x[at]! - goal[own]!, Number.MIN_VALUE));
+      }
+    });
+    free.forEach((at, own) => {
+      x[at]! += share * (goal[own]! - x[at]!);
+      if (goal[own]! <= 0 && x[at]! <= 1e-14) {
+        x[at] = 0;
+        isFree[at] = 0;
+      }
+    });
+    if (share === 1) {
+      return;
+    }
+  }
+}
+
+function solved(a: Float64Array, b: Float64Array, free: readonly number[]): Float64Array {
+  const count = free.length;
+  const own = new Float64Array(count * count);
+  for (let row = 0; row < count; row++) {
+    for (let col = 0; col <= row; col++) {
+      own[row * count + col] = a[free[row]! * b.length + free[col]!]!;
+    }
+  }
+  const factor = factoriseSmall(own, count);
+  return solveUpper(factor, solveLower(factor, Float64Array.from(free, (at) => b[at]!)));
+}

@@ -252,7 +252,7 @@ export async function inputSpaceWithin(
   const { values, right, residual, rank: known } = await truncatedSvd(
     { rows, cols: width, data: mixed },
     { floor: 0, most: limit },
-    pause,
+    () => pause(),
   );
   let best = { rank: 0, gap: 1 };
   for (let at = Math.max(least, 1); at < Math.min(known, upper + 1); at++) {

@@ -1,0 +1,193 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Transformer } from '../../network/transformers/transformer.js';
+import type { Pause } from '../../recovery/pause.js';
+import { type Candidates, type FirstInputs, candidatesIn, inputsAt } from '../../recovery/text/first-inputs.js';
+import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
+import { PairOutputs } from '../../recovery/text/pair-outputs.js';
+import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
+import { type Pair, type TokenPositions, tokenPositions } from '../../recovery/text/token-positions.js';
+import type { Difference } from './comparison.js';
+import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
+import { positionsOf, tokensOf } from './looked-up.js';
+import { sequenceLabels } from './sequence-labels.js';
+
+/** Texts of a batch of a model whose tokens see both directions. */
+
+export interface EncoderText {
+  readonly tokens: readonly number[];
+  /** The class that it was trained on; undefined where the model classifies no sequences, or not all of the batch is known. */
+  readonly label: number | undefined;
+  /** The largest relative distance of its attention outputs to their space. */
+  readonly distance: number;
+  /** Positions where other tokens fit as well, and which; past the last: where it may go on; `ends`: it may end one earlier. */
+  readonly alternatives: readonly { readonly position: number; readonly tokens: readonly number[] }[];
+  readonly mayEndEarlier: boolean;
+}
+
+export interface EncoderTexts {
+  readonly texts: readonly EncoderText[];
+  readonly inputs: InputSpace;
+  readonly outputs: InputSpace;
+  readonly candidates: { readonly count: number; readonly farthest: number; readonly nextNearest: number };
+  /** Tokens whose positions are known and that are in none of the texts: what is left of the batch. */
+  readonly unplaced: readonly Pair[];
+  /** Pairs of which some are of the batch. */
+  readonly possible: readonly Pair[];
+  /** The smallest distance of a sequence that differs in one token from a found one and does not fit. */
+  readonly nextNearest: number;
+  /** Of the texts' own gradient, with their labels, from the captured one; undefined without labels. */
+  readonly misfit: Difference | undefined;
+}
+
+/** More pairs are not searched for sequences. */
+const MOST_PAIRS = 1200;
+/** More candidates are not told apart. */
+const MOST_CANDIDATES = 40_000;
+/** A variance so far above the norm's epsilon that it may be left out. */
+const EPSILON_SHARE = 1e-6;
+
+/** @returns a sentence where nothing was found */
+export async function findEncoderTexts(
+  transformer: Transformer,
+  tensors: Tensors,
+  error: number,
+  product: ProductKernel,
+  progress: (message: string, share: number) => void,
+  pause: Pause,
+): Promise<EncoderTexts | string> {
+  const [first] = transformer.blocks;
+  const given = firstInputsOf(transformer, tensors);
+  if (!first || !given || transformer.embedding.positions === null) {
+    return 'The model has no block behind a norm of tokens and positions.';
+  }
+  progress('Finding the space of the first attention', 0.05);
+  const stacked = stackedGradients([first.query, first.key, first.value], tensors);
+  const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
+  if (!inputs) {
+    return `The gradient of the first attention has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+  }
+  progress('Trying every token', 0.1);
+  const positions = positionsOf(transformer, tensors);
+  const candidates = await candidatesIn(given, inputs, tokensOf(transformer, tensors), positions, product, pause);
+  if (candidates.count === 0) {
+    return 'No token lies in the space of the first attention: dropout was on, or the gradient is of another checkpoint.';
+  }
+  if (candidates.count > MOST_CANDIDATES) {
+    return 'More tokens fit at more positions than can be told apart.';
+  }
+  const { settled, open } = placed(transformer, tensors, given, candidates, positions);
+  const pairs = [...settled, ...open].sort((one, other) => one.position - other.position);
+  const attention = firstAttentionOf(transformer, tensors);
+  const outputs = await inputSpaceWithin(
+    stackedGradients([first.output], tensors),
+    attention.heads * attention.headWidth,
+    { least: leastRank(settled, positions), most: pairs.length + positions.length },
+    product,
+    pause,
+  );
+  if (!outputs) {
+    return `The gradient of the first attention's output has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+  }
+  const found = { inputs, outputs, candidates };
+  if (pairs.length > MOST_PAIRS) {
+    return { ...found, texts: [], unplaced: settled, possible: open, nextNearest: 1, misfit: undefined };
+  }
+  progress('Joining tokens to texts', 0.2);
+  const vectors = await PairOutputs.of(attention, outputs, inputsOf(given, pairs), product, pause);
+  const known = new Set(settled);
+  const { sequences, nextNearest } = await searchSequences(
+    pairs,
+    (pair) => known.has(pairs[pair]!),
+    vectors,
+    product,
+    (count) => {
+      progress(`Joining tokens to texts: ${count}`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
+    },
+    pause,
+  );
+  const covered = new Set(sequences.flatMap(({ members }) => members.map((member) => pairs[member]!)));
+  const unplaced = settled.filter((pair) => !covered.has(pair));
+  const tokens = sequences.map(({ members }) => members.map((member) => pairs[member]!.token));
+  progress('Computing the gradient of the texts', 0.85);
+  const isWhole = unplaced.length === 0 && sequences.length > 0;
+  const labels = isWhole ? await sequenceLabels(transformer, tensors, tokens, product) : undefined;
+  return {
+    ...found,
+    texts: sequences.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
+    unplaced,
+    possible: open.filter((pair) => !covered.has(pair)),
+    nextNearest,
+    misfit: labels?.misfit,
+  };
+}
+
+/** Tokens told to positions by the embeddings' gradients, where these hold nothing else. */
+function placed(
+  { embedding, head }: Transformer,
+  tensors: Tensors,
+  first: FirstInputs,
+  candidates: Candidates,
+  positions: readonly number[],
+): TokenPositions {
+  const open = candidates.byPosition.flatMap((tokens, place) =>
+    tokens.map((token) => ({ token, position: positions[place]! })),
+  );
+  const table = embedding.positions!;
+  const isTied = head?.kind === 'language-model' && head.weight === embedding.tokens;
+  const sum = ({ token, position }: Pair): Float64Array => {
+    const row = first.rowsOf([token]);
+    const added = first.positionRow(position)!;
+    return row.map((value, at) => value + added[at]!);
+  };
+  if (
+    isTied ||
+    !tensors.hasGradient(embedding.tokens) ||
+    !tensors.hasGradient(table) ||
+    open.some((pair) => first.norm.epsilon > EPSILON_SHARE * variance(sum(pair)))
+  ) {
+    return { settled: [], open };
+  }
+  const row = (name: string, at: number): Float64Array => tensors.rows(name, at, at + 1, 'gradient');
+  const tokens = new Set(open.map(({ token }) => token));
+  return tokenPositions(candidates, positions, {
+    tokens: new Map([...tokens].map((token) => [token, row(embedding.tokens, token)])),
+    positions: new Map(positions.map((position) => [position, row(table, position + embedding.positionOffset)])),
+    sum,
+  });
+}
+
+function variance(values: Float64Array): number {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+}
+
+/** Outputs that are certainly different: one for each pair, and one at each position where none is settled. */
+function leastRank(settled: readonly Pair[], positions: readonly number[]): number {
+  const known = new Set(settled.map(({ position }) => position));
+  return settled.length + positions.filter((position) => !known.has(position)).length;
+}
+
+function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
+  const out = new Float64Array(pairs.length * first.width);
+  pairs.forEach(({ token, position }, at) => {
+    out.set(inputsAt(first, [token], position), at * first.width);
+  });
+  return out;
+}
+
+function textOf({ members, distance, rivals }: FoundSequence, pairs: readonly Pair[], label: number | undefined): EncoderText {
+  const byPosition = new Map<number, number[]>();
+  for (const rival of rivals) {
+    const position = rival.findIndex((member, at) => member !== members[at]);
+    if (position >= 0) {
+      byPosition.set(position, [...(byPosition.get(position) ?? []), pairs[rival[position]!]!.token]);
+    }
+  }
+  return {
+    tokens: members.map((member) => pairs[member]!.token),
+    label,
+    distance,
+    alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
+    mayEndEarlier: rivals.some(({ length }) => length < members.length),
+  };
+}

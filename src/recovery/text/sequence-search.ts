@@ -1,0 +1,295 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Pause } from '../pause.js';
+import { most } from '../vectors.js';
+import { isInside } from './input-space.js';
+import { nonNegative } from './non-negative.js';
+import type { PairOutputs } from './pair-outputs.js';
+import type { Pair } from './token-positions.js';
+
+/**
+ * Sequences of models that see both directions, from pairs of token and position: the output of the first attention is a mixture of
+ * the values of a whole sequence, and lies in the batch's space only if the sequence is the right one.
+ *
+ * Of one query, with weights e_j = exp(q . k_j) and m_j = 1 for the members of its sequence, the output is sum_j m_j e_j v_j
+ * over sum_j m_j e_j, head by head. If those sums were known, that it has no part outside of the space would be linear
+ * in m. They start as those of an average sequence, and follow from m: least squares with m >= 0, one token at each
+ * position, again and again, with the equations of surer and surer members.
+ */
+
+export interface FoundSequence {
+  /** Indices of pairs, by position. */
+  readonly members: readonly number[];
+  /** The largest relative distance of its outputs to the space. */
+  readonly distance: number;
+  /** Sequences that differ in one token and fit as well. */
+  readonly rivals: readonly (readonly number[])[];
+}
+
+export interface SequenceSearch {
+  readonly sequences: readonly FoundSequence[];
+  /** The smallest distance of a sequence that differs in one token from a found one and does not fit. */
+  readonly nextNearest: number;
+}
+
+/** Times that the least squares are repeated. */
+const ROUNDS = 8;
+/** From this round on, other members' equations take part. */
+const JOINED_FROM = 2;
+const HELPERS = 3;
+/** A member of this much is one. */
+const SURE = 0.6;
+const MEMBER = 0.5;
+/** Of the equations that there is one token at each position. */
+const PLACE_WEIGHT = 3;
+/** Positions whose tokens start the search in one go. */
+const START_POSITIONS = 2;
+const MOST_REFINED = 16;
+const REFINEMENTS = 16;
+/** Supposed sequences farther than this are not refined. */
+const HOPELESS = 0.3;
+
+/**
+ * @param pairs by position
+ * @param isSettled whether a pair is known to be of the batch
+ */
+export async function searchSequences(
+  pairs: readonly Pair[],
+  isSettled: (pair: number) => boolean,
+  outputs: PairOutputs,
+  product: ProductKernel,
+  progress: (found: number) => void,
+  pause: Pause,
+): Promise<SequenceSearch> {
+  const search = new Search(pairs, isSettled, outputs, product, pause);
+  let isNarrow = true;
+  for (;;) {
+    if (await search.round(isNarrow)) {
+      progress(search.found.length);
+      isNarrow = true;
+    } else if (isNarrow && search.found.length > 0) {
+      isNarrow = false;
+    } else {
+      break;
+    }
+  }
+  return { sequences: search.found, nextNearest: search.nextNearest };
+}
+
+interface Attempt {
+  readonly members: number[];
+  readonly misfit: number;
+}
+
+class Search {
+  readonly found: FoundSequence[] = [];
+  nextNearest = 1;
+  private readonly byPosition = new Map<number, number[]>();
+  private readonly covered = new Set<number>();
+
+  constructor(
+    private readonly pairs: readonly Pair[],
+    private readonly isSettled: (pair: number) => boolean,
+    private readonly outputs: PairOutputs,
+    private readonly product: ProductKernel,
+    private readonly pause: Pause,
+  ) {
+    pairs.forEach(({ position }, at) => {
+      this.byPosition.set(position, [...(this.byPosition.get(position) ?? []), at]);
+    });
+  }
+
+  /**
+   * @param isNarrow without the pairs of what was found, as far as others are left at their positions
+   * @returns whether anything was found
+   */
+  async round(isNarrow: boolean): Promise<boolean> {
+    const available = this.available(isNarrow);
+    const before = this.found.length;
+    const attempts: Attempt[] = [];
+    for (const start of this.starts(available)) {
+      if (this.covered.has(start)) {
+        continue;
+      }
+      const members = await this.suppose(start, available);
+      if (members && !(await this.confirm(members))) {
+        attempts.push({ members, misfit: this.outputs.misfit(members) });
+      }
+    }
+    if (this.found.length > before) {
+      return true;
+    }
+    attempts.sort((one, other) => one.misfit - other.misfit);
+    for (const attempt of attempts.slice(0, MOST_REFINED).filter(({ misfit }) => misfit < HOPELESS)) {
+      if (await this.confirm(await this.refine(attempt, available))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private available(isNarrow: boolean): Map<number, readonly number[]> {
+    return new Map(
+      [...this.byPosition].map(([position, all]) => {
+        const left = all.filter((pair) => !(this.covered.has(pair) && this.isSettled(pair)));
+        return [position, isNarrow && left.length > 0 ? left : all];
+      }),
+    );
+  }
+
+  /** Pairs of a few positions that most sequences have, without the first, where all are alike. */
+  private starts(available: ReadonlyMap<number, readonly number[]>): number[] {
+    const uncovered = [...available].map(([position, pairs]) => {
+      const left = pairs.filter((pair) => !this.covered.has(pair));
+      return { position, left, settled: left.filter((pair) => this.isSettled(pair)) };
+    });
+    const usable = uncovered.filter(({ position, left }) => left.length > 0 && (position > 0 || uncovered.length === 1));
+    const value = ({ settled, left }: (typeof usable)[number]): number => settled.length - 0.1 * (left.length - settled.length);
+    return usable
+      .sort((one, other) => value(other) - value(one) || one.position - other.position)
+      .slice(0, START_POSITIONS)
+      .flatMap(({ left, settled }) => (settled.length > 0 ? settled : left));
+  }
+
+  /** The likeliest sequence of a pair. */
+  private async suppose(
+    start: number,
+    available: ReadonlyMap<number, readonly number[]>,
+  ): Promise<number[] | undefined> {
+    const place = this.pairs[start]!.position;
+    const all = [...available].flatMap(([position, pairs]) => (position === place ? [start] : pairs));
+    let shares: Float64Array = Float64Array.from(all, (pair) => {
+      const { position } = this.pairs[pair]!;
+      return position === place ? 1 : 1 / available.get(position)!.length;
+    });
+    let last = '';
+    let queries = [start];
+    for (let round = 0; round < ROUNDS; round++) {
+      await this.pause();
+      shares = await this.membership(queries, all, shares, place);
+      const support = all.filter((_, at) => shares[at]! > MEMBER).join();
+      if (support === last && round > JOINED_FROM) {
+        break;
+      }
+      last = support;
+      if (round + 1 >= JOINED_FROM) {
+        queries = [start, ...this.helpers(all, shares, place)];
+      }
+    }
+    const members: number[] = [];
+    for (let position = 0; position < this.byPosition.size + 1; position++) {
+      const own = all.flatMap((pair, at) => (this.pairs[pair]!.position === position ? [at] : []));
+      const sum = own.reduce((total, at) => total + shares[at]!, 0);
+      if (own.length === 0 || (position > place && sum < MEMBER)) {
+        break;
+      }
+      members.push(all[own.reduce((best, at) => (shares[at]! > shares[best]! ? at : best))]!);
+    }
+    return members.length > place ? members : undefined;
+  }
+
+  private helpers(all: readonly number[], shares: Float64Array, place: number): number[] {
+    return all
+      .map((pair, at) => ({ pair, share: shares[at]! }))
+      .filter(({ pair, share }) => {
+        const { position } = this.pairs[pair]!;
+        return share > SURE && position > 0 && position !== place && this.isSettled(pair);
+      })
+      .sort((one, other) => other.share - one.share)
+      .slice(0, HELPERS)
+      .map(({ pair }) => pair);
+  }
+
+  private async membership(
+    queries: readonly number[],
+    all: readonly number[],
+    shares: Float64Array,
+    place: number,
+  ): Promise<Float64Array> {
+    const { count, codimension } = this.outputs;
+    const size = all.length;
+    const gram = new Float64Array(size * size);
+    for (const query of queries) {
+      const attractions = this.outputs.attractions(query);
+      const sums = Float64Array.from({ length: attractions.length / count }, (_, head) =>
+        all.reduce((sum, pair, at) => sum + shares[at]! * attractions[head * count + pair]!, 0),
+      );
+      const rows = this.outputs.contributions(all, attractions, sums);
+      const own = await this.product(rows, rows, size, size, codimension);
+      own.forEach((value, at) => (gram[at]! += value));
+    }
+    const right = new Float64Array(size);
+    // What is normalised to a mixture has shares of about one over the length.
+    const weight = (PLACE_WEIGHT / (place + 1)) ** 2;
+    const places = all.map((pair) => this.pairs[pair]!.position);
+    places.forEach((position, row) => {
+      if (position <= place) {
+        right[row] = weight;
+        places.forEach((other, col) => (gram[row * size + col]! += other === position ? weight : 0));
+      }
+    });
+    return nonNegative(gram, right);
+  }
+
+  /** Exchanges single tokens, or the end, as long as the outputs come closer. */
+  private async refine({ members, misfit }: Attempt, available: ReadonlyMap<number, readonly number[]>): Promise<number[]> {
+    let best = { members, misfit };
+    for (let round = 0; round < REFINEMENTS; round++) {
+      await this.pause();
+      let next = best;
+      for (const own of neighbours(best.members, available)) {
+        const distance = this.outputs.misfit(own);
+        next = distance < next.misfit ? { members: own, misfit: distance } : next;
+      }
+      if (next === best) {
+        break;
+      }
+      best = next;
+    }
+    return best.members;
+  }
+
+  private async confirm(members: readonly number[]): Promise<boolean> {
+    const distances = await this.outputs.distances(members, this.product);
+    if (!distances.every(isInside)) {
+      return false;
+    }
+    if (this.found.some((known) => known.members.join() === members.join())) {
+      return false;
+    }
+    const distance = most(distances.map(({ value }) => value));
+    const rivals: number[][] = [];
+    for (const own of neighbours(members, this.byPosition)) {
+      await this.pause();
+      // Roughly at first: probes see any difference that is far above the noise.
+      const rough = this.outputs.misfit(own);
+      const exact = rough > RIVAL * distance ? undefined : await this.outputs.distances(own, this.product);
+      if (exact?.every(isInside)) {
+        rivals.push(own);
+      } else {
+        this.nextNearest = Math.min(this.nextNearest, exact ? most(exact.map(({ value }) => value)) : rough);
+      }
+    }
+    this.found.push({ members, distance, rivals });
+    for (const member of members) {
+      this.covered.add(member);
+    }
+    return true;
+  }
+}
+
+/** Distances above this many times that of a found sequence are no rivals. */
+const RIVAL = 30;
+
+/** Sequences that differ in one token, or end one earlier or later. */
+function neighbours(
+  members: readonly number[],
+  available: ReadonlyMap<number, readonly number[]>,
+): number[][] {
+  const exchanged = members.flatMap((member, position) =>
+    (available.get(position) ?? [])
+      .filter((other) => other !== member)
+      .map((other) => members.map((own, at) => (at === position ? other : own))),
+  );
+  const longer = (available.get(members.length) ?? []).map((other) => [...members, other]);
+  return [...exchanged, ...longer, ...(members.length > 2 ? [members.slice(0, -1)] : [])];
+}

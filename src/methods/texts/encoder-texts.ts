@@ -39,6 +39,8 @@ export interface EncoderTexts {
   readonly misfit: Difference | undefined;
 }
 
+/** Tokens of a batch per direction of its inputs: those of repeated tokens depend on each other. */
+const MOST_PER_DIRECTION = 2;
 /** More pairs are not searched for sequences. */
 const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
@@ -81,7 +83,10 @@ export async function findEncoderTexts(
   const outputs = await inputSpaceWithin(
     stackedGradients([first.output], tensors),
     attention.heads * attention.headWidth,
-    { least: leastRank(settled, positions), most: pairs.length + positions.length },
+    {
+      least: leastRank(settled, positions),
+      most: Math.min(pairs.length + positions.length, MOST_PER_DIRECTION * inputs.rank),
+    },
     product,
     pause,
   );
@@ -175,7 +180,11 @@ function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
   return out;
 }
 
-function textOf({ members, distance, rivals }: FoundSequence, pairs: readonly Pair[], label: number | undefined): EncoderText {
+function textOf(
+  { members, distance, rivals }: FoundSequence,
+  pairs: readonly Pair[],
+  label: number | undefined,
+): EncoderText {
   const byPosition = new Map<number, number[]>();
   for (const rival of rivals) {
     const position = rival.findIndex((member, at) => member !== members[at]);

@@ -47,14 +47,17 @@ export async function sequenceLabels(
     );
     labels.push(own.indexOf(own.reduce((smallest, value) => Math.min(smallest, value))));
     for (let label = 0; label < outputs; label++) {
-      seedLogits[row * outputs + label] = weight * (probabilities[row * outputs + label]! - Number(label === labels[row]));
+      seedLogits[row * outputs + label] =
+        weight * (probabilities[row * outputs + label]! - Number(label === labels[row]));
     }
   }
   return { labels, misfit: await misfitOf(tensors, forward, head.output, hidden, seedLogits, count, product) };
 }
 
 function treeOf(sequences: readonly (readonly number[])[]): TokenTree {
-  const flat = sequences.flatMap((tokens, sequence) => tokens.map((token, position) => ({ token, position, sequence })));
+  const flat = sequences.flatMap((tokens, sequence) =>
+    tokens.map((token, position) => ({ token, position, sequence })),
+  );
   return {
     tokens: Int32Array.from(flat, ({ token }) => token),
     positions: Int32Array.from(flat, ({ position }) => position),

@@ -230,6 +230,8 @@ function widestGap(sizes: readonly number[], least: number): { rank: number; gap
 /** Directions beyond the rank that are given up where the rank does not show clearly. */
 const SPARE_DIRECTIONS = 8;
 const CLEAR_ENOUGH = 50;
+/** Beyond, the smallest of noise's singular values fall quickly, which looks like a gap. */
+const MOST_OF_WIDTH = 0.85;
 
 /**
  * The same where inputs are nearly alike, so that the smallest directions come near to the noise: from singular values, with
@@ -248,14 +250,16 @@ export async function inputSpaceWithin(
 ): Promise<InputSpace | undefined> {
   const mixed = await sketch(unitRows(gradient, width), width, product);
   const rows = mixed.length / width;
-  const limit = Math.min(upper + SPARE_DIRECTIONS + 1, rows, width - 1);
-  const { values, right, residual, rank: known } = await truncatedSvd(
-    { rows, cols: width, data: mixed },
-    { floor: 0, most: limit },
-    () => pause(),
-  );
+  const highest = Math.min(upper, Math.floor(MOST_OF_WIDTH * width));
+  const limit = Math.min(highest + SPARE_DIRECTIONS + 1, rows, width);
+  const {
+    values,
+    right,
+    residual,
+    rank: known,
+  } = await truncatedSvd({ rows, cols: width, data: mixed }, { floor: 0, most: limit }, () => pause());
   let best = { rank: 0, gap: 1 };
-  for (let at = Math.max(least, 1); at < Math.min(known, upper + 1); at++) {
+  for (let at = Math.max(least, 1); at < Math.min(known, highest + 1); at++) {
     const gap = values[at - 1]! / values[at]!;
     best = gap > best.gap ? { rank: at, gap } : best;
   }

@@ -81,5 +81,11 @@ function solved(a: Float64Array, b: Float64Array, free: readonly number[]): Floa
     }
   }
   const factor = factoriseSmall(own, count);
-  return solveUpper(factor, solveLower(factor, Float64Array.from(free, (at) => b[at]!)));
+  return solveUpper(
+    factor,
+    solveLower(
+      factor,
+      Float64Array.from(free, (at) => b[at]!),
+    ),
+  );
 }

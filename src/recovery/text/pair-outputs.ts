@@ -45,7 +45,13 @@ export class PairOutputs {
     const mixture = Float64Array.from({ length: probeCount * codimension }, () =>
       gaussian(random, 1 / Math.sqrt(probeCount)),
     );
-    const mixed = await product(mixture, transposed(complement, codimension, space.width), probeCount, space.width, codimension);
+    const mixed = await product(
+      mixture,
+      transposed(complement, codimension, space.width),
+      probeCount,
+      space.width,
+      codimension,
+    );
     const outside: Float64Array[] = [];
     const probes: Float64Array[] = [];
     for (let head = 0; head < heads; head++) {
@@ -92,6 +98,27 @@ export class PairOutputs {
         const [to, from] = [at * codimension, member * codimension];
         for (let col = 0; col < codimension; col++) {
           out[to + col]! += weight * rows[from + col]!;
+        }
+      });
+    });
+    return out;
+  }
+
+  /** What all members together add, by their shares, head by head: heads x codimension. */
+  headParts(
+    members: readonly number[],
+    shares: Float64Array,
+    attractions: Float64Array,
+    sums: Float64Array,
+  ): Float64Array {
+    const { codimension, count } = this;
+    const out = new Float64Array(this.outside.length * codimension);
+    this.outside.forEach((rows, head) => {
+      members.forEach((member, at) => {
+        const weight = (shares[at]! * attractions[head * count + member]!) / (sums[head]! * this.size);
+        const from = member * codimension;
+        for (let col = 0; weight > 0 && col < codimension; col++) {
+          out[head * codimension + col]! += weight * rows[from + col]!;
         }
       });
     });

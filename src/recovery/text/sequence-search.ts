@@ -2,18 +2,13 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { most } from '../vectors.js';
 import { isInside } from './input-space.js';
-import { nonNegative } from './non-negative.js';
+import { Membership } from './membership.js';
 import type { PairOutputs } from './pair-outputs.js';
 import type { Pair } from './token-positions.js';
 
 /**
  * Sequences of models that see both directions, from pairs of token and position: the output of the first attention is a mixture of
  * the values of a whole sequence, and lies in the batch's space only if the sequence is the right one.
- *
- * Of one query, with weights e_j = exp(q . k_j) and m_j = 1 for the members of its sequence, the output is sum_j m_j e_j v_j
- * over sum_j m_j e_j, head by head. If those sums were known, that it has no part outside of the space would be linear
- * in m. They start as those of an average sequence, and follow from m: least squares with m >= 0, one token at each
- * position, again and again, with the equations of surer and surer members.
  */
 
 export interface FoundSequence {
@@ -31,16 +26,12 @@ export interface SequenceSearch {
   readonly nextNearest: number;
 }
 
-/** Times that the least squares are repeated. */
-const ROUNDS = 8;
-/** From this round on, other members' equations take part. */
-const JOINED_FROM = 2;
+const STEPS = 12;
+/** Other members whose equations take part in the end. */
 const HELPERS = 3;
 /** A member of this much is one. */
 const SURE = 0.6;
 const MEMBER = 0.5;
-/** Of the equations that there is one token at each position. */
-const PLACE_WEIGHT = 3;
 /** Positions whose tokens start the search in one go. */
 const START_POSITIONS = 2;
 const MOST_REFINED = 16;
@@ -142,42 +133,55 @@ class Search {
       const left = pairs.filter((pair) => !this.covered.has(pair));
       return { position, left, settled: left.filter((pair) => this.isSettled(pair)) };
     });
-    const usable = uncovered.filter(({ position, left }) => left.length > 0 && (position > 0 || uncovered.length === 1));
-    const value = ({ settled, left }: (typeof usable)[number]): number => settled.length - 0.1 * (left.length - settled.length);
+    const usable = uncovered.filter(
+      ({ position, left }) => left.length > 0 && (position > 0 || uncovered.length === 1),
+    );
+    const value = ({ settled, left }: (typeof usable)[number]): number =>
+      settled.length - 0.1 * (left.length - settled.length);
     return usable
       .sort((one, other) => value(other) - value(one) || one.position - other.position)
       .slice(0, START_POSITIONS)
       .flatMap(({ left, settled }) => (settled.length > 0 ? settled : left));
   }
 
-  /** The likeliest sequence of a pair. */
+  /** The likeliest sequence of a pair; confirmed already where it is undefined. */
   private async suppose(
     start: number,
     available: ReadonlyMap<number, readonly number[]>,
   ): Promise<number[] | undefined> {
     const place = this.pairs[start]!.position;
     const all = [...available].flatMap(([position, pairs]) => (position === place ? [start] : pairs));
-    let shares: Float64Array = Float64Array.from(all, (pair) => {
-      const { position } = this.pairs[pair]!;
-      return position === place ? 1 : 1 / available.get(position)!.length;
-    });
-    let last = '';
-    let queries = [start];
-    for (let round = 0; round < ROUNDS; round++) {
-      await this.pause();
-      shares = await this.membership(queries, all, shares, place);
-      const support = all.filter((_, at) => shares[at]! > MEMBER).join();
-      if (support === last && round > JOINED_FROM) {
-        break;
-      }
-      last = support;
-      if (round + 1 >= JOINED_FROM) {
-        queries = [start, ...this.helpers(all, shares, place)];
-      }
+    const places = all.map((pair) => this.pairs[pair]!.position);
+    const shares = Float64Array.from(places, (position) =>
+      position === place ? 1 : 1 / available.get(position)!.length,
+    );
+    const membership = new Membership(this.outputs, all, places, place, shares, this.product, this.pause);
+    membership.add(start);
+    await membership.improve(STEPS);
+    const members = this.likeliest(all, places, membership.shares, place);
+    if (members && (await this.confirm(members))) {
+      return undefined;
     }
+    const helpers = this.helpers(all, membership.shares, place);
+    if (helpers.length === 0) {
+      return members;
+    }
+    for (const helper of helpers) {
+      membership.add(helper);
+    }
+    await membership.improve(STEPS);
+    return this.likeliest(all, places, membership.shares, place);
+  }
+
+  private likeliest(
+    all: readonly number[],
+    places: readonly number[],
+    shares: Float64Array,
+    place: number,
+  ): number[] | undefined {
     const members: number[] = [];
-    for (let position = 0; position < this.byPosition.size + 1; position++) {
-      const own = all.flatMap((pair, at) => (this.pairs[pair]!.position === position ? [at] : []));
+    for (let position = 0; position <= most(places); position++) {
+      const own = [...places.keys()].filter((at) => places[at] === position);
       const sum = own.reduce((total, at) => total + shares[at]!, 0);
       if (own.length === 0 || (position > place && sum < MEMBER)) {
         break;
@@ -199,39 +203,11 @@ class Search {
       .map(({ pair }) => pair);
   }
 
-  private async membership(
-    queries: readonly number[],
-    all: readonly number[],
-    shares: Float64Array,
-    place: number,
-  ): Promise<Float64Array> {
-    const { count, codimension } = this.outputs;
-    const size = all.length;
-    const gram = new Float64Array(size * size);
-    for (const query of queries) {
-      const attractions = this.outputs.attractions(query);
-      const sums = Float64Array.from({ length: attractions.length / count }, (_, head) =>
-        all.reduce((sum, pair, at) => sum + shares[at]! * attractions[head * count + pair]!, 0),
-      );
-      const rows = this.outputs.contributions(all, attractions, sums);
-      const own = await this.product(rows, rows, size, size, codimension);
-      own.forEach((value, at) => (gram[at]! += value));
-    }
-    const right = new Float64Array(size);
-    // What is normalised to a mixture has shares of about one over the length.
-    const weight = (PLACE_WEIGHT / (place + 1)) ** 2;
-    const places = all.map((pair) => this.pairs[pair]!.position);
-    places.forEach((position, row) => {
-      if (position <= place) {
-        right[row] = weight;
-        places.forEach((other, col) => (gram[row * size + col]! += other === position ? weight : 0));
-      }
-    });
-    return nonNegative(gram, right);
-  }
-
   /** Exchanges single tokens, or the end, as long as the outputs come closer. */
-  private async refine({ members, misfit }: Attempt, available: ReadonlyMap<number, readonly number[]>): Promise<number[]> {
+  private async refine(
+    { members, misfit }: Attempt,
+    available: ReadonlyMap<number, readonly number[]>,
+  ): Promise<number[]> {
     let best = { members, misfit };
     for (let round = 0; round < REFINEMENTS; round++) {
       await this.pause();
@@ -281,10 +257,7 @@ class Search {
 const RIVAL = 30;
 
 /** Sequences that differ in one token, or end one earlier or later. */
-function neighbours(
-  members: readonly number[],
-  available: ReadonlyMap<number, readonly number[]>,
-): number[][] {
+function neighbours(members: readonly number[], available: ReadonlyMap<number, readonly number[]>): number[][] {
   const exchanged = members.flatMap((member, position) =>
     (available.get(position) ?? [])
       .filter((other) => other !== member)

@@ -32,8 +32,8 @@ const HELPERS = 3;
 /** A member of this much is one. */
 const SURE = 0.6;
 const MEMBER = 0.5;
-/** Positions whose tokens start the search in one go. */
-const START_POSITIONS = 2;
+/** Positions whose tokens start the search, one after the other as long as nothing is found. */
+const START_POSITIONS = 6;
 const MOST_REFINED = 16;
 const REFINEMENTS = 16;
 /** Supposed sequences farther than this are not refined. */
@@ -97,17 +97,16 @@ class Search {
     const available = this.available(isNarrow);
     const before = this.found.length;
     const attempts: Attempt[] = [];
-    for (const start of this.starts(available)) {
-      if (this.covered.has(start)) {
-        continue;
+    for (const starts of this.starts(available)) {
+      for (const start of starts.filter((own) => !this.covered.has(own))) {
+        const members = await this.suppose(start, available);
+        if (members && !(await this.confirm(members))) {
+          attempts.push({ members, misfit: this.outputs.misfit(members) });
+        }
       }
-      const members = await this.suppose(start, available);
-      if (members && !(await this.confirm(members))) {
-        attempts.push({ members, misfit: this.outputs.misfit(members) });
+      if (this.found.length > before) {
+        return true;
       }
-    }
-    if (this.found.length > before) {
-      return true;
     }
     attempts.sort((one, other) => one.misfit - other.misfit);
     for (const attempt of attempts.slice(0, MOST_REFINED).filter(({ misfit }) => misfit < HOPELESS)) {
@@ -127,8 +126,8 @@ class Search {
     );
   }
 
-  /** Pairs of a few positions that most sequences have, without the first, where all are alike. */
-  private starts(available: ReadonlyMap<number, readonly number[]>): number[] {
+  /** Position by position: pairs of a few that most sequences have, without the first, where all are alike. */
+  private starts(available: ReadonlyMap<number, readonly number[]>): number[][] {
     const uncovered = [...available].map(([position, pairs]) => {
       const left = pairs.filter((pair) => !this.covered.has(pair));
       return { position, left, settled: left.filter((pair) => this.isSettled(pair)) };
@@ -141,7 +140,7 @@ class Search {
     return usable
       .sort((one, other) => value(other) - value(one) || one.position - other.position)
       .slice(0, START_POSITIONS)
-      .flatMap(({ left, settled }) => (settled.length > 0 ? settled : left));
+      .map(({ left, settled }) => (settled.length > 0 ? settled : left));
   }
 
   /** The likeliest sequence of a pair; confirmed already where it is undefined. */

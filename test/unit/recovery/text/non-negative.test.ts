@@ -1,0 +1,28 @@
+import { describe, expect, it } from 'vitest';
+import { gaussian } from '../../../../src/recovery/gaussian.js';
+import { generator } from '../../../../src/recovery/paper-method.js';
+import { nonNegative } from '../../../../src/recovery/text/non-negative.js';
+
+describe('non-negative least squares', () => {
+  it('meets the conditions of the least: no slope where free, none downwards where bound', () => {
+    const random = generator(3);
+    const [size, rows] = [12, 20];
+    const m = Float64Array.from({ length: rows * size }, () => gaussian(random));
+    const a = new Float64Array(size * size);
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j < size; j++) {
+        for (let row = 0; row < rows; row++) {
+          a[i * size + j]! += m[row * size + i]! * m[row * size + j]!;
+        }
+      }
+    }
+    const b = Float64Array.from({ length: size }, () => gaussian(random, 10));
+    const x = nonNegative(a, b);
+    expect(x.some((value) => value > 0) && x.some((value) => value === 0)).toBe(true);
+    for (let i = 0; i < size; i++) {
+      const slope = x.reduce((sum, value, j) => sum + a[i * size + j]! * value, -b[i]!);
+      expect(x[i]).toBeGreaterThanOrEqual(0);
+      expect(x[i]! > 0 ? Math.abs(slope) : Math.max(0, -slope)).toBeLessThan(1e-9);
+    }
+  });
+});

@@ -45,6 +45,8 @@ const MOST_PER_DIRECTION = 2;
 const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
 const MOST_CANDIDATES = 40_000;
+/** A relative difference of gradients that no missing text leaves. */
+const FITS = 1e-4;
 /** A variance so far above the norm's epsilon that it may be left out. */
 const EPSILON_SHARE = 1e-6;
 
@@ -120,7 +122,7 @@ export async function findEncoderTexts(
     ...found,
     texts: sequences.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
     unplaced,
-    possible: open.filter((pair) => !covered.has(pair)),
+    possible: labels && labels.misfit.error < FITS ? [] : open.filter((pair) => !covered.has(pair)),
     nextNearest,
     misfit: labels?.misfit,
   };

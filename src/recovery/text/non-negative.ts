@@ -50,25 +50,27 @@ function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uin
 
 /** Solves for the free variables; those that would become negative are bound on the way there. */
 function descend(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uint8Array): void {
-  for (let round = 0; round < b.length; round++) {
+  // Each round binds at least one variable.
+  for (let isDone = false; !isDone;) {
     const free = [...isFree.keys()].filter((at) => isFree[at]);
     const goal = solved(a, b, free);
     let share = 1;
+    let first = -1;
     free.forEach((at, own) => {
-      if (goal[own]! <= 0) {
-        share = Math.min(share, x[at]! / Math.max(x[at]! - goal[own]!, Number.MIN_VALUE));
+      const reach = goal[own]! <= 0 ? x[at]! / (x[at]! - goal[own]!) : 1;
+      if (reach < share || (goal[own]! <= 0 && first < 0)) {
+        share = Number.isFinite(reach) ? reach : 0;
+        first = at;
       }
     });
     free.forEach((at, own) => {
       x[at]! += share * (goal[own]! - x[at]!);
-      if (goal[own]! <= 0 && x[at]! <= 1e-14) {
+      if (at === first || (goal[own]! <= 0 && x[at]! <= 0)) {
         x[at] = 0;
         isFree[at] = 0;
       }
     });
-    if (share === 1) {
-      return;
-    }
+    isDone = first < 0;
   }
 }
 

@@ -34,8 +34,8 @@ const SURE = 0.6;
 const MEMBER = 0.5;
 /** Positions whose tokens start the search, one after the other as long as nothing is found. */
 const START_POSITIONS = 6;
-const MOST_REFINED = 16;
-const REFINEMENTS = 16;
+const MOST_REFINED = 4;
+const REFINEMENTS = 8;
 /** Supposed sequences farther than this are not refined. */
 const HOPELESS = 0.3;
 
@@ -53,7 +53,7 @@ export async function searchSequences(
 ): Promise<SequenceSearch> {
   const search = new Search(pairs, isSettled, outputs, product, pause);
   let isNarrow = true;
-  for (;;) {
+  while (!search.isExplained()) {
     if (await search.round(isNarrow)) {
       progress(search.found.length);
       isNarrow = true;
@@ -87,6 +87,12 @@ class Search {
     pairs.forEach(({ position }, at) => {
       this.byPosition.set(position, [...(this.byPosition.get(position) ?? []), at]);
     });
+  }
+
+  /** Whether the sequences have every pair that is known to be of the batch. */
+  isExplained(): boolean {
+    const settled = [...this.pairs.keys()].filter((pair) => this.isSettled(pair));
+    return settled.length > 0 && settled.every((pair) => this.covered.has(pair));
   }
 
   /**

@@ -22,8 +22,8 @@ async function find(change: (gradients: TensorFile) => TensorFile): Promise<Enco
     checkpoint: join(FOLDER, 'checkpoint.safetensors'),
     gradients: join(FOLDER, 'gradient.safetensors'),
   };
-  const checkpoint = await openTensorFile(paths.checkpoint);
-  const gradients = change(await openTensorFile(paths.gradients));
+  const checkpoint = openTensorFile(paths.checkpoint);
+  const gradients = change(openTensorFile(paths.gradients));
   const request = paths as unknown as Facts['given']['request'];
   const facts = new Facts({ request, checkpoint, gradients, hooks });
   const transformer = await facts.get(TRANSFORMER);
@@ -63,7 +63,9 @@ describe('texts of an encoder', () => {
   });
 
   it('leave nothing open: no other token fits, and the gradient that they have is the captured one', () => {
-    expect(found.texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier)).toBe(true);
+    expect(found.texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier)).toBe(
+      true,
+    );
     expect(found.unplaced).toEqual([]);
     expect(found.misfit!.error).toBeLessThan(1e-5);
     expect(found.nextNearest).toBeGreaterThan(30 * Math.max(...found.texts.map(({ distance }) => distance)));

@@ -21,7 +21,10 @@ function batchOf(pairs: readonly Pair[]) {
   const tokens = new Map<number, Float64Array>();
   const positions = new Map<number, Float64Array>();
   const add = (to: Map<number, Float64Array>, key: number, own: Float64Array): void => {
-    to.set(key, own.map((value, at) => value + (to.get(key)?.[at] ?? 0)));
+    to.set(
+      key,
+      own.map((value, at) => value + (to.get(key)?.[at] ?? 0)),
+    );
   };
   for (const pair of pairs) {
     const x = sum(pair);

@@ -3,14 +3,17 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import { transposed } from '../../recovery/linear-algebra.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
+import { norm } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
-import type { Forward, TokenTree } from './forward.js';
+import type { Forward } from './forward.js';
 
 /** The gradient that recovered texts and targets have themselves, beside the captured one. */
 
 export interface Misfit {
   /** Relative, over all tensors compared. */
   readonly error: number;
+  /** What one wrong target would leave of the head's gradient at least, relative to all that is compared. */
+  readonly resolution: number;
   readonly worst: { readonly tensor: string; readonly error: number };
   readonly compared: number;
   /** Captured less simulated rows of a head that is tied to the embedding, for tokens that are looked up: tokens x width. */
@@ -27,7 +30,6 @@ export async function misfitOf(
   transformer: Transformer,
   tensors: Tensors,
   forward: Forward,
-  tree: TokenTree,
   hidden: Float64Array,
   head: HeadRows,
   { weights, logSums }: Pick<NextTokens, 'weights' | 'logSums'>,
@@ -38,6 +40,7 @@ export async function misfitOf(
   const { width, embedding } = transformer;
   const { positions } = embedding;
   const count = weights.length;
+  const { tree } = forward;
   const sum = new Comparison();
   const byToken = new Map<number, NextToken[]>();
   for (const own of targets) {
@@ -107,7 +110,9 @@ export async function misfitOf(
       sum.add(name, data, tensors.gradient(name));
     }
   }
-  return { ...sum.result(), rows: { tokens: mixed, data: differences } };
+  const lengths = weights.map((_, state) => norm(hidden.subarray(state * width, (state + 1) * width)));
+  const least = targets.reduce((sum, { state, share }) => Math.min(sum, share * lengths[state]!), Infinity);
+  return { ...sum.result(Math.SQRT2 * least), rows: { tokens: mixed, data: differences } };
 }
 
 function rowSums(places: Int32Array, rows: Float64Array, width: number, scale: number): Map<number, Float64Array> {
@@ -143,7 +148,7 @@ class Comparison {
     }
   }
 
-  result(): Omit<Misfit, 'rows'> {
+  result(leastChange: number): Omit<Misfit, 'rows'> {
     const all = [...this.squares].map(([tensor, own]) => ({
       tensor,
       ...own,
@@ -158,6 +163,7 @@ class Comparison {
     const worst = weighty.sort((one, other) => other.error - one.error)[0];
     return {
       error: Math.sqrt(difference / size),
+      resolution: leastChange / Math.sqrt(size),
       worst: { tensor: worst?.tensor ?? '', error: worst?.error ?? 0 },
       compared: all.length,
     };

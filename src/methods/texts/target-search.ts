@@ -28,6 +28,8 @@ export interface ReadTexts {
 
 /** Times that last tokens are corrected by the gradient that they leave. */
 const MOST_ROUNDS = 4;
+/** Less of a token's weight than this is no token. */
+const LEAST_LEFT = 0.5;
 /** One wrong token would leave several times more. */
 const CLEARLY_LESS = 0.25;
 
@@ -61,7 +63,7 @@ export class TargetSearch {
 
   async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
     const first = await this.read(nodes);
-    const kept = this.isTied ? nodes : asked(nodes, first.next);
+    const kept = this.isTied ? nodes : withTargets(nodes, first.next);
     const { forward, hidden, next } = kept.length < nodes.length && kept.length > 0 ? await this.read(kept) : first;
     const own = kept.length > 0 ? kept : nodes;
     const texts = await this.confirm(own, forward, hidden, next);
@@ -92,8 +94,7 @@ export class TargetSearch {
     hidden: Float64Array,
     next: NextTokens,
   ): Promise<ReadTexts> {
-    const children = nodes.flatMap(({ parent, token }) => (parent < 0 ? [] : [{ state: parent, token }]));
-    const sure = [...next.found, ...impliedBy(children, next.found, next.weights, next.unit, nodes)];
+    const sure = [...next.found, ...(this.isTied ? impliedBy(nodes, next) : [])];
     let last = settle(sure, next.supposed, next.weights, next.unit);
     const compare = (): Promise<Misfit> => {
       this.progress('Computing the gradient of the texts', 0.85);
@@ -123,20 +124,33 @@ export class TargetSearch {
   }
 }
 
-/** Nodes that the head asks for: what follows a state with a loss is its target. */
-function asked(nodes: readonly PrefixNode[], { found, weights }: NextTokens): PrefixNode[] {
-  const targets = new Set(found.map(({ state, token }) => `${state} ${token}`));
-  const places = new Map<number, number>([[-1, -1]]);
-  const kept: PrefixNode[] = [];
-  nodes.forEach((node, at) => {
-    const parent = places.get(node.parent);
-    const isAsked = node.parent < 0 || weights[node.parent] === 0 || targets.has(`${node.parent} ${node.token}`);
-    if (parent !== undefined && isAsked) {
-      places.set(at, kept.length);
-      kept.push({ ...node, parent });
+/** How much of a state's weight its targets may leave: smoothing takes some, and noise. */
+const MOST_LEFT = 0.4;
+
+/** Nodes whose loss, or that of a continuation, is made up of targets; nothing of others would be in the gradient. */
+function withTargets(nodes: readonly PrefixNode[], { found, weights, unit }: NextTokens): PrefixNode[] {
+  const left = weights.slice();
+  for (const { state, share } of found) {
+    left[state]! -= share;
+  }
+  const isKept = Array.from(
+    left,
+    (own, at) => weights[at]! > 0 && Math.abs(own) < MOST_LEFT * Math.max(unit, weights[at]!),
+  );
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const { parent } = nodes[at]!;
+    if (isKept[at] && parent >= 0) {
+      isKept[parent] = true;
     }
+  }
+  const places = new Map<number, number>([[-1, -1]]);
+  return nodes.flatMap((node, at): PrefixNode[] => {
+    if (!isKept[at]) {
+      return [];
+    }
+    places.set(at, places.size - 1);
+    return [{ ...node, parent: places.get(node.parent)! }];
   });
-  return kept;
 }
 
 /** Further from a whole number of tokens than this, a share is no count. */
@@ -172,25 +186,23 @@ function headRows({ weight, bias }: LanguageHead, { width, vocabulary }: Transfo
   };
 }
 
-/** Tokens that follow in the texts, where the head's own rows do not tell: what weighs a state, less what is told. */
-function impliedBy(
-  children: readonly { readonly state: number; readonly token: number }[],
-  found: readonly NextToken[],
-  weights: Float64Array,
-  unit: number,
-  nodes: readonly PrefixNode[],
-): NextToken[] {
-  const told = new Set(found.map(({ state, token }) => `${state} ${token}`));
-  const missing = children.filter(({ state, token }) => weights[state]! > 0 && !told.has(`${state} ${token}`));
-  const heavy = new Map(
-    nodes.flatMap(({ parent, token }, at) => (parent < 0 ? [] : [[`${parent} ${token}`, at] as const])),
-  );
-  // A shared beginning is shared by as many as its continuations weigh.
-  return missing.map(({ state, token }) => ({
-    state,
-    token,
-    share: Math.max(weights[heavy.get(`${state} ${token}`)!] ?? 0, unit),
-  }));
+/** Tokens that follow in the texts, for rows that hold look-ups as well: as much of a state's weight as nothing else takes. */
+function impliedBy(nodes: readonly PrefixNode[], { found, weights, unit }: NextTokens): NextToken[] {
+  const left = weights.slice();
+  const told = new Set<string>();
+  for (const { state, token, share } of found) {
+    left[state]! -= share;
+    told.add(`${state} ${token}`);
+  }
+  return nodes.flatMap(({ parent, token }, at): NextToken[] => {
+    if (parent < 0 || told.has(`${parent} ${token}`) || left[parent]! < LEAST_LEFT * unit) {
+      return [];
+    }
+    // A shared beginning weighs as much as its continuations.
+    const share = Math.min(Math.max(weights[at]!, unit), left[parent]!);
+    left[parent]! -= share;
+    return [{ state: parent, token, share }];
+  });
 }
 
 /** For states whose weight is not told yet: the likeliest of the tokens that may be meant. */
@@ -207,7 +219,7 @@ function settle(
   const chosen: NextToken[] = [];
   const known = new Set(sure.map(({ state, token }) => `${state} ${token}`));
   for (const own of supposed) {
-    if (left[own.state]! > 0.5 * unit && !known.has(`${own.state} ${own.token}`)) {
+    if (left[own.state]! > LEAST_LEFT * unit && !known.has(`${own.state} ${own.token}`)) {
       chosen.push({ ...own, share: left[own.state]! });
       left[own.state] = 0;
     }

@@ -29,7 +29,7 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
     what,
     brief: what,
     title: isSure ? 'Texts, word for word' : 'Candidates for texts',
-    amount: `${count} of ${tokens} tokens`,
+    amount: `${tokens} tokens`,
     sample: null,
     tensor: transformer.blocks[0]!.output.weight,
     certificate,
@@ -140,7 +140,7 @@ function findingOf({ blocks, width }: Transformer, found: CausalTexts, detail: T
     title: isSure
       ? 'The texts of the batch can be read from this gradient, word for word'
       : 'Candidates for the texts of the batch can be read from this gradient',
-    evidence: `${quotes.join(', ')}${more}.${misfit ? ` Their own gradient differs from the captured one by ${misfit.error.toExponential(1)}.` : ''}`,
-    mitigation: `Withhold the gradients of the first block's attention (\`${blocks[0]!.output.weight}\` and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
+    evidence: `${quotes.join(', ')}${more}${misfit ? `; their own gradient differs from the captured one by ${misfit.error.toExponential(1)}` : ''}.`,
+    mitigation: `Withhold the gradients of the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

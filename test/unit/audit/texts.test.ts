@@ -78,7 +78,7 @@ describe('texts of causal language models', () => {
       certificate: { by: 'gradient', verdict: 'exact', expectedError: 0 },
       gives: { inputs: 2, tokens: 33 },
     });
-    expect(leak.certificate.error).toBeLessThan(2e-6);
+    expect(leak.certificate!.error).toBeLessThan(2e-6);
     const said = detailOf(report).texts.map(({ tokens }) => tokens.map(({ text }) => text).join(''));
     expect(said).toContain('Her account number is 4711, and the password is green.');
     expect(said).toContain('The patient was told about the results on Monday.');
@@ -100,7 +100,7 @@ describe('texts of causal language models', () => {
     );
     const report = await auditOf(folder);
     expect(idsOf(report)).toEqual(expected(name));
-    expect(leakOf(report)!.certificate.error).toBeGreaterThan(5e-6);
+    expect(leakOf(report)!.certificate!.error).toBeGreaterThan(5e-6);
   });
 
   it.each(['gpt2', 'llama'])('are not claimed where noise hides them: %s', async (name) => {

@@ -9,9 +9,9 @@ export interface FirstInputs {
   readonly width: number;
   readonly vocabulary: number;
   /** Embeddings, scaled, of some tokens: n x width. */
-  rowsOf(tokens: readonly number[]): Float64Array;
+  readonly rowsOf: (tokens: readonly number[]) => Float64Array;
   /** What is added at a position, width numbers; null where positions are told by rotation only. */
-  positionRow(position: number): Float64Array | null;
+  readonly positionRow: (position: number) => Float64Array | null;
   readonly norm: NormValues;
 }
 

@@ -148,7 +148,8 @@ describe('texts of causal language models', () => {
     const folder = changed('gpt2', 'gradient', (data, name) => (name.includes('h.0.attn') ? undefined : data));
     const report = await auditOf(folder);
     expect(leakOf(report)).toBeUndefined();
-    expect(rowOf(report)).toMatchObject({ outcome: 'not-applicable', detail: expect.stringContaining('no gradient') });
+    expect(rowOf(report).outcome).toBe('not-applicable');
+    expect(rowOf(report).detail).toContain('no gradient');
   });
 
   it('stop when they are asked to', async () => {

@@ -73,8 +73,8 @@ function outsideCaptures(calls: readonly Call[]): Call[] {
   let next = 0;
   let end = 0;
   return calls.filter(({ node }) => {
-    for (; captures[next] && captures[next]!.from < node.from; next++) {
-      end = Math.max(end, captures[next]!.node.to);
+    for (let own = captures[next]; own && own.from < node.from; own = captures[++next]) {
+      end = Math.max(end, own.node.to);
     }
     return node.to >= end;
   });

@@ -3,7 +3,7 @@ export function countBefore(items: readonly { readonly from: number }[], offset:
   let [low, high] = [0, items.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    [low, high] = items[middle]!.from < offset ? [middle + 1, high] : [low, middle];
+    [low, high] = (items[middle]?.from ?? Infinity) < offset ? [middle + 1, high] : [low, middle];
   }
   return low;
 }

@@ -211,7 +211,7 @@ function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
       outcome: 'leaks',
       sentence:
         sentence === undefined
-          ? `No classifier head was found, but other parts of this gradient leak: ${list(leaking)}.`
+          ? `This gradient gives away ${list(leaking)}; no classifier head was read.`
           : `${sentence} Other parts of this gradient leak: ${list(leaking)}.`,
     };
   }

@@ -1,5 +1,5 @@
 import type { RecoveredText, TextsDetail } from '../protocol/detail.js';
-import { headingOf, segmentsOf, sourceInWords } from '../words/recovered-texts.js';
+import { headingOf, segmentsOf, sourceInWords, uncertainInWords } from '../words/recovered-texts.js';
 import { indent, wrapAnywhere } from './text-layout.js';
 
 /** Recovered texts for a terminal: uncertain tokens as `[word?]`, ends of lines as a sign, so that the margin stays. */
@@ -10,8 +10,10 @@ const MOST_LINES = 24;
 export function textsLines(detail: TextsDetail, margin: string, width: number): string[] {
   const { texts } = detail;
   const more = texts.length - MOST_TEXTS;
+  const isSure = texts.every((text) => uncertainInWords(text) === undefined);
+  const uncertain = isSure ? '' : ' Uncertain tokens are in brackets, as [word?].';
   return [
-    ...indent(margin, `${sourceInWords(detail)} Uncertain tokens are in brackets, as [word?].`, width),
+    ...indent(margin, sourceInWords(detail) + uncertain, width),
     ...texts.slice(0, MOST_TEXTS).flatMap((text) => textLines(text, detail, margin, width)),
     ...(more > 0 ? [`${margin}... and ${more} more texts (--format json lists all)`] : []),
   ];

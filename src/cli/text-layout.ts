@@ -49,7 +49,13 @@ export function wrapAnywhere(text: string, width: number): string[] {
     if (isTooLong) {
       endLine();
     }
-    for (const { segment } of CHARACTERS.segment(isTooLong ? word.trimStart() : word)) {
+    const rest = isTooLong ? word.trimStart() : word;
+    if (columns + columnsOf(rest) <= width) {
+      line += rest;
+      columns += columnsOf(rest);
+      continue;
+    }
+    for (const { segment } of CHARACTERS.segment(rest)) {
       const own = columnsOf(segment);
       if (columns > 0 && columns + own > width) {
         endLine();
@@ -61,6 +67,11 @@ export function wrapAnywhere(text: string, width: number): string[] {
   return [...lines, line];
 }
 
+const PLAIN = /^[\x20-\x7e]*$/;
+
 function columnsOf(text: string): number {
-  return Array.from(CHARACTERS.segment(text)).reduce((sum, { segment }) => sum + (WIDE.test(segment) ? 2 : 1), 0);
+  // Looking at letters one by one takes long for long texts.
+  return PLAIN.test(text)
+    ? text.length
+    : Array.from(CHARACTERS.segment(text)).reduce((sum, { segment }) => sum + (WIDE.test(segment) ? 2 : 1), 0);
 }

@@ -26,6 +26,13 @@ const MOST_REPEATED = 2 ** 22;
 /** ...or more often than this. */
 const MOST_REPETITIONS = 16;
 
+/** True for a tensor that shows few stored elements so often that its size is no longer bounded by the file's. */
+export function repeatsTooOften({ shape, strides }: ElementLayout): boolean {
+  const total = elementCount(shape);
+  const stored = shape.reduce((sum, size, axis) => sum + (size - 1) * (strides[axis] ?? 0), 1);
+  return total > MOST_REPEATED && total > MOST_REPETITIONS * stored;
+}
+
 /**
  * Checks that every element lies inside `bytes` bytes.
  *
@@ -78,16 +85,14 @@ export function readElements(
   if (!(range.start >= 0 && count >= 0 && range.end <= total)) {
     throw new RangeError(`Elements ${range.start} to ${range.end} of tensor "${name}", which has ${total}.`);
   }
-  const most = Math.min(
-    MAX_READ_ELEMENTS,
-    Math.max(MOST_REPEATED, MOST_REPETITIONS * (source.size / dtypeBytes(dtype))),
-  );
+  const isRepeated = repeatsTooOften(layout);
+  const most = isRepeated ? MOST_REPEATED : MAX_READ_ELEMENTS;
   if (count > most) {
     throw new UnusableInputError({
       code: 'tensor-too-large',
       file: source.path,
-      found: `${count} elements of tensor "${name}" to be read at once${most < MAX_READ_ELEMENTS ? `, which repeat the ${source.size} bytes that the file holds for them` : ''}`,
-      expected: `at most ${Math.floor(most)}`,
+      found: `${count} elements of tensor "${name}" to be read at once${isRepeated ? `, which repeat the ${source.size} bytes that the file holds for them` : ''}`,
+      expected: `at most ${most}`,
       advice: 'Name a smaller layer with --head.',
     });
   }

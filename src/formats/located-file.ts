@@ -1,6 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { ByteSource } from './byte-source.js';
-import { type ElementLayout, readElements } from './elements.js';
+import { type ElementLayout, readElements, repeatsTooOften } from './elements.js';
 import type { ForeignGlobal, FormatName, TensorEntry, TensorFile } from './tensor-file.js';
 
 /** An entry together with where its elements lie. */
@@ -22,7 +22,7 @@ export function locatedFile(
   return {
     path: source.path,
     format,
-    entries: tensors.map(({ entry }) => entry),
+    entries: tensors.map(({ entry, layout }) => (repeatsTooOften(layout) ? { ...entry, isRepeated: true } : entry)),
     foreignGlobals: extras.foreignGlobals ?? [],
     notes: extras.notes ?? [],
     read(name, range) {

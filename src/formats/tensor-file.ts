@@ -39,6 +39,8 @@ export interface TensorEntry {
   readonly dtype: Dtype;
   /** Bytes of the tensor's own elements (not of a shared storage behind it). */
   readonly bytes: number;
+  /** Set where so few stored elements are repeated so often that only a part can be read. */
+  readonly isRepeated?: true;
 }
 
 /** A name that a pickle would import when loaded by Python. Never imported or run here. */

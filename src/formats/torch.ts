@@ -72,9 +72,16 @@ function openPickle(source: ByteSource, archive: ZipArchive, name: string): Byte
   return archive.open(entry);
 }
 
-/** True when the file begins like a pickle of protocol 2 or later, as both older PyTorch files and bare pickles do. */
+/** "(", the smallest opcode there is. */
+const LEAST_OPCODE = 0x28;
+
+/**
+ * True when the file begins like a pickle of protocol 2 or later, as both older PyTorch files and bare pickles do. Bytes
+ * that no pickle goes on with are the length of a safetensors header, such as 640.
+ */
 export function looksLikePickle(head: Uint8Array): boolean {
-  return head[0] === 0x80 && (head[1] ?? 255) >= 2 && (head[1] ?? 255) <= 5;
+  const [mark, protocol = 0, opcode = LEAST_OPCODE] = head;
+  return mark === 0x80 && protocol >= 2 && protocol <= 5 && opcode >= LEAST_OPCODE;
 }
 
 /** Opens the legacy stream of torch < 1.6, or a bare pickle (numpy arrays in it are read). */

@@ -82,7 +82,11 @@ export function transposed({ values, shape }: Known): Known {
   };
 }
 
-/** Rows of a small tensor from `start` to `end`, as ONNX's Slice counts them along the first axis. */
+/**
+ * Rows of a small tensor from `start` to `end`, as ONNX's Slice counts them along the first axis.
+ *
+ * @param step another whole number than zero: with anything else rows would never end
+ */
 export function sliceRows({ values, shape }: Known, start = 0, end = Infinity, step = 1): Known {
   const [named = 0, ...rest] = shape;
   // Shapes come from the file too, and may name more rows than there are numbers.

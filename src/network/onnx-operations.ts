@@ -212,7 +212,8 @@ export class OnnxOperations {
         if (values?.length === 1 && values[0] === 0) {
           this.zeros.add(out);
         }
-        if (values?.length === 1 && sizes?.length === 1 && size !== undefined && size > 0 && size <= MOST_KNOWN) {
+        const isLength = size !== undefined && Number.isInteger(size) && size > 0 && size <= MOST_KNOWN;
+        if (values?.length === 1 && sizes?.length === 1 && isLength) {
           this.known.list(out, new Array<number | undefined>(size).fill(values[0]));
         } else if (!this.zeros.has(out)) {
           throw this.unsupported(node, 'a value other than zero', index);
@@ -246,15 +247,11 @@ export class OnnxOperations {
         if (!source) {
           throw this.unsupported(node, 'a computed value');
         }
-        this.known.set(
-          out,
-          sliceRows(
-            source,
-            this.known.numbers(at(1))?.[0],
-            this.known.numbers(at(2))?.[0],
-            this.known.numbers(at(4))?.[0],
-          ),
-        );
+        const [start, end, step = 1] = [1, 2, 4].map((input) => this.known.numbers(at(input))?.[0]);
+        if (!Number.isInteger(step) || step === 0) {
+          throw this.unsupported(node, `steps of ${step}`);
+        }
+        this.known.set(out, sliceRows(source, start, end, step));
         return;
       }
       default:

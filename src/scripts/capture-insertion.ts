@@ -1,5 +1,6 @@
 import type { SyntaxNode } from '@lezer/common';
-import { type Argument, type Outline, type Scope, lastAssignment } from './outline.js';
+import { countBefore } from './ordered.js';
+import type { Argument, Outline, Scope } from './outline.js';
 import { type TrainingPoint, lossNameOf } from './training-points.js';
 
 /** The call of gradleak_capture.py that fits a place, with the script's own names where they can be told. */
@@ -146,7 +147,7 @@ const LOSS = /(loss|criterion|cross_entropy|nll|bce|mse|objective)/i;
 
 /** The call that gives the loss: the assignment to its name, or the last call in the function that is called like a loss. */
 function lossCallOf(outline: Outline, scope: Scope, before: number, name?: string): LossCall | undefined {
-  const end = scope.calls.findLastIndex(({ from }) => from < before) + 1;
+  const end = countBefore(scope.calls, before);
   const candidates = scope.calls
     .slice(Math.max(0, end - MOST_LOOKED_AT), end)
     .filter(
@@ -181,7 +182,8 @@ function lossCallOf(outline: Outline, scope: Scope, before: number, name?: strin
 
 /** `outputs = model(inputs)`, directly or by way of a name. */
 function forwardNames(outline: Outline, scope: Scope, outputs: Argument, before: number): Names {
-  const node = outputs.node.name === 'VariableName' ? lastAssignment(scope, outputs.text, before)?.value : outputs.node;
+  const isName = outputs.node.name === 'VariableName';
+  const node = isName ? scope.assignments.lastBefore(outputs.text, before)?.value : outputs.node;
   const call = node?.name === 'CallExpression' ? outline.callEnding.get(node.to) : undefined;
   const inputs = call?.args.find(({ name }) => name === undefined);
   if (!call || !inputs || call.args.length > 1 || !/^[\w.]+$/.test(call.callee) || isLibrary(outline, call.callee)) {

@@ -53,23 +53,31 @@ export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hin
     return [];
   }
   const frozen = frozenIn(outline);
-  // What a capture repeats of the script has been said of the script.
-  const captures = outline.calls.filter(({ callee }) => callee.startsWith('gradleak_capture.'));
-  const isRepeated = ({ node }: Call): boolean =>
-    captures.some((capture) => capture.node.from < node.from && node.to < capture.node.to);
+  const scopes = new Set(points.map(({ scope }) => scope));
   const hints = [
-    ...outline.calls
-      .filter((call) => !isRepeated(call))
-      .flatMap((call) => [
-        ...batchSize(outline, call),
-        ...labels(outline, call, points),
-        ...layers(call, frozen),
-        ...noise(outline, call),
-        ...loading(call),
-      ]),
+    ...outsideCaptures(outline.calls).flatMap((call) => [
+      ...batchSize(outline, call),
+      ...labels(outline, call, scopes),
+      ...layers(call, frozen),
+      ...noise(outline, call),
+      ...loading(call),
+    ]),
     ...sharing(outline),
   ];
   return hints.sort((one, other) => one.from - other.from);
+}
+
+/** What a capture repeats of the script has been said of the script. @param calls in the order of the text */
+function outsideCaptures(calls: readonly Call[]): Call[] {
+  const captures = calls.filter(({ callee }) => callee.startsWith('gradleak_capture.'));
+  let next = 0;
+  let end = 0;
+  return calls.filter(({ node }) => {
+    for (let own = captures[next]; own && own.from < node.from; own = captures[++next]) {
+      end = Math.max(end, own.node.to);
+    }
+    return node.to >= end;
+  });
 }
 
 function hintAt(code: HintCode, node: { from: number; to: number }): Hint {
@@ -113,7 +121,8 @@ function batchSize(outline: Outline, call: Call): Hint[] {
   return [];
 }
 
-function labels(outline: Outline, call: Call, points: readonly TrainingPoint[]): Hint[] {
+/** @param training functions that compute gradients */
+function labels(outline: Outline, call: Call, training: ReadonlySet<Scope>): Hint[] {
   const found: Hint[] = [];
   const smoothing = argumentOf(call, 'label_smoothing') ?? argumentOf(call, 'smoothing');
   const isSmoothed =
@@ -124,7 +133,7 @@ function labels(outline: Outline, call: Call, points: readonly TrainingPoint[]):
   } else if (/^timm\.loss(\.\w+)*\.LabelSmoothing\w+$/.test(call.qualified)) {
     found.push(hintAt('GL102', calleeOf(call)));
   }
-  const isLocal = LOCAL_MIXUP.test(call.callee) && points.some(({ scope }) => scope === call.scope);
+  const isLocal = LOCAL_MIXUP.test(call.callee) && training.has(call.scope);
   if (MIXUP.test(call.qualified) || (isLocal && !/criterion/i.test(call.callee))) {
     found.push(hintAt('GL103', calleeOf(call)));
   }
@@ -175,7 +184,7 @@ function frozenIn({ calls, scopes, text }: Outline): Set<string> {
     method === 'requires_grad_' && receiver !== undefined && args[0]?.text === 'False' ? [receiver] : [],
   );
   const assigned = scopes.flatMap(({ assignments }) =>
-    assignments.flatMap(({ targets, value }) => {
+    assignments.all.flatMap(({ targets, value }) => {
       const name = /^(.*?)(\.weight)?\.requires_grad$/.exec(targets[0] ?? '')?.[1];
       return name !== undefined && text.slice(value.from, value.to) === 'False' ? [name] : [];
     }),
@@ -234,39 +243,63 @@ function sharing(outline: Outline): Hint[] {
   if (isPrivate || (clips && noises)) {
     return [];
   }
+  const gradients = new GradientNames(outline.text);
   const sent = outline.calls
     .filter(
       ({ qualified, method, receiver }) =>
         SENDS.test(qualified) || (receiver !== undefined && SENDING_METHOD.test(method)),
     )
-    .filter((call) => call.args.some(({ node }) => holdsGradient(outline, node, call.scope, call.node.from, 3)))
+    .filter((call) => call.args.some(({ node }) => gradients.isIn(node, call.scope, call.from, MOST_STEPS)))
     .map((call) => hintAt('GL106', calleeOf(call)));
   const fits = outline.classes
     .filter(({ bases }) => bases.some((base) => /^flwr\.client(\.\w+)*\.(NumPyClient|Client)$/.test(base)))
     .flatMap(({ methods }) => methods.filter(({ name }) => name === 'fit'))
-    .flatMap((fit) => outline.returns.filter(({ scope }) => scope === fit).slice(-1))
-    .map(({ node }) => hintAt('GL106', node));
+    .flatMap((fit) => outline.returns.get(fit) ?? [])
+    .map((node) => hintAt('GL106', node));
   return [...sent, ...fits];
 }
 
-/** Whether an expression mentions `.grad`, itself or by way of names assigned before. */
-function holdsGradient(outline: Outline, node: SyntaxNode, scope: Scope, before: number, depth: number): boolean {
-  const names = new Set<string>();
-  const grads: string[] = [];
-  node.cursor().iterate((ref) => {
-    const text = outline.text.slice(ref.from, Math.min(ref.to, ref.from + 100));
-    if (ref.name === 'PropertyName' && (text === 'grad' || text === 'main_grad')) {
-      grads.push(text);
-    } else if (ref.name === 'VariableName') {
-      names.add(text);
+/** Assignments that are followed back from what is sent. */
+const MOST_STEPS = 3;
+/** Parts of one expression that are looked at. */
+const MOST_NODES = 1000;
+
+/** Which expressions mention `.grad`, themselves or by way of names assigned before. */
+class GradientNames {
+  /** Of each function and name: where it is first given a gradient, Infinity for never; by the steps that were followed. */
+  private readonly first = new Map<Scope, Map<string, number>>();
+
+  constructor(private readonly text: string) {}
+
+  /** @param steps assignments that may be followed */
+  isIn(node: SyntaxNode, scope: Scope, before: number, steps: number): boolean {
+    const names = new Set<string>();
+    const parts = [node];
+    // The list grows while it is walked.
+    for (const part of parts) {
+      const text = this.text.slice(part.from, Math.min(part.to, part.from + 100));
+      if (part.name === 'PropertyName' && (text === 'grad' || text === 'main_grad')) {
+        return true;
+      }
+      if (part.name === 'VariableName') {
+        names.add(text);
+      }
+      for (let child = part.firstChild; child && parts.length < MOST_NODES; child = child.nextSibling) {
+        parts.push(child);
+      }
     }
-  });
-  const found = grads.length > 0;
-  if (found || depth === 0) {
+    return steps > 0 && [...names].some((name) => this.firstOf(name, scope, steps) < before);
+  }
+
+  private firstOf(name: string, scope: Scope, steps: number): number {
+    const known = this.first.get(scope) ?? new Map<string, number>();
+    this.first.set(scope, known);
+    const key = `${steps} ${name}`;
+    const found =
+      known.get(key) ??
+      scope.assignments.to(name).find(({ value, from }) => this.isIn(value, scope, from, steps - 1))?.from ??
+      Infinity;
+    known.set(key, found);
     return found;
   }
-  return [...names].some((name) => {
-    const assigned = scope.assignments.filter(({ targets, from }) => from < before && targets.includes(name));
-    return assigned.some(({ value, from }) => holdsGradient(outline, value, scope, from, depth - 1));
-  });
 }

@@ -1,4 +1,5 @@
 import type { SyntaxNode } from '@lezer/common';
+import { type Assignment, Assignments } from './assignments.js';
 import type { PythonDocument } from './python-document.js';
 
 /** What of a script matters here: imports, classes, functions, assignments and calls, with names resolved through imports. */
@@ -15,9 +16,9 @@ export interface Call {
   readonly from: number;
   /** What is called as written: `torch.load`, `scaler.scale(loss).backward`. */
   readonly callee: string;
-  /** The same with import aliases replaced: `torch.nn.functional.cross_entropy` for `F.cross_entropy`. */
+  /** The same with import aliases replaced: `torch.nn.functional.cross_entropy` for `F.cross_entropy`; empty for what is too long for a name. */
   readonly qualified: string;
-  /** Last part of the name: `backward`. */
+  /** Last part of the name: `backward`; empty for what is too long for one. */
   readonly method: string;
   /** What the method is called on, undefined for a plain name. */
   readonly receiver: string | undefined;
@@ -27,13 +28,6 @@ export interface Call {
   readonly targets: readonly string[];
 }
 
-export interface Assignment {
-  readonly targets: readonly string[];
-  readonly value: SyntaxNode;
-  readonly from: number;
-  readonly statement: SyntaxNode;
-}
-
 /** A function, or the module outside of all. */
 export interface Scope {
   readonly name: string;
@@ -41,7 +35,7 @@ export interface Scope {
   readonly parameters: readonly string[];
   readonly owner: ClassOutline | undefined;
   readonly parent: Scope | undefined;
-  readonly assignments: Assignment[];
+  readonly assignments: Assignments;
   /** In the order of the text; those of functions within are theirs. */
   readonly calls: Call[];
 }
@@ -52,6 +46,12 @@ export interface ClassOutline {
   /** Base classes with import aliases replaced. */
   readonly bases: readonly string[];
   readonly methods: Scope[];
+}
+
+/** `with tf.GradientTape() as tape` */
+export interface Manager {
+  readonly qualified: string;
+  readonly from: number;
 }
 
 export interface Outline {
@@ -67,9 +67,10 @@ export interface Outline {
   readonly capturing: ReadonlySet<Scope>;
   /** Packages that are imported: `torch`, `flwr`. */
   readonly packages: ReadonlySet<string>;
-  /** Context managers with a name: `with tf.GradientTape() as tape`. */
-  readonly managers: readonly { name: string; qualified: string; from: number; to: number }[];
-  readonly returns: readonly { node: SyntaxNode; scope: Scope }[];
+  /** The first context manager of each name. */
+  readonly managers: ReadonlyMap<string, Manager>;
+  /** The last `return` of each function that has one. */
+  readonly returns: ReadonlyMap<Scope, SyntaxNode>;
 }
 
 /** One walk over the tree. */
@@ -77,15 +78,15 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
   const imports = new Map<string, string>();
   const classes: ClassOutline[] = [];
   const calls: Call[] = [];
-  const managers: { name: string; qualified: string; from: number; to: number }[] = [];
-  const returns: { node: SyntaxNode; scope: Scope }[] = [];
+  const managers = new Map<string, Manager>();
+  const returns = new Map<Scope, SyntaxNode>();
   const top: Scope = {
     name: '',
     node: tree.topNode,
     parameters: [],
     owner: undefined,
     parent: undefined,
-    assignments: [],
+    assignments: new Assignments(),
     calls: [],
   };
   const scopes = [top];
@@ -125,7 +126,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
             parameters: list ? list.getChildren('VariableName').map(slice) : [],
             owner,
             parent: scope,
-            assignments: [],
+            assignments: new Assignments(),
             calls: [],
           };
           scopes.push(own);
@@ -139,7 +140,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
         case 'AssignStatement': {
           const own = assignmentOf(ref.node, slice);
           if (own) {
-            scope.assignments.push(own);
+            scope.assignments.add(own);
           }
           break;
         }
@@ -149,14 +150,14 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
             const as = call.nextSibling;
             const name = as?.name === 'as' ? as.nextSibling : null;
             const callee = call.firstChild;
-            if (name && callee) {
-              managers.push({ name: slice(name), qualified: qualify(slice(callee)), from: node.from, to: node.to });
+            if (name && callee && !managers.has(slice(name))) {
+              managers.set(slice(name), { qualified: qualify(slice(callee)), from: node.from });
             }
           }
           break;
         }
         case 'ReturnStatement':
-          returns.push({ node: ref.node, scope });
+          returns.set(scope, ref.node);
           break;
         case 'CallExpression': {
           const call = callOf(ref.node, scope, slice, qualify);
@@ -191,8 +192,14 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
   return { text, imports, classes, scopes, calls, callEnding, capturing, packages, managers, returns };
 }
 
+/** Characters. A chain of thousands of calls has a name as long as itself at each of them. */
+const MOST_NAME = 1000;
+
 /** `F.cross_entropy` to `torch.nn.functional.cross_entropy`, where F was imported so. */
 function qualifyName(name: string, imports: ReadonlyMap<string, string>): string {
+  if (name.length > MOST_NAME) {
+    return '';
+  }
   const plain = name.replace(/\s+/g, '');
   const end = plain.search(/[.([]/);
   const head = end < 0 ? plain : plain.slice(0, end);
@@ -242,6 +249,15 @@ function argumentsOf(list: SyntaxNode | null, slice: (node: SyntaxNode) => strin
   return found;
 }
 
+/** Lezer's `getChild` walks up to the root first, which for calls within calls is far. */
+function childNamed(node: SyntaxNode, name: string): SyntaxNode | null {
+  let child = node.firstChild;
+  while (child && child.name !== name) {
+    child = child.nextSibling;
+  }
+  return child;
+}
+
 function callOf(
   node: SyntaxNode,
   scope: Scope,
@@ -253,7 +269,7 @@ function callOf(
     return undefined;
   }
   const text = slice(callee);
-  const property = callee.name === 'MemberExpression' ? callee.getChild('PropertyName') : null;
+  const property = callee.name === 'MemberExpression' ? childNamed(callee, 'PropertyName') : null;
   const receiver = property ? callee.firstChild : null;
   const parent = node.parent;
   return {
@@ -261,9 +277,9 @@ function callOf(
     from: node.from,
     callee: text,
     qualified: qualify(text),
-    method: property ? slice(property) : text,
+    method: property ? slice(property) : text.length > MOST_NAME ? '' : text,
     receiver: receiver ? slice(receiver) : undefined,
-    args: argumentsOf(node.getChild('ArgList'), slice),
+    args: argumentsOf(childNamed(node, 'ArgList'), slice),
     scope,
     targets: parent?.name === 'AssignStatement' ? (assignmentOf(parent, slice)?.targets ?? []) : [],
   };
@@ -294,11 +310,6 @@ function namesIn(node: SyntaxNode, slice: (node: SyntaxNode) => string): string[
     .map(slice);
 }
 
-/** The last assignment to a name before a place, in a scope or, with `outside`, those around it. */
-export function lastAssignment(scope: Scope, name: string, before: number): Assignment | undefined {
-  return scope.assignments.findLast(({ targets, from }) => from < before && targets.includes(name));
-}
-
 /** The argument at a position or with a keyword. */
 export function argumentOf(call: Call, name: string, position?: number): Argument | undefined {
   const positional = call.args.filter((argument) => argument.name === undefined);
@@ -318,11 +329,10 @@ export function numberOf(outline: Outline, argument: Argument, scope: Scope): nu
     return literal(argument.text);
   }
   for (let own: Scope | undefined = scope; own; own = own.parent) {
-    const all = own.assignments.filter(({ targets }) => targets.length === 1 && targets[0] === argument.text);
-    const [only] = all;
-    if (only) {
+    const only = own.assignments.onlyTo(argument.text);
+    if (only !== undefined) {
       // Assigned twice, it may be either.
-      return all.length === 1 ? literal(outline.text.slice(only.value.from, only.value.to)) : undefined;
+      return only ? literal(outline.text.slice(only.value.from, only.value.to)) : undefined;
     }
   }
   return undefined;

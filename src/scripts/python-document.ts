@@ -4,6 +4,7 @@ import { parser } from '@lezer/python';
 /** A Python text with its syntax tree, parsed anew only where it changed. */
 export interface PythonDocument {
   readonly text: string;
+  /** Ends before the text does where parsing took too long. */
   readonly tree: Tree;
   /** False where parts of an earlier tree were used again. */
   readonly isFresh: boolean;
@@ -16,19 +17,46 @@ export interface TextChange {
   readonly inserted: number;
 }
 
-export function parsePython(text: string): PythonDocument {
-  return { text, tree: parser.parse(text), isFresh: true };
+/** Programs of a million characters take as long, and so do some thousands of which nearly every one is an error. */
+const MOST_MS = 500;
+
+/** @param mostMs of elapsed and of processor time; then the tree ends with what was parsed until then */
+export function parsePython(text: string, mostMs = MOST_MS): PythonDocument {
+  return { text, tree: parse(text, [], mostMs), isFresh: true };
+}
+
+function parse(text: string, fragments: readonly TreeFragment[], mostMs: number): Tree {
+  const parsing = parser.startParse(text, fragments);
+  const [started, used] = [performance.now(), process.cpuUsage()];
+  // Elapsed time counts other processes too: a busy machine cuts no script short.
+  const isOver = (): boolean => {
+    if (performance.now() - started < mostMs) {
+      return false;
+    }
+    const { user, system } = process.cpuUsage(used);
+    return (user + system) / 1000 >= mostMs;
+  };
+  let tree = parsing.advance();
+  while (!tree) {
+    if (parsing.stoppedAt === null && isOver()) {
+      parsing.stopAt(parsing.parsedPos);
+    }
+    tree = parsing.advance();
+  }
+  return tree;
 }
 
 /**
- * The document after changes; parts of the old tree that they do not touch are used again.
+ * The document after changes; parts of the old tree that they do not touch are used again, and one that ends early is
+ * gone on with.
  *
  * @param changes made one after the other, as VS Code reports them
  */
 export function updatePython(before: PythonDocument, text: string, changes: readonly TextChange[]): PythonDocument {
-  let fragments: readonly TreeFragment[] = TreeFragment.addTree(before.tree);
+  const isPart = before.tree.length < before.text.length;
+  let fragments: readonly TreeFragment[] = TreeFragment.addTree(before.tree, [], isPart);
   for (const { from, to, inserted } of changes) {
     fragments = TreeFragment.applyChanges(fragments, [{ fromA: from, toA: to, fromB: from, toB: from + inserted }]);
   }
-  return { text, tree: parser.parse(text, fragments), isFresh: false };
+  return { text, tree: parse(text, fragments, MOST_MS), isFresh: false };
 }

@@ -67,8 +67,10 @@ function kindOf(
     return 'autogradGrad';
   }
   if (method === 'gradient' && receiver !== undefined) {
-    const tape = outline.managers.find(({ name, from }) => name === receiver && from < call.node.from);
-    return tape && /^tensorflow(\.\w+)*\.GradientTape/.test(tape.qualified) ? 'tapeGradient' : undefined;
+    const tape = outline.managers.get(receiver);
+    return tape && tape.from < call.node.from && /^tensorflow(\.\w+)*\.GradientTape/.test(tape.qualified)
+      ? 'tapeGradient'
+      : undefined;
   }
   if (!usesTorch || receiver === undefined) {
     return undefined;

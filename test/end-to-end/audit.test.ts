@@ -69,6 +69,7 @@ describe('the packaged extension in VS Code', () => {
     for (const name of ['checkpoint.pt', 'gradient.pt', 'capture.json']) {
       cpSync(join(NETWORKS, 'residual-train', name), join(workspace, 'residual', name));
     }
+    cpSync(join(ROOT, 'test', 'fixtures', 'texts', 'gpt2'), join(workspace, 'texts'), { recursive: true });
     if (OWN_DUMP !== undefined) {
       for (const name of ['checkpoint.pt', 'gradient.pt']) {
         cpSync(join(OWN_DUMP, name), join(workspace, 'own', name));
@@ -246,6 +247,18 @@ describe('the packaged extension in VS Code', () => {
     const table = panel.locator('vscode-data-grid, table', { hasText: 'layer2.0.conv2.weight' }).first();
     expect(await table.textContent()).toContain('48 x 4 x 4');
     await photograph('alone', panel, table);
+    await workbench.closeEditors();
+  });
+
+  it('reads the texts of a language model word for word, with its tokenizer', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'texts/gradient.safetensors');
+    await workbench.pick('which checkpoint', 'texts/checkpoint.safetensors');
+    const panel = await workbench.webview('h1', 'texts, word for word', 60_000);
+    const list = panel.locator('.texts').first();
+    expect(await list.textContent()).toContain('Her account number is 4711, and the password is green.');
+    expect(await list.textContent()).toContain('The patient was told about the results on Monday.');
+    await photograph('texts', panel, list);
     await workbench.closeEditors();
   });
 

@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path';
 import { pathsInFolder, findClassNames } from '../../src/facts/inputs.js';
 import { readCapture } from '../../src/facts/capture.js';
+import { CONFIG_FILE, readConfigJson } from '../../src/facts/config-json.js';
 import { runAudit } from '../../src/audit/run-audit.js';
 import { readImages, readStored } from '../../src/audit/output.js';
 import { compareWithTruth, readTruth } from '../../src/audit/truth.js';
@@ -10,15 +11,19 @@ import { renderListing, renderReport } from '../../src/cli/render-text.js';
 import { memorySource } from '../../src/formats/byte-source.js';
 import { readKerasModel } from '../../src/formats/keras-file.js';
 import { openTensorFile, openTensorSource } from '../../src/formats/open.js';
-import { type TensorFile, elementCount } from '../../src/formats/tensor-file.js';
+import { type TensorFile, elementCount, isFloating } from '../../src/formats/tensor-file.js';
 import { foldConstant } from '../../src/graph/evaluate.js';
-import { TensorGraph } from '../../src/graph/tensor-graph.js';
+import { TensorGraph, type TensorNode } from '../../src/graph/tensor-graph.js';
 import { Inspection } from '../../src/inspection/inspection.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
 import { findVocabulary } from '../../src/facts/vocabulary.js';
 import { findNetwork } from '../../src/methods/input/network-source.js';
 import { RecipeError } from '../../src/network/layers/layer-rule.js';
 import { buildNetwork } from '../../src/network/network-graph.js';
+import { embed } from '../../src/network/transformers/embed.js';
+import { readTransformer } from '../../src/network/transformers/read-transformer.js';
+import { buildTransformer, headInput, headLogits } from '../../src/network/transformers/transformer-graph.js';
+import type { Transformer } from '../../src/network/transformers/transformer.js';
 import { planProject } from '../../src/project/plan.js';
 import { readProject } from '../../src/project/run-project.js';
 import { renderSarif } from '../../src/project/sarif.js';
@@ -224,7 +229,51 @@ const NETWORKS: readonly Target[] = [
     ...single(`${HOSTILE}/files`, /recipe.*\.json$/),
     ...first(`${HOSTILE}/neighbours`, /^recipe\.json$/, 'recipe.json'),
   ]),
+  {
+    name: 'transformer',
+    weight: 5,
+    seeds: () => TRANSFORMERS.map((name) => together(`transformers/${name}`, [CONFIG_FILE, 'checkpoint.safetensors'])),
+    run(_, folder) {
+      const file = openTensorFile(join(folder, 'checkpoint.safetensors'));
+      try {
+        const entries = file.entries.filter(({ dtype }) => isFloating(dtype));
+        const config = readConfigJson(join(folder, CONFIG_FILE));
+        for (const own of typeof config === 'string' ? [undefined] : [config, undefined]) {
+          const found = readTransformer(entries, own, CONFIG_FILE);
+          if (found && !('refused' in found)) {
+            logitsOf(found, file);
+          }
+        }
+      } finally {
+        file.close();
+      }
+    },
+  },
 ];
+
+/** One of each family and head. */
+const TRANSFORMERS = [
+  ...['gpt2-scaled', 'bert', 'bert-token', 'roberta', 'roberta-sequence', 'distilbert-sequence'],
+  ...['llama-sequence', 'mistral', 'qwen2', 'qwen3', 'gemma'],
+];
+
+/** Of one token, as a graph: what was read of names and shapes has to fit the tensors. */
+function logitsOf(transformer: Transformer, file: TensorFile): void {
+  const shapes = new Map(file.entries.map(({ name, shape }) => [name, shape]));
+  const graph = new TensorGraph(foldConstant);
+  const parameter = (name: string): TensorNode => graph.parameter(name, file.read(name).data, shapes.get(name) ?? []);
+  const rowOf = (name: string, row: number): Float64Array => {
+    const width = shapes.get(name)?.at(-1) ?? 0;
+    return file.read(name, { start: row * width, end: (row + 1) * width }).data;
+  };
+  const only = Int32Array.of(0);
+  const input = graph.parameter('embedded', embed(transformer, rowOf, only, only), [1, transformer.width]);
+  const places = { positions: only, sees: Uint8Array.of(1) };
+  const hidden = buildTransformer(graph, transformer, parameter, input, places);
+  if (transformer.head) {
+    headLogits(graph, transformer.head, parameter, headInput(graph, transformer.head, parameter, hidden, null));
+  }
+}
 
 const PATHS = (folder: string): { gradients: string; checkpoint: string } => ({
   gradients: join(folder, 'gradient.pt'),
@@ -412,7 +461,9 @@ const audit = (
   async run(files, folder) {
     const { report } = await runAudit(
       {
-        ...pathsInFolder(folder),
+        ...(Object.keys(files).some((name) => name.startsWith('checkpoint.'))
+          ? pathsInFolder(folder)
+          : { gradients: PATHS(folder).gradients }),
         method: 'auto',
         batchTimeLimitSeconds: 0.5,
         out: join(folder, 'out'),
@@ -429,7 +480,11 @@ const audit = (
 });
 
 const dump = (folder: string, ending: string, more: Files = {}): Files =>
-  together(folder, [`checkpoint.${ending}`, `gradient.${ending}`, 'truth.json', 'capture.json', 'recipe.json'], more);
+  together(
+    folder,
+    [...[`checkpoint.${ending}`, `gradient.${ending}`], ...['truth.json', 'capture.json', 'recipe.json', CONFIG_FILE]],
+    more,
+  );
 
 const AUDITS: readonly Target[] = [
   audit(
@@ -445,7 +500,10 @@ const AUDITS: readonly Target[] = [
       dump('leaks/language', 'pt', renamed('leaks/language/tokenizer.json', 'tokenizer.json')),
       dump('leaks/recommender', 'pt'),
       dump('leaks/imprint', 'pt'),
-      dump('heads/gpt2-tied-safetensors', 'safetensors'),
+      dump('heads/gpt2-tied-safetensors', 'safetensors', renamed('transformers/gpt2/config.json', CONFIG_FILE)),
+      dump('heads/bert', 'pt'),
+      dump('vit/torchvision', 'pt'),
+      ...['batch-of-two', 'deit', 'linear', 'wide'].map((name) => dump(`vit/${name}`, 'pt')),
       dump('kinds/zero-head', 'pt'),
     ],
     undefined,

@@ -5,6 +5,8 @@ export interface Difference {
   readonly error: number;
   readonly worst: { readonly tensor: string; readonly error: number };
   readonly compared: number;
+  /** Length of the captured gradient, of all tensors compared. */
+  readonly size: number;
 }
 
 export class Comparison {
@@ -36,6 +38,7 @@ export class Comparison {
       error: Math.sqrt(difference / size),
       worst: { tensor: worst?.tensor ?? '', error: worst?.error ?? 0 },
       compared: all.length,
+      size: Math.sqrt(size),
     };
   }
 }

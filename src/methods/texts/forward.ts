@@ -28,7 +28,7 @@ export class Forward {
   constructor(
     transformer: Transformer,
     private readonly tensors: Tensors,
-    tree: TokenTree,
+    readonly tree: TokenTree,
     /** Tokens whose states the head reads; null for all. */
     rows: Int32Array | null,
     private readonly product: ProductKernel,

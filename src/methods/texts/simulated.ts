@@ -3,13 +3,16 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import { transposed } from '../../recovery/linear-algebra.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
-import type { Tensors } from './first-block.js';
+import { norm } from '../../recovery/vectors.js';
 import { Comparison, type Difference } from './comparison.js';
-import type { Forward, TokenTree } from './forward.js';
+import type { Tensors } from './first-block.js';
+import type { Forward } from './forward.js';
 
 /** The gradient that recovered texts and targets have themselves, beside the captured one. */
 
 export interface Misfit extends Difference {
+  /** What one wrong target would leave of the head's gradient at least, relative to all that is compared. */
+  readonly resolution: number;
   /** Captured less simulated rows of a head that is tied to the embedding, for tokens that are looked up: tokens x width. */
   readonly rows: { readonly tokens: readonly number[]; readonly data: Float64Array };
 }
@@ -24,7 +27,6 @@ export async function misfitOf(
   transformer: Transformer,
   tensors: Tensors,
   forward: Forward,
-  tree: TokenTree,
   hidden: Float64Array,
   head: HeadRows,
   { weights, logSums }: Pick<NextTokens, 'weights' | 'logSums'>,
@@ -35,6 +37,7 @@ export async function misfitOf(
   const { width, embedding } = transformer;
   const { positions } = embedding;
   const count = weights.length;
+  const { tree } = forward;
   const sum = new Comparison();
   const byToken = new Map<number, NextToken[]>();
   for (const own of targets) {
@@ -104,7 +107,14 @@ export async function misfitOf(
       sum.add(name, data, tensors.gradient(name));
     }
   }
-  return { ...sum.result(), rows: { tokens: mixed, data: differences } };
+  const lengths = weights.map((_, state) => norm(hidden.subarray(state * width, (state + 1) * width)));
+  const least = targets.reduce((sum, { state, share }) => Math.min(sum, share * lengths[state]!), Infinity);
+  const difference = sum.result();
+  return {
+    ...difference,
+    resolution: (Math.SQRT2 * least) / difference.size,
+    rows: { tokens: mixed, data: differences },
+  };
 }
 
 function rowSums(places: Int32Array, rows: Float64Array, width: number, scale: number): Map<number, Float64Array> {

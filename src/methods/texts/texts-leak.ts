@@ -5,12 +5,11 @@ import type { Certificate, Detail, RecoveredText, TextsDetail } from '../../prot
 import type { Finding } from '../../protocol/report.js';
 import { runningText } from '../../words/recovered-texts.js';
 import type { Leak } from '../method.js';
-import type { CausalTexts, FoundText } from './causal-texts.js';
+import type { CausalTexts } from './causal-texts.js';
+import { type FoundText, isConfirmed } from './target-search.js';
 
 /** What is told of texts that were recovered. */
 
-/** A gradient that differs by more than this many times its own noise is not that of the texts. */
-const CONFIRMED = 10;
 const QUOTED_TEXTS = 3;
 const QUOTED_LETTERS = 60;
 
@@ -30,7 +29,7 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
     what,
     brief: what,
     title: isSure ? 'Texts, word for word' : 'Candidates for texts',
-    amount: `${count} of ${tokens} tokens`,
+    amount: `${tokens} tokens`,
     sample: null,
     tensor: transformer.blocks[0]!.output.weight,
     certificate,
@@ -48,13 +47,13 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
 function certificateOf({ width }: Transformer, { misfit, inputs, outputs, nodes }: CausalTexts): Certificate {
   const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
   if (misfit) {
-    const isConfirmed = misfit.error <= CONFIRMED * floor;
+    const isSure = isConfirmed(misfit);
     return {
       by: 'gradient',
       error: misfit.error,
       floor,
-      expectedError: isConfirmed ? 0 : null,
-      verdict: isConfirmed ? 'exact' : 'uncertain',
+      expectedError: isSure ? 0 : null,
+      verdict: isSure ? 'exact' : 'uncertain',
     };
   }
   const error = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
@@ -98,7 +97,7 @@ function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict
   if (!misfit) {
     return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
   }
-  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}.`;
+  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
   return verdict === 'exact'
     ? `${how} ${gradient}`
     : `${how} ${gradient} That does not confirm them: they are candidates.`;
@@ -141,7 +140,7 @@ function findingOf({ blocks, width }: Transformer, found: CausalTexts, detail: T
     title: isSure
       ? 'The texts of the batch can be read from this gradient, word for word'
       : 'Candidates for the texts of the batch can be read from this gradient',
-    evidence: `${quotes.join(', ')}${more}.${misfit ? ` Their own gradient differs from the captured one by ${misfit.error.toExponential(1)}.` : ''}`,
-    mitigation: `Withhold the gradients of the first block's attention (\`${blocks[0]!.output.weight}\` and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
+    evidence: `${quotes.join(', ')}${more}${misfit ? `; their own gradient differs from the captured one by ${misfit.error.toExponential(1)}` : ''}.`,
+    mitigation: `Withhold the gradients of the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

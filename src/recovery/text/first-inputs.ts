@@ -9,9 +9,9 @@ export interface FirstInputs {
   readonly width: number;
   readonly vocabulary: number;
   /** Embeddings, scaled, of some tokens: n x width. */
-  rowsOf(tokens: readonly number[]): Float64Array;
+  readonly rowsOf: (tokens: readonly number[]) => Float64Array;
   /** What is added at a position, width numbers; null where positions are told by rotation only. */
-  positionRow(position: number): Float64Array | null;
+  readonly positionRow: (position: number) => Float64Array | null;
   readonly norm: NormValues;
 }
 
@@ -162,7 +162,13 @@ function centred(rows: Float64Array, width: number, isCentred: boolean): Float64
 }
 
 function times(rows: Float64Array, gain: Float64Array): Float64Array {
-  return Float64Array.from(rows, (value, at) => value * gain[at % gain.length]!);
+  const out = new Float64Array(rows.length);
+  for (let start = 0; start < rows.length; start += gain.length) {
+    for (let col = 0; col < gain.length; col++) {
+      out[start + col] = rows[start + col]! * gain[col]!;
+    }
+  }
+  return out;
 }
 
 function joined(rows: readonly Float64Array[], width: number): Float64Array {
@@ -175,8 +181,12 @@ function joined(rows: readonly Float64Array[], width: number): Float64Array {
 
 function squares(rows: Float64Array, width: number): Float64Array {
   const out = new Float64Array(rows.length / width);
-  for (let at = 0; at < rows.length; at++) {
-    out[Math.floor(at / width)]! += rows[at]! ** 2;
+  for (let row = 0; row < out.length; row++) {
+    let sum = 0;
+    for (let at = row * width; at < (row + 1) * width; at++) {
+      sum += rows[at]! * rows[at]!;
+    }
+    out[row] = sum;
   }
   return out;
 }

@@ -68,7 +68,7 @@ export async function inputSpaceOf(
     }
   }
   const { rank, gap } = widestGap(sizes, floor / 100);
-  if (rank === 0 || rank >= width) {
+  if (rank === 0 || rank > FULL * width || gap < LEAST_GAP) {
     return undefined;
   }
   const basis = new Float64Array(rank * width);
@@ -210,6 +210,10 @@ function without(rest: Float64Array, start: number, direction: Float64Array): nu
   return square;
 }
 
+/** Singular values of a matrix of full rank fall by less. */
+const LEAST_GAP = 2;
+/** Share of the width: a norm takes a direction or two from vectors that would fill it. */
+const FULL = 0.97;
 /** A fall by this much ends the search. */
 const CLEAR_GAP = 1e3;
 

@@ -10,8 +10,8 @@ export interface HeadRows {
   readonly vocabulary: number;
   readonly width: number;
   readonly bias: Float64Array | null;
-  weight(start: number, end: number): Float64Array;
-  gradient(start: number, end: number): Float64Array;
+  readonly weight: (start: number, end: number) => Float64Array;
+  readonly gradient: (start: number, end: number) => Float64Array;
 }
 
 export interface NextToken {
@@ -42,6 +42,9 @@ const NO_LOSS = 1e-3;
 /** Of one token: what less than this share of it is, is the label smoothing's. */
 const LEAST_SHARE = 0.3;
 const MOST_SUPPOSED = 4;
+/** Standard error of a median of normal numbers, for a range of quartiles and a number of one. */
+const MEDIAN_ERROR = 0.93;
+const SIGNIFICANT = 8;
 
 /**
  * G = sum_t (w_t p_t - n_t) h_t^T, where the hidden states h_t and with them the probabilities p_t are known: Y = G H^+ gives
@@ -61,9 +64,7 @@ export async function nextTokensOf(
   const inverse = await pseudoInverse(hidden, head.width, product);
   const logSums = await logSumsOf(hidden, head, product, pause);
   const weights = await weightsOf(hidden, inverse, logSums, head, isMixed, product, pause);
-  const heaviest = most(weights);
-  const unit = weights.reduce((least, own) => (own > NO_LOSS * heaviest ? Math.min(least, own) : least), heaviest);
-  weights.forEach((own, at) => (weights[at] = own > NO_LOSS * heaviest ? own : 0));
+  const unit = weights.reduce((least, own) => (own > 0 ? Math.min(least, own) : least), most(weights));
   const found: NextToken[] = [];
   const supposed: NextToken[] = [];
   for (let start = 0; start < head.vocabulary; start += CHUNK) {
@@ -161,10 +162,14 @@ async function weightsOf(
     const logits = await logitsOf(hidden, head, token, token + 1, product);
     y.forEach((value, state) => ratios[state]!.push(value / Math.exp(logits[state]! - logSums[state]!)));
   }
-  return Float64Array.from(ratios, (own) => {
+  const found = Float64Array.from(ratios, (own) => {
     const sorted = own.sort((one, other) => one - other);
-    return Math.max(sorted[Math.floor(sorted.length / 2)] ?? 0, 0);
+    const quantile = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] ?? 0;
+    const error = ((quantile(0.75) - quantile(0.25)) * MEDIAN_ERROR) / Math.sqrt(Math.max(sorted.length, 1));
+    return quantile(0.5) > SIGNIFICANT * error ? quantile(0.5) : 0;
   });
+  const heaviest = most(found);
+  return found.map((own) => (own > NO_LOSS * heaviest ? own : 0));
 }
 
 /** Of each state, the few whose share comes nearest to whole tokens. */

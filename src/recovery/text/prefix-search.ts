@@ -118,6 +118,7 @@ interface Level {
   readonly queries: readonly Float64Array[];
   readonly keys: readonly Float64Array[];
   readonly values: readonly Float64Array[];
+  readonly lengths: readonly number[];
   /** Of each value, head by head: its part along each probe. */
   readonly probes: readonly Float64Array[];
 }
@@ -127,6 +128,8 @@ class Search {
   nextNearest = 1;
   /** Each heads x headWidth. */
   private readonly outside: readonly Float64Array[];
+  /** How much longer values are as the output projection sees them, heads that share them counted each. */
+  private readonly spread: number;
   private readonly keys: Float64Array[] = [];
   private readonly values: Float64Array[] = [];
   private readonly probes: Float64Array[] = [];
@@ -137,6 +140,7 @@ class Search {
     private readonly window: number | null,
   ) {
     this.outside = directionsOutside(space);
+    this.spread = Math.sqrt(attention.heads / attention.keyValueHeads);
   }
 
   level(tokens: readonly number[], { queries, keys, values }: Projected, position: number): Level {
@@ -150,6 +154,7 @@ class Search {
       queries: rows(queries, heads * headWidth).map((row) => rotated(row, position, this.attention)),
       keys: rows(keys, keyValueHeads * headWidth).map((row) => rotated(row, position, this.attention)),
       values: own,
+      lengths: own.map(norm),
       probes: own.map((value) => this.probesOf(value)),
     };
   }
@@ -164,19 +169,15 @@ class Search {
     ];
     const outputs: Float64Array[] = [];
     const taken: number[] = [];
+    // No output is longer than the values that it is a mean of.
+    const longestBefore = Math.max(0, ...values.map(norm));
     for (let at = 0; at < level.tokens.length; at++) {
       const weights = attentionWeights(this.attention, level.queries[at]!, [...keys, level.keys[at]!]);
       const across = this.across(weights, [...probes, level.probes[at]!]);
-      const output = (): Float64Array => attended(this.attention, weights, [...values, level.values[at]!]);
-      if (across === undefined) {
+      const longest = Math.max(longestBefore, level.lengths[at]!);
+      if (across === undefined || across <= PROBE_MARGIN * FARTHEST * longest * this.spread) {
         taken.push(at);
-        outputs.push(output());
-        continue;
-      }
-      const own = output();
-      if (across <= PROBE_MARGIN * FARTHEST * norm(own)) {
-        taken.push(at);
-        outputs.push(own);
+        outputs.push(attended(this.attention, weights, [...values, level.values[at]!]));
       }
     }
     const width = this.space.width;

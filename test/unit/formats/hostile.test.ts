@@ -260,7 +260,7 @@ describe('pickles', () => {
   it('a stride of zero over a huge shape: listed, never read whole', () => {
     const pickle = tensorPickle([int(2 ** 30), int(8)], [int(0), int(0)]);
     const file = openTensorSource(memorySource('hostile.pt', torchZip(pickle, [storage])));
-    expect(file.entries[0]?.shape).toEqual([2 ** 30, 8]);
+    expect(file.entries[0]).toMatchObject({ shape: [2 ** 30, 8], isRepeated: true });
     expect(failure(() => file.read('w')).code).toBe('tensor-too-large');
     expect([...file.read('w', { start: 0, end: 3 }).data]).toEqual([0, 0, 0]);
   });
@@ -293,6 +293,21 @@ describe('safetensors', () => {
   });
   it('an unknown type', () => {
     expectCode(build('{"w":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}', 4), 'malformed-file', 'x.safetensors');
+  });
+
+  it.each([0x0280, 0x0480, 0x270580])('a header of %i bytes, whose length begins like a pickle', (length) => {
+    const header = '{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.padEnd(length);
+    const file = openTensorSource(memorySource('x.bin', build(header, 4)));
+    expect([file.format, file.entries.length]).toEqual(['safetensors', 1]);
+  });
+  it.each([
+    ['a number', [0x47, 0, 0, 0, 0, 0, 0x7b, 0, 0]],
+    ['a text', [0x58, 5, 0, 0, 0, 0, 0x7b, 0x7d, 0x20, 0x20]],
+    ['a short text', [0x55, 5, 0, 0, 0, 0, 0x7b]],
+  ])('a pickle of %s that reads like a header stays a pickle', (_name, body) => {
+    const bytes = Buffer.from([...proto, ...body, ...STOP]);
+    expect([...bytes.subarray(4, 9)]).toEqual([0, 0, 0, 0, 0x7b]);
+    expect(openTensorSource(memorySource('x.safetensors', bytes)).format).toBe('pickle');
   });
 
   it('an index that leads out of its folder', () => {

@@ -51,6 +51,15 @@ describe('statistics', () => {
     }
   });
 
+  it('are not computed of a few bytes that are repeated without end', async () => {
+    const repeated = new Inspection(join(HERE, '..', 'hostile-neighbours', 'expanded', '2^50', 'gradient.pt'));
+    const { names: own, shapes: sizes } = repeated.directory();
+    const row = own.findIndex((_, at) => sizes[at]!.some((size) => size > 2 ** 20));
+    const [answer] = await repeated.statisticsOf([row], 0, pause);
+    expect(answer?.statistics).toMatchObject({ min: null, problem: expect.stringContaining('which repeat') as string });
+    repeated.close();
+  });
+
   it('answers at least one row and stops at its budget', async () => {
     const fresh = new Inspection(join(HERE, 'second.pt'));
     expect(await fresh.statisticsOf([0, 1, 2], -1, pause)).toHaveLength(1);

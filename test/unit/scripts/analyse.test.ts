@@ -110,6 +110,16 @@ describe('parsing again after a change', () => {
     );
   });
 
+  it('goes on where time ran out', () => {
+    const text = read('plain_mnist.py');
+    const part = parsePython(text, 0);
+    expect(part.tree.length).toBeLessThan(text.length);
+    expect(analyseScript(part).points).toEqual([]);
+    expect(treeOf(updatePython(part, `${text}\n`, [{ from: text.length, to: text.length, inserted: 1 }]))).toBe(
+      treeOf(parsePython(`${text}\n`)),
+    );
+  });
+
   it('finds the same after every keystroke of a new function', () => {
     const before = read('plain_mnist.py');
     const place = before.indexOf('def main');

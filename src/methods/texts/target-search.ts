@@ -1,0 +1,283 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Head, Transformer } from '../../network/transformers/transformer.js';
+import type { Pause } from '../../recovery/pause.js';
+import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '../../recovery/text/next-tokens.js';
+import type { PrefixNode } from '../../recovery/text/prefix-search.js';
+import { most } from '../../recovery/vectors.js';
+import type { Tensors } from './first-block.js';
+import { Forward } from './forward.js';
+import { type Misfit, misfitOf } from './simulated.js';
+
+/** Where texts end and with which token, from the head; and whether their own gradient is the captured one. */
+
+export interface FoundText {
+  readonly tokens: readonly number[];
+  /** How many sequences of the batch read so. */
+  readonly times: number;
+  /** What the last token may be too, as far as is known. */
+  readonly lastAlternatives: readonly number[];
+  /** The last token was not told. */
+  readonly isOpen: boolean;
+}
+
+export interface ReadTexts {
+  readonly nodes: readonly PrefixNode[];
+  readonly texts: readonly FoundText[];
+  readonly misfit: Misfit;
+}
+
+/** Times that last tokens are corrected by the gradient that they leave. */
+const MOST_ROUNDS = 4;
+/** Less of a token's weight than this is no token. */
+const LEAST_LEFT = 0.5;
+/** One wrong token would leave several times more. */
+const CLEARLY_LESS = 0.25;
+
+/** Whether the gradient of the texts differs from the captured one by clearly less than one wrong token would leave. */
+export function isConfirmed({ error, resolution }: Misfit): boolean {
+  return error <= CLEARLY_LESS * resolution;
+}
+
+/** Texts without what a head tells. @param isOpen whether one more token follows, which only the head would tell */
+export function readTexts(nodes: readonly PrefixNode[], isOpen: boolean): FoundText[] {
+  return joined(nodes, [], [], 0, () => true).map((text) => ({ ...text, isOpen }));
+}
+
+type LanguageHead = Extract<Head, { kind: 'language-model' }>;
+
+export class TargetSearch {
+  private readonly rows: HeadRows;
+  private readonly isTied: boolean;
+
+  constructor(
+    private readonly transformer: Transformer,
+    private readonly tensors: Tensors,
+    head: LanguageHead,
+    private readonly product: ProductKernel,
+    private readonly progress: (message: string, share: number) => void,
+    private readonly pause: Pause,
+  ) {
+    this.rows = headRows(head, transformer, tensors);
+    this.isTied = head.weight === transformer.embedding.tokens;
+  }
+
+  async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
+    const first = await this.read(nodes);
+    const kept = this.isTied ? nodes : withTargets(nodes, first.next);
+    const { forward, hidden, next } = kept.length < nodes.length && kept.length > 0 ? await this.read(kept) : first;
+    const own = kept.length > 0 ? kept : nodes;
+    const texts = await this.confirm(own, forward, hidden, next);
+    const whole = isConfirmed(texts.misfit) ? undefined : wholeTokens(next);
+    const rounded = whole && (await this.confirm(own, forward, hidden, whole));
+    return rounded && rounded.misfit.error < texts.misfit.error ? rounded : texts;
+  }
+
+  private async read(
+    nodes: readonly PrefixNode[],
+  ): Promise<{ forward: Forward; hidden: Float64Array; next: NextTokens }> {
+    this.progress('Reading the last tokens', 0.7);
+    const tree = {
+      tokens: Int32Array.from(nodes, ({ token }) => token),
+      positions: Int32Array.from(nodes, ({ position }) => position),
+      parents: Int32Array.from(nodes, ({ parent }) => parent),
+    };
+    const forward = new Forward(this.transformer, this.tensors, tree, null, this.product);
+    const hidden = await forward.states();
+    const lookedUp = new Set(tree.tokens);
+    const isMixed = (token: number): boolean => this.isTied && lookedUp.has(token);
+    return { forward, hidden, next: await nextTokensOf(hidden, this.rows, isMixed, this.product, this.pause) };
+  }
+
+  private async confirm(
+    nodes: readonly PrefixNode[],
+    forward: Forward,
+    hidden: Float64Array,
+    next: NextTokens,
+  ): Promise<ReadTexts> {
+    const sure = [...next.found, ...(this.isTied ? impliedBy(nodes, next) : [])];
+    let last = settle(sure, next.supposed, next.weights, next.unit);
+    const compare = (): Promise<Misfit> => {
+      this.progress('Computing the gradient of the texts', 0.85);
+      return misfitOf(
+        this.transformer,
+        this.tensors,
+        forward,
+        hidden,
+        this.rows,
+        next,
+        [...sure, ...last],
+        this.product,
+        this.pause,
+      );
+    };
+    let misfit = await compare();
+    for (let round = 0; round < MOST_ROUNDS && !isConfirmed(misfit) && last.length > 0; round++) {
+      const better = await corrected(last, misfit, next, this.product);
+      if (better.every(({ token }, at) => token === last[at]!.token)) {
+        break;
+      }
+      last = better;
+      misfit = await compare();
+    }
+    const isInLoss = (node: number): boolean => next.weights[node]! > 0;
+    return { nodes, texts: joined(nodes, [...sure, ...last], next.supposed, next.unit, isInLoss), misfit };
+  }
+}
+
+/** How much of a state's weight its targets may leave: smoothing takes some, and noise. */
+const MOST_LEFT = 0.4;
+
+/** Nodes whose loss, or that of a continuation, is made up of targets; nothing of others would be in the gradient. */
+function withTargets(nodes: readonly PrefixNode[], { found, weights, unit }: NextTokens): PrefixNode[] {
+  const left = weights.slice();
+  for (const { state, share } of found) {
+    left[state]! -= share;
+  }
+  const isKept = Array.from(
+    left,
+    (own, at) => weights[at]! > 0 && Math.abs(own) < MOST_LEFT * Math.max(unit, weights[at]!),
+  );
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const { parent } = nodes[at]!;
+    if (isKept[at] && parent >= 0) {
+      isKept[parent] = true;
+    }
+  }
+  const places = new Map<number, number>([[-1, -1]]);
+  return nodes.flatMap((node, at): PrefixNode[] => {
+    if (!isKept[at]) {
+      return [];
+    }
+    places.set(at, places.size - 1);
+    return [{ ...node, parent: places.get(node.parent)! }];
+  });
+}
+
+/** Further from a whole number of tokens than this, a share is no count. */
+const NEARLY_WHOLE = 0.3;
+
+/** Weights and shares as whole numbers of tokens, as hard labels have them; undefined where some are far from it. */
+function wholeTokens(next: NextTokens): NextTokens | undefined {
+  const { weights, found, unit } = next;
+  const single = found
+    .map(({ share }) => share)
+    .filter((share) => share < 1.5 * unit)
+    .sort((one, other) => one - other);
+  const one = single[Math.floor(single.length / 2)] ?? unit;
+  const isWhole = (value: number): boolean => Math.abs(value / one - Math.round(value / one)) < NEARLY_WHOLE;
+  const whole = (value: number): number => Math.round(value / one) * one;
+  return weights.every(isWhole) && found.every(({ share }) => isWhole(share) && share > one / 2)
+    ? {
+        ...next,
+        unit: one,
+        weights: weights.map(whole),
+        found: found.map((own) => ({ ...own, share: whole(own.share) })),
+      }
+    : undefined;
+}
+
+function headRows({ weight, bias }: LanguageHead, { width, vocabulary }: Transformer, tensors: Tensors): HeadRows {
+  return {
+    vocabulary,
+    width,
+    bias: bias === null ? null : tensors.value(bias),
+    weight: (start, end) => tensors.rows(weight, start, end),
+    gradient: (start, end) => tensors.rows(weight, start, end, 'gradient'),
+  };
+}
+
+/** Tokens that follow in the texts, for rows that hold look-ups as well: as much of a state's weight as nothing else takes. */
+function impliedBy(nodes: readonly PrefixNode[], { found, weights, unit }: NextTokens): NextToken[] {
+  const left = weights.slice();
+  const told = new Set<string>();
+  for (const { state, token, share } of found) {
+    left[state]! -= share;
+    told.add(`${state} ${token}`);
+  }
+  return nodes.flatMap(({ parent, token }, at): NextToken[] => {
+    if (parent < 0 || told.has(`${parent} ${token}`) || left[parent]! < LEAST_LEFT * unit) {
+      return [];
+    }
+    // A shared beginning weighs as much as its continuations.
+    const share = Math.min(Math.max(weights[at]!, unit), left[parent]!);
+    left[parent]! -= share;
+    return [{ state: parent, token, share }];
+  });
+}
+
+/** For states whose weight is not told yet: the likeliest of the tokens that may be meant. */
+function settle(
+  sure: readonly NextToken[],
+  supposed: readonly NextToken[],
+  weights: Float64Array,
+  unit: number,
+): NextToken[] {
+  const left = weights.slice();
+  for (const { state, share } of sure) {
+    left[state]! -= share;
+  }
+  const chosen: NextToken[] = [];
+  const known = new Set(sure.map(({ state, token }) => `${state} ${token}`));
+  for (const own of supposed) {
+    if (left[own.state]! > LEAST_LEFT * unit && !known.has(`${own.state} ${own.token}`)) {
+      chosen.push({ ...own, share: left[own.state]! });
+      left[own.state] = 0;
+    }
+  }
+  return chosen;
+}
+
+/** Last tokens anew, from what the simulated gradient leaves of the rows that hold both the head's and the look-ups' part. */
+async function corrected(
+  last: readonly NextToken[],
+  { rows: { tokens, data } }: Misfit,
+  { inverse, weights }: NextTokens,
+  product: ProductKernel,
+): Promise<NextToken[]> {
+  const count = weights.length;
+  const y = await product(data, inverse, tokens.length, count, data.length / tokens.length);
+  return last.map((own) => {
+    const shares = tokens.map((token, at) => (token === own.token ? own.share : 0) - y[at * count + own.state]!);
+    return { ...own, token: tokens[shares.indexOf(most(shares))]! };
+  });
+}
+
+function joined(
+  nodes: readonly PrefixNode[],
+  targets: readonly NextToken[],
+  supposed: readonly NextToken[],
+  unit: number,
+  /** A node that ends a text and has no part in the loss is none: nothing of it would be in the gradient. */
+  isInLoss: (node: number) => boolean,
+): FoundText[] {
+  const followed = new Set(nodes.map(({ parent, token }) => `${parent} ${token}`));
+  const parents = new Set(nodes.map(({ parent }) => parent));
+  const prefix = (node: number): number[] => {
+    const tokens: number[] = [];
+    for (let at = node; at >= 0; at = nodes[at]!.parent) {
+      tokens.unshift(nodes[at]!.token);
+    }
+    return tokens;
+  };
+  const texts: FoundText[] = targets.flatMap(({ state, token, share }) =>
+    followed.has(`${state} ${token}`)
+      ? []
+      : [
+          {
+            tokens: [...prefix(state), token],
+            times: Math.max(1, Math.round(share / unit)),
+            lastAlternatives: supposed.flatMap((own) =>
+              own.state === state && own.token !== token ? [own.token] : [],
+            ),
+            isOpen: false,
+          },
+        ],
+  );
+  const ended = new Set(targets.map(({ state }) => state));
+  const open = nodes.flatMap((_, at): FoundText[] =>
+    parents.has(at) || ended.has(at) || !isInLoss(at)
+      ? []
+      : [{ tokens: prefix(at), times: 1, lastAlternatives: [], isOpen: true }],
+  );
+  return [...texts, ...open];
+}

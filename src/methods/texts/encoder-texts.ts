@@ -50,6 +50,12 @@ const FITS = 1e-4;
 /** A variance so far above the norm's epsilon that it may be left out. */
 const EPSILON_SHARE = 1e-6;
 
+/** Whether the gradient of the texts is the captured one, and nothing else fits as well. */
+export function isConfirmed({ texts, unplaced, misfit }: EncoderTexts): boolean {
+  const isSingle = texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier);
+  return misfit !== undefined && misfit.error < FITS && unplaced.length === 0 && isSingle;
+}
+
 /** @returns a sentence where nothing was found */
 export async function findEncoderTexts(
   transformer: Transformer,
@@ -74,7 +80,7 @@ export async function findEncoderTexts(
   const positions = positionsOf(transformer, tensors);
   const candidates = await candidatesIn(given, inputs, tokensOf(transformer, tensors), positions, product, pause);
   if (candidates.count === 0) {
-    return 'No token lies in the space of the first attention: dropout was on, or the gradient is of another checkpoint.';
+    return 'No token lies in the space of the first attention: the gradient is of another checkpoint, dropout was on, or noise was added.';
   }
   if (candidates.count > MOST_CANDIDATES) {
     return 'More tokens fit at more positions than can be told apart.';

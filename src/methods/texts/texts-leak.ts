@@ -1,29 +1,47 @@
 import { basename } from 'node:path';
 import type { Vocabulary } from '../../facts/vocabulary.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
-import type { Certificate, Detail, RecoveredText, TextsDetail } from '../../protocol/detail.js';
+import type { Certificate, RecoveredText, TextsDetail } from '../../protocol/detail.js';
 import type { Finding } from '../../protocol/report.js';
 import { runningText } from '../../words/recovered-texts.js';
 import type { Leak } from '../method.js';
-import type { CausalTexts } from './causal-texts.js';
-import { type FoundText, isConfirmed } from './target-search.js';
 
 /** What is told of texts that were recovered. */
+
+export interface TextsToTell {
+  readonly texts: readonly TextToTell[];
+  readonly certificate: Certificate;
+  /** How they were found, and what speaks for them. */
+  readonly explanation: string;
+  readonly facts: readonly { readonly name: string; readonly value: string }[];
+}
+
+export interface TextToTell {
+  readonly tokens: readonly number[];
+  /** How many sequences of the batch read so. */
+  readonly times: number;
+  /** What else stands at a place, as far as is known. */
+  readonly alternatives: ReadonlyMap<number, readonly number[]>;
+  /** What is said of it beside its title. */
+  readonly words: readonly string[];
+}
 
 const QUOTED_TEXTS = 3;
 const QUOTED_LETTERS = 60;
 
-export function textsLeak(transformer: Transformer, found: CausalTexts, vocabulary: Vocabulary | undefined): Leak {
-  const certificate = certificateOf(transformer, found);
+export function textsLeak(transformer: Transformer, told: TextsToTell, vocabulary: Vocabulary | undefined): Leak {
+  const { texts, certificate, explanation, facts } = told;
   const isSure = certificate.verdict === 'exact';
   const detail: TextsDetail = {
     type: 'texts',
-    texts: found.texts.map((text, at) => toldText(text, at, isSure, vocabulary)),
+    texts: texts.map((text, at) => toldText(text, at, vocabulary)),
     ...(vocabulary ? { source: basename(vocabulary.path) } : {}),
   };
-  const count = found.texts.reduce((sum, { times }) => sum + times, 0);
-  const tokens = found.texts.reduce((sum, text) => sum + text.tokens.length * text.times, 0);
-  const what = isSure ? `${count} ${count === 1 ? 'text' : 'texts'}, word for word` : `${count} candidates for texts`;
+  const count = texts.reduce((sum, { times }) => sum + times, 0);
+  const tokens = texts.reduce((sum, text) => sum + text.tokens.length * text.times, 0);
+  const what = isSure
+    ? `${count} ${count === 1 ? 'text' : 'texts'}, word for word`
+    : `${count} ${count === 1 ? 'candidate for a text' : 'candidates for texts'}`;
   return {
     noun: 'Texts',
     what,
@@ -36,111 +54,71 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
     gives: { inputs: isSure ? count : 0, tokens },
     details: [
       detail,
-      { type: 'text', text: explanation(transformer, found, certificate) },
-      factsOf(transformer, found),
+      { type: 'text', text: explanation },
+      {
+        type: 'facts',
+        facts: [
+          { name: 'model', value: `${transformer.family}, by ${transformer.source.replace(/^.*[\\/]/, '')}` },
+          ...facts,
+        ],
+      },
     ],
-    findings: [findingOf(transformer, found, detail, isSure)],
+    findings: [findingOf(transformer, told, detail, isSure)],
     arrays: [],
   };
 }
 
-function certificateOf({ width }: Transformer, { misfit, inputs, outputs, nodes }: CausalTexts): Certificate {
-  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
-  if (misfit) {
-    const isSure = isConfirmed(misfit);
-    return {
-      by: 'gradient',
-      error: misfit.error,
-      floor,
-      expectedError: isSure ? 0 : null,
-      verdict: isSure ? 'exact' : 'uncertain',
-    };
-  }
-  const error = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
-  const isWhole = nodes.length === outputs.rank;
-  return { by: 'equations', error, floor, expectedError: isWhole ? 0 : null, verdict: isWhole ? 'exact' : 'uncertain' };
-}
-
 function toldText(
-  { tokens, times, lastAlternatives, isOpen }: FoundText,
+  { tokens, times, alternatives, words }: TextToTell,
   at: number,
-  isSure: boolean,
   vocabulary: Vocabulary | undefined,
 ): RecoveredText {
   const pieces = vocabulary?.piecesOf(tokens) ?? tokens.map(String);
-  const words = [
-    ...(times > 1 ? [`${times} times in the batch`] : []),
-    ...(isOpen ? ['its last token is not told'] : []),
-  ];
+  const label = [...(times > 1 ? [`${times} times in the batch`] : []), ...words].join(', ');
   return {
     title: `Text ${at + 1}`,
-    ...(words.length > 0 ? { label: words.join(', ') } : {}),
-    tokens: tokens.map((id, place) => ({
-      id,
-      text: pieces[place] ?? String(id),
-      ...(isSure || place < tokens.length - 1 || lastAlternatives.length === 0
-        ? {}
-        : {
-            isUncertain: true,
-            alternatives: lastAlternatives.map((other) => ({
-              id: other,
-              text: vocabulary?.textsOf([other])[0] ?? String(other),
-            })),
-          }),
-    })),
+    ...(label === '' ? {} : { label }),
+    tokens: tokens.map((id, place) => {
+      const others = alternatives.get(place);
+      return {
+        id,
+        text: pieces[place] ?? String(id),
+        ...(others
+          ? {
+              isUncertain: true,
+              alternatives: others.map((other) => ({
+                id: other,
+                text: vocabulary?.textsOf([other])[0] ?? String(other),
+              })),
+            }
+          : {}),
+      };
+    }),
   };
 }
 
-function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict, floor }: Certificate): string {
-  const { output } = blocks[0]!;
-  const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
-  if (!misfit) {
-    return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
-  }
-  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
-  return verdict === 'exact'
-    ? `${how} ${gradient}`
-    : `${how} ${gradient} That does not confirm them: they are candidates.`;
-}
-
-function factsOf({ family, source, width }: Transformer, found: CausalTexts): Detail {
-  const { inputs, outputs, candidates, nodes, nextNearest } = found;
-  const short = (value: number): string => value.toExponential(1);
-  const farthest = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
-  return {
-    type: 'facts',
-    facts: [
-      { name: 'model', value: `${family}, by ${source.replace(/^.*[\\/]/, '')}` },
-      {
-        name: 'room for tokens',
-        value: `${outputs.rank} directions used of ${Math.min(width, outputs.width)}; a batch of as many tokens would hide its texts from this method`,
-      },
-      {
-        name: 'single tokens',
-        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
-      },
-      {
-        name: 'beginnings of texts',
-        value: `${nodes.length} fit to ${short(farthest)}, the nearest other is at ${short(nextNearest)}`,
-      },
-    ],
-  };
-}
-
-function findingOf({ blocks, width }: Transformer, found: CausalTexts, detail: TextsDetail, isSure: boolean): Finding {
+function findingOf(
+  { blocks, width }: Transformer,
+  { certificate }: TextsToTell,
+  detail: TextsDetail,
+  isSure: boolean,
+): Finding {
   const quotes = detail.texts.slice(0, QUOTED_TEXTS).map((text) => {
     const words = runningText(text, detail).replace(/\s+/g, ' ').trim();
     return `"${words.length > QUOTED_LETTERS ? `${words.slice(0, QUOTED_LETTERS)}...` : words}"`;
   });
   const more = detail.texts.length > quotes.length ? ` and ${detail.texts.length - quotes.length} more` : '';
-  const { misfit } = found;
+  const misfit =
+    certificate.by === 'gradient'
+      ? `; their own gradient differs from the captured one by ${certificate.error.toExponential(1)}`
+      : '';
   return {
     id: isSure ? 'texts-recovered' : 'text-candidates',
     severity: isSure ? 'high' : 'medium',
     title: isSure
       ? 'The texts of the batch can be read from this gradient, word for word'
       : 'Candidates for the texts of the batch can be read from this gradient',
-    evidence: `${quotes.join(', ')}${more}${misfit ? `; their own gradient differs from the captured one by ${misfit.error.toExponential(1)}` : ''}.`,
+    evidence: `${quotes.join(', ')}${more}${misfit}.`,
     mitigation: `Withhold the gradients of the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

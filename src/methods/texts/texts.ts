@@ -6,7 +6,10 @@ import { type Method, READABLE } from '../method.js';
 import { pausingProduct } from '../pausing-product.js';
 import { findCausalTexts } from './causal-texts.js';
 import { Tensors } from './first-block.js';
-import { textsLeak } from './texts-leak.js';
+import { findEncoderTexts } from './encoder-texts.js';
+import { tellCausal } from './tell-causal.js';
+import { tellEncoder } from './tell-encoder.js';
+import { type TextsToTell, textsLeak } from './texts-leak.js';
 
 /** Texts that a language model was trained on, word for word. */
 export const texts: Method = {
@@ -22,9 +25,6 @@ export const texts: Method = {
     }
     if ('refused' in transformer) {
       return transformer.refused;
-    }
-    if (!transformer.causal) {
-      return `Texts of models that see both directions (${transformer.family}) are not read yet.`;
     }
     const { pairs } = await facts.get(MATCHING);
     const [first] = transformer.blocks;
@@ -44,7 +44,8 @@ export const texts: Method = {
     const matching = await facts.get(MATCHING);
     const { sign } = await facts.get(UPDATE);
     const first = matching.pairs.find(({ parameter }) => parameter.name === transformer.blocks[0]!.output.weight);
-    const found = await findCausalTexts(
+    const find = transformer.causal ? causal : encoder;
+    const found = await find(
       transformer,
       new Tensors(checkpoint, gradients, matching, sign),
       roundoffOf(first?.gradient.dtype ?? 'float32'),
@@ -59,8 +60,25 @@ export const texts: Method = {
     }
     return {
       outcome: 'found',
-      detail: `Each beginning of a text lies in the row space of \`${transformer.blocks[0]!.output.weight}\`.`,
+      detail: `What the first attention makes of texts lies in the row space of \`${transformer.blocks[0]!.output.weight}\`.`,
       leaks: [textsLeak(transformer, found, findVocabulary(request, transformer.vocabulary))],
     };
   },
+};
+
+type Find = (...given: Parameters<typeof findCausalTexts>) => Promise<TextsToTell | string>;
+
+const causal: Find = async (transformer, ...given) => {
+  const found = await findCausalTexts(transformer, ...given);
+  return typeof found === 'string' ? found : tellCausal(transformer, found);
+};
+
+const encoder: Find = async (transformer, ...given) => {
+  const found = await findEncoderTexts(transformer, ...given);
+  if (typeof found === 'string') {
+    return found;
+  }
+  return found.texts.length > 0
+    ? tellEncoder(transformer, found)
+    : 'Single tokens fit the first attention, and no text was put together from them.';
 };

@@ -1,0 +1,66 @@
+import type { Transformer } from '../../network/transformers/transformer.js';
+import type { Certificate } from '../../protocol/detail.js';
+import type { CausalTexts } from './causal-texts.js';
+import { isConfirmed } from './target-search.js';
+import type { TextsToTell } from './texts-leak.js';
+
+/** Texts of a causal model, with what speaks for them. */
+export function tellCausal(transformer: Transformer, found: CausalTexts): TextsToTell {
+  const certificate = certificateOf(transformer, found);
+  const isSure = certificate.verdict === 'exact';
+  const { inputs, outputs, candidates, nodes, nextNearest } = found;
+  const short = (value: number): string => value.toExponential(1);
+  return {
+    texts: found.texts.map(({ tokens, times, lastAlternatives, isOpen }) => ({
+      tokens,
+      times,
+      alternatives: new Map(isSure || lastAlternatives.length === 0 ? [] : [[tokens.length - 1, lastAlternatives]]),
+      words: isOpen ? ['its last token is not told'] : [],
+    })),
+    certificate,
+    explanation: explanation(transformer, found, certificate),
+    facts: [
+      {
+        name: 'room for tokens',
+        value: `${outputs.rank} directions used of ${Math.min(transformer.width, outputs.width)}; a batch of as many tokens would hide its texts from this method`,
+      },
+      {
+        name: 'single tokens',
+        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+      },
+      {
+        name: 'beginnings of texts',
+        value: `${nodes.length} fit to ${short(farthestOf(found))}, the nearest other is at ${short(nextNearest)}`,
+      },
+    ],
+  };
+}
+
+function farthestOf({ nodes }: CausalTexts): number {
+  return nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
+}
+
+function certificateOf({ width }: Transformer, found: CausalTexts): Certificate {
+  const { misfit, inputs, outputs, nodes } = found;
+  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
+  const isSure = misfit ? isConfirmed(misfit) : nodes.length === outputs.rank;
+  return {
+    by: misfit ? 'gradient' : 'equations',
+    error: misfit ? misfit.error : farthestOf(found),
+    floor,
+    expectedError: isSure ? 0 : null,
+    verdict: isSure ? 'exact' : 'uncertain',
+  };
+}
+
+function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict, floor }: Certificate): string {
+  const { output } = blocks[0]!;
+  const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
+  if (!misfit) {
+    return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
+  }
+  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
+  return verdict === 'exact'
+    ? `${how} ${gradient}`
+    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+}

@@ -1,0 +1,61 @@
+import type { Transformer } from '../../network/transformers/transformer.js';
+import type { Certificate } from '../../protocol/detail.js';
+import { type EncoderTexts, isConfirmed } from './encoder-texts.js';
+import type { TextsToTell } from './texts-leak.js';
+
+/** Texts of a model whose tokens see both directions, with what speaks for them. */
+export function tellEncoder(transformer: Transformer, found: EncoderTexts): TextsToTell {
+  const certificate = certificateOf(transformer, found);
+  const { inputs, outputs, candidates, unplaced, possible, nextNearest } = found;
+  const short = (value: number): string => value.toExponential(1);
+  const left = unplaced.length > 0 ? [{ name: 'tokens in none of them', value: String(unplaced.length) }] : [];
+  return {
+    texts: found.texts.map(({ tokens, label, alternatives, mayEndEarlier }) => ({
+      tokens,
+      times: 1,
+      alternatives: new Map(alternatives.map(({ position, tokens: others }) => [position, others])),
+      words: [...(label === undefined ? [] : [`label ${label}`]), ...(mayEndEarlier ? ['it may end earlier'] : [])],
+    })),
+    certificate,
+    explanation: explanation(transformer, found, certificate),
+    facts: [
+      {
+        name: 'single tokens',
+        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+      },
+      {
+        name: 'texts',
+        value: `their outputs fit ${outputs.rank} directions to ${short(farthestOf(found))}, the nearest other text is at ${short(nextNearest)}`,
+      },
+      ...left,
+      ...(possible.length > 0 ? [{ name: 'tokens that may be of others', value: String(possible.length) }] : []),
+    ],
+  };
+}
+
+function farthestOf({ texts }: EncoderTexts): number {
+  return texts.reduce((most, { distance }) => Math.max(most, distance), 0);
+}
+
+function certificateOf({ width }: Transformer, found: EncoderTexts): Certificate {
+  const { misfit, inputs, outputs } = found;
+  const isSure = isConfirmed(found);
+  return {
+    by: misfit ? 'gradient' : 'equations',
+    error: misfit ? misfit.error : farthestOf(found),
+    floor: Math.max(inputs.noise, outputs.noise) * Math.sqrt(width),
+    expectedError: isSure ? 0 : null,
+    verdict: isSure ? 'exact' : 'uncertain',
+  };
+}
+
+function explanation({ blocks }: Transformer, { misfit }: EncoderTexts, { verdict }: Certificate): string {
+  const how = `What the first attention makes of every token of a text, with the others of it, lies in the row space of the gradient of \`${blocks[0]!.output.weight}\`.`;
+  if (!misfit) {
+    return `${how} Not all tokens of the batch are in these texts, or nothing else confirms them: they are candidates.`;
+  }
+  const gradient = `The gradient of all of them together, with the labels that the head tells, differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors.`;
+  return verdict === 'exact'
+    ? `${how} ${gradient}`
+    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+}

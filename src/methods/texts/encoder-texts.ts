@@ -47,6 +47,10 @@ const MOST_PAIRS = 1200;
 const MOST_CANDIDATES = 40_000;
 /** A relative difference of gradients that no missing text leaves. */
 const FITS = 1e-4;
+/** More texts that fit the attention as well are not told apart by their gradients. */
+const MOST_RIVALS = 64;
+/** A text whose gradient differs by so much more is not that of the batch. */
+const CLEARLY_WORSE = 10;
 /** A variance so far above the norm's epsilon that it may be left out. */
 const EPSILON_SHARE = 1e-6;
 
@@ -124,9 +128,27 @@ export async function findEncoderTexts(
   progress('Computing the gradient of the texts', 0.85);
   const isWhole = unplaced.length === 0 && sequences.length > 0;
   const labels = isWhole ? await sequenceLabels(transformer, tensors, tokens, product) : undefined;
+  const rivals = sequences.reduce((sum, sequence) => sum + sequence.rivals.length, 0);
+  const told: FoundSequence[] = [];
+  for (const [at, sequence] of sequences.entries()) {
+    if (labels === undefined || labels.misfit.error >= FITS || rivals > MOST_RIVALS) {
+      told.push(sequence);
+      continue;
+    }
+    const left: FoundSequence['rivals'][number][] = [];
+    for (const rival of sequence.rivals) {
+      await pause();
+      const own = rival.map((member) => pairs[member]!.token);
+      const other = await sequenceLabels(transformer, tensors, replaced(tokens, at, own), product);
+      if (other === undefined || other.misfit.error < CLEARLY_WORSE * labels.misfit.error) {
+        left.push(rival);
+      }
+    }
+    told.push({ ...sequence, rivals: left });
+  }
   return {
     ...found,
-    texts: sequences.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
+    texts: told.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
     unplaced,
     possible: labels && labels.misfit.error < FITS ? [] : open.filter((pair) => !covered.has(pair)),
     nextNearest,
@@ -207,4 +229,8 @@ function textOf(
     alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
     mayEndEarlier: rivals.some(({ length }) => length < members.length),
   };
+}
+
+function replaced<T>(list: readonly T[], at: number, by: T): T[] {
+  return list.map((own, index) => (index === at ? by : own));
 }

@@ -19,7 +19,7 @@ export interface EncoderText {
   readonly label: number | undefined;
   /** The largest relative distance of its attention outputs to their space. */
   readonly distance: number;
-  /** Positions where other tokens fit as well, and which; past the last: where it may go on; `ends`: it may end one earlier. */
+  /** Positions where other tokens fit as well, and which; past the last: how it may go on. */
   readonly alternatives: readonly { readonly position: number; readonly tokens: readonly number[] }[];
   readonly mayEndEarlier: boolean;
 }
@@ -96,7 +96,7 @@ export async function findEncoderTexts(
     stackedGradients([first.output], tensors),
     attention.heads * attention.headWidth,
     {
-      least: leastRank(settled, positions),
+      least: Math.max(inputs.rank, leastRank(settled, positions)),
       most: Math.min(pairs.length + positions.length, MOST_PER_DIRECTION * inputs.rank),
     },
     product,
@@ -196,7 +196,7 @@ function variance(values: Float64Array): number {
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
 }
 
-/** Outputs that are certainly different: one for each pair, and one at each position where none is settled. */
+/** Outputs that are certainly different, no fewer than inputs: one for each pair, and one at each position where none is settled. */
 function leastRank(settled: readonly Pair[], positions: readonly number[]): number {
   const known = new Set(settled.map(({ position }) => position));
   return settled.length + positions.filter((position) => !known.has(position)).length;

@@ -69,6 +69,7 @@ export default tseslint.config(
       'src/network/**',
       'src/engine/**',
       'src/methods/input/**',
+      'src/methods/texts/**',
       'src/formats/write-picture.ts',
       'src/inspection/**',
       'src/kinds/**',

@@ -10,8 +10,8 @@ export interface HeadRows {
   readonly vocabulary: number;
   readonly width: number;
   readonly bias: Float64Array | null;
-  weight(start: number, end: number): Float64Array;
-  gradient(start: number, end: number): Float64Array;
+  readonly weight: (start: number, end: number) => Float64Array;
+  readonly gradient: (start: number, end: number) => Float64Array;
 }
 
 export interface NextToken {

@@ -23,7 +23,7 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
   };
   const count = found.texts.reduce((sum, { times }) => sum + times, 0);
   const tokens = found.texts.reduce((sum, text) => sum + text.tokens.length * text.times, 0);
-  const what = isSure ? `${count} ${count === 1 ? 'text' : 'texts'}, word for word` : `${count} candidates for texts`;
+  const what = amountOf(found, count, isSure);
   return {
     noun: 'Texts',
     what,
@@ -44,10 +44,34 @@ export function textsLeak(transformer: Transformer, found: CausalTexts, vocabula
   };
 }
 
-function certificateOf({ width }: Transformer, { misfit, inputs, outputs, nodes }: CausalTexts): Certificate {
+function amountOf({ misfit, texts }: CausalTexts, count: number, isSure: boolean): string {
+  const noun = count === 1 ? 'text' : 'texts';
+  if (!isSure) {
+    return count === 1 ? '1 candidate for a text' : `${count} candidates for texts`;
+  }
+  const least = misfit ? '' : 'at least ';
+  return `${least}${count} ${noun}, word for word${texts.some(({ isOpen }) => isOpen) ? ', without the last token' : ''}`;
+}
+
+/**
+ * Attention over equal values is the same at every rotation: where a text begins with one token several times, these have one
+ * state, and which of them another token follows is not told.
+ */
+function areRunsTold({ rotary }: Transformer, { texts, nodes }: CausalTexts): boolean {
+  return (
+    rotary === null ||
+    (nodes.every(({ repeats }) => repeats === 0) &&
+      !texts.some(({ tokens }) => tokens.every((token) => token === tokens[0])))
+  );
+}
+
+function certificateOf(transformer: Transformer, found: CausalTexts): Certificate {
+  const { misfit, inputs, outputs, nodes } = found;
+  const { width } = transformer;
+  const isTold = areRunsTold(transformer, found);
   const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
   if (misfit) {
-    const isSure = isConfirmed(misfit);
+    const isSure = isConfirmed(misfit) && isTold;
     return {
       by: 'gradient',
       error: misfit.error,
@@ -57,7 +81,7 @@ function certificateOf({ width }: Transformer, { misfit, inputs, outputs, nodes 
     };
   }
   const error = nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
-  const isWhole = nodes.length === outputs.rank;
+  const isWhole = nodes.length === outputs.rank && isTold;
   return { by: 'equations', error, floor, expectedError: isWhole ? 0 : null, verdict: isWhole ? 'exact' : 'uncertain' };
 }
 
@@ -69,7 +93,7 @@ function toldText(
 ): RecoveredText {
   const pieces = vocabulary?.piecesOf(tokens) ?? tokens.map(String);
   const words = [
-    ...(times > 1 ? [`${times} times in the batch`] : []),
+    ...(times > 1 ? [`${times} times in the batch, by its weight in the loss`] : []),
     ...(isOpen ? ['its last token is not told'] : []),
   ];
   return {
@@ -91,16 +115,23 @@ function toldText(
   };
 }
 
-function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict, floor }: Certificate): string {
-  const { output } = blocks[0]!;
+function explanation(transformer: Transformer, found: CausalTexts, { verdict, floor }: Certificate): string {
+  const { output } = transformer.blocks[0]!;
+  const { misfit } = found;
   const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
+  const runs =
+    'Tokens that repeat the first one of a text have the same state, and what follows each of them is not told: they are candidates.';
   if (!misfit) {
-    return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
+    if (!areRunsTold(transformer, found)) {
+      return `${how} ${runs}`;
+    }
+    return `${how} ${verdict === 'exact' ? 'They fill that space: what is missing, if anything, is a text that equals one of these or is its beginning.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
   }
   const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
-  return verdict === 'exact'
-    ? `${how} ${gradient}`
-    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+  if (verdict === 'exact') {
+    return `${how} ${gradient}`;
+  }
+  return `${how} ${gradient} ${isConfirmed(misfit) ? runs : 'That does not confirm them: they are candidates.'}`;
 }
 
 function factsOf({ family, source, width }: Transformer, found: CausalTexts): Detail {

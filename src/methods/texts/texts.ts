@@ -33,7 +33,7 @@ export const texts: Method = {
       [first.query, first.key, first.value].some(({ weight }) => trained.has(weight)) &&
       trained.has(first.output.weight)
       ? true
-      : 'The attention of the first block has no gradient: it is frozen, and texts are read from it.';
+      : 'Texts are read from two gradients of the first attention: of its queries, keys or values, and of its output projection. One of them is not there.';
   },
   async run(facts, context) {
     const { checkpoint, gradients, request } = facts.given;

@@ -40,27 +40,25 @@ export async function findCausalTexts(
   }
   progress('Finding the space of the first attention', 0.05);
   const stacked = stackedGradients([first.query, first.key, first.value], tensors);
+  if (stacked.every((value) => value === 0)) {
+    return 'The gradient of the first attention is zero: no token had a loss, as in texts of one token.';
+  }
   const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
-    return `The gradient of the first attention has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+    return hiddenBy('attention', transformer.width);
   }
   const attention = firstAttentionOf(transformer, tensors);
-  const outputs = await inputSpaceOf(
-    stackedGradients([first.output], tensors),
-    attention.heads * attention.headWidth,
-    error,
-    product,
-    pause,
-  );
+  const outputWidth = attention.heads * attention.headWidth;
+  const outputs = await inputSpaceOf(stackedGradients([first.output], tensors), outputWidth, error, product, pause);
   if (!outputs) {
-    return `The gradient of the first attention's output has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+    return hiddenBy("attention's output", outputWidth);
   }
   progress('Trying every token', 0.15);
   const tokens = tokensOf(transformer, tensors);
   const positions = positionsOf(transformer, tensors);
   const candidates = await candidatesIn(given, inputs, tokens, positions, product, pause);
   if (candidates.count === 0) {
-    return 'No token lies in the space of the first attention: the gradient is of another checkpoint, dropout was on, or noise was added.';
+    return 'No token lies in the space of the first attention: the gradient is of another checkpoint (one step away, or rounded, is enough), dropout was on, or noise was added.';
   }
   progress('Joining tokens to texts', 0.4);
   const { nodes, nextNearest, crowded } = await searchPrefixes(
@@ -68,14 +66,14 @@ export async function findCausalTexts(
     attention,
     outputs,
     candidates,
-    { most: MOST_PREFIXES, length: LONGEST, window: transformer.window },
+    { most: MOST_PREFIXES, total: transformer.width, length: LONGEST, window: transformer.window },
     product,
     pause,
   );
   if (nodes.length === 0 || crowded) {
     return crowded
-      ? 'More beginnings of texts fit than can be followed: single tokens are told, their order is not.'
-      : 'Tokens were found, and no text that begins with them fits the attention.';
+      ? 'More beginnings of texts fit than a batch can hold, as with much noise: the order of tokens is not told.'
+      : 'Tokens were found, and no text that begins with them fits the attention: only last tokens have a gradient there (as in a classifier of one block), dropout was on, or noise was added.';
   }
   const found = { inputs, outputs, candidates, nextNearest };
   const { head } = transformer;
@@ -83,5 +81,12 @@ export async function findCausalTexts(
     return { ...found, nodes, texts: readTexts(nodes, head?.kind === 'language-model'), misfit: undefined };
   }
   const confirming = new TargetSearch(transformer, tensors, head, product, progress, pause);
-  return { ...found, ...(await confirming.run(nodes)) };
+  const read = await confirming.run(nodes);
+  return read.texts.length > 0
+    ? { ...found, ...read }
+    : "Beginnings of texts were found, and the head's gradient tells no token after any of them: noise or dropout hides them.";
+}
+
+function hiddenBy(what: string, width: number): string {
+  return `The gradient of the first ${what} has full rank, or nearly: a batch of about ${width} tokens and more, noise, rounding or weight decay hides them.`;
 }

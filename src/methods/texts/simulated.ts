@@ -108,7 +108,8 @@ export async function misfitOf(
     }
   }
   const lengths = weights.map((_, state) => norm(hidden.subarray(state * width, (state + 1) * width)));
-  const least = targets.reduce((sum, { state, share }) => Math.min(sum, share * lengths[state]!), Infinity);
+  const changes = targets.map(({ state, share }) => share * lengths[state]!);
+  const least = changes.length === 0 ? 0 : changes.reduce((one, other) => Math.min(one, other));
   const difference = sum.result();
   return {
     ...difference,

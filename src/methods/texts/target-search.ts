@@ -12,7 +12,7 @@ import { type Misfit, misfitOf } from './simulated.js';
 
 export interface FoundText {
   readonly tokens: readonly number[];
-  /** How many sequences of the batch read so. */
+  /** How many sequences of the batch read so, by their weight in the loss; 1 where weights are no counts. */
   readonly times: number;
   /** What the last token may be too, as far as is known. */
   readonly lastAlternatives: readonly number[];
@@ -35,12 +35,14 @@ const CLEARLY_LESS = 0.25;
 
 /** Whether the gradient of the texts differs from the captured one by clearly less than one wrong token would leave. */
 export function isConfirmed({ error, resolution }: Misfit): boolean {
-  return error <= CLEARLY_LESS * resolution;
+  // Where next tokens are all but certain, one wrong token leaves more than the whole gradient.
+  return error <= CLEARLY_LESS * Math.min(resolution, 1);
 }
 
 /** Texts without what a head tells. @param isOpen whether one more token follows, which only the head would tell */
 export function readTexts(nodes: readonly PrefixNode[], isOpen: boolean): FoundText[] {
-  return joined(nodes, [], [], 0, () => true).map((text) => ({ ...text, isOpen }));
+  const none = { found: [], supposed: [], weights: new Float64Array(nodes.length).fill(1), unit: 1 };
+  return joined(nodes, [], none).map((text) => ({ ...text, isOpen }));
 }
 
 type LanguageHead = Extract<Head, { kind: 'language-model' }>;
@@ -119,8 +121,7 @@ export class TargetSearch {
       last = better;
       misfit = await compare();
     }
-    const isInLoss = (node: number): boolean => next.weights[node]! > 0;
-    return { nodes, texts: joined(nodes, [...sure, ...last], next.supposed, next.unit, isInLoss), misfit };
+    return { nodes, texts: joined(nodes, [...sure, ...last], next), misfit };
   }
 }
 
@@ -217,9 +218,8 @@ function settle(
     left[state]! -= share;
   }
   const chosen: NextToken[] = [];
-  const known = new Set(sure.map(({ state, token }) => `${state} ${token}`));
   for (const own of supposed) {
-    if (left[own.state]! > LEAST_LEFT * unit && !known.has(`${own.state} ${own.token}`)) {
+    if (left[own.state]! > LEAST_LEFT * unit) {
       chosen.push({ ...own, share: left[own.state]! });
       left[own.state] = 0;
     }
@@ -242,15 +242,46 @@ async function corrected(
   });
 }
 
+/** Further from a whole multiple of the least than this, a weight is no count: means over sequences weigh by length. */
+const COUNTED = 0.1;
+
+/** Targets that end texts, with the weight that ends there: all of it, or what is more than what goes on with the target. */
+function endsOf(
+  nodes: readonly PrefixNode[],
+  targets: readonly NextToken[],
+  weights: Float64Array,
+  unit: number,
+): NextToken[] {
+  const onward = new Float64Array(nodes.length);
+  const nodeOf = new Map<string, number>();
+  for (let at = nodes.length - 1; at >= 0; at--) {
+    const { parent, token } = nodes[at]!;
+    // Tokens without a loss pass on the weight of what follows.
+    onward[at] = Math.max(onward[at]!, weights[at]!);
+    nodeOf.set(`${parent} ${token}`, at);
+    if (parent >= 0) {
+      onward[parent]! += onward[at]!;
+    }
+  }
+  const byPlace = new Map<string, NextToken>();
+  for (const own of targets) {
+    const place = `${own.state} ${own.token}`;
+    byPlace.set(place, { ...own, share: own.share + (byPlace.get(place)?.share ?? 0) });
+  }
+  const ends = [...byPlace.values()].map((own) => {
+    const node = nodeOf.get(`${own.state} ${own.token}`);
+    return { ...own, isLast: node === undefined, share: own.share - (node === undefined ? 0 : onward[node]!) };
+  });
+  // A token that weighs more than the one before it is weighed by itself, and what weighs less ends no text.
+  const areTextsWeighed = ends.every(({ share }) => share > -LEAST_LEFT * unit);
+  return ends.filter(({ isLast, share }) => isLast || (areTextsWeighed && share > LEAST_LEFT * unit));
+}
+
 function joined(
   nodes: readonly PrefixNode[],
   targets: readonly NextToken[],
-  supposed: readonly NextToken[],
-  unit: number,
-  /** A node that ends a text and has no part in the loss is none: nothing of it would be in the gradient. */
-  isInLoss: (node: number) => boolean,
+  { supposed, weights, unit }: Pick<NextTokens, 'supposed' | 'weights' | 'unit'>,
 ): FoundText[] {
-  const followed = new Set(nodes.map(({ parent, token }) => `${parent} ${token}`));
   const parents = new Set(nodes.map(({ parent }) => parent));
   const prefix = (node: number): number[] => {
     const tokens: number[] = [];
@@ -259,23 +290,17 @@ function joined(
     }
     return tokens;
   };
-  const texts: FoundText[] = targets.flatMap(({ state, token, share }) =>
-    followed.has(`${state} ${token}`)
-      ? []
-      : [
-          {
-            tokens: [...prefix(state), token],
-            times: Math.max(1, Math.round(share / unit)),
-            lastAlternatives: supposed.flatMap((own) =>
-              own.state === state && own.token !== token ? [own.token] : [],
-            ),
-            isOpen: false,
-          },
-        ],
-  );
+  const isCounted = weights.every((own) => Math.abs(own / unit - Math.round(own / unit)) < COUNTED);
+  const texts = endsOf(nodes, targets, weights, unit).map(({ state, token, share }): FoundText => ({
+    tokens: [...prefix(state), token],
+    times: isCounted ? Math.max(1, Math.round(share / unit)) : 1,
+    lastAlternatives: supposed.flatMap((own) => (own.state === state && own.token !== token ? [own.token] : [])),
+    isOpen: false,
+  }));
   const ended = new Set(targets.map(({ state }) => state));
   const open = nodes.flatMap((_, at): FoundText[] =>
-    parents.has(at) || ended.has(at) || !isInLoss(at)
+    // Nothing of an end without a part in the loss would be in the gradient.
+    parents.has(at) || ended.has(at) || weights[at] === 0
       ? []
       : [{ tokens: prefix(at), times: 1, lastAlternatives: [], isOpen: true }],
   );

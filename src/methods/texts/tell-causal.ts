@@ -18,6 +18,7 @@ export function tellCausal(transformer: Transformer, found: CausalTexts): TextsT
       words: isOpen ? ['its last token is not told'] : [],
     })),
     certificate,
+    amount: amountOf(found),
     explanation: explanation(transformer, found, certificate),
     facts: [
       {
@@ -40,10 +41,28 @@ function farthestOf({ nodes }: CausalTexts): number {
   return nodes.reduce((most, { distance }) => Math.max(most, distance), 0);
 }
 
-function certificateOf({ width }: Transformer, found: CausalTexts): Certificate {
+function amountOf({ misfit, texts }: CausalTexts): string {
+  const count = texts.reduce((sum, { times }) => sum + times, 0);
+  const open = texts.some(({ isOpen }) => isOpen) ? ', without the last token' : '';
+  return `${misfit ? '' : 'at least '}${count} ${count === 1 ? 'text' : 'texts'}, word for word${open}`;
+}
+
+/**
+ * Attention over equal values is the same at every rotation: where a text begins with one token several times, these have one
+ * state, and which of them another token follows is not told.
+ */
+function areRunsTold({ rotary }: Transformer, { texts, nodes }: CausalTexts): boolean {
+  return (
+    rotary === null ||
+    (nodes.every(({ repeats }) => repeats === 0) &&
+      !texts.some(({ tokens }) => tokens.every((token) => token === tokens[0])))
+  );
+}
+
+function certificateOf(transformer: Transformer, found: CausalTexts): Certificate {
   const { misfit, inputs, outputs, nodes } = found;
-  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
-  const isSure = misfit ? isConfirmed(misfit) : nodes.length === outputs.rank;
+  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(transformer.width);
+  const isSure = (misfit ? isConfirmed(misfit) : nodes.length === outputs.rank) && areRunsTold(transformer, found);
   return {
     by: misfit ? 'gradient' : 'equations',
     error: misfit ? misfit.error : farthestOf(found),
@@ -53,14 +72,23 @@ function certificateOf({ width }: Transformer, found: CausalTexts): Certificate 
   };
 }
 
-function explanation({ blocks }: Transformer, { misfit }: CausalTexts, { verdict, floor }: Certificate): string {
-  const { output } = blocks[0]!;
+const RUNS =
+  'Tokens that repeat the first one of a text have the same state, and what follows each of them is not told: they are candidates.';
+
+function explanation(transformer: Transformer, found: CausalTexts, { verdict, floor }: Certificate): string {
+  const { output } = transformer.blocks[0]!;
+  const { misfit } = found;
   const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
   if (!misfit) {
-    return `${how} ${verdict === 'exact' ? 'They fill that space, so none is missing.' : 'They do not fill that space: some are missing, or some are wrong.'}`;
+    const whole =
+      verdict === 'exact'
+        ? 'They fill that space: what is missing, if anything, is a text that equals one of these or is its beginning.'
+        : 'They do not fill that space: some are missing, or some are wrong.';
+    return `${how} ${areRunsTold(transformer, found) ? whole : RUNS}`;
   }
   const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
-  return verdict === 'exact'
-    ? `${how} ${gradient}`
-    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+  if (verdict === 'exact') {
+    return `${how} ${gradient}`;
+  }
+  return `${how} ${gradient} ${isConfirmed(misfit) ? RUNS : 'That does not confirm them: they are candidates.'}`;
 }

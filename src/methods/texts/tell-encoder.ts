@@ -17,6 +17,7 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
       words: [...(label === undefined ? [] : [`label ${label}`]), ...(mayEndEarlier ? ['it may end earlier'] : [])],
     })),
     certificate,
+    amount: `${found.texts.length} ${found.texts.length === 1 ? 'text' : 'texts'}, word for word`,
     explanation: explanation(transformer, found, certificate),
     facts: [
       {

@@ -11,6 +11,8 @@ import type { Leak } from '../method.js';
 export interface TextsToTell {
   readonly texts: readonly TextToTell[];
   readonly certificate: Certificate;
+  /** How many they are, where they are sure. */
+  readonly amount: string;
   /** How they were found, and what speaks for them. */
   readonly explanation: string;
   readonly facts: readonly { readonly name: string; readonly value: string }[];
@@ -39,9 +41,7 @@ export function textsLeak(transformer: Transformer, told: TextsToTell, vocabular
   };
   const count = texts.reduce((sum, { times }) => sum + times, 0);
   const tokens = texts.reduce((sum, text) => sum + text.tokens.length * text.times, 0);
-  const what = isSure
-    ? `${count} ${count === 1 ? 'text' : 'texts'}, word for word`
-    : `${count} ${count === 1 ? 'candidate for a text' : 'candidates for texts'}`;
+  const what = isSure ? told.amount : count === 1 ? '1 candidate for a text' : `${count} candidates for texts`;
   return {
     noun: 'Texts',
     what,
@@ -74,7 +74,7 @@ function toldText(
   vocabulary: Vocabulary | undefined,
 ): RecoveredText {
   const pieces = vocabulary?.piecesOf(tokens) ?? tokens.map(String);
-  const label = [...(times > 1 ? [`${times} times in the batch`] : []), ...words].join(', ');
+  const label = [...(times > 1 ? [`${times} times in the batch, by its weight in the loss`] : []), ...words].join(', ');
   return {
     title: `Text ${at + 1}`,
     ...(label === '' ? {} : { label }),

@@ -33,7 +33,7 @@ export const texts: Method = {
       [first.query, first.key, first.value].some(({ weight }) => trained.has(weight)) &&
       trained.has(first.output.weight)
       ? true
-      : 'The attention of the first block has no gradient: it is frozen, and texts are read from it.';
+      : 'Texts are read from two gradients of the first attention: of its queries, keys or values, and of its output projection. One of them is not there.';
   },
   async run(facts, context) {
     const { checkpoint, gradients, request } = facts.given;
@@ -66,11 +66,19 @@ export const texts: Method = {
   },
 };
 
+/** Texts whose gradient differs by more are mostly wrong, and are not shown. */
+const MOST_MISFIT = 0.5;
+
 type Find = (...given: Parameters<typeof findCausalTexts>) => Promise<TextsToTell | string>;
 
 const causal: Find = async (transformer, ...given) => {
   const found = await findCausalTexts(transformer, ...given);
-  return typeof found === 'string' ? found : tellCausal(transformer, found);
+  if (typeof found === 'string') {
+    return found;
+  }
+  return found.misfit && found.misfit.error > MOST_MISFIT
+    ? `Beginnings of texts fit the first attention, and the gradient of what they make differs from the captured one by ${found.misfit.error.toExponential(1)}: padding that is not masked or stands before the texts, or another checkpoint's later blocks.`
+    : tellCausal(transformer, found);
 };
 
 const encoder: Find = async (transformer, ...given) => {

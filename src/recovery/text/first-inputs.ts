@@ -37,6 +37,8 @@ export interface Candidates {
 }
 
 const CHUNK = 1024;
+/** More pairs than this are no batch's; no more are looked for. */
+const MOST_CANDIDATES = 2 ** 17;
 
 /**
  * Tokens whose vectors lie in the space, position by position.
@@ -64,7 +66,7 @@ export async function candidatesIn(
       nextNearest = Math.min(nextNearest, distance.value);
     }
   };
-  for (let start = 0; start < tokens.length; start += CHUNK) {
+  for (let start = 0; start < tokens.length && count < MOST_CANDIDATES; start += CHUNK) {
     const own = tokens.slice(start, start + CHUNK);
     const near = await nearEnough(first, space, own, places, product);
     for (const [place, position] of places.entries()) {

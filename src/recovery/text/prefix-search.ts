@@ -37,6 +37,17 @@ export interface Prefixes {
   readonly crowded: boolean;
 }
 
+interface Limits {
+  /** Prefixes of one length followed at once. */
+  readonly most: number;
+  /** Prefixes of all lengths, repetitions of a first token aside. */
+  readonly total: number;
+  /** Of the longest sequence. */
+  readonly length: number;
+  /** Tokens that each one sees before itself; null for all. */
+  readonly window: number | null;
+}
+
 /** Random directions outside of the space: what is not across one of them is looked at further. */
 const PROBES = 12;
 /** How far above the tolerance a probe may say. */
@@ -48,16 +59,13 @@ const SEED = 11;
 /**
  * Every prefix whose attention output lies in the space of the output projection's inputs (after DAGER, Petrov et al., NeurIPS
  * 2024, which checks the inputs of the second block instead: those take the MLP, these only the attention).
- *
- * @param most prefixes of one length followed at once
- * @param length the longest sequence
  */
 export async function searchPrefixes(
   first: FirstInputs,
   attention: AttentionValues,
   space: InputSpace,
   { byPosition }: Candidates,
-  { most, length, window }: { readonly most: number; readonly length: number; readonly window: number | null },
+  { most, total, length, window }: Limits,
   product: ProductKernel,
   pause: Pause,
 ): Promise<Prefixes> {
@@ -81,9 +89,9 @@ export async function searchPrefixes(
     for (const parent of position === 0 || !isRotary ? [-1, ...live] : live) {
       await pause();
       next.push(...(await search.extend(parent, level, product)));
-    }
-    if (next.length > most) {
-      return { nodes: search.nodes, nextNearest: search.nextNearest, crowded: true };
+      if (next.length > most || search.distinct > total) {
+        return { nodes: search.nodes, nextNearest: search.nextNearest, crowded: true };
+      }
     }
     if (next.length === 0 && isRotary) {
       break;
@@ -126,6 +134,8 @@ interface Level {
 class Search {
   readonly nodes: PrefixNode[] = [];
   nextNearest = 1;
+  /** Nodes that are no repetitions of a first token. */
+  distinct = 0;
   /** Each heads x headWidth. */
   private readonly outside: readonly Float64Array[];
   /** How much longer values are as the output projection sees them, heads that share them counted each. */
@@ -197,6 +207,7 @@ class Search {
       if (repeats > MOST_REPEATS) {
         return [];
       }
+      this.distinct += Number(repeats === 0);
       this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats });
       this.keys.push(level.keys[at]!);
       this.values.push(level.values[at]!);

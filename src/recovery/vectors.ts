@@ -78,3 +78,18 @@ export function withoutShares(vector: Float64Array, basis: readonly Float64Array
   }
   return rest;
 }
+
+/**
+ * What of a vector lies outside of a space, of length one; twice, as once leaves what rounding makes of the first time.
+ *
+ * @param basis orthonormal
+ */
+export function orthonormal(vector: Float64Array, basis: readonly Float64Array[]): Float64Array {
+  let rest = vector;
+  for (let pass = 0; pass < 2; pass++) {
+    rest = withoutShares(rest, basis);
+    const length = norm(rest);
+    rest.forEach((value, at) => (rest[at] = value / length));
+  }
+  return rest;
+}

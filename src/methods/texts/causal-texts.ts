@@ -6,6 +6,7 @@ import { type InputSpace, inputSpaceOf } from '../../recovery/text/input-space.j
 import { type PrefixNode, searchPrefixes } from '../../recovery/text/prefix-search.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { positionsOf, tokensOf } from './looked-up.js';
+import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
 import type { Misfit } from './simulated.js';
 import { type FoundText, TargetSearch, readTexts } from './target-search.js';
 
@@ -41,7 +42,7 @@ export async function findCausalTexts(
   progress('Finding the space of the first attention', 0.05);
   const stacked = stackedGradients([first.query, first.key, first.value], tensors);
   if (stacked.every((value) => value === 0)) {
-    return 'The gradient of the first attention is zero: no token had a loss, as in texts of one token.';
+    return NO_LOSS;
   }
   const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
@@ -58,7 +59,7 @@ export async function findCausalTexts(
   const positions = positionsOf(transformer, tensors);
   const candidates = await candidatesIn(given, inputs, tokens, positions, product, pause);
   if (candidates.count === 0) {
-    return 'No token lies in the space of the first attention: the gradient is of another checkpoint (one step away, or rounded, is enough), dropout was on, or noise was added.';
+    return NO_TOKEN;
   }
   progress('Joining tokens to texts', 0.4);
   const { nodes, nextNearest, crowded } = await searchPrefixes(
@@ -85,8 +86,4 @@ export async function findCausalTexts(
   return read.texts.length > 0
     ? { ...found, ...read }
     : "Beginnings of texts were found, and the head's gradient tells no token after any of them: noise or dropout hides them.";
-}
-
-function hiddenBy(what: string, width: number): string {
-  return `The gradient of the first ${what} has full rank, or nearly: a batch of about ${width} tokens and more, noise, rounding or weight decay hides them.`;
 }

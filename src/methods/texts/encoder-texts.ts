@@ -6,9 +6,11 @@ import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/
 import { PairOutputs } from '../../recovery/text/pair-outputs.js';
 import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
 import { type Pair, type TokenPositions, tokenPositions } from '../../recovery/text/token-positions.js';
+import { joined } from '../../recovery/vectors.js';
 import type { Difference } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
-import { positionsOf, tokensOf } from './looked-up.js';
+import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
+import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
 import { sequenceLabels } from './sequence-labels.js';
 
 /** Texts of a batch of a model whose tokens see both directions. */
@@ -76,15 +78,18 @@ export async function findEncoderTexts(
   }
   progress('Finding the space of the first attention', 0.05);
   const stacked = stackedGradients([first.query, first.key, first.value], tensors);
+  if (stacked.every((value) => value === 0)) {
+    return NO_LOSS;
+  }
   const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
-    return `The gradient of the first attention has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+    return hiddenBy('attention', transformer.width);
   }
   progress('Trying every token', 0.1);
   const positions = positionsOf(transformer, tensors);
   const candidates = await candidatesIn(given, inputs, tokensOf(transformer, tensors), positions, product, pause);
   if (candidates.count === 0) {
-    return 'No token lies in the space of the first attention: the gradient is of another checkpoint, dropout was on, or noise was added.';
+    return NO_TOKEN;
   }
   if (candidates.count > MOST_CANDIDATES) {
     return 'More tokens fit at more positions than can be told apart.';
@@ -103,7 +108,7 @@ export async function findEncoderTexts(
     pause,
   );
   if (!outputs) {
-    return `The gradient of the first attention's output has full rank: a batch of ${transformer.width} tokens and more, or noise, hides them.`;
+    return hiddenBy("attention's output", attention.heads * attention.headWidth);
   }
   const found = { inputs, outputs, candidates };
   if (pairs.length > MOST_PAIRS) {
@@ -128,32 +133,45 @@ export async function findEncoderTexts(
   progress('Computing the gradient of the texts', 0.85);
   const isWhole = unplaced.length === 0 && sequences.length > 0;
   const labels = isWhole ? await sequenceLabels(transformer, tensors, tokens, product) : undefined;
-  const rivals = sequences.reduce((sum, sequence) => sum + sequence.rivals.length, 0);
-  const told: FoundSequence[] = [];
-  for (const [at, sequence] of sequences.entries()) {
-    if (labels === undefined || labels.misfit.error >= FITS || rivals > MOST_RIVALS) {
-      told.push(sequence);
-      continue;
-    }
-    const left: FoundSequence['rivals'][number][] = [];
-    for (const rival of sequence.rivals) {
-      await pause();
-      const own = rival.map((member) => pairs[member]!.token);
-      const other = await sequenceLabels(transformer, tensors, replaced(tokens, at, own), product);
-      if (other === undefined || other.misfit.error < CLEARLY_WORSE * labels.misfit.error) {
-        left.push(rival);
-      }
-    }
-    told.push({ ...sequence, rivals: left });
-  }
+  const misfitOf = async (at: number, rival: readonly number[]): Promise<number | undefined> => {
+    const own = tokens.map((known, index) => (index === at ? rival.map((member) => pairs[member]!.token) : known));
+    return (await sequenceLabels(transformer, tensors, own, product))?.misfit.error;
+  };
+  const areOne = labels !== undefined && labels.misfit.error < FITS;
+  const told = areOne ? await withoutRefuted(sequences, labels.misfit.error, misfitOf, pause) : sequences;
   return {
     ...found,
     texts: told.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
     unplaced,
-    possible: labels && labels.misfit.error < FITS ? [] : open.filter((pair) => !covered.has(pair)),
+    possible: areOne ? [] : open.filter((pair) => !covered.has(pair)),
     nextNearest,
     misfit: labels?.misfit,
   };
+}
+
+/** Sequences whose rivals are those alone that leave hardly more of the gradient. */
+async function withoutRefuted(
+  sequences: readonly FoundSequence[],
+  error: number,
+  misfitOf: (at: number, rival: readonly number[]) => Promise<number | undefined>,
+  pause: Pause,
+): Promise<readonly FoundSequence[]> {
+  if (sequences.reduce((sum, { rivals }) => sum + rivals.length, 0) > MOST_RIVALS) {
+    return sequences;
+  }
+  const told: FoundSequence[] = [];
+  for (const [at, sequence] of sequences.entries()) {
+    const rivals: (readonly number[])[] = [];
+    for (const rival of sequence.rivals) {
+      await pause();
+      const other = await misfitOf(at, rival);
+      if (other === undefined || other < CLEARLY_WORSE * error) {
+        rivals.push(rival);
+      }
+    }
+    told.push({ ...sequence, rivals });
+  }
+  return told;
 }
 
 /** Tokens told to positions by the embeddings' gradients, where these hold nothing else. */
@@ -168,14 +186,13 @@ function placed(
     tokens.map((token) => ({ token, position: positions[place]! })),
   );
   const table = embedding.positions!;
-  const isTied = head?.kind === 'language-model' && head.weight === embedding.tokens;
   const sum = ({ token, position }: Pair): Float64Array => {
     const row = first.rowsOf([token]);
     const added = first.positionRow(position)!;
     return row.map((value, at) => value + added[at]!);
   };
   if (
-    isTied ||
+    sharesTable(head) ||
     !tensors.hasGradient(embedding.tokens) ||
     !tensors.hasGradient(table) ||
     open.some((pair) => first.norm.epsilon > EPSILON_SHARE * variance(sum(pair)))
@@ -203,11 +220,7 @@ function leastRank(settled: readonly Pair[], positions: readonly number[]): numb
 }
 
 function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
-  const out = new Float64Array(pairs.length * first.width);
-  pairs.forEach(({ token, position }, at) => {
-    out.set(inputsAt(first, [token], position), at * first.width);
-  });
-  return out;
+  return joined(pairs.map(({ token, position }) => inputsAt(first, [token], position)));
 }
 
 function textOf(
@@ -229,8 +242,4 @@ function textOf(
     alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
     mayEndEarlier: rivals.some(({ length }) => length < members.length),
   };
-}
-
-function replaced<T>(list: readonly T[], at: number, by: T): T[] {
-  return list.map((own, index) => (index === at ? by : own));
 }

@@ -1,10 +1,11 @@
 import type { TensorFile } from '../../formats/tensor-file.js';
 import type { Matching } from '../../facts/matching.js';
+import type { NormValues } from '../../network/transformers/normalise-rows.js';
 import type { Norm, Projection, Transformer } from '../../network/transformers/transformer.js';
 import { transposed } from '../../recovery/linear-algebra.js';
+import { joined } from '../../recovery/vectors.js';
 import type { AttentionValues, LinearValues } from '../../recovery/text/first-attention.js';
 import type { FirstInputs } from '../../recovery/text/first-inputs.js';
-import type { NormValues } from '../../recovery/text/normalise.js';
 
 /** Numbers of a transformer's embedding and first attention, and of their gradients, as recovery takes them. */
 
@@ -123,16 +124,11 @@ export function firstAttentionOf(transformer: Transformer, tensors: Tensors): At
 
 /** Gradients of maps that share their inputs, one below the other: rows x inputs. */
 export function stackedGradients(projections: readonly Projection[], tensors: Tensors): Float64Array {
-  const parts = projections
-    .filter(({ weight }) => tensors.hasGradient(weight))
-    .map((projection) => tensors.matrixOf(projection, 'gradient'));
-  const out = new Float64Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
+  return joined(
+    projections
+      .filter(({ weight }) => tensors.hasGradient(weight))
+      .map((projection) => tensors.matrixOf(projection, 'gradient')),
+  );
 }
 
 /** Ranges of tokens that follow each other are read at once. */

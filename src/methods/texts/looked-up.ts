@@ -1,4 +1,5 @@
-import type { Transformer } from '../../network/transformers/transformer.js';
+import type { Head, Transformer } from '../../network/transformers/transformer.js';
+import { touchedRows } from '../../recovery/embedding-rows.js';
 import type { Tensors } from './first-block.js';
 
 /** What of the embeddings was looked up, by the rows of their gradients. */
@@ -6,11 +7,17 @@ import type { Tensors } from './first-block.js';
 /** Where position embeddings have no gradient of their own, this many are tried. */
 const MOST_POSITIONS = 512;
 
+/** Whether a head's weight is the embedding's, so that its gradient holds both. */
+export function sharesTable(head: Head | null): boolean {
+  return head?.kind === 'language-model' && head.tied;
+}
+
 /** Tokens that may be in the batch: those whose rows have a gradient, all where the head shares the table. */
 export function tokensOf({ vocabulary, embedding, head }: Transformer, tensors: Tensors): number[] {
   const all = Array.from({ length: vocabulary }, (_, token) => token);
-  const isTied = head?.kind === 'language-model' && head.weight === embedding.tokens;
-  return isTied || !tensors.hasGradient(embedding.tokens) ? all : touched(embedding.tokens, vocabulary, tensors);
+  return sharesTable(head) || !tensors.hasGradient(embedding.tokens)
+    ? all
+    : touched(embedding.tokens, vocabulary, tensors);
 }
 
 /** Positions that may be in the batch, from 0. */
@@ -33,12 +40,8 @@ function touched(name: string, count: number, tensors: Tensors): number[] {
   for (let start = 0; start < count; start += PIECE) {
     const end = Math.min(start + PIECE, count);
     const data = tensors.rows(name, start, end, 'gradient');
-    const width = data.length / (end - start);
-    for (let row = 0; row < end - start; row++) {
-      if (data.subarray(row * width, (row + 1) * width).some((value) => value !== 0)) {
-        found.push(start + row);
-      }
-    }
+    const rows = end - start;
+    found.push(...touchedRows({ rows, cols: data.length / rows, data }).map((row) => start + row));
   }
   return found;
 }

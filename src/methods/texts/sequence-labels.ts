@@ -1,8 +1,10 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Projection, Transformer } from '../../network/transformers/transformer.js';
-import { factorise, solveLower, solveUpper } from '../../recovery/cholesky.js';
+import { softmax } from '../../recovery/activation.js';
 import { transposed } from '../../recovery/linear-algebra.js';
 import { linear } from '../../recovery/text/first-attention.js';
+import { pseudoInverse } from '../../recovery/text/next-tokens.js';
+import { joined } from '../../recovery/vectors.js';
 import { Comparison, type Difference } from './comparison.js';
 import type { Tensors } from './first-block.js';
 import { Forward, type TokenTree } from './forward.js';
@@ -35,8 +37,11 @@ export async function sequenceLabels(
   const hidden = await forward.states();
   const count = sequences.length;
   const { outputs } = head.output;
-  const probabilities = softmax(await linear(tensors.linearOf(head.output), hidden, product), outputs);
-  const slopes = await slopesOf(tensors.matrixOf(head.output, 'gradient'), hidden, count, outputs, product);
+  const logits = await linear(tensors.linearOf(head.output), hidden, product);
+  const probabilities = joined(sequences.map((_, row) => softmax(logits.subarray(row * outputs, (row + 1) * outputs))));
+  const { width } = transformer;
+  const inverse = await pseudoInverse(hidden, width, product);
+  const slopes = await product(tensors.matrixOf(head.output, 'gradient'), inverse, outputs, count, width);
   const labels: number[] = [];
   const weight = 1 / count;
   const seedLogits = new Float64Array(count * outputs);
@@ -69,36 +74,6 @@ function treeOf(sequences: readonly (readonly number[])[]): TokenTree {
 function firstsOf(sequences: readonly (readonly number[])[]): Int32Array {
   let at = 0;
   return Int32Array.from(sequences, ({ length }) => (at += length) - length);
-}
-
-function softmax(logits: Float64Array, width: number): Float64Array {
-  const out = logits.slice();
-  for (let start = 0; start < out.length; start += width) {
-    const own = out.subarray(start, start + width);
-    const top = own.reduce((largest, value) => Math.max(largest, value));
-    own.forEach((value, at) => (own[at] = Math.exp(value - top)));
-    const sum = own.reduce((total, value) => total + value, 0);
-    own.forEach((value, at) => (own[at] = value / sum));
-  }
-  return out;
-}
-
-/** Least squares of G = S H: outputs x count. */
-async function slopesOf(
-  gradient: Float64Array,
-  hidden: Float64Array,
-  count: number,
-  outputs: number,
-  product: ProductKernel,
-): Promise<Float64Array> {
-  const width = hidden.length / count;
-  const factor = await factorise(await product(hidden, hidden, count, count, width), count, product);
-  const right = await product(gradient, hidden, outputs, count, width);
-  for (let row = 0; row < outputs; row++) {
-    const own = right.subarray(row * count, (row + 1) * count);
-    solveUpper(factor, solveLower(factor, own));
-  }
-  return right;
 }
 
 async function misfitOf(

@@ -7,6 +7,7 @@ import { norm } from '../../recovery/vectors.js';
 import { Comparison, type Difference } from './comparison.js';
 import type { Tensors } from './first-block.js';
 import type { Forward } from './forward.js';
+import { sharesTable } from './looked-up.js';
 
 /** The gradient that recovered texts and targets have themselves, beside the captured one. */
 
@@ -68,14 +69,15 @@ export async function misfitOf(
   const { head: own } = transformer;
   const headName = own?.kind === 'language-model' ? own.weight : '';
   const states = transposed(hidden, count, width);
-  const mixed = headName === embedding.tokens ? [...lookedUp.keys()] : [];
+  const isTied = sharesTable(own);
+  const mixed = isTied ? [...lookedUp.keys()] : [];
   const differences = new Float64Array(mixed.length * width);
   for (let start = 0; start < head.vocabulary; start += CHUNK) {
     await pause();
     const end = Math.min(start + CHUNK, head.vocabulary);
     const rows = await product(await slopes(start, end), states, end - start, width, count);
     const captured = head.gradient(start, end);
-    if (headName === embedding.tokens) {
+    if (isTied) {
       addRows(rows, lookedUp, start, width);
       for (const [at, token] of mixed.entries()) {
         for (let col = 0; token >= start && token < end && col < width; col++) {
@@ -87,7 +89,7 @@ export async function misfitOf(
     sum.add(headName, rows, captured);
   }
   if (embedding.norm === null) {
-    if (headName !== embedding.tokens && tensors.hasGradient(embedding.tokens)) {
+    if (!isTied && tensors.hasGradient(embedding.tokens)) {
       for (let start = 0; start < transformer.vocabulary; start += CHUNK) {
         const end = Math.min(start + CHUNK, transformer.vocabulary);
         const rows = new Float64Array((end - start) * width);

@@ -60,7 +60,7 @@ export class TargetSearch {
     private readonly pause: Pause,
   ) {
     this.rows = headRows(head, transformer, tensors);
-    this.isTied = head.weight === transformer.embedding.tokens;
+    this.isTied = head.tied;
   }
 
   async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {

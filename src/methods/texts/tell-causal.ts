@@ -2,11 +2,13 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
 import type { CausalTexts } from './causal-texts.js';
 import { isConfirmed } from './target-search.js';
-import type { TextsToTell } from './texts-leak.js';
+import { type TextsToTell, certificateOf } from './texts-leak.js';
 
 /** Texts of a causal model, with what speaks for them. */
 export function tellCausal(transformer: Transformer, found: CausalTexts): TextsToTell {
-  const certificate = certificateOf(transformer, found);
+  const isWhole = found.misfit ? isConfirmed(found.misfit) : found.nodes.length === found.outputs.rank;
+  const isTold = isWhole && areRunsTold(transformer, found);
+  const certificate = certificateOf(transformer, found, farthestOf(found), isTold);
   const isSure = certificate.verdict === 'exact';
   const { inputs, outputs, candidates, nodes, nextNearest } = found;
   const short = (value: number): string => value.toExponential(1);
@@ -57,19 +59,6 @@ function areRunsTold({ rotary }: Transformer, { texts, nodes }: CausalTexts): bo
     (nodes.every(({ repeats }) => repeats === 0) &&
       !texts.some(({ tokens }) => tokens.every((token) => token === tokens[0])))
   );
-}
-
-function certificateOf(transformer: Transformer, found: CausalTexts): Certificate {
-  const { misfit, inputs, outputs, nodes } = found;
-  const floor = Math.max(inputs.noise, outputs.noise) * Math.sqrt(transformer.width);
-  const isSure = (misfit ? isConfirmed(misfit) : nodes.length === outputs.rank) && areRunsTold(transformer, found);
-  return {
-    by: misfit ? 'gradient' : 'equations',
-    error: misfit ? misfit.error : farthestOf(found),
-    floor,
-    expectedError: isSure ? 0 : null,
-    verdict: isSure ? 'exact' : 'uncertain',
-  };
 }
 
 const RUNS =

@@ -1,11 +1,11 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { type EncoderTexts, isConfirmed } from './encoder-texts.js';
-import type { TextsToTell } from './texts-leak.js';
+import { type TextsToTell, certificateOf } from './texts-leak.js';
 
 /** Texts of a model whose tokens see both directions, with what speaks for them. */
 export function tellEncoder(transformer: Transformer, found: EncoderTexts): TextsToTell {
-  const certificate = certificateOf(transformer, found);
+  const certificate = certificateOf(transformer, found, farthestOf(found), isConfirmed(found));
   const { inputs, outputs, candidates, unplaced, possible, nextNearest } = found;
   const short = (value: number): string => value.toExponential(1);
   const left = unplaced.length > 0 ? [{ name: 'tokens in none of them', value: String(unplaced.length) }] : [];
@@ -36,18 +36,6 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
 
 function farthestOf({ texts }: EncoderTexts): number {
   return texts.reduce((most, { distance }) => Math.max(most, distance), 0);
-}
-
-function certificateOf({ width }: Transformer, found: EncoderTexts): Certificate {
-  const { misfit, inputs, outputs } = found;
-  const isSure = isConfirmed(found);
-  return {
-    by: misfit ? 'gradient' : 'equations',
-    error: misfit ? misfit.error : farthestOf(found),
-    floor: Math.max(inputs.noise, outputs.noise) * Math.sqrt(width),
-    expectedError: isSure ? 0 : null,
-    verdict: isSure ? 'exact' : 'uncertain',
-  };
 }
 
 function explanation({ blocks }: Transformer, { misfit }: EncoderTexts, { verdict }: Certificate): string {

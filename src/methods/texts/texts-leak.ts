@@ -4,7 +4,9 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate, RecoveredText, TextsDetail } from '../../protocol/detail.js';
 import type { Finding } from '../../protocol/report.js';
 import { runningText } from '../../words/recovered-texts.js';
+import type { InputSpace } from '../../recovery/text/input-space.js';
 import type { Leak } from '../method.js';
+import type { Difference } from './comparison.js';
 
 /** What is told of texts that were recovered. */
 
@@ -26,6 +28,26 @@ export interface TextToTell {
   readonly alternatives: ReadonlyMap<number, readonly number[]>;
   /** What is said of it beside its title. */
   readonly words: readonly string[];
+}
+
+/** What speaks for texts: their own gradient where it was computed, else how far they are from the row spaces. */
+export function certificateOf(
+  { width }: Transformer,
+  {
+    misfit,
+    inputs,
+    outputs,
+  }: { readonly misfit: Difference | undefined; readonly inputs: InputSpace; readonly outputs: InputSpace },
+  farthest: number,
+  isSure: boolean,
+): Certificate {
+  return {
+    by: misfit ? 'gradient' : 'equations',
+    error: misfit ? misfit.error : farthest,
+    floor: Math.max(inputs.noise, outputs.noise) * Math.sqrt(width),
+    expectedError: isSure ? 0 : null,
+    verdict: isSure ? 'exact' : 'uncertain',
+  };
 }
 
 const QUOTED_TEXTS = 3;

@@ -1,3 +1,4 @@
+import { type NormValues, normaliseRows } from './normalise-rows.js';
 import type { Norm, Transformer } from './transformer.js';
 
 /** Tokens as a transformer's blocks take them in, in float64. */
@@ -36,20 +37,15 @@ export function embed(
     for (let i = 0; i < width; i++) {
       own[i] = embedding.scale * meaning[i]! + (position?.[i] ?? 0) + (type?.[i] ?? 0);
     }
-    if (embedding.norm) {
-      normaliseRow(own, embedding.norm, row);
-    }
   });
-  return out;
+  return embedding.norm ? normaliseRows(valuesOf(embedding.norm, row), out) : out;
 }
 
-function normaliseRow(x: Float64Array, { kind, weight, bias, epsilon, offset }: Norm, row: RowOf): void {
-  const gain = row(weight, 0);
-  const shift = bias === null ? undefined : row(bias, 0);
-  const mean = kind === 'layer' ? x.reduce((sum, value) => sum + value, 0) / x.length : 0;
-  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
-  const deviation = Math.sqrt(variance + epsilon);
-  x.forEach((value, i) => {
-    x[i] = ((value - mean) / deviation) * (gain[i]! + offset) + (shift?.[i] ?? 0);
-  });
+function valuesOf({ kind, weight, bias, epsilon, offset }: Norm, row: RowOf): NormValues {
+  return {
+    kind,
+    gain: Float64Array.from(row(weight, 0), (own) => own + offset),
+    bias: bias === null ? null : Float64Array.from(row(bias, 0)),
+    epsilon,
+  };
 }

@@ -1,5 +1,5 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
-import { type NormValues, normalise } from './normalise.js';
+import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
 /** A linear map: weight outputs x inputs, row-major. */
 export interface LinearValues {
@@ -41,8 +41,8 @@ export async function project(
   const queries = await linear(attention.query, inputs, product);
   const keys = await linear(attention.key, inputs, product);
   return {
-    queries: attention.queryNorm ? normalise(attention.queryNorm, queries) : queries,
-    keys: attention.keyNorm ? normalise(attention.keyNorm, keys) : keys,
+    queries: attention.queryNorm ? normaliseRows(attention.queryNorm, queries) : queries,
+    keys: attention.keyNorm ? normaliseRows(attention.keyNorm, keys) : keys,
     values: await linear(attention.value, inputs, product),
   };
 }

@@ -1,7 +1,8 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
+import { joined } from '../vectors.js';
 import { type Distance, type InputSpace, distancesTo, isInside } from './input-space.js';
-import { type NormValues, normalise } from './normalise.js';
+import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
 /** What the first attention is given of a token at a place, and which pairs of them lie in the space of the batch's. */
 
@@ -24,7 +25,7 @@ export function inputsAt(first: FirstInputs, tokens: readonly number[], position
       rows[at]! += added[at % first.width]!;
     }
   }
-  return normalise(first.norm, rows);
+  return normaliseRows(first.norm, rows);
 }
 
 export interface Candidates {
@@ -101,14 +102,7 @@ async function nearEnough(
 ): Promise<Float64Array> {
   const centre = norm.kind === 'layer';
   const e = centred(rowsOf(tokens), width, centre);
-  const p = centred(
-    joined(
-      places.map((place) => positionRow(place) ?? new Float64Array(width)),
-      width,
-    ),
-    width,
-    centre,
-  );
+  const p = centred(joined(places.map((place) => positionRow(place) ?? new Float64Array(width))), width, centre);
   const [eGain, pGain] = [times(e, norm.gain), times(p, norm.gain)];
   const bias = norm.bias ?? new Float64Array(width);
   const [n, m] = [tokens.length, places.length];
@@ -170,14 +164,6 @@ function times(rows: Float64Array, gain: Float64Array): Float64Array {
       out[start + col] = rows[start + col]! * gain[col]!;
     }
   }
-  return out;
-}
-
-function joined(rows: readonly Float64Array[], width: number): Float64Array {
-  const out = new Float64Array(rows.length * width);
-  rows.forEach((row, at) => {
-    out.set(row, at * width);
-  });
   return out;
 }
 

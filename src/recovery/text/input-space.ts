@@ -4,7 +4,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import { truncatedSvd } from '../truncated-svd.js';
-import { dot, most, norm } from '../vectors.js';
+import { dot, most, norm, orthonormal } from '../vectors.js';
 import type { Pause } from '../pause.js';
 
 /** The span of all vectors that a linear layer was given, from its weight gradient alone. */
@@ -58,7 +58,7 @@ export async function inputSpaceOf(
       break;
     }
     const pivot = squares.indexOf(most(squares));
-    const direction = orthogonal(rest.slice(pivot * width, (pivot + 1) * width), directions);
+    const direction = orthonormal(rest.subarray(pivot * width, (pivot + 1) * width), directions);
     directions.push(direction);
     for (let row = 0; row < rows; row++) {
       squares[row] = without(rest, row * width, direction);
@@ -176,23 +176,6 @@ async function sketch(rows: Float64Array, width: number, product: ProductKernel)
 function squareOf(data: Float64Array, row: number, width: number): number {
   const own = data.subarray(row * width, (row + 1) * width);
   return dot(own, own);
-}
-
-/** Of length one; twice, as once leaves what rounding makes of the first time. */
-function orthogonal(vector: Float64Array, directions: readonly Float64Array[]): Float64Array {
-  for (let pass = 0; pass < 2; pass++) {
-    for (const direction of directions) {
-      const along = dot(vector, direction);
-      for (let at = 0; at < vector.length; at++) {
-        vector[at]! -= along * direction[at]!;
-      }
-    }
-    const length = norm(vector);
-    for (let at = 0; at < vector.length; at++) {
-      vector[at]! /= length;
-    }
-  }
-  return vector;
 }
 
 /** Takes a direction out of a row. @returns the square of what is left */

@@ -102,7 +102,11 @@ export async function logitsOf(
 }
 
 /** (H H^T)^-1 H, n x width: the transpose of H^+. */
-async function pseudoInverse(hidden: Float64Array, width: number, product: ProductKernel): Promise<Float64Array> {
+export async function pseudoInverse(
+  hidden: Float64Array,
+  width: number,
+  product: ProductKernel,
+): Promise<Float64Array> {
   const count = hidden.length / width;
   const factor = await factorise(await product(hidden, hidden, count, count, width), count, product);
   const out = new Float64Array(hidden.length);

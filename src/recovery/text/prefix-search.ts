@@ -2,7 +2,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
 import type { Pause } from '../pause.js';
-import { dot, norm } from '../vectors.js';
+import { dot, joined, norm, orthonormal } from '../vectors.js';
 import {
   type AttentionValues,
   type Projected,
@@ -190,12 +190,7 @@ class Search {
         outputs.push(attended(this.attention, weights, [...values, level.values[at]!]));
       }
     }
-    const width = this.space.width;
-    const stacked = new Float64Array(outputs.length * width);
-    outputs.forEach((output, at) => {
-      stacked.set(output, at * width);
-    });
-    const distances = await distancesTo(this.space, stacked, product);
+    const distances = await distancesTo(this.space, joined(outputs), product);
     return taken.flatMap((at, index): number[] => {
       const distance = distances[index]!;
       if (!isInside(distance)) {
@@ -271,27 +266,11 @@ class Search {
 /** Random orthonormal directions orthogonal to the space. */
 function directionsOutside({ basis, rank, width }: InputSpace): Float64Array[] {
   const random = generator(SEED);
+  const inside = Array.from({ length: rank }, (_, row) => basis.subarray(row * width, (row + 1) * width));
   const found: Float64Array[] = [];
   while (found.length < Math.min(PROBES, width - rank)) {
     const direction = Float64Array.from({ length: width }, () => gaussian(random));
-    for (let pass = 0; pass < 2; pass++) {
-      for (let row = 0; row < rank; row++) {
-        remove(direction, basis.subarray(row * width, (row + 1) * width));
-      }
-      for (const other of found) {
-        remove(direction, other);
-      }
-      const length = norm(direction);
-      direction.forEach((value, at) => (direction[at] = value / length));
-    }
-    found.push(direction);
+    found.push(orthonormal(direction, [...inside, ...found]));
   }
   return found;
-}
-
-function remove(from: Float64Array, direction: Float64Array): void {
-  const along = dot(from, direction);
-  for (let at = 0; at < from.length; at++) {
-    from[at]! -= along * direction[at]!;
-  }
 }

@@ -13,7 +13,7 @@ export interface NormValues {
  * @param rows n x width, row-major, where the width is that of the gain
  * @returns of the same shape
  */
-export function normalise({ kind, gain, bias, epsilon }: NormValues, rows: Float64Array): Float64Array {
+export function normaliseRows({ kind, gain, bias, epsilon }: NormValues, rows: Float64Array): Float64Array {
   const width = gain.length;
   const out = new Float64Array(rows.length);
   for (let start = 0; start < rows.length; start += width) {

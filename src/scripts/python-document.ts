@@ -1,10 +1,10 @@
-import { type Tree, TreeFragment } from '@lezer/common';
+import { Tree, TreeFragment } from '@lezer/common';
 import { parser } from '@lezer/python';
 
 /** A Python text with its syntax tree, parsed anew only where it changed. */
 export interface PythonDocument {
   readonly text: string;
-  /** Ends before the text does where parsing took too long. */
+  /** Ends before the text does where parsing took too long; empty where it is nested deeper than the stack is. */
   readonly tree: Tree;
   /** False where parts of an earlier tree were used again. */
   readonly isFresh: boolean;
@@ -36,14 +36,22 @@ function parse(text: string, fragments: readonly TreeFragment[], mostMs: number)
     const { user, system } = process.cpuUsage(used);
     return (user + system) / 1000 >= mostMs;
   };
-  let tree = parsing.advance();
-  while (!tree) {
-    if (parsing.stoppedAt === null && isOver()) {
-      parsing.stopAt(parsing.parsedPos);
+  try {
+    let tree = parsing.advance();
+    while (!tree) {
+      if (parsing.stoppedAt === null && isOver()) {
+        parsing.stopAt(parsing.parsedPos);
+      }
+      tree = parsing.advance();
     }
-    tree = parsing.advance();
+    return tree;
+  } catch (error) {
+    // Lezer builds a tree of some texts nested thousands deep by calls nested as deep; how many fit depends on the caller.
+    if (error instanceof RangeError) {
+      return Tree.empty;
+    }
+    throw error;
   }
-  return tree;
 }
 
 /**

@@ -10,6 +10,19 @@ const SCRIPTS = join(import.meta.dirname, '..', '..', 'fixtures', 'scripts');
 const scripts = readdirSync(SCRIPTS).filter((name) => name.endsWith('.py'));
 const read = (name: string): string => readFileSync(join(SCRIPTS, name), 'utf8');
 
+/** Runs it where half of the calls that fit into the stack are under way already. */
+function withHalfTheStack<T>(run: () => T): T {
+  const depthOf = (depth: number): number => {
+    try {
+      return depthOf(depth + 1);
+    } catch {
+      return depth;
+    }
+  };
+  const below = (left: number): T => (left === 0 ? run() : below(left - 1));
+  return below(depthOf(0) >> 1);
+}
+
 /** Every node with its place. */
 function treeOf({ tree }: PythonDocument): string {
   const nodes: string[] = [];
@@ -118,6 +131,26 @@ describe('parsing again after a change', () => {
     expect(treeOf(updatePython(part, `${text}\n`, [{ from: text.length, to: text.length, inserted: 1 }]))).toBe(
       treeOf(parsePython(`${text}\n`)),
     );
+  });
+
+  it('gives nothing where a text is nested deeper than the stack is, and goes on once it is not', () => {
+    const deep = join(
+      import.meta.dirname,
+      '..',
+      '..',
+      'fuzz',
+      'regressions',
+      'script',
+      'tree-not-walkable',
+      'dp_by_hand.py',
+    );
+    const nested = readFileSync(deep, 'utf8');
+    const document = withHalfTheStack(() => parsePython(nested));
+    expect(document.tree.length).toBe(0);
+    expect(analyseScript(document)).toEqual({ points: [], hints: [] });
+    const text = read('plain_mnist.py');
+    const mended = updatePython(document, text, [{ from: 0, to: nested.length, inserted: text.length }]);
+    expect(treeOf(mended)).toBe(treeOf(parsePython(text)));
   });
 
   it('finds the same after every keystroke of a new function', () => {

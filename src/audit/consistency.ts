@@ -124,7 +124,12 @@ function listed(names: readonly string[]): string {
 const TELLING_SUM = 1e-2;
 
 /** 1^T G = 0, 1^T g_b = 0, and that bias and weight gradient tell of the same samples. */
-export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: number): ConsistencyCheck[] {
+export function checkSums(
+  head: HeadGradient,
+  shape: GradientShape,
+  biasMisfit: number,
+  isOneTold: boolean,
+): ConsistencyCheck[] {
   const checks: ConsistencyCheck[] = [];
   const sum = shape.columnSum;
   const allowed = Math.max(1e-5, 4 * shape.columnSumFloor);
@@ -159,7 +164,11 @@ export function checkSums(head: HeadGradient, shape: GradientShape, biasMisfit: 
     if (shape.nature !== 'batch') {
       checks.push(
         biasMisfit <= MAX_BIAS_MISFIT
-          ? check('bias-agrees', 'pass', 'Bias and weight gradient are of the same sample.')
+          ? check(
+              'bias-agrees',
+              'pass',
+              isOneTold ? 'Bias and weight gradient are of the same sample.' : 'Bias and weight gradient fit together.',
+            )
           : check(
               'bias-agrees',
               'warn',
@@ -188,8 +197,15 @@ export function checkPrecision(head: HeadGradient, stored: number): ConsistencyC
 }
 
 /** What the rank says of the number of samples. */
-export function checkRank(shape: GradientShape): ConsistencyCheck {
+export function checkRank(shape: GradientShape, isOneTold: boolean): ConsistencyCheck {
   const share = `${(shape.rankOne.residual / shape.rankOne.total).toExponential(1)} of its size`;
+  if (!isOneTold) {
+    return check(
+      'rank',
+      'warn',
+      `The head's gradient has rank one (all but ${share}), which tells no number of samples here.`,
+    );
+  }
   if (shape.nature === 'single') {
     return check('rank', 'pass', `The head's gradient has rank one (all but ${share}): it is of a single sample.`);
   }

@@ -99,13 +99,14 @@ export async function coreOf(facts: Facts): Promise<Core> {
     };
   }
   const headNames = new Set([tensors.weight.gradient.name, tensors.biasGradient?.name ?? '']);
+  const isOneTold = recovered.single?.isOneTold !== false;
   const checks = [
     ...files,
     ...headChecks,
     ...consistency.checkValues(matching, gradients, headNames),
     consistency.checkPrecision(head.gradient, head.storedRoundoff),
-    ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0),
-    consistency.checkRank(shape),
+    ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0, isOneTold),
+    consistency.checkRank(shape, isOneTold),
     ...recovered.checks,
   ];
   if (recovered.unassessed !== undefined && recovered.cancelled === undefined) {

@@ -18,6 +18,8 @@ import {
   headInWords,
   methodsInWords,
   noFindingsInWords,
+  featureKnown,
+  nameOfSample,
   statusInWords,
   updateInWords,
 } from '../words/report-words.js';
@@ -129,7 +131,7 @@ function sampleLines(sample: SampleReport, index: number, report: Report, width:
   return [
     '',
     ...indent(
-      `Sample ${index + 1}    `,
+      `${nameOfSample(sample, index)}    `,
       `${statusInWords(sample)}: ${told ? labelInWords(sample, name) : 'no label was told'}`,
       width,
     ),
@@ -143,7 +145,7 @@ function sampleLines(sample: SampleReport, index: number, report: Report, width:
     ...(others > 0 && sample.label.kind !== 'undetermined'
       ? [barLine(`${others} others`.padEnd(nameWidth), rest, rest, percent(rest))]
       : []),
-    `  feature   ${told ? '' : 'up to its length: '}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${percent(feature.zeroShare)} zero`,
+    `  feature   ${told ? '' : `${featureKnown(sample)}: `}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${percent(feature.zeroShare)} zero`,
     `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)})`,
     ...indent('  sure      ', confidenceInWords(sample, name), width),
     ...(sample.reconstruction ? reconstructionLines(sample.reconstruction, report, width) : []),

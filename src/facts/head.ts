@@ -2,6 +2,7 @@ import { UnusableInputError } from '../protocol/errors.js';
 import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { columnSumNorm } from '../recovery/head-gradient.js';
 import { type Matrix, transpose } from '../recovery/linear-algebra.js';
+import { ROUNDED_SUM } from '../recovery/head-factors.js';
 import { hasOtherLoss } from '../recovery/other-loss.js';
 import { norm } from '../recovery/vectors.js';
 import { type HeadHint, findHint } from './head-hint.js';
@@ -125,19 +126,28 @@ export function findHead(
     });
   }
   const { data } = gradients.read(chosen.gradient.name);
-  if (hasOtherLoss(toMatrix(chosen.gradient, data, layout), ROUNDING[chosen.gradient.dtype] ?? SOFTMAX_SUM)) {
+  const bias = biasOf(chosen.parameter, checkpoint.entries, classes);
+  const biasGradient = matching.pairs.find(({ parameter, certain }) => parameter === bias && certain)?.gradient;
+  if (
+    hasOtherLoss(toMatrix(chosen.gradient, data, layout), ROUNDING[chosen.gradient.dtype] ?? SOFTMAX_SUM) &&
+    !(biasGradient && isRounding(gradients.read(biasGradient.name).data))
+  ) {
     return { found: otherLoss(chosen), notes, doubtful };
   }
-  const bias = biasOf(chosen.parameter, checkpoint.entries, classes);
   const found: HeadTensors = {
     weight: chosen,
     bias,
-    biasGradient: matching.pairs.find(({ parameter, certain }) => parameter === bias && certain)?.gradient,
+    biasGradient,
     layout,
     classes,
     features: layout === 'kxd' ? cols : rows,
   };
   return { found, notes, doubtful };
+}
+
+/** Sure predictions leave sums of p - y that are their rounding, which is much beside what is left of p - y. */
+function isRounding(biasGradient: Float64Array): boolean {
+  return Math.abs(biasGradient.reduce((sum, value) => sum + value, 0)) <= ROUNDED_SUM;
 }
 
 interface Search {

@@ -201,6 +201,8 @@ export interface SampleReport {
   /** The captured gradient is this many times the one the loss gives; 1 unless scaled. */
   gradientScale: number;
   landscape: LandscapeReport | null;
+  /** The gradient may be of several samples: the feature is their weighted sum, up to its length. */
+  mayBeSeveral?: true;
   /** More than 1 for samples of one class that a batch's gradient does not tell apart: the feature is their mean. */
   multiplicity?: Count;
   /** In a batch: size of the sample's part of the head gradient against all parts and the unexplained rest, 0 to 1. */

@@ -47,6 +47,9 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
       scalar = length / last;
     }
   }
+  if (scalar !== undefined && shape.nature === 'single') {
+    u = withRoundedLabel(u, scalar) ?? u;
+  }
   const size = norm(u);
   const problem: ScanProblem = {
     u,
@@ -96,8 +99,27 @@ function indexOfLargest(u: Float64Array): number {
   return u.reduce((best, value, index) => (Math.abs(value) > Math.abs(u[best]!) ? index : best), 0);
 }
 
+/** A sum of p - y over the classes, in float32, that a p near 1 leaves by its own rounding: half a unit in its last place, four times. */
+export const ROUNDED_SUM = 2 ** -22;
+
+/**
+ * A sure prediction loses the last digits of its label's p - 1, which is small beside p: the other classes' p tell it better.
+ *
+ * @param u K, left factor of one sample's gradient
+ * @param scalar the number that makes p - y of it, u / scalar
+ * @returns undefined where the sum over the classes is not such rounding
+ */
+export function withRoundedLabel(u: Float64Array, scalar: number): Float64Array | undefined {
+  const sum = u.reduce((total, value) => total + value, 0);
+  const apart = [...u.keys()].filter((index) => u[index]! / scalar < 0);
+  const [label] = apart;
+  return label === undefined || apart.length > 1 || !(Math.abs(sum / scalar) <= ROUNDED_SUM)
+    ? undefined
+    : u.with(label, u[label]! - sum);
+}
+
 /** Softmax's share of every sample sums to zero over the classes; what does not is a sigmoid's. */
-export function activationOf({ problem }: HeadFactors, shape: GradientShape): HeadActivation {
+export function activationOf({ problem }: Pick<HeadFactors, 'problem'>, shape: GradientShape): HeadActivation {
   const sum = problem.u.reduce((total, value) => total + value, 0);
   const floor = shape.noise * Math.sqrt(problem.u.length);
   return Math.abs(sum) > 12 * floor && Math.abs(sum) > 2e-3 * norm(problem.u) ? 'sigmoid' : 'softmax';

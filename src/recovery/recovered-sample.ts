@@ -51,6 +51,8 @@ export interface RecoveredSample {
   readonly smoothingRange: readonly [number, number];
   /** True when the numbers explain a label only with the opposite sign. */
   readonly isReversed: boolean;
+  /** False where nothing tells that the gradient is of one sample. */
+  readonly isOneTold: boolean;
 }
 
 const NOT_FOUND =
@@ -107,6 +109,7 @@ export function finish(factors: HeadFactors, minimum: ScanMinimum, verdict: Verd
     topRange: [0, 1],
     smoothingRange: [0, 1],
     isReversed: false,
+    isOneTold: true,
   };
 }
 

@@ -61,12 +61,13 @@ export function recoverSigmoid(factors: HeadFactors): RecoveredSample {
     topRange: [0, 1],
     smoothingRange: [0, 1],
     isReversed: false,
+    isOneTold: true,
     reason: `The gradient does not sum to zero over the classes, so the head is a sigmoid one; with this feature every class is labelled on or off${best.classFactor > 1 ? ' (loss averaged over the classes)' : ''}.`,
   };
 }
 
 const SIGMOID_FAILED =
-  'The gradient does not sum to zero over the classes, which rules out softmax cross-entropy, and no on-or-off labels explain it either: another loss, pruning, or another checkpoint.';
+  'The gradient does not sum to zero over the classes, as that of softmax cross-entropy does, and no on-or-off labels explain it either: another loss, pruning, another checkpoint, or a prediction so sure that little but its rounding is left.';
 
 function sigmoidLabel(y: Float64Array, smoothing: number): FittedLabel {
   const on = [...y.keys()].filter((index) => y[index]! > 0.5);

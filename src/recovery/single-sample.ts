@@ -1,6 +1,6 @@
 import { softmax } from './activation.js';
 import { type ScaledMinimum, fitScale, scanScaled } from './gradient-scale.js';
-import { type HeadFactors, activationOf, factorsOf } from './head-factors.js';
+import { type HeadFactors, activationOf, factorsOf, withRoundedLabel } from './head-factors.js';
 import type { GradientShape, HeadGradient } from './head-gradient.js';
 import { type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
 import type { LabelHypothesis, PosteriorOptions } from './label-hypothesis.js';
@@ -58,7 +58,7 @@ const MOST_NOISE = 0.4;
 
 function recoverVisible(factors: HeadFactors, shape: GradientShape, options: RecoveryOptions): RecoveredSample {
   if (activationOf(factors, shape) === 'sigmoid') {
-    return recoverSigmoid(factors);
+    return sureSoftmax(factors, options) ?? recoverSigmoid(factors);
   }
   const posterior = posteriorOf(factors, options);
   const [best] = posterior.hypotheses;
@@ -71,6 +71,31 @@ function recoverVisible(factors: HeadFactors, shape: GradientShape, options: Rec
     return { ...notFound(factors), isReversed: true, reason: REVERSED };
   }
   return sampleOf(factors, best, posterior);
+}
+
+/** Without a bias gradient, a sure prediction is known by what its rounding is beside the length that explains the rest. */
+function sureSoftmax(factors: HeadFactors, options: RecoveryOptions): RecoveredSample | undefined {
+  const { problem, scalar } = factors;
+  const { u } = problem;
+  const label = scalar === undefined ? loneSign(u) : undefined;
+  if (label === undefined) {
+    return undefined;
+  }
+  const sum = u.reduce((total, value) => total + value, 0);
+  const balanced = { ...factors, problem: { ...problem, u: u.with(label, u[label]! - sum) } };
+  const posterior = posteriorOf(balanced, { ...options, isPlain: true });
+  const [best] = posterior.hypotheses;
+  if (!best || posterior.foreign > 0.5 || posterior.reversed > 0.5) {
+    return undefined;
+  }
+  const sample = sampleOf(balanced, best, posterior);
+  return sample.status === 'recovered' && withRoundedLabel(u, sample.scalar * sample.scale) ? sample : undefined;
+}
+
+/** The one class whose sign is not that of all others. */
+function loneSign(u: Float64Array): number | undefined {
+  const [positive, negative] = [1, -1].map((sign) => [...u.keys()].filter((index) => u[index]! * sign > 0));
+  return negative!.length === 1 ? negative![0] : positive!.length === 1 ? positive![0] : undefined;
 }
 
 const REVERSED =

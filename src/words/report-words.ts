@@ -118,6 +118,20 @@ export function statusInWords({ status }: SampleReport): string {
   return STATUS_WORDS[status];
 }
 
+/** "Sample 3"; what may be of several samples is not one. */
+export function nameOfSample({ mayBeSeveral }: SampleReport, index: number): string {
+  return mayBeSeveral ? 'The samples together' : `Sample ${index + 1}`;
+}
+
+/** What is known of the last layer's input. */
+export function featureKnown({ mayBeSeveral, status }: SampleReport): string {
+  return mayBeSeveral
+    ? 'sum over the samples, weighted by their errors, up to its length'
+    : status === 'not-identifiable'
+      ? 'up to its length'
+      : '';
+}
+
 /** The label and its kind; where no label was told, that. */
 export function sampleInWords(report: Report, sample: SampleReport): string {
   return sample.status === 'not-identifiable'
@@ -142,7 +156,7 @@ export function summaryOf(report: Report): string {
     `Head: ${headInWords(report)}`,
     ...samples.map(
       (sample, index) =>
-        `Sample ${index + 1}: ${statusInWords(sample).toLowerCase()}, ${sampleInWords(report, sample)}${sample.reconstruction?.usedTruth ? '; input reconstructed with the true label' : ''}`,
+        `${nameOfSample(sample, index)}: ${statusInWords(sample).toLowerCase()}, ${sampleInWords(report, sample)}${sample.reconstruction?.usedTruth ? '; input reconstructed with the true label' : ''}`,
     ),
     ...(counts ? [`Label counts: ${counts}`] : []),
     ...beginningsOf(report),

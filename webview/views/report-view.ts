@@ -25,6 +25,8 @@ import {
   methodsInWords,
   noFindingsInWords,
   short,
+  featureKnown,
+  nameOfSample,
   statusInWords,
   updateInWords,
 } from '../../src/words/report-words.js';
@@ -131,7 +133,7 @@ function sampleSection(
   const name = (at: number): string => className(report, at);
   return html`
     <section aria-labelledby="sample-${index}">
-      <h2 id="sample-${index}">Sample ${index + 1} ${tag(statusInWords(sample))}</h2>
+      <h2 id="sample-${index}">${nameOfSample(sample, index)} ${tag(statusInWords(sample))}</h2>
       <p>${sample.reason}</p>
       ${
         sample.reconstruction
@@ -161,7 +163,7 @@ function sampleSection(
           }
         </div>
         <div>
-          <h3>Last-layer feature${sample.status === 'not-identifiable' ? ', up to its length' : ''}</h3>
+          <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
           ${featureStrip(sample.featureStatistics)}
           ${
             truth?.featureRelativeError === undefined || truth.featureRelativeError === null

@@ -85,7 +85,7 @@ async function samplesOf(facts: Facts): Promise<MethodResult> {
       : samples.map((sample, index) =>
           leakOf(
             'Label',
-            `label and feature of sample ${index + 1}`,
+            single?.isOneTold !== false ? `label and feature of sample ${index + 1}` : 'weighted sum of features',
             index,
             tensor,
             labelFindings(sample, named),

@@ -13,7 +13,7 @@ export interface LabelFacts {
 
 export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[] {
   if (sample.status === 'not-identifiable') {
-    return [directionFinding(sample)];
+    return [sample.mayBeSeveral ? sumFinding(sample) : directionFinding(sample)];
   }
   const certain = sample.status === 'recovered';
   const { classConfidence = sample.confidence } = sample.label;
@@ -77,6 +77,16 @@ function directionFinding(sample: SampleReport): Finding {
     severity: 'medium',
     title: 'The last-layer feature is known up to its length',
     evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
+    mitigation: stopAdvice(undefined),
+  };
+}
+
+function sumFinding(sample: SampleReport): Finding {
+  return {
+    id: 'feature-sum-recovered',
+    severity: 'medium',
+    title: 'A weighted sum of last-layer features is known',
+    evidence: `The rows of the head's gradient are one direction (${sample.featureStatistics.length} numbers): the sum of the features of all samples, each times the error of its prediction. ${sample.reason}`,
     mitigation: stopAdvice(undefined),
   };
 }

@@ -10,6 +10,7 @@ import type { GradientShape, HeadGradient } from '../../recovery/head-gradient.j
 import { type LabelCounts, countLabels } from '../../recovery/label-counts.js';
 import { recoverLikePaper } from '../../recovery/paper-method.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
+import { asOneSample } from '../../recovery/one-sample.js';
 import { recoverFromFactors } from '../../recovery/single-sample.js';
 import type { AuditHooks } from '../../facts/hooks.js';
 import { norm } from '../../recovery/vectors.js';
@@ -57,6 +58,8 @@ const NOTHING = {
 export interface UpdateFacts {
   /** A difference of weights: the gradient times an unknown learning rate, with an error that does not shrink with the number. */
   readonly isDifference: boolean;
+  /** Samples in the batch, where whoever made the dump or asks for the audit says so. */
+  readonly statedSize: number | undefined;
 }
 
 /** Stopping keeps what was found until then. */
@@ -85,27 +88,32 @@ async function recoverOne(
   hooks: AuditHooks,
   head: HeadGradient,
   shape: GradientShape,
-  { isDifference }: UpdateFacts,
+  { isDifference, statedSize }: UpdateFacts,
 ): Promise<RecoveredHead> {
   const factors = factorsOf(head, shape);
-  const single =
+  const found =
     request.method === 'paper'
       ? await recoverLikePaper(head, factors, shape.nature !== 'single', () => hooks.pause())
       : recoverFromFactors(factors, shape, { isScaleKnown: !isDifference });
+  const single = asOneSample(found, factors, shape, statedSize);
   return {
     ...NOTHING,
     samples: [describeSample(single, 0, head, factors, request.out !== undefined)],
     features: [single.feature],
     single,
     factors,
-    batch: describeSingle(shape),
-    checks: [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)],
-    unassessed: unassessedSingle(single, isDifference),
+    batch: describeSingle(shape, single, statedSize),
+    checks: single.isOneTold ? [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)] : [],
+    unassessed: unassessedSingle(single, shape, isDifference),
   };
 }
 
-function unassessedSingle({ isReversed, reason, status }: RecoveredSample, isDifference: boolean): string | undefined {
-  if (isReversed) {
+function unassessedSingle(
+  { isReversed, isOneTold, activation, reason, status }: RecoveredSample,
+  { nature }: GradientShape,
+  isDifference: boolean,
+): string | undefined {
+  if (isReversed || (!isOneTold && nature !== 'single' && activation === 'sigmoid')) {
     return reason;
   }
   return isDifference && status === 'not-identifiable' ? BEYOND_ONE_STEP : undefined;
@@ -117,7 +125,14 @@ const BEYOND_ONE_STEP =
 /** Above this share of noise, other samples could hide behind it. */
 const CLEAR_OF_NOISE = 0.5;
 
-function describeSingle(shape: GradientShape): BatchDescription {
+function describeSingle(
+  shape: GradientShape,
+  { isOneTold }: RecoveredSample,
+  statedSize: number | undefined,
+): BatchDescription {
+  if (!isOneTold) {
+    return { size: statedSize ?? null, lowerBound: 1, evidence: 'The rank of this head tells no number of samples.' };
+  }
   const evidence = {
     single: 'The head gradient is of rank one down to the rounding of its numbers.',
     'single-noisy': 'The head gradient is of rank one plus noise that is independent from entry to entry.',

@@ -1,6 +1,6 @@
 import type { Fact } from '../../facts/facts.js';
 import { HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
-import { UPDATE } from '../../facts/update.js';
+import { CAPTURE, UPDATE } from '../../facts/update.js';
 import { type RecoveredHead, recoverHead } from './recover-head.js';
 
 /** Labels, features and counts as the head's gradient gives them; undefined without a head. */
@@ -13,7 +13,11 @@ export const RECOVERY: Fact<RecoveredHead | undefined> = {
       return undefined;
     }
     const { request, hooks } = facts.given;
-    const recovered = await recoverHead(request, hooks, head.gradient, shape, { isDifference: kind === 'difference' });
+    const capture = await facts.get(CAPTURE).catch(() => undefined);
+    const recovered = await recoverHead(request, hooks, head.gradient, shape, {
+      isDifference: kind === 'difference',
+      statedSize: request.batchSize ?? capture?.batchSize,
+    });
     return shape.nature === 'hidden' && kind === 'unknown'
       ? { ...recovered, unassessed: recovered.unassessed ?? hidden(shape.noise) }
       : recovered;

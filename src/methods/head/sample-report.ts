@@ -50,7 +50,8 @@ export function describeSample(
     status: sample.status,
     reason: sample.reason,
     gradientScale: sample.scale,
-    landscape: factors ? describeLandscape(head, sample, factors) : null,
+    ...(sample.isOneTold ? {} : { mayBeSeveral: true as const }),
+    landscape: factors && sample.isOneTold ? describeLandscape(head, sample, factors) : null,
   };
 }
 

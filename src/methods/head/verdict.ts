@@ -36,6 +36,12 @@ export function verdictOf(
   if (recovered.several.length > 0) {
     return severalVerdict(recovered, tensors);
   }
+  if (recovered.single?.isOneTold === false) {
+    return {
+      outcome: 'leaks',
+      sentence: `This gradient gives away a weighted sum of its samples' last-layer features. ${sample.reason}`,
+    };
+  }
   if (sample.status === 'not-identifiable') {
     if (sample.method.endsWith('-sigmoid')) {
       // Sums that rule out softmax cross-entropy tell of another loss as well as of another checkpoint.

@@ -258,6 +258,13 @@ describe('findings on labels', () => {
     expect(toldOf(own)).toEqual([['feature-direction-recovered', 'medium']]);
   });
 
+  it('of one that may be several are of a sum over them', () => {
+    const own = recover('hard', false, 0, true);
+    const [finding] = labelFindings({ ...own.report, mayBeSeveral: true }, named);
+    expect(finding).toMatchObject({ id: 'feature-sum-recovered', severity: 'medium' });
+    expect(finding!.evidence).not.toContain('single sample');
+  });
+
   it('tell the noise that would have hidden the class, as it was tried', () => {
     const { head, sample, report } = recover('hard', true);
     const sweep = sweepNoise(head, sample)!;

@@ -1,6 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Head, Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
+import { distinctRows, distinctStates, perPrefix } from '../../recovery/text/equal-states.js';
 import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '../../recovery/text/next-tokens.js';
 import type { PrefixNode } from '../../recovery/text/prefix-search.js';
 import { most } from '../../recovery/vectors.js';
@@ -87,7 +88,11 @@ export class TargetSearch {
     const hidden = await forward.states();
     const lookedUp = new Set(tree.tokens);
     const isMixed = (token: number): boolean => this.isTied && lookedUp.has(token);
-    return { forward, hidden, next: await nextTokensOf(hidden, this.rows, isMixed, this.product, this.pause) };
+    const { width } = this.transformer;
+    const states = distinctStates(nodes);
+    const told = distinctRows(hidden, width, states);
+    const next = await nextTokensOf(told, this.rows, isMixed, this.product, this.pause);
+    return { forward, hidden, next: perPrefix(next, nodes, width, states.stateOf) };
   }
 
   private async confirm(

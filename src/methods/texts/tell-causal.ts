@@ -1,5 +1,6 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
+import { distinctStates } from '../../recovery/text/equal-states.js';
 import type { CausalTexts } from './causal-texts.js';
 import { isConfirmed } from './target-search.js';
 import { type TextsToTell, certificateOf } from './texts-leak.js';
@@ -51,18 +52,29 @@ function amountOf({ misfit, texts }: CausalTexts): string {
 
 /**
  * Attention over equal values is the same at every rotation: where a text begins with one token several times, these have one
- * state, and which of them another token follows is not told.
+ * state. Which of them another token follows is told by the attention of that token alone, which a last one does not have.
  */
 function areRunsTold({ rotary }: Transformer, { texts, nodes }: CausalTexts): boolean {
+  if (rotary === null) {
+    return true;
+  }
+  const { stateOf } = distinctStates(nodes);
+  const runs = new Set(nodes.flatMap(({ repeats }, at) => (repeats > 0 ? [stateOf[at]!] : [])));
+  const begun = new Set([...runs].map((state) => nodes[stateOf.indexOf(state)]!.token));
+  const onward = nodes.flatMap(({ parent, token, repeats }) =>
+    parent >= 0 && repeats === 0 && runs.has(stateOf[parent]!) ? [`${stateOf[parent]!} ${token}`] : [],
+  );
   return (
-    rotary === null ||
-    (nodes.every(({ repeats }) => repeats === 0) &&
-      !texts.some(({ tokens }) => tokens.every((token) => token === tokens[0])))
+    new Set(onward).size === onward.length &&
+    texts.every(({ tokens }) => {
+      const run = tokens.findIndex((token) => token !== tokens[0]);
+      return run >= 0 && (run < tokens.length - 1 || !begun.has(tokens[0]!));
+    })
   );
 }
 
 const RUNS =
-  'Tokens that repeat the first one of a text have the same state, and what follows each of them is not told: they are candidates.';
+  'Tokens that repeat the first one of a text have the same state, and which of them goes on is not told here: they are candidates.';
 
 function explanation(transformer: Transformer, found: CausalTexts, { verdict, floor }: Certificate): string {
   const { output } = transformer.blocks[0]!;

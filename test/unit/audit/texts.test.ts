@@ -101,8 +101,14 @@ describe('texts of causal language models', () => {
     expect(detailOf(report).texts.filter(({ label }) => label?.startsWith('2 times'))).toHaveLength(1);
   });
 
-  it('are only candidates where the first token is repeated and positions are rotations', async () => {
+  it('are read where the first token is repeated and positions are rotations', async () => {
     const report = await auditOf(join(FIXTURES, 'repetitions'));
+    expect(idsOf(report)).toEqual(expected('repetitions'));
+    expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+  });
+
+  it('are only candidates where the last token follows such a repetition at once', async () => {
+    const report = await auditOf(join(FIXTURES, 'repetitions-open'));
     expect(leakOf(report)).toMatchObject({ certificate: { verdict: 'uncertain' } });
     expect(report.findings.map(({ id }) => id)).not.toContain('texts-recovered');
     expect(renderReport(report)).toMatch(/repeat\s+the\s+first\s+one/);

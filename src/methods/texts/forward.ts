@@ -15,6 +15,8 @@ export interface TokenTree {
   /** -1 at a start; where the model is not causal, tokens of one sequence share `sequence` and see each other. */
   readonly parents: Int32Array;
   readonly sequences?: Int32Array;
+  /** 1 for tokens that none sees, themselves included. */
+  readonly padding?: Uint8Array;
 }
 
 /** A transformer run on tokens that are supposed, and back. */
@@ -81,7 +83,7 @@ export class Forward {
   }
 }
 
-function seesOf(transformer: Transformer, { tokens, positions, parents, sequences }: TokenTree): Uint8Array {
+function seesOf(transformer: Transformer, { tokens, positions, parents, sequences, padding }: TokenTree): Uint8Array {
   const count = tokens.length;
   const sees = new Uint8Array(count * count);
   for (let from = 0; from < count; from++) {
@@ -94,7 +96,7 @@ function seesOf(transformer: Transformer, { tokens, positions, parents, sequence
       continue;
     }
     for (let at = from; at >= 0; at = parents[at]!) {
-      sees[from * count + at] = Number(attends(transformer, positions[from]!, positions[at]!));
+      sees[from * count + at] = Number(padding?.[at] !== 1 && attends(transformer, positions[from]!, positions[at]!));
     }
   }
   return sees;

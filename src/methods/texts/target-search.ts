@@ -19,6 +19,8 @@ export interface FoundText {
   readonly lastAlternatives: readonly number[];
   /** The last token was not told. */
   readonly isOpen: boolean;
+  /** Tokens of padding behind these, and which. */
+  readonly padding: { readonly token: number; readonly count: number } | null;
 }
 
 export interface ReadTexts {
@@ -83,6 +85,7 @@ export class TargetSearch {
       tokens: Int32Array.from(nodes, ({ token }) => token),
       positions: Int32Array.from(nodes, ({ position }) => position),
       parents: Int32Array.from(nodes, ({ parent }) => parent),
+      padding: Uint8Array.from(nodes, ({ isPadding }) => Number(isPadding)),
     };
     const forward = new Forward(this.transformer, this.tensors, tree, null, this.product);
     const hidden = await forward.states();
@@ -200,15 +203,20 @@ function impliedBy(nodes: readonly PrefixNode[], { found, weights, unit }: NextT
     left[state]! -= share;
     told.add(`${state} ${token}`);
   }
-  return nodes.flatMap(({ parent, token }, at): NextToken[] => {
-    if (parent < 0 || told.has(`${parent} ${token}`) || left[parent]! < LEAST_LEFT * unit) {
+  const implied = (state: number, token: number, atLeast: number): NextToken[] => {
+    if (state < 0 || told.has(`${state} ${token}`) || left[state]! < LEAST_LEFT * unit) {
       return [];
     }
     // A shared beginning weighs as much as its continuations.
-    const share = Math.min(Math.max(weights[at]!, unit), left[parent]!);
-    left[parent]! -= share;
-    return [{ state: parent, token, share }];
-  });
+    const share = Math.min(Math.max(atLeast, unit), left[state]!);
+    left[state]! -= share;
+    return [{ state, token, share }];
+  };
+  return [
+    ...nodes.flatMap(({ parent, token }, at) => implied(parent, token, weights[at]!)),
+    // Nothing but padding follows padding.
+    ...nodes.flatMap(({ isPadding, token }, at) => (isPadding ? implied(at, token, weights[at]!) : [])),
+  ];
 }
 
 /** For states whose weight is not told yet: the likeliest of the tokens that may be meant. */
@@ -297,7 +305,7 @@ function joined(
   };
   const isCounted = weights.every((own) => Math.abs(own / unit - Math.round(own / unit)) < COUNTED);
   const texts = endsOf(nodes, targets, weights, unit).map(({ state, token, share }): FoundText => ({
-    tokens: [...prefix(state), token],
+    ...withoutPadding([...prefix(state), token], nodes, state),
     times: isCounted ? Math.max(1, Math.round(share / unit)) : 1,
     lastAlternatives: supposed.flatMap((own) => (own.state === state && own.token !== token ? [own.token] : [])),
     isOpen: false,
@@ -307,7 +315,28 @@ function joined(
     // Nothing of an end without a part in the loss would be in the gradient.
     parents.has(at) || ended.has(at) || weights[at] === 0
       ? []
-      : [{ tokens: prefix(at), times: 1, lastAlternatives: [], isOpen: true }],
+      : [{ ...withoutPadding(prefix(at), nodes, at), times: 1, lastAlternatives: [], isOpen: true }],
   );
   return [...texts, ...open];
+}
+
+/** @param last the last of the text's tokens that is a node; one more may follow, which is padding too then */
+function withoutPadding(
+  tokens: readonly number[],
+  nodes: readonly PrefixNode[],
+  last: number,
+): Pick<FoundText, 'tokens' | 'padding'> {
+  let end = last;
+  while (end >= 0 && nodes[end]!.isPadding) {
+    end = nodes[end]!.parent;
+  }
+  if (end === last) {
+    return { tokens, padding: null };
+  }
+  let length = 0;
+  for (let at = end; at >= 0; at = nodes[at]!.parent) {
+    length++;
+  }
+  const { token } = nodes[last]!;
+  return { tokens: tokens.slice(0, length), padding: { token, count: tokens.length - length } };
 }

@@ -3,22 +3,32 @@ import type { Certificate } from '../../protocol/detail.js';
 import { distinctStates } from '../../recovery/text/equal-states.js';
 import type { CausalTexts } from './causal-texts.js';
 import { isConfirmed } from './target-search.js';
-import { type TextsToTell, certificateOf } from './texts-leak.js';
+import { type TextsToTell, certificateOf, noiseOf } from './texts-leak.js';
 
 /** Texts of a causal model, with what speaks for them. */
 export function tellCausal(transformer: Transformer, found: CausalTexts): TextsToTell {
-  const isWhole = found.misfit ? isConfirmed(found.misfit) : found.nodes.length === found.outputs.rank;
+  const isWhole = isExplained(transformer, found);
   const isTold = isWhole && areRunsTold(transformer, found);
   const certificate = certificateOf(transformer, found, farthestOf(found), isTold);
   const isSure = certificate.verdict === 'exact';
   const { inputs, outputs, candidates, nodes, nextNearest } = found;
+  const paddings = new Set(found.texts.map(({ padding }) => padding?.token));
   const short = (value: number): string => value.toExponential(1);
   return {
-    texts: found.texts.map(({ tokens, times, lastAlternatives, isOpen }) => ({
+    texts: found.texts.map(({ tokens, times, lastAlternatives, isOpen, padding }) => ({
       tokens,
-      times,
-      alternatives: new Map(isSure || lastAlternatives.length === 0 ? [] : [[tokens.length - 1, lastAlternatives]]),
-      words: isOpen ? ['its last token is not told'] : [],
+      // A weight that nothing confirms is no count.
+      times: isWhole ? times : 1,
+      alternatives: new Map(
+        isSure || padding || lastAlternatives.length === 0 ? [] : [[tokens.length - 1, lastAlternatives]],
+      ),
+      words: padding
+        ? [`padded with ${padding.count} times the token ${padding.token}`]
+        : isOpen
+          ? ['its last token is not told']
+          : paddings.has(tokens.at(-1))
+            ? ['its last token may be padding']
+            : [],
     })),
     certificate,
     amount: amountOf(found),
@@ -38,6 +48,15 @@ export function tellCausal(transformer: Transformer, found: CausalTexts): TextsT
       },
     ],
   };
+}
+
+/** More of the captured gradient than this many times its noise is something else than noise, such as texts that are missing. */
+const MOST_FLOORS = 30;
+
+function isExplained(transformer: Transformer, { misfit, nodes, inputs, outputs }: CausalTexts): boolean {
+  return misfit
+    ? isConfirmed(misfit) && misfit.error <= MOST_FLOORS * noiseOf(transformer, inputs, outputs)
+    : nodes.length === outputs.rank;
 }
 
 function farthestOf({ nodes }: CausalTexts): number {
@@ -91,5 +110,5 @@ function explanation(transformer: Transformer, found: CausalTexts, { verdict, fl
   if (verdict === 'exact') {
     return `${how} ${gradient}`;
   }
-  return `${how} ${gradient} ${isConfirmed(misfit) ? RUNS : 'That does not confirm them: they are candidates.'}`;
+  return `${how} ${gradient} ${isExplained(transformer, found) ? RUNS : 'That does not confirm them: they are candidates.'}`;
 }

@@ -32,7 +32,7 @@ export interface TextToTell {
 
 /** What speaks for texts: their own gradient where it was computed, else how far they are from the row spaces. */
 export function certificateOf(
-  { width }: Transformer,
+  transformer: Transformer,
   {
     misfit,
     inputs,
@@ -44,10 +44,15 @@ export function certificateOf(
   return {
     by: misfit ? 'gradient' : 'equations',
     error: misfit ? misfit.error : farthest,
-    floor: Math.max(inputs.noise, outputs.noise) * Math.sqrt(width),
+    floor: noiseOf(transformer, inputs, outputs),
     expectedError: isSure ? 0 : null,
     verdict: isSure ? 'exact' : 'uncertain',
   };
+}
+
+/** Relative error of the gradient's numbers, as its row spaces show it. */
+export function noiseOf({ width }: Transformer, inputs: InputSpace, outputs: InputSpace): number {
+  return Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
 }
 
 const QUOTED_TEXTS = 3;

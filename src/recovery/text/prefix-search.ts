@@ -26,6 +26,8 @@ export interface PrefixNode {
   readonly distance: number;
   /** How many tokens in a row, up to this one, are the first one again: attention over equal values tells of none of them. */
   readonly repeats: number;
+  /** A token after the end of a text, which a mask hides from all tokens, itself included. */
+  readonly isPadding: boolean;
 }
 
 export interface Prefixes {
@@ -84,7 +86,8 @@ export async function searchPrefixes(
     }
     const own = rotary ?? (await project(attention, inputsAt(first, tokens, position), product));
     rotary = isRotary ? own : undefined;
-    const level = search.level(tokens, own, position);
+    const after = isRotary ? tokens : (byPosition[position + 1] ?? []);
+    const level = search.level(tokens, own, position, new Set([...after, ...search.paddings]));
     const next: number[] = [];
     for (const parent of position === 0 || !isRotary ? [-1, ...live] : live) {
       await pause();
@@ -123,6 +126,8 @@ function withEvidence(nodes: readonly PrefixNode[]): PrefixNode[] {
 interface Level {
   readonly position: number;
   readonly tokens: readonly number[];
+  /** Those that may be padding: they may also stand behind this place, or did before it. */
+  readonly paddings: ReadonlySet<number>;
   readonly queries: readonly Float64Array[];
   readonly keys: readonly Float64Array[];
   readonly values: readonly Float64Array[];
@@ -136,6 +141,8 @@ class Search {
   nextNearest = 1;
   /** Nodes that are no repetitions of a first token. */
   distinct = 0;
+  /** Tokens that were seen as padding. */
+  readonly paddings = new Set<number>();
   /** Each heads x headWidth. */
   private readonly outside: readonly Float64Array[];
   /** How much longer values are as the output projection sees them, heads that share them counted each. */
@@ -153,7 +160,12 @@ class Search {
     this.spread = Math.sqrt(attention.heads / attention.keyValueHeads);
   }
 
-  level(tokens: readonly number[], { queries, keys, values }: Projected, position: number): Level {
+  level(
+    tokens: readonly number[],
+    { queries, keys, values }: Projected,
+    position: number,
+    paddings: ReadonlySet<number>,
+  ): Level {
     const { heads, keyValueHeads, headWidth } = this.attention;
     const rows = (data: Float64Array, width: number): Float64Array[] =>
       tokens.map((_, at) => data.slice(at * width, (at + 1) * width));
@@ -161,6 +173,7 @@ class Search {
     return {
       position,
       tokens,
+      paddings,
       queries: rows(queries, heads * headWidth).map((row) => rotated(row, position, this.attention)),
       keys: rows(keys, keyValueHeads * headWidth).map((row) => rotated(row, position, this.attention)),
       values: own,
@@ -178,32 +191,51 @@ class Search {
       Float64Array[],
     ];
     const outputs: Float64Array[] = [];
-    const taken: number[] = [];
+    const taken: { readonly at: number; readonly isPadding: boolean }[] = [];
     // No output is longer than the values that it is a mean of.
     const longestBefore = Math.max(0, ...values.map(norm));
-    for (let at = 0; at < level.tokens.length; at++) {
-      const weights = attentionWeights(this.attention, level.queries[at]!, [...keys, level.keys[at]!]);
-      const across = this.across(weights, [...probes, level.probes[at]!]);
-      const longest = Math.max(longestBefore, level.lengths[at]!);
+    const attempt = (at: number, isPadding: boolean): void => {
+      const own = isPadding ? [] : [at];
+      const weights = attentionWeights(this.attention, level.queries[at]!, [
+        ...keys,
+        ...own.map((to) => level.keys[to]!),
+      ]);
+      const across = this.across(weights, [...probes, ...own.map((to) => level.probes[to]!)]);
+      const longest = Math.max(longestBefore, ...own.map((to) => level.lengths[to]!));
       if (across === undefined || across <= PROBE_MARGIN * FARTHEST * longest * this.spread) {
-        taken.push(at);
-        outputs.push(attended(this.attention, weights, [...values, level.values[at]!]));
+        taken.push({ at, isPadding });
+        outputs.push(attended(this.attention, weights, [...values, ...own.map((to) => level.values[to]!)]));
+      }
+    };
+    const padding = parent >= 0 && this.nodes[parent]!.isPadding ? this.nodes[parent]!.token : undefined;
+    // What only one token is attended to makes of it is that token's, whatever asks.
+    const isEnd = padding !== undefined || new Set(before.map((node) => this.nodes[node]!.token)).size > 1;
+    for (let at = 0; at < level.tokens.length; at++) {
+      const token = level.tokens[at]!;
+      if (padding === undefined) {
+        attempt(at, false);
+      }
+      if (isEnd && (padding ?? token) === token && level.paddings.has(token)) {
+        attempt(at, true);
       }
     }
     const distances = await distancesTo(this.space, joined(outputs), product);
-    return taken.flatMap((at, index): number[] => {
+    return taken.flatMap(({ at, isPadding }, index): number[] => {
       const distance = distances[index]!;
       if (!isInside(distance)) {
         this.nextNearest = Math.min(this.nextNearest, distance.value);
         return [];
       }
       const token = level.tokens[at]!;
-      const repeats = this.repeats(token, parent);
+      const repeats = isPadding ? 0 : this.repeats(token, parent);
       if (repeats > MOST_REPEATS) {
         return [];
       }
       this.distinct += Number(repeats === 0);
-      this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats });
+      if (isPadding) {
+        this.paddings.add(token);
+      }
+      this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats, isPadding });
       this.keys.push(level.keys[at]!);
       this.values.push(level.values[at]!);
       this.probes.push(level.probes[at]!);
@@ -217,13 +249,16 @@ class Search {
     return isFirst && before.token === token && this.attention.rotary !== null ? before.repeats + 1 : 0;
   }
 
+  /** What a token after the node sees before itself. */
   private ancestors(node: number, position: number): number[] {
     const found: number[] = [];
     for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
       if (this.window !== null && position - this.nodes[at]!.position > this.window) {
         break;
       }
-      found.unshift(at);
+      if (!this.nodes[at]!.isPadding) {
+        found.unshift(at);
+      }
     }
     return found;
   }

@@ -114,6 +114,17 @@ describe('texts of causal language models', () => {
     expect(renderReport(report)).toMatch(/repeat\s+the\s+first\s+one/);
   });
 
+  it('are read where padding behind them has a loss', async () => {
+    const report = await auditOf(join(FIXTURES, 'padded'));
+    expect(idsOf(report)).toEqual(expected('padded'));
+    expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+    const labels = detailOf(report).texts.map(({ label }) => label).sort();
+    expect(labels.filter((label) => label?.startsWith('padded with'))).toEqual([
+      'padded with 3 times the token 0',
+      'padded with 4 times the token 0',
+    ]);
+  });
+
   it('are not claimed where the head tells no next token', async () => {
     const folder = changed('llama', 'gradient', (data, name) => (name === 'lm_head.weight' ? data.fill(0) : data));
     const report = await auditOf(folder);

@@ -68,7 +68,7 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
     ]),
     ...(truth ? truthLines(truth) : []),
     '',
-    `read ${timings.readMs.toFixed(1)} ms, recovered in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(1)} ms`,
+    `read ${timings.readMs.toFixed(1)} ms, labels in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(1)} ms`,
   ];
   return `${lines.join('\n')}\n`;
 }

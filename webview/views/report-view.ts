@@ -338,7 +338,7 @@ function filesSection({ inputs, batch, tool, timings }: Report): TemplateResult 
       <dl class="facts wide">
         ${fact('checkpoint', fileInWords(inputs.checkpoint))} ${fact('gradient', fileInWords(inputs.gradients))}
         ${fact('batch', `${batch.size ?? `at least ${batch.lowerBound}`}: ${batch.evidence}`)}
-        ${fact('time', `read ${timings.readMs.toFixed(0)} ms, recovered in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
+        ${fact('time', `read ${timings.readMs.toFixed(0)} ms, labels in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
         ${fact('tool', `${tool.name} ${tool.version}`)}
       </dl>
     </section>

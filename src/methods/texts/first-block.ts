@@ -11,6 +11,7 @@ import type { FirstInputs } from '../../recovery/text/first-inputs.js';
 
 export class Tensors {
   private readonly gradientNames: ReadonlyMap<string, string>;
+  private readonly shapes: ReadonlyMap<string, readonly number[]>;
 
   constructor(
     private readonly checkpoint: TensorFile,
@@ -20,6 +21,7 @@ export class Tensors {
     private readonly sign: number,
   ) {
     this.gradientNames = new Map(pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
+    this.shapes = new Map(checkpoint.entries.map(({ name, shape }) => [name, shape]));
   }
 
   hasGradient(name: string): boolean {
@@ -35,7 +37,7 @@ export class Tensors {
   }
 
   shape(name: string): readonly number[] {
-    return this.checkpoint.entries.find((entry) => entry.name === name)?.shape ?? [];
+    return this.shapes.get(name) ?? [];
   }
 
   /** Rows of a matrix of the checkpoint, or of its gradient: (end - start) x width. */

@@ -3,6 +3,7 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type Candidates, type FirstInputs, candidatesIn, inputsAt } from '../../recovery/text/first-inputs.js';
 import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
+import { areIndependent } from '../../recovery/text/independent-pairs.js';
 import { PairOutputs } from '../../recovery/text/pair-outputs.js';
 import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
 import { type Pair, type TokenPositions, tokenPositions } from '../../recovery/text/token-positions.js';
@@ -94,7 +95,12 @@ export async function findEncoderTexts(
   if (candidates.count > MOST_CANDIDATES) {
     return 'More tokens fit at more positions than can be told apart.';
   }
-  const { settled, open } = placed(transformer, tensors, given, candidates, positions);
+  const { settled, open } = await settledBySpan(
+    placed(transformer, tensors, given, candidates, positions),
+    given,
+    product,
+    pause,
+  );
   const pairs = [...settled, ...open].sort((one, other) => one.position - other.position);
   const attention = firstAttentionOf(transformer, tensors);
   const outputs = await inputSpaceWithin(
@@ -206,6 +212,21 @@ function placed(
     positions: new Map(positions.map((position) => [position, row(table, position + embedding.positionOffset)])),
     sum,
   });
+}
+
+/** Pairs of which some are of the batch, less those that are certainly of it because no others make them up. */
+async function settledBySpan(
+  { settled, open }: TokenPositions,
+  first: FirstInputs,
+  product: ProductKernel,
+  pause: Pause,
+): Promise<TokenPositions> {
+  const pairs = [...settled, ...open];
+  if (open.length === 0 || pairs.length > MOST_PAIRS) {
+    return { settled, open };
+  }
+  const isSure = (await areIndependent(inputsOf(first, pairs), first.width, product, pause)).slice(settled.length);
+  return { settled: [...settled, ...open.filter((_, at) => isSure[at])], open: open.filter((_, at) => !isSure[at]) };
 }
 
 function variance(values: Float64Array): number {

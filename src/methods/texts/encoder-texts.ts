@@ -12,7 +12,7 @@ import type { Difference } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
-import { sequenceLabels } from './sequence-labels.js';
+import { encoderLabels } from './encoder-labels.js';
 
 /** Texts of a batch of a model whose tokens see both directions. */
 
@@ -20,6 +20,8 @@ export interface EncoderText {
   readonly tokens: readonly number[];
   /** The class that it was trained on; undefined where the model classifies no sequences, or not all of the batch is known. */
   readonly label: number | undefined;
+  /** By token: its class, or the token that a masked language model was asked for; undefined where none shows. Empty of others. */
+  readonly tokenLabels: readonly (number | undefined)[];
   /** The largest relative distance of its attention outputs to their space. */
   readonly distance: number;
   /** Positions where other tokens fit as well, and which; past the last: how it may go on. */
@@ -40,6 +42,8 @@ export interface EncoderTexts {
   readonly nextNearest: number;
   /** Of the texts' own gradient, with their labels, from the captured one; undefined without labels. */
   readonly misfit: Difference | undefined;
+  /** Whether a wrong label would show in it. */
+  readonly areLabelsClear: boolean;
 }
 
 /** Tokens of a batch per direction of its inputs: those of repeated tokens depend on each other. */
@@ -58,9 +62,9 @@ const CLEARLY_WORSE = 10;
 const EPSILON_SHARE = 1e-6;
 
 /** Whether the gradient of the texts is the captured one, and nothing else fits as well. */
-export function isConfirmed({ texts, unplaced, misfit }: EncoderTexts): boolean {
+export function isConfirmed({ texts, unplaced, misfit, areLabelsClear }: EncoderTexts): boolean {
   const isSingle = texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier);
-  return misfit !== undefined && misfit.error < FITS && unplaced.length === 0 && isSingle;
+  return misfit !== undefined && misfit.error < FITS && areLabelsClear && unplaced.length === 0 && isSingle;
 }
 
 /** @returns a sentence where nothing was found */
@@ -118,7 +122,8 @@ export async function findEncoderTexts(
   }
   const found = { inputs, outputs, candidates };
   if (pairs.length > MOST_PAIRS) {
-    return { ...found, texts: [], unplaced: settled, possible: open, nextNearest: 1, misfit: undefined };
+    const none = { texts: [], nextNearest: 1, misfit: undefined, areLabelsClear: false };
+    return { ...found, ...none, unplaced: settled, possible: open };
   }
   progress('Joining tokens to texts', 0.2);
   const vectors = await PairOutputs.of(attention, outputs, inputsOf(given, pairs), product, pause);
@@ -138,20 +143,25 @@ export async function findEncoderTexts(
   const tokens = sequences.map(({ members }) => members.map((member) => pairs[member]!.token));
   progress('Computing the gradient of the texts', 0.85);
   const isWhole = unplaced.length === 0 && sequences.length > 0;
-  const labels = isWhole ? await sequenceLabels(transformer, tensors, tokens, product) : undefined;
+  const labels = isWhole ? await encoderLabels(transformer, tensors, tokens, product, pause) : undefined;
   const misfitOf = async (at: number, rival: readonly number[]): Promise<number | undefined> => {
     const own = tokens.map((known, index) => (index === at ? rival.map((member) => pairs[member]!.token) : known));
-    return (await sequenceLabels(transformer, tensors, own, product))?.misfit.error;
+    return (await encoderLabels(transformer, tensors, own, product, pause))?.misfit.error;
   };
   const areOne = labels !== undefined && labels.misfit.error < FITS;
   const told = areOne ? await withoutRefuted(sequences, labels.misfit.error, misfitOf, pause) : sequences;
   return {
     ...found,
-    texts: told.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
+    texts: told.map((sequence, at) => ({
+      ...textOf(sequence, pairs),
+      label: labels?.classes[at],
+      tokenLabels: labels?.ofTokens[at] ?? [],
+    })),
     unplaced,
     possible: areOne ? [] : open.filter((pair) => !covered.has(pair)),
     nextNearest,
     misfit: labels?.misfit,
+    areLabelsClear: labels?.areClear ?? false,
   };
 }
 
@@ -247,8 +257,7 @@ function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
 function textOf(
   { members, distance, rivals }: FoundSequence,
   pairs: readonly Pair[],
-  label: number | undefined,
-): EncoderText {
+): Omit<EncoderText, 'label' | 'tokenLabels'> {
   const byPosition = new Map<number, number[]>();
   for (const rival of rivals) {
     const position = rival.findIndex((member, at) => member !== members[at]);
@@ -258,7 +267,6 @@ function textOf(
   }
   return {
     tokens: members.map((member) => pairs[member]!.token),
-    label,
     distance,
     alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
     mayEndEarlier: rivals.some(({ length }) => length < members.length),

@@ -11,6 +11,7 @@ import type { FirstInputs } from '../../recovery/text/first-inputs.js';
 
 export class Tensors {
   private readonly gradientNames: ReadonlyMap<string, string>;
+  private readonly values = new Map<string, Float64Array>();
   private readonly shapes: ReadonlyMap<string, readonly number[]>;
 
   constructor(
@@ -30,6 +31,13 @@ export class Tensors {
 
   value(name: string): Float64Array {
     return this.checkpoint.read(name).data;
+  }
+
+  /** The same, kept for the next time. */
+  kept(name: string): Float64Array {
+    const known = this.values.get(name) ?? this.value(name);
+    this.values.set(name, known);
+    return known;
   }
 
   gradient(name: string): Float64Array {

@@ -103,7 +103,8 @@ export class Membership {
         this.places.forEach((other, col) => (gram[row * size + col]! += other === position ? weight : 0));
       }
     });
-    const shares = nonNegative(gram, right);
+    // The first shares are only supposed, and none of them is zero.
+    const shares = nonNegative(gram, right, this.now.gram.length > 0 ? this.now.shares : undefined);
     const parts = this.queries.map(({ attractions }, index) =>
       this.outputs.headParts(this.pairs, shares, attractions, logs[index]!.map(Math.exp)),
     );

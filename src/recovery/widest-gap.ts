@@ -18,3 +18,14 @@ export function widestGap(values: ArrayLike<number>, first = 1, end = values.len
   }
   return best;
 }
+
+/** The last place where values fall by a factor or more, as smaller ones may still be far above noise; else where they fall furthest. */
+export function lastClearGap(values: ArrayLike<number>, factor: number, first = 1, end = values.length): WidestGap {
+  for (let rank = end - 1; rank >= first; rank--) {
+    const gap = values[rank - 1]! / values[rank]!;
+    if (gap >= factor) {
+      return { rank, gap };
+    }
+  }
+  return widestGap(values, first, end);
+}

@@ -48,6 +48,8 @@ export interface EncoderTexts {
 
 /** Tokens of a batch per direction of its inputs: those of repeated tokens depend on each other. */
 const MOST_PER_DIRECTION = 2;
+/** Of the width: where fewer embeddings than this were looked up, their number bounds the rank. */
+const MOST_SUMS = 0.8;
 /** More pairs are not searched for sequences. */
 const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
@@ -86,13 +88,19 @@ export async function findEncoderTexts(
   if (stacked.every((value) => value === 0)) {
     return NO_LOSS;
   }
-  const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
+  const positions = positionsOf(transformer, tensors);
+  const lookedUp = tokensOf(transformer, tensors);
+  // Sums of two embeddings have no more directions than both together.
+  const most = lookedUp.length + positions.length;
+  const inputs =
+    most < MOST_SUMS * transformer.width
+      ? await inputSpaceWithin(stacked, transformer.width, { least: lookedUp.length, most }, product, pause)
+      : await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
     return hiddenBy('attention', transformer.width);
   }
   progress('Trying every token', 0.1);
-  const positions = positionsOf(transformer, tensors);
-  const candidates = await candidatesIn(given, inputs, tokensOf(transformer, tensors), positions, product, pause);
+  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause);
   if (candidates.count === 0) {
     return NO_TOKEN;
   }

@@ -5,7 +5,7 @@ import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import { truncatedSvd } from '../truncated-svd.js';
 import { dot, most, norm, orthonormal } from '../vectors.js';
-import { widestGap } from '../widest-gap.js';
+import { lastClearGap, widestGap } from '../widest-gap.js';
 import type { Pause } from '../pause.js';
 
 /** The span of all vectors that a linear layer was given, from its weight gradient alone. */
@@ -214,7 +214,7 @@ const MOST_OF_WIDTH = 0.85;
 
 /**
  * The same where inputs are nearly alike, so that the smallest directions come near to the noise: from singular values, with
- * the widest gap between two bounds; too large a rank where it is not clear, as that loses no input.
+ * the last clear gap between two bounds; too large a rank where it is not clear, as that loses no input.
  *
  * @param least a rank that is certainly reached
  * @param most one that is certainly not passed
@@ -237,7 +237,7 @@ export async function inputSpaceWithin(
     residual,
     rank: known,
   } = await truncatedSvd({ rows, cols: width, data: mixed }, { floor: 0, most: limit }, () => pause());
-  const best = widestGap(values, Math.max(least, 1), Math.min(known, highest + 1));
+  const best = lastClearGap(values, CLEAR_ENOUGH, Math.max(least, 1), Math.min(known, highest + 1));
   const rank = Math.min(best.gap < CLEAR_ENOUGH ? best.rank + SPARE_DIRECTIONS : best.rank, known);
   if (best.rank === 0 || rank >= width - 1) {
     return undefined;

@@ -51,7 +51,7 @@ const MOST_PER_DIRECTION = 2;
 /** Of the width: where fewer embeddings than this were looked up, their number bounds the rank. */
 const MOST_SUMS = 0.8;
 /** More pairs are not searched for sequences. */
-const MOST_PAIRS = 1200;
+export const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
 const MOST_CANDIDATES = 40_000;
 /** A relative difference of gradients that no missing text leaves. */
@@ -139,10 +139,11 @@ export async function findEncoderTexts(
   const { sequences, nextNearest } = await searchSequences(
     pairs,
     (pair) => known.has(pairs[pair]!),
+    inputs.rank,
     vectors,
     product,
-    (count) => {
-      progress(`Joining tokens to texts: ${count}`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
+    (count, supposed) => {
+      progress(`Joining tokens to texts: ${count} of ${supposed} supposed`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
     },
     pause,
   );

@@ -17,6 +17,8 @@ export class Membership {
   private readonly queries: Query[] = [];
   private now: Evaluation;
   private damping = START_DAMPING;
+  /** Multiplications done. */
+  work = 0;
 
   /**
    * @param pairs of which some are members, the first query among them
@@ -92,6 +94,7 @@ export class Membership {
     for (const [index, { attractions }] of this.queries.entries()) {
       const own = this.outputs.contributions(this.pairs, attractions, logs[index]!.map(Math.exp));
       const part = await this.product(own, own, size, size, codimension);
+      this.work += size ** 2 * codimension;
       part.forEach((value, at) => (gram[at]! += value));
       rows.push(own);
     }

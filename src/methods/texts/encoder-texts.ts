@@ -11,7 +11,7 @@ import { joined } from '../../recovery/vectors.js';
 import type { Difference } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
-import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
+import { NO_LOSS, NO_TOKEN, fewOf, hiddenBy } from './refusals.js';
 import { encoderLabels } from './encoder-labels.js';
 
 /** Texts of a batch of a model whose tokens see both directions. */
@@ -126,7 +126,9 @@ export async function findEncoderTexts(
     pause,
   );
   if (!outputs) {
-    return hiddenBy("attention's output", attention.heads * attention.headWidth);
+    return candidates.count < lookedUp.length && lookedUp.length < transformer.vocabulary
+      ? fewOf(candidates.count, lookedUp.length)
+      : hiddenBy("attention's output", attention.heads * attention.headWidth);
   }
   const found = { inputs, outputs, candidates };
   if (pairs.length > MOST_PAIRS) {

@@ -21,17 +21,22 @@ export function tokensOf({ vocabulary, width, embedding, head }: Transformer, te
 }
 
 /** Positions that may be in the batch, from 0. */
-export function positionsOf({ width, embedding }: Transformer, tensors: Tensors): number[] {
+export function positionsOf({ vocabulary, width, embedding, head }: Transformer, tensors: Tensors): number[] {
   const { positions, positionOffset } = embedding;
   if (positions === null) {
     return [0];
   }
   const count = tensors.shape(positions)[0] ?? 0;
-  return tensors.hasGradient(positions)
-    ? positionRows(lengthsOf(positions, count, width, tensors)).flatMap((row) =>
-        row >= positionOffset ? [row - positionOffset] : [],
-      )
-    : Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
+  if (!tensors.hasGradient(positions)) {
+    return Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
+  }
+  const lengths = lengthsOf(positions, count, width, tensors);
+  const hasNoise =
+    !sharesTable(head) &&
+    tensors.hasGradient(embedding.tokens) &&
+    isNoisy(lengthsOf(embedding.tokens, vocabulary, width, tensors), width);
+  const rows = hasNoise ? positionRows(lengths) : nonZero(lengths);
+  return rows.flatMap((row) => (row >= positionOffset ? [row - positionOffset] : []));
 }
 
 const PIECE = 1024;
@@ -55,23 +60,28 @@ function nonZero(lengths: Float64Array): number[] {
   return [...lengths.keys()].filter((row) => lengths[row]! > 0);
 }
 
-/** Rows that were looked up. Where more have a gradient than a batch can have tokens, most of them hold noise alone. */
+/** Whether more tokens have a gradient than a batch can have, so that most rows hold noise alone. */
+function isNoisy(lengths: Float64Array, width: number): boolean {
+  const { length } = nonZero(lengths);
+  return length > width && length > lengths.length / 2;
+}
+
 function tokenRows(lengths: Float64Array, width: number): number[] {
   const rows = nonZero(lengths);
-  if (rows.length <= width || rows.length <= lengths.length / 2) {
+  if (!isNoisy(lengths, width)) {
     return rows;
   }
   const level = lengths.slice().sort()[Math.floor(lengths.length / 2)]!;
   return rows.filter((row) => lengths[row]! > NOISE_FACTOR * level);
 }
 
-/** Positions are used from the first on: behind the last one all rows are zero, or of equal noise. */
+/** Positions are used from the first on: behind the last one all rows are of equal noise. */
 function positionRows(lengths: Float64Array): number[] {
   const rows = nonZero(lengths);
   const last = lengths.at(-1) ?? 0;
   const end = lengths.findLastIndex((length) => length > NOISE_FACTOR * last) + 1;
   const rest = lengths.subarray(end);
-  const isNoise = rest.length >= LEAST_NOISE && rest.every((length) => length * NOISE_FACTOR > last);
+  const isNoise = end > 0 && rest.length >= LEAST_NOISE && rest.every((length) => length * NOISE_FACTOR > last);
   return isNoise ? rows.filter((row) => row < end) : rows;
 }
 

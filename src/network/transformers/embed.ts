@@ -14,12 +14,7 @@ export type RowOf = (name: string, row: number) => ArrayLike<number>;
  * @returns N x width
  * @throws RangeError when a token is none of the vocabulary, a position has no row, or there are not as many of both
  */
-export function embed(
-  transformer: Transformer,
-  row: RowOf,
-  tokens: Int32Array,
-  positions: Int32Array,
-): Float64Array {
+export function embed(transformer: Transformer, row: RowOf, tokens: Int32Array, positions: Int32Array): Float64Array {
   const sums = embeddingSums(transformer, row, tokens, positions);
   const { norm } = transformer.embedding;
   return norm ? normaliseRows(valuesOf(norm, row), sums) : sums;

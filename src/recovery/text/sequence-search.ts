@@ -230,9 +230,9 @@ class Search {
   ): Promise<number[]> {
     let best = { members, misfit };
     for (let round = 0; round < REFINEMENTS; round++) {
-      await this.pause();
       let next = best;
       for (const own of neighbours(best.members, available)) {
+        await this.pause();
         const distance = this.outputs.misfit(own);
         next = distance < next.misfit ? { members: own, misfit: distance } : next;
       }

@@ -94,7 +94,7 @@ export class Membership {
     for (const [index, { attractions }] of this.queries.entries()) {
       const own = this.outputs.contributions(this.pairs, attractions, logs[index]!.map(Math.exp));
       const part = await this.product(own, own, size, size, codimension);
-      this.work += size ** 2 * codimension;
+      this.work += size ** 2 * (size + codimension);
       part.forEach((value, at) => (gram[at]! += value));
       rows.push(own);
     }

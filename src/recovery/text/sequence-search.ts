@@ -26,8 +26,8 @@ export interface SequenceSearch {
   readonly nextNearest: number;
 }
 
-/** Multiplications, a few minutes, without anything found: the search ends with what it has. */
-const MOST_WORK = 3e11;
+/** Multiplications, a minute or more, without anything found: the search ends with what it has. */
+const MOST_WORK = 1e11;
 const STEPS = 12;
 /** Other members whose equations take part in the end. */
 const HELPERS = 3;

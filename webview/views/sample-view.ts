@@ -25,6 +25,7 @@ export function sampleSection(
   actions: PanelActions,
 ): TemplateResult {
   const truth = report.truth?.samples[index];
+  const beside = report.truth?.found ? ' (found beside the file, not used)' : '';
   const name = (at: number): string => className(report, at);
   return html`
     <section aria-labelledby="sample-${index}">
@@ -52,7 +53,9 @@ export function sampleSection(
           ${
             truth?.labelMaxError === undefined || truth.labelMaxError === null
               ? ''
-              : html`<p class="muted">Against the truth: largest error ${truth.labelMaxError.toExponential(1)}</p>`
+              : html`<p class="muted">
+                  Against the truth${beside}: largest error ${truth.labelMaxError.toExponential(1)}
+                </p>`
           }
         </div>
         <div>
@@ -62,7 +65,7 @@ export function sampleSection(
             truth?.featureRelativeError === undefined || truth.featureRelativeError === null
               ? ''
               : html`<p class="muted">
-                  Against the truth: relative error ${truth.featureRelativeError.toExponential(1)}
+                  Against the truth${beside}: relative error ${truth.featureRelativeError.toExponential(1)}
                 </p>`
           }
         </div>

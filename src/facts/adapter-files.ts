@@ -12,11 +12,7 @@ import { ADAPTER_FILES, type AuditPaths, BASE_FILES, filesBeside } from './input
  * @returns undefined where the checkpoint holds both, or the gradient is of something else
  * @throws UnusableInputError when the other half is missing, or cannot be opened
  */
-export function otherHalfOf(
-  checkpoint: TensorFile,
-  gradients: TensorFile,
-  paths: AuditPaths,
-): TensorFile | undefined {
+export function otherHalfOf(checkpoint: TensorFile, gradients: TensorFile, paths: AuditPaths): TensorFile | undefined {
   const count = checkpoint.entries.filter(({ name }) => isFactor(name)).length;
   const isHalf = count === 0 || count === checkpoint.entries.length;
   if (!isHalf || !gradients.entries.some(({ name }) => isFactor(name))) {

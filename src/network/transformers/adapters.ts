@@ -142,7 +142,8 @@ class Settings {
     const kind = config.text(['peft_type']);
     const refused = ['use_dora', 'use_qalora', 'use_bdlora', 'lora_bias'].find((name) => config.flag(name) === true);
     if ((kind !== undefined && kind !== 'LORA') || refused !== undefined) {
-      const what = refused === undefined ? `"peft_type" is ${JSON.stringify(kind?.slice(0, 40))}` : `"${refused}" is true`;
+      const what =
+        refused === undefined ? `"peft_type" is ${JSON.stringify(kind?.slice(0, 40))}` : `"${refused}" is true`;
       throw new TransformerProblem(`${config.source}: ${what}, and only plain LoRA is read.`);
     }
     const [rank, alpha] = [config.whole(['r'], MOST_RANK), config.real('lora_alpha', 0, MOST_ALPHA)];

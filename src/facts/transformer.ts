@@ -62,5 +62,5 @@ function withoutAdapters(entries: readonly NamedShape[], adapters: Adapters | un
     return entries;
   }
   const shapes = new Map(entries.map(({ name, shape }) => [name, shape]));
-  return [...adapters.stored].map(([name, stored]) => ({ name, shape: shapes.get(stored)! }));
+  return [...adapters.stored].map(([name, stored]) => ({ name, shape: shapes.get(stored) ?? [] }));
 }

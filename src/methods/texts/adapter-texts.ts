@@ -100,11 +100,15 @@ export async function findAdapterTexts(
     product,
     pause,
   );
-  if (nodes.length === 0 || crowded) {
-    const count = candidates.count === 1 ? '1 token fits' : `${candidates.count} tokens fit`;
-    return crowded
-      ? 'More beginnings of texts fit the adapters than their rank has room for: the order of tokens is not told.'
-      : `${count} the adapters of the first attention, and no text that begins with them fits those of the next one: the batch has ${found.inputs.room} tokens or more, which their rank hides, or dropout was on.`;
+  if (crowded) {
+    return 'More beginnings of texts fit the adapters than their rank has room for: the order of tokens is not told.';
+  }
+  if (nodes.length === 0) {
+    const fit = candidates.count === 1 ? '1 token fits' : `${candidates.count} tokens fit`;
+    const why = found.inputs.space.isFull
+      ? `the batch has at least ${found.inputs.room} tokens, and more than that their rank hides`
+      : 'dropout was on, noise was added, or later blocks are of another checkpoint';
+    return `${fit} the adapters of the first attention, and no text that begins with them fits those that come next: ${why}.`;
   }
   progress('Computing the gradient of the texts', 0.7);
   const { head } = transformer;

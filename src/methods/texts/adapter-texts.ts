@@ -56,6 +56,10 @@ export async function findAdapterTexts(
   if (!given || !first || !transformer.normFirst) {
     return 'The model has no block with a norm before its attention.';
   }
+  const broken = tensors.factorsOf(transformer.blocks).find((name) => !tensors.gradient(name).every(Number.isFinite));
+  if (broken !== undefined) {
+    return `The gradient of "${broken}" holds NaN or infinite values: capture that of a step that did not overflow.`;
+  }
   progress("Finding the space of the first attention's adapters", 0.05);
   const spacesOf = (projections: readonly Projection[]): Promise<AdapterInputs | string> =>
     inputsOf(tensors, projections, error, product, pause);

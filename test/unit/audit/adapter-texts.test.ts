@@ -155,6 +155,20 @@ describe('texts from the gradients of adapters', () => {
   });
 
   it.each([
+    ['gradient.safetensors', 'lora_A', NaN],
+    ['gradient.safetensors', 'lora_B', Infinity],
+    ['checkpoint.safetensors', 'lora_B', NaN],
+    ['checkpoint.safetensors', 'layers.0.self_attn.v_proj.base_layer', NaN],
+  ])('are not read where %s has numbers in %s that are none', async (file, name, value) => {
+    const folder = changed('llama-trained', file, (data, key) => (key.includes(name) ? data.fill(value, 0, 3) : data));
+    const report = await auditOf(folder);
+    expect(leakOf(report)).toBeUndefined();
+    expect(rowOf(report).detail).toMatch(
+      file.startsWith('gradient') ? /holds NaN or infinite values/ : /No token lies|no text/,
+    );
+  });
+
+  it.each([
     ['a rank of zero', { r: 0 }, /"r" is 0, which is not a whole number/],
     ['a rank that tensors do not have', { r: 16 }, /rank of ".*" is 16, and ".*lora_A.*" has 8 rows/],
     ['a huge scale', { lora_alpha: 1e300 }, /"lora_alpha" is 1e\+300/],

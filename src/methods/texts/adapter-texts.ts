@@ -78,7 +78,7 @@ export async function findAdapterTexts(
     inputs.space.map,
   );
   if (candidates.count === 0) {
-    return inputs.space.isFull ? hidden(inputs.room) : NO_TOKEN;
+    return whyNone(inputs);
   }
   if (candidates.count > MOST_CANDIDATES) {
     return `${candidates.count} tokens fit the adapters of the first attention, far more than the ${inputs.room} that they have room for: the batch has nearly as many tokens as their rank, or noise was added.`;
@@ -121,7 +121,12 @@ export async function findAdapterTexts(
   return { inputs, beyond: found.inputs, candidates, nodes, nextNearest, confirmed };
 }
 
-function hidden(rank: number): string {
+function whyNone({ space: { isFull, space }, isFresh, room: rank }: AdapterInputs): string {
+  if (!isFull) {
+    return isFresh && space.rank >= rank - 1
+      ? `${NO_TOKEN} Or the batch has at least ${rank} tokens, the rank of the adapters, which are fresh: that hides which.`
+      : NO_TOKEN;
+  }
   return `The gradients of the adapters have their full rank of ${rank}, and no token lies in their space: the batch has at least ${rank} tokens, and more than that the adapters' rank hides; or the gradient is of another checkpoint, or dropout was on.`;
 }
 

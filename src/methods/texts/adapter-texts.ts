@@ -109,8 +109,8 @@ export async function findAdapterTexts(
   }
   if (nodes.length === 0) {
     const fit = candidates.count === 1 ? '1 token fits' : `${candidates.count} tokens fit`;
-    const why = found.inputs.space.isFull
-      ? `the batch has at least ${found.inputs.room} tokens, and more than that their rank hides`
+    const why = mayHide(found.inputs)
+      ? `the batch has at least ${found.inputs.room} tokens, and more than that their rank hides; or dropout was on, or noise was added`
       : 'dropout was on, noise was added, or later blocks are of another checkpoint';
     return `${fit} the adapters of the first attention, and no text that begins with them fits those that come next: ${why}.`;
   }
@@ -121,9 +121,15 @@ export async function findAdapterTexts(
   return { inputs, beyond: found.inputs, candidates, nodes, nextNearest, confirmed };
 }
 
-function whyNone({ space: { isFull, space }, isFresh, room: rank }: AdapterInputs): string {
-  if (!isFull) {
-    return isFresh && space.rank >= rank - 1
+/** Whether there may be more inputs than the adapters have rank. */
+function mayHide({ space: { isFull, space }, isFresh, room }: AdapterInputs): boolean {
+  return isFull || (isFresh && space.rank >= room - 2);
+}
+
+function whyNone(inputs: AdapterInputs): string {
+  const rank = inputs.room;
+  if (!inputs.space.isFull) {
+    return mayHide(inputs)
       ? `${NO_TOKEN} Or the batch has at least ${rank} tokens, the rank of the adapters, which are fresh: that hides which.`
       : NO_TOKEN;
   }

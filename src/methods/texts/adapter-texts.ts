@@ -6,7 +6,12 @@ import type { Adapter } from '../../network/transformers/adapters.js';
 import { secondInputs } from '../../network/transformers/transformer-graph.js';
 import type { Projection, Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
-import { type AdapterSpace, spaceOfFirstFactors, spaceOfSecondFactor } from '../../recovery/text/adapter-space.js';
+import {
+  type AdapterSpace,
+  CLEAR_GAP,
+  spaceOfFirstFactors,
+  spaceOfSecondFactor,
+} from '../../recovery/text/adapter-space.js';
 import { type Candidates, candidatesIn } from '../../recovery/text/first-inputs.js';
 import { type Beyond, searchByNextBlock } from '../../recovery/text/next-block-search.js';
 import { MOST_REPEATS, type PrefixNode } from '../../recovery/text/prefix-search.js';
@@ -122,8 +127,8 @@ export async function findAdapterTexts(
 }
 
 /** Whether there may be more inputs than the adapters have rank. */
-function mayHide({ space: { isFull, space }, isFresh, room }: AdapterInputs): boolean {
-  return isFull || (isFresh && space.rank >= room - 2);
+function mayHide({ space: { isFull, space }, isFresh }: AdapterInputs): boolean {
+  return isFull || (isFresh && space.gap < CLEAR_GAP);
 }
 
 function whyNone(inputs: AdapterInputs): string {

@@ -18,7 +18,7 @@ export interface AdapterSpace {
 }
 
 /** A rank that shows less clearly is taken for a full one, which loses no input. */
-const CLEAR_GAP = 30;
+export const CLEAR_GAP = 30;
 
 /**
  * From gradients of lora_A, of maps that share their input one below the other.

@@ -1,10 +1,12 @@
 import { performance } from 'node:perf_hooks';
+import { otherHalfOf } from '../facts/adapter-files.js';
 import { Facts } from '../facts/facts.js';
 import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
 import { namesOf } from '../facts/no-checkpoint.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
+import { joinedFile } from '../formats/joined-file.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { RECOVERY } from '../methods/head/recovery.js';
@@ -63,7 +65,10 @@ export async function runAudit(
     files.push(...(given ? [given] : []));
     const gradients = openTensorFile(request.gradients);
     files.push(gradients);
-    const checkpoint = given ?? namesOf(gradients);
+    const otherHalf = given && otherHalfOf(given, gradients, request);
+    files.push(...(otherHalf ? [otherHalf] : []));
+    const whole = given && otherHalf ? joinedFile(given, otherHalf) : given;
+    const checkpoint = whole ?? namesOf(gradients);
     const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
     return await new Audit(facts, options.methods ?? METHODS, trace, started).run();
   } finally {

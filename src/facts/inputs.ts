@@ -6,13 +6,18 @@ import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
 
 /** Which files an audit reads, from what the user gave. */
 
+/** What PEFT's and transformers' `save_pretrained` call their files: adapters apart from the model that they are added to. */
+export const ADAPTER_FILES = ['adapter_model.safetensors', 'adapter_model.bin'];
+export const BASE_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
+
 export interface AuditPaths {
   readonly checkpoint?: string;
   readonly gradients: string;
 }
 
 /**
- * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it.
+ * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it; or, in the place of
+ * `checkpoint.*`, the files of `save_pretrained`.
  *
  * @throws UnusableInputError when either is missing or there are several
  */
@@ -28,7 +33,7 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
   }
   const names = readdirSync(folder);
   return {
-    checkpoint: oneOf(folder, names, /^checkpoint\.(.+)$/),
+    checkpoint: savedModel(folder, names) ?? oneOf(folder, names, /^checkpoint\.(.+)$/),
     gradients: oneOf(folder, names, /^gradients?\.(.+)$/),
   };
 }
@@ -40,6 +45,12 @@ export function isCapture(folder: string): boolean {
   }
   const names = readdirSync(folder);
   return names.length === 0 || names.some((name) => /^gradients?\./.test(name));
+}
+
+/** As `save_pretrained` writes it, where nothing is called a checkpoint. */
+function savedModel(folder: string, names: readonly string[]): string | undefined {
+  const found = [...BASE_FILES, ...ADAPTER_FILES].find((name) => names.includes(name));
+  return found === undefined || names.some((name) => name.startsWith('checkpoint.')) ? undefined : join(folder, found);
 }
 
 function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {

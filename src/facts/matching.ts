@@ -33,9 +33,12 @@ const MOST_COMPONENTS = 24;
 /** Pairs of equal endings; a network has one for each tensor, times its copies in the file. */
 const MOST_PAIRS = 2 ** 18;
 
-/** `dense/kernel:0` and `dense.kernel` are one name. */
+/** `dense/kernel:0` and `dense.kernel` are one name; PEFT saves an adapter without the name that it has in training. */
 function dotted(name: string): string {
-  return name.replace(/:0$/, '').replaceAll('/', '.');
+  return name
+    .replace(/:0$/, '')
+    .replaceAll('/', '.')
+    .replace(/\.(lora_[AB])\.[^.]+\.weight$/, '.$1.weight');
 }
 
 /** Where the endings of a dotted name begin, the longest first. */

@@ -4,6 +4,9 @@ import { open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import { imageBeside } from '../audit/truth.js';
+import { ADAPTER_CONFIG } from '../facts/adapters.js';
+import { CONFIG_FILE } from '../facts/config-json.js';
+import { ADAPTER_FILES, BASE_FILES } from '../facts/inputs.js';
 import { isFileName } from '../formats/byte-source.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { isSafetensorsIndex } from '../formats/safetensors.js';
@@ -105,6 +108,10 @@ const BESIDE = [
   'merges.txt',
   'model.onnx',
   'recipe.json',
+  CONFIG_FILE,
+  ADAPTER_CONFIG,
+  ...ADAPTER_FILES,
+  ...BASE_FILES,
   'model.json',
   'model.keras',
 ];

@@ -39,7 +39,7 @@ function findingOf({ tensor, what, touched, entries, rows, texts }: TouchedEmbed
         id: 'embedding-positions',
         severity: 'low',
         title: 'The length of the longest input can be read from this gradient',
-        evidence: `${touched} of ${entries} rows of the gradient of "${tensor}" are not zero, one per position that a loss depends on (the last token of a causal language model's input is none).`,
+        evidence: `${touched} of ${entries} rows of the gradient of "${tensor}" are not zero, one per position.`,
         mitigation: 'Pad inputs to one length, or do not train position embeddings on clients.',
       }
     : {

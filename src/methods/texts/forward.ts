@@ -83,7 +83,11 @@ export class Forward {
   }
 }
 
-function seesOf(transformer: Transformer, { tokens, positions, parents, sequences, padding }: TokenTree): Uint8Array {
+/** Which of a tree's tokens sees which: N x N, as the graph takes it. */
+export function seesOf(
+  transformer: Transformer,
+  { tokens, positions, parents, sequences, padding }: TokenTree,
+): Uint8Array {
   const count = tokens.length;
   const sees = new Uint8Array(count * count);
   for (let from = 0; from < count; from++) {

@@ -18,6 +18,8 @@ export interface TextsToTell {
   /** How they were found, and what speaks for them. */
   readonly explanation: string;
   readonly facts: readonly { readonly name: string; readonly value: string }[];
+  /** Which gradients tell them, and how large a batch hides them; where it is not the first attention's own. */
+  readonly source?: { readonly tensor: string; readonly gradients: string; readonly room: number };
 }
 
 export interface TextToTell {
@@ -76,7 +78,7 @@ export function textsLeak(transformer: Transformer, told: TextsToTell, vocabular
     title: isSure ? 'Texts, word for word' : 'Candidates for texts',
     amount: `${tokens} tokens`,
     sample: null,
-    tensor: transformer.blocks[0]!.output.weight,
+    tensor: told.source?.tensor ?? transformer.blocks[0]!.output.weight,
     certificate,
     gives: { inputs: isSure ? count : 0, tokens },
     details: [
@@ -126,7 +128,7 @@ function toldText(
 
 function findingOf(
   { blocks, width }: Transformer,
-  { certificate }: TextsToTell,
+  { certificate, source }: TextsToTell,
   detail: TextsDetail,
   isSure: boolean,
 ): Finding {
@@ -146,6 +148,6 @@ function findingOf(
       ? 'The texts of the batch can be read from this gradient, word for word'
       : 'Candidates for the texts of the batch can be read from this gradient',
     evidence: `${quotes.join(', ')}${more}${misfit}.`,
-    mitigation: `Withhold the gradients of the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head. Batches of ${width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
+    mitigation: `Withhold the gradients of ${source?.gradients ?? `the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head`}. Batches of ${source?.room ?? width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

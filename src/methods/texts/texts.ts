@@ -1,12 +1,17 @@
+import { ADAPTERS } from '../../facts/adapters.js';
 import { TRANSFORMER } from '../../facts/transformer.js';
+import type { Transformer } from '../../network/transformers/transformer.js';
 import { MATCHING, UPDATE } from '../../facts/update.js';
 import { roundoffOf } from '../../facts/values.js';
 import { findVocabulary } from '../../facts/vocabulary.js';
 import { type Method, READABLE } from '../method.js';
 import { pausingProduct } from '../pausing-product.js';
+import { AdaptedTensors } from './adapted-tensors.js';
+import { findAdapterTexts } from './adapter-texts.js';
 import { findCausalTexts } from './causal-texts.js';
 import { Tensors } from './first-block.js';
 import { MOST_PAIRS, findEncoderTexts } from './encoder-texts.js';
+import { tellAdapter } from './tell-adapter.js';
 import { tellCausal } from './tell-causal.js';
 import { tellEncoder } from './tell-encoder.js';
 import { type TextsToTell, textsLeak } from './texts-leak.js';
@@ -26,6 +31,9 @@ export const texts: Method = {
     if ('refused' in transformer) {
       return transformer.refused;
     }
+    if ((await facts.get(ADAPTERS)) !== undefined) {
+      return transformer.causal ? true : 'Adapters are read of causal language models only.';
+    }
     const { pairs } = await facts.get(MATCHING);
     const [first] = transformer.blocks;
     const trained = new Set(pairs.map(({ parameter }) => parameter.name));
@@ -43,6 +51,27 @@ export const texts: Method = {
     }
     const matching = await facts.get(MATCHING);
     const { sign } = await facts.get(UPDATE);
+    const adapters = await facts.get(ADAPTERS);
+    if (adapters && !('refused' in adapters)) {
+      const tensors = new AdaptedTensors(checkpoint, gradients, matching, sign, adapters, transformer);
+      const told = await adapted(
+        transformer,
+        tensors,
+        roundoffOf(matching.pairs[0]?.gradient.dtype ?? 'float32'),
+        await pausingProduct(context),
+        (message, share) => {
+          context.progress(message, share);
+        },
+        () => context.pause(),
+      );
+      return typeof told === 'string'
+        ? { outcome: 'nothing', detail: told, leaks: [] }
+        : {
+            outcome: 'found',
+            detail: "What layers with an adapter are given lies in the row space of their adapters' gradients.",
+            leaks: [textsLeak(transformer, told, findVocabulary(request, transformer.vocabulary))],
+          };
+    }
     const first = matching.pairs.find(({ parameter }) => parameter.name === transformer.blocks[0]!.output.weight);
     const find = transformer.causal ? causal : encoder;
     const found = await find(
@@ -92,4 +121,12 @@ const encoder: Find = async (transformer, ...given) => {
   return found.possible.length + found.unplaced.length > MOST_PAIRS
     ? `${found.candidates.count} pairs of token and position fit the first attention, more than texts are put together from: noise, or a head whose gradient is one with that of the embedding, hides which of them are of the batch.`
     : 'Single tokens fit the first attention, and no text was put together from them.';
+};
+
+const adapted = async (
+  transformer: Transformer,
+  ...given: Parameters<typeof findAdapterTexts> extends [unknown, ...infer Rest] ? Rest : never
+): Promise<TextsToTell | string> => {
+  const found = await findAdapterTexts(transformer, ...given);
+  return typeof found === 'string' ? found : tellAdapter(transformer, found);
 };

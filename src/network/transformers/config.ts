@@ -73,6 +73,11 @@ export class Config {
       : new Config(value, this.source, `${this.path}${name}.`);
   }
 
+  /** Names of all fields. */
+  names(): string[] {
+    return [...this.fields.keys()];
+  }
+
   /** Whether a field is there and not null. */
   has(name: string): boolean {
     return (this.fields.get(name) ?? null) !== null;

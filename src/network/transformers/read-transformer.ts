@@ -111,12 +111,12 @@ function read(
   return { ...readStructure(place), source: config ? source : 'names and shapes' };
 }
 
-/** LoRA and its like add to layers what their own weights do not tell. @throws TransformerProblem */
+/** What is left when LoRA is taken off are adapters of other kinds. @throws TransformerProblem */
 function refuseAdapters(entries: readonly NamedShape[]): void {
   const adapted = entries.find(({ name }) => name.endsWith('.base_layer.weight'));
   if (adapted && entries.some(({ name }) => TOKEN_TABLE.test(name))) {
     throw new TransformerProblem(
-      `The layer of "${adapted.name}" has an adapter, which is not read: merge adapters before the gradient is captured.`,
+      `The layer of "${adapted.name}" has an adapter other than LoRA, which is not read: merge it before the gradient is captured.`,
     );
   }
 }

@@ -110,6 +110,27 @@ export function attends({ causal, window }: Transformer, from: number, to: numbe
   return (!causal || to <= from) && (window === null || from - to <= window);
 }
 
+/**
+ * What the second block's attention is given, of a model with its norms first, from what is inside of the first block's.
+ *
+ * @param state N x width: tokens embedded
+ * @param mixed N x (heads x headWidth): what the output projection is given
+ * @returns N x width
+ */
+export function secondInputs(
+  graph: TensorGraph,
+  transformer: Transformer,
+  parameter: ParameterOf,
+  state: TensorNode,
+  mixed: TensorNode,
+): TensorNode {
+  const [first, second] = transformer.blocks as [Block, Block];
+  const attended = graph.add(state, project(graph, parameter, first.output, mixed));
+  const normal = normed(graph, parameter, first.mlpNorm, attended);
+  const next = graph.add(attended, mlpOf(graph, transformer, parameter, first, normal));
+  return normed(graph, parameter, second.attentionNorm, next);
+}
+
 class BlockBuilder {
   private readonly mask: TensorNode;
   /** Of each token and pair, N x headWidth / 2; null without rotation. */
@@ -147,7 +168,7 @@ class BlockBuilder {
     const { graph, parameter } = this;
     const { normFirst } = this.transformer;
     const attention = (input: TensorNode): TensorNode => this.attention(block, input);
-    const mlp = (input: TensorNode): TensorNode => this.mlp(block, input);
+    const mlp = (input: TensorNode): TensorNode => mlpOf(graph, this.transformer, parameter, block, input);
     return [[block.attentionNorm, attention] as const, [block.mlpNorm, mlp] as const].reduce(
       (state, [norm, layer]) =>
         normFirst
@@ -177,16 +198,6 @@ class BlockBuilder {
     const mixed = graph.transpose(graph.matmul(weights, this.repeated(value)), [1, 0, 2]);
     const [count, , width] = mixed.shape as [number, number, number];
     return project(graph, parameter, block.output, graph.reshape(mixed, [count, heads * width]));
-  }
-
-  private mlp(block: Block, x: TensorNode): TensorNode {
-    const { graph, parameter } = this;
-    const { activation } = this.transformer;
-    const up = project(graph, parameter, block.up, x);
-    const inner = block.gate
-      ? graph.mul(activated(graph, activation, project(graph, parameter, block.gate, x)), up)
-      : activated(graph, activation, up);
-    return project(graph, parameter, block.down, inner);
   }
 
   /** A projection's outputs by heads: heads x N x headWidth. */
@@ -228,6 +239,20 @@ class BlockBuilder {
       width,
     ]);
   }
+}
+
+function mlpOf(
+  graph: TensorGraph,
+  { activation }: Transformer,
+  parameter: ParameterOf,
+  block: Block,
+  x: TensorNode,
+): TensorNode {
+  const up = project(graph, parameter, block.up, x);
+  const inner = block.gate
+    ? graph.mul(activated(graph, activation, project(graph, parameter, block.gate, x)), up)
+    : activated(graph, activation, up);
+  return project(graph, parameter, block.down, inner);
 }
 
 /** rows x inputs to rows x outputs. Where projections share a tensor, their products are one. */

@@ -18,6 +18,11 @@ export interface FirstInputs {
 
 /** Vectors of tokens at one position, n x width. */
 export function inputsAt(first: FirstInputs, tokens: readonly number[], position: number): Float64Array {
+  return normaliseRows(first.norm, embeddedAt(first, tokens, position));
+}
+
+/** The same before the norm. */
+export function embeddedAt(first: FirstInputs, tokens: readonly number[], position: number): Float64Array {
   const rows = first.rowsOf(tokens);
   const added = first.positionRow(position);
   if (added) {
@@ -25,7 +30,7 @@ export function inputsAt(first: FirstInputs, tokens: readonly number[], position
       rows[at]! += added[at % first.width]!;
     }
   }
-  return normaliseRows(first.norm, rows);
+  return rows;
 }
 
 export interface Candidates {
@@ -46,6 +51,7 @@ const MOST_CANDIDATES = 2 ** 17;
  *
  * @param tokens to be tried
  * @param positions to be tried; ignored where they are told by rotation only
+ * @param map what is known of a vector is its product with this matrix, space.width x width; null for the vector itself
  */
 export async function candidatesIn(
   first: FirstInputs,
@@ -54,6 +60,7 @@ export async function candidatesIn(
   positions: readonly number[],
   product: ProductKernel,
   pause: Pause,
+  map: Float64Array | null = null,
 ): Promise<Candidates> {
   const places = first.positionRow(0) === null ? [0] : positions;
   const byPosition: number[][] = places.map(() => []);
@@ -69,7 +76,7 @@ export async function candidatesIn(
   };
   for (let start = 0; start < tokens.length && count < MOST_CANDIDATES; start += CHUNK) {
     const own = tokens.slice(start, start + CHUNK);
-    const near = await nearEnough(first, space, own, places, product);
+    const near = await nearEnough(first, space, own, places, product, map);
     for (const [place, position] of places.entries()) {
       await pause();
       const shortlist = own.filter((_, at) => near[at * places.length + place]! < NEAR);
@@ -77,13 +84,29 @@ export async function candidatesIn(
         const distance = near[at * places.length + place]!;
         nextNearest = distance >= NEAR ? Math.min(nextNearest, distance) : nextNearest;
       });
-      const distances = await distancesTo(space, inputsAt(first, shortlist, position), product);
+      const inputs = await mapped(inputsAt(first, shortlist, position), map, first.width, product);
+      const distances = await distancesTo(space, inputs, product);
       shortlist.forEach((token, at) => {
         judge(token, place, distances[at]!);
       });
     }
   }
   return { byPosition, farthest, nextNearest, count };
+}
+
+/**
+ * Rows times the transpose of a matrix.
+ *
+ * @param rows n x width, row-major
+ * @param map outputs x width; null leaves the rows as they are
+ */
+export async function mapped(
+  rows: Float64Array,
+  map: Float64Array | null,
+  width: number,
+  product: ProductKernel,
+): Promise<Float64Array> {
+  return map && rows.length > 0 ? product(rows, map, rows.length / width, map.length / width, width) : rows;
 }
 
 /** Distances below this are computed again, without cancellation. */
@@ -95,25 +118,29 @@ const NEAR = 0.05;
  */
 async function nearEnough(
   { norm, rowsOf, positionRow, width }: FirstInputs,
-  { basis, rank }: InputSpace,
+  { basis, rank, width: known }: InputSpace,
   tokens: readonly number[],
   places: readonly number[],
   product: ProductKernel,
+  map: Float64Array | null,
 ): Promise<Float64Array> {
   const centre = norm.kind === 'layer';
   const e = centred(rowsOf(tokens), width, centre);
   const p = centred(joined(places.map((place) => positionRow(place) ?? new Float64Array(width))), width, centre);
-  const [eGain, pGain] = [times(e, norm.gain), times(p, norm.gain)];
-  const bias = norm.bias ?? new Float64Array(width);
+  const [eGain, pGain, bias] = [
+    await mapped(times(e, norm.gain), map, width, product),
+    await mapped(times(p, norm.gain), map, width, product),
+    await mapped(norm.bias ?? new Float64Array(width), map, width, product),
+  ];
   const [n, m] = [tokens.length, places.length];
   const [ep, epGain, eAlong, pAlong, bAlong, eBias, pBias] = [
     await product(e, p, n, m, width),
-    await product(eGain, pGain, n, m, width),
-    await product(eGain, basis, n, rank, width),
-    await product(pGain, basis, m, rank, width),
-    await product(bias, basis, 1, rank, width),
-    await product(eGain, bias, n, 1, width),
-    await product(pGain, bias, m, 1, width),
+    await product(eGain, pGain, n, m, known),
+    await product(eGain, basis, n, rank, known),
+    await product(pGain, basis, m, rank, known),
+    await product(bias, basis, 1, rank, known),
+    await product(eGain, bias, n, 1, known),
+    await product(pGain, bias, m, 1, known),
   ];
   const cross = await product(eAlong, pAlong, n, m, rank);
   const [eBiasAlong, pBiasAlong] = [
@@ -123,12 +150,12 @@ async function nearEnough(
   const [ee, pp, eeG, ppG, eeA, ppA] = [
     squares(e, width),
     squares(p, width),
-    squares(eGain, width),
-    squares(pGain, width),
+    squares(eGain, known),
+    squares(pGain, known),
     squares(eAlong, rank),
     squares(pAlong, rank),
   ];
-  const [bb, bbA] = [squares(bias, width)[0]!, squares(bAlong, rank)[0]!];
+  const [bb, bbA] = [squares(bias, known)[0]!, squares(bAlong, rank)[0]!];
   return Float64Array.from({ length: n * m }, (_, at) => {
     const [i, j] = [Math.floor(at / m), at % m];
     const factor = 1 / Math.sqrt((ee[i]! + 2 * ep[at]! + pp[j]!) / width + norm.epsilon);

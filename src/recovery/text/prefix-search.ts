@@ -39,7 +39,7 @@ export interface Prefixes {
   readonly crowded: boolean;
 }
 
-interface Limits {
+export interface Limits {
   /** Prefixes of one length followed at once. */
   readonly most: number;
   /** Prefixes of all lengths, repetitions of a first token aside. */
@@ -55,7 +55,7 @@ const PROBES = 12;
 /** How far above the tolerance a probe may say. */
 const PROBE_MARGIN = 2;
 /** Repetitions of the first token that are followed. */
-const MOST_REPEATS = 8;
+export const MOST_REPEATS = 8;
 const SEED = 11;
 
 /**
@@ -105,7 +105,7 @@ export async function searchPrefixes(
 }
 
 /** Without the ends that nothing speaks for: repetitions of the first token which no other follows. */
-function withEvidence(nodes: readonly PrefixNode[]): PrefixNode[] {
+export function withEvidence(nodes: readonly PrefixNode[]): PrefixNode[] {
   const kept = new Set<number>();
   for (let at = nodes.length - 1; at >= 0; at--) {
     const { repeats, parent } = nodes[at]!;

@@ -36,6 +36,16 @@ describe('names', () => {
     ]);
   });
 
+  it('of adapters match with and without the name that an adapter has in training', () => {
+    const names = ['q.lora_A', 'q.lora_B', 'v.lora_A'];
+    const [saved, trained] = ['', '.default'].map((own) => names.map((name) => `layers.0.${name}${own}.weight`)) as [
+      string[],
+      string[],
+    ];
+    expect(matched(saved, trained)).toEqual(trained.map((name, at) => [name, saved[at]]));
+    expect(matched(trained, saved)).toEqual(saved.map((name, at) => [name, trained[at]]));
+  });
+
   it('of copies name the first, and the others as alternatives', () => {
     const parameters = many(12, (at) => `copy${at}.fc.weight`);
     const { pairs, alternatives } = matchTensors(file('c', parameters), file('g', ['fc.weight']));

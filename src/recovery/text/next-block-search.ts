@@ -1,0 +1,154 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import type { Pause } from '../pause.js';
+import { type AdapterSpace, distancesThrough } from './adapter-space.js';
+import { type AttentionValues, attended, attentionWeights, project, rotated } from './first-attention.js';
+import { type Candidates, type FirstInputs, embeddedAt, inputsAt } from './first-inputs.js';
+import { isInside } from './input-space.js';
+import { type Limits, MOST_REPEATS, type PrefixNode, type Prefixes, withEvidence } from './prefix-search.js';
+
+/**
+ * Sequences of a causal model, token by token, where the first attention's own output is not known: what follows it for a
+ * prefix, such as the inputs of the second block, has to lie in the batch's space (DAGER, Petrov et al., NeurIPS 2024).
+ */
+
+/** What is compared, of tokens at the ends of prefixes. */
+export interface Beyond {
+  readonly space: AdapterSpace;
+  readonly width: number;
+  /**
+   * @param embedded n x the model's width
+   * @param mixed n x (heads x headWidth): what the first output projection is given
+   * @returns n x width
+   */
+  readonly inputsOf: (embedded: Float64Array, mixed: Float64Array) => Promise<Float64Array>;
+}
+
+/** The same as `searchPrefixes`, by other vectors. */
+export async function searchByNextBlock(
+  first: FirstInputs,
+  attention: AttentionValues,
+  beyond: Beyond,
+  { byPosition }: Pick<Candidates, 'byPosition'>,
+  limits: Limits,
+  product: ProductKernel,
+  pause: Pause,
+): Promise<Prefixes> {
+  const search = new Search(first, attention, beyond, limits.window, product);
+  const isRotary = attention.rotary !== null;
+  const steps = isRotary ? limits.length : byPosition.length;
+  let live: number[] = [];
+  for (let position = 0; position < steps; position++) {
+    const tokens = byPosition[isRotary ? 0 : position]!;
+    const level = tokens.length > 0 ? await search.level(tokens, position) : undefined;
+    const next: number[] = [];
+    for (const parent of level ? (position === 0 || !isRotary ? [-1, ...live] : live) : []) {
+      await pause();
+      next.push(...(await search.extend(parent, level!)));
+      if (next.length > limits.most || search.distinct > limits.total) {
+        return { nodes: search.nodes, nextNearest: search.nextNearest, crowded: true };
+      }
+    }
+    if (next.length === 0 && isRotary) {
+      break;
+    }
+    live = next;
+  }
+  return { nodes: withEvidence(search.nodes), nextNearest: search.nextNearest, crowded: false };
+}
+
+/** The tokens that may stand at one position. */
+interface Level {
+  readonly position: number;
+  readonly tokens: readonly number[];
+  readonly embedded: Float64Array;
+  readonly queries: readonly Float64Array[];
+  readonly keys: readonly Float64Array[];
+  readonly values: readonly Float64Array[];
+}
+
+class Search {
+  readonly nodes: PrefixNode[] = [];
+  nextNearest = 1;
+  /** Nodes that are no repetitions of a first token. */
+  distinct = 0;
+  private readonly keys: Float64Array[] = [];
+  private readonly values: Float64Array[] = [];
+
+  constructor(
+    private readonly first: FirstInputs,
+    private readonly attention: AttentionValues,
+    private readonly beyond: Beyond,
+    private readonly window: number | null,
+    private readonly product: ProductKernel,
+  ) {}
+
+  async level(tokens: readonly number[], position: number): Promise<Level> {
+    const { heads, keyValueHeads, headWidth } = this.attention;
+    const { queries, keys, values } = await project(
+      this.attention,
+      inputsAt(this.first, tokens, position),
+      this.product,
+    );
+    const rows = (data: Float64Array, width: number): Float64Array[] =>
+      tokens.map((_, at) => data.slice(at * width, (at + 1) * width));
+    const turned = (row: Float64Array): Float64Array => rotated(row, position, this.attention);
+    return {
+      position,
+      tokens,
+      embedded: embeddedAt(this.first, tokens, position),
+      queries: rows(queries, heads * headWidth).map(turned),
+      keys: rows(keys, keyValueHeads * headWidth).map(turned),
+      values: rows(values, keyValueHeads * headWidth),
+    };
+  }
+
+  /** Adds what continues a prefix. @returns the new nodes */
+  async extend(parent: number, level: Level): Promise<number[]> {
+    const { heads, headWidth } = this.attention;
+    const before = this.ancestors(parent, level.position);
+    const [keys, values] = [this.keys, this.values].map((all) => before.map((at) => all[at]!)) as [
+      Float64Array[],
+      Float64Array[],
+    ];
+    const mixed = new Float64Array(level.tokens.length * heads * headWidth);
+    for (let at = 0; at < level.tokens.length; at++) {
+      const weights = attentionWeights(this.attention, level.queries[at]!, [...keys, level.keys[at]!]);
+      mixed.set(attended(this.attention, weights, [...values, level.values[at]!]), at * heads * headWidth);
+    }
+    const { space, width, inputsOf } = this.beyond;
+    const distances = await distancesThrough(space, await inputsOf(level.embedded, mixed), width, this.product);
+    return distances.flatMap((distance, at): number[] => {
+      if (!isInside(distance)) {
+        this.nextNearest = Math.min(this.nextNearest, distance.value);
+        return [];
+      }
+      const token = level.tokens[at]!;
+      const repeats = this.repeats(token, parent);
+      if (repeats > MOST_REPEATS) {
+        return [];
+      }
+      this.distinct += Number(repeats === 0);
+      this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats, isPadding: false });
+      this.keys.push(level.keys[at]!);
+      this.values.push(level.values[at]!);
+      return [this.nodes.length - 1];
+    });
+  }
+
+  private repeats(token: number, parent: number): number {
+    const before = this.nodes[parent];
+    const isFirst = before !== undefined && (before.parent < 0 || before.repeats > 0);
+    return isFirst && before.token === token && this.attention.rotary !== null ? before.repeats + 1 : 0;
+  }
+
+  private ancestors(node: number, position: number): number[] {
+    const found: number[] = [];
+    for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
+      if (this.window !== null && position - this.nodes[at]!.position > this.window) {
+        break;
+      }
+      found.unshift(at);
+    }
+    return found;
+  }
+}

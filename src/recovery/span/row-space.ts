@@ -2,7 +2,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Matrix } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { symmetricEigenvalues } from '../symmetric-eigenvalues.js';
-import { type TruncatedSvd, truncatedSvd } from '../truncated-svd.js';
+import { truncatedSvd } from '../truncated-svd.js';
 import { most, norm } from '../vectors.js';
 
 /** The row space of a convolution's weight gradient: as many directions as it has patches. */
@@ -32,14 +32,15 @@ const DEAD = 1e-8;
 const CLEAR = 30;
 /** A rank without such a gap is no rank. */
 const LEAST_GAP = 30;
-/** So many directions are looked for before all singular values are. */
-const FEW = 80;
 /** Of the largest: smaller singular values are rounding in a matrix of inner products. */
 const VISIBLE = 3e-6;
 
 /**
  * Every patch of the input lies in the space that the rows of dL/dW span, where delta has full column rank:
  * G = Delta (O x N) Patches (N x C k^2). No published source; R-CONV (arXiv 2406.04227) comes nearest.
+ *
+ * Rounding is relative, so rows of length one are looked at first. Noise of one size, and what is too small for half
+ * precision, drown weak rows; then the rows are looked at as they are, where that shows a rank.
  *
  * @param gradient rows x cols, row-major: output channels x (inputs, kernel rows, kernel columns)
  * @param error relative error of each number, such as the unit roundoff of its type
@@ -55,38 +56,61 @@ export async function rowSpaceOf(
   product: ProductKernel,
   pause: Pause<number>,
 ): Promise<RowSpace | UnclearRank> {
-  const lengths = Array.from({ length: rows }, (_, row) => norm(gradient.subarray(row * cols, (row + 1) * cols)));
+  const lengths = Float64Array.from({ length: rows }, (_, row) =>
+    norm(gradient.subarray(row * cols, (row + 1) * cols)),
+  );
   const longest = most(lengths);
-  const live = lengths.flatMap((length, row) => (length > DEAD * longest ? [row] : []));
-  const scaled = new Float64Array(live.length * cols);
-  live.forEach((row, at) => {
-    const factor = 1 / lengths[row]!;
-    for (let col = 0; col < cols; col++) {
-      scaled[at * cols + col] = gradient[row * cols + col]! * factor;
-    }
-  });
-  const matrix = { rows: live.length, cols, data: scaled };
+  const live = [...lengths.keys()].filter((row) => lengths[row]! > DEAD * longest);
+  const sizes = Float64Array.from(live, (row) => lengths[row]!);
+  const even = { rows: live.length, cols, data: scaledRows(gradient, cols, live, sizes) };
   // A matrix of independent errors of this size per row of length one has this spectral norm.
   const noise = (error / Math.sqrt(3)) * (1 + Math.sqrt(live.length / cols));
-  const whole = Math.min(live.length, cols);
-  const enough = Math.min(whole, limit + 1);
-  const strongest = (floor: number, count: number): Promise<TruncatedSvd> =>
-    truncatedSvd(matrix, { floor, most: count, unlessSaturated: count < whole }, pause);
-  let svd = await strongest(CLEAR * noise, Math.min(enough, FEW));
-  if (svd.saturated && enough > FEW) {
-    const seen = await spectrumOf(matrix, CLEAR * noise, product, pause);
-    if (seen && !(seen.gap >= LEAST_GAP)) {
-      return { basis: undefined, rank: seen.rank, gap: seen.gap, rows: live.length };
+  const gram = live.length <= cols ? await product(even.data, even.data, live.length, live.length, cols) : undefined;
+  await pause(0);
+  const relative = gram && rankBySpectrum(singularValues(gram), CLEAR * noise, noise);
+  if (gram && relative && !isClear(relative, limit)) {
+    const shares = sizes.map((own) => own / longest);
+    const asTheyAre = gram.map((own, at) => own * shares[Math.floor(at / live.length)]! * shares[at % live.length]!);
+    const absolute = rankBySpectrum(singularValues(asTheyAre), 0, 0);
+    if (!absolute || !isClear(absolute, limit)) {
+      return { basis: undefined, rank: relative.rank, gap: relative.gap, rows: live.length };
     }
-    svd = await strongest(seen?.between ?? CLEAR * noise, enough);
+    const strong = scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest));
+    return spaceOf({ rows: live.length, cols, data: strong }, absolute.floor, 0, limit, pause);
   }
-  if (svd.saturated && enough < whole) {
-    return { basis: undefined, rank: enough, gap: 1, rows: live.length };
-  }
-  return spaceOf(svd, whole, noise, matrix);
+  return spaceOf(even, relative?.floor ?? CLEAR * noise, noise, limit, pause);
 }
 
-function spaceOf(svd: TruncatedSvd, whole: number, noise: number, { rows, cols }: Matrix): RowSpace | UnclearRank {
+function scaledRows(
+  gradient: Float64Array,
+  cols: number,
+  wanted: readonly number[],
+  sizes: Float64Array,
+): Float64Array {
+  const out = new Float64Array(wanted.length * cols);
+  wanted.forEach((row, at) => {
+    for (let col = 0; col < cols; col++) {
+      out[at * cols + col] = gradient[row * cols + col]! / sizes[at]!;
+    }
+  });
+  return out;
+}
+
+/** @param floor singular values below it are not wanted */
+async function spaceOf(
+  matrix: Matrix,
+  floor: number,
+  noise: number,
+  limit: number,
+  pause: Pause<number>,
+): Promise<RowSpace | UnclearRank> {
+  const { rows, cols } = matrix;
+  const whole = Math.min(rows, cols);
+  const enough = Math.min(whole, limit + 1);
+  const svd = await truncatedSvd(matrix, { floor, most: enough, unlessSaturated: enough < whole }, pause);
+  if (svd.saturated && enough < whole) {
+    return { basis: undefined, rank: enough, gap: 1, rows };
+  }
   const rest = Math.max(svd.next, svd.residual / Math.sqrt(rows), noise);
   const { rank, gap } = widestGap([...svd.values], svd.rank === whole ? undefined : rest);
   if (!(gap >= LEAST_GAP)) {
@@ -101,29 +125,38 @@ function spaceOf(svd: TruncatedSvd, whole: number, noise: number, { rows, cols }
   return { basis, rank, gap, rows };
 }
 
+interface VisibleRank {
+  readonly rank: number;
+  readonly gap: number;
+  /** Between the singular values of the rank and the others. */
+  readonly floor: number;
+}
+
+function isClear({ rank, gap }: VisibleRank, limit: number): boolean {
+  return gap >= LEAST_GAP && rank <= limit;
+}
+
+/** Of the rows whose inner products these are, falling; the small ones only as far as rounding lets them be seen. */
+function singularValues(gram: Float64Array): number[] {
+  const values = symmetricEigenvalues(gram.slice(), Math.sqrt(gram.length));
+  return [...values].reverse().map((own) => Math.sqrt(Math.max(own, 0)));
+}
+
 /**
- * Where the singular values fall furthest, by inner products of rows, which is quick.
- *
- * @param floor what is below it is not of interest
- * @returns undefined where some that count are too small to be seen this way; `between` parts those above from those below
+ * @param values falling
+ * @param floor smaller ones count as the rest
+ * @param noise the rest is at least this
+ * @returns undefined where what decides is too small to be seen
  */
-async function spectrumOf(
-  { rows, cols, data }: Matrix,
-  floor: number,
-  product: ProductKernel,
-  pause: Pause<number>,
-): Promise<{ rank: number; gap: number; between: number } | undefined> {
-  if (rows > cols) {
+function rankBySpectrum(values: readonly number[], floor: number, noise: number): VisibleRank | undefined {
+  const wanted = values.filter((own) => own > floor);
+  const next = values[wanted.length];
+  if (!((next ?? values[values.length - 1] ?? 0) > VISIBLE * (values[0] ?? 0))) {
     return undefined;
   }
-  const gram = await product(data, data, rows, rows, cols);
-  await pause(FEW);
-  const values = [...symmetricEigenvalues(gram, rows)].reverse().map((own) => Math.sqrt(Math.max(own, 0)));
-  if (!(values[rows - 1]! > Math.max(floor, VISIBLE * values[0]!))) {
-    return undefined;
-  }
-  const { rank, gap } = widestGap(values, undefined);
-  return { rank, gap, between: Math.sqrt(values[rank - 1]! * (values[rank] ?? 0)) };
+  const { rank, gap } = widestGap(wanted, next === undefined ? undefined : Math.max(next, noise));
+  const after = wanted[rank];
+  return { rank, gap, floor: after === undefined ? floor : Math.sqrt(wanted[rank - 1]! * after) };
 }
 
 /**

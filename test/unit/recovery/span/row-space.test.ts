@@ -16,9 +16,16 @@ function random(count: number, seed: number): Float64Array {
 }
 
 /** rows x COLS of a rank, and independent noise of this size per number. */
-async function gradientOf(rows: number, rank: number, noise: number): Promise<{ gradient: Float64Array; inner: Float64Array }> {
+async function gradientOf(
+  rows: number,
+  rank: number,
+  noise: number,
+): Promise<{ gradient: Float64Array; inner: Float64Array }> {
   const inner = random(rank * COLS, 2);
-  const turned = Float64Array.from({ length: COLS * rank }, (_, at) => inner[(at % rank) * COLS + Math.floor(at / rank)]!);
+  const turned = Float64Array.from(
+    { length: COLS * rank },
+    (_, at) => inner[(at % rank) * COLS + Math.floor(at / rank)]!,
+  );
   const gradient = await plainProduct(random(rows * rank, 1), turned, rows, COLS, rank);
   const off = random(gradient.length, 3);
   return { gradient: gradient.map((own, at) => Math.fround(own + noise * off[at]!)), inner };

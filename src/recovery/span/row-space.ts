@@ -1,9 +1,10 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
-import type { Matrix } from '../linear-algebra.js';
+import { type Matrix, transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { symmetricEigenvalues } from '../symmetric-eigenvalues.js';
 import { truncatedSvd } from '../truncated-svd.js';
-import { most, norm } from '../vectors.js';
+import { joined, most, norm } from '../vectors.js';
+import { orthonormal } from './null-space.js';
 
 /** The row space of a convolution's weight gradient: as many directions as it has patches. */
 export interface RowSpace {
@@ -32,6 +33,10 @@ const DEAD = 1e-8;
 const CLEAR = 30;
 /** A rank without such a gap is no rank. */
 const LEAST_GAP = 30;
+/** Each leaves the square of one over the gap of what is wrong. */
+const POWER_STEPS = 2;
+/** So many directions are looked for before all singular values are looked at. */
+const FEW = 40;
 /** Of the largest: smaller singular values are rounding in a matrix of inner products. */
 const VISIBLE = 3e-6;
 
@@ -65,20 +70,49 @@ export async function rowSpaceOf(
   const even = { rows: live.length, cols, data: scaledRows(gradient, cols, live, sizes) };
   // A matrix of independent errors of this size per row of length one has this spectral norm.
   const noise = (error / Math.sqrt(3)) * (1 + Math.sqrt(live.length / cols));
+  const first = await spaceOf(even, CLEAR * noise, noise, Math.min(limit, FEW), pause);
+  if (first.basis) {
+    return first;
+  }
   const gram = live.length <= cols ? await product(even.data, even.data, live.length, live.length, cols) : undefined;
   await pause(0);
   const relative = gram && rankBySpectrum(singularValues(gram), CLEAR * noise, noise);
-  if (gram && relative && !isClear(relative, limit)) {
-    const shares = sizes.map((own) => own / longest);
-    const asTheyAre = gram.map((own, at) => own * shares[Math.floor(at / live.length)]! * shares[at % live.length]!);
-    const absolute = rankBySpectrum(singularValues(asTheyAre), 0, 0);
-    if (!absolute || !isClear(absolute, limit)) {
-      return { basis: undefined, rank: relative.rank, gap: relative.gap, rows: live.length };
-    }
-    const strong = scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest));
-    return spaceOf({ rows: live.length, cols, data: strong }, absolute.floor, 0, limit, pause);
+  if (!gram || !relative) {
+    return spaceOf(even, CLEAR * noise, noise, limit, pause);
   }
-  return spaceOf(even, relative?.floor ?? CLEAR * noise, noise, limit, pause);
+  if (isClear(relative, limit)) {
+    return spaceOfRank(even, relative, product, pause);
+  }
+  const shares = sizes.map((own) => own / longest);
+  const asTheyAre = gram.map((own, at) => own * shares[Math.floor(at / live.length)]! * shares[at % live.length]!);
+  const absolute = rankAmong(singularValues(asTheyAre));
+  if (!isClear(absolute, limit)) {
+    return { basis: undefined, rank: relative.rank, gap: relative.gap, rows: live.length };
+  }
+  const strong = scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest));
+  return spaceOfRank({ rows: live.length, cols, data: strong }, absolute, product, pause);
+}
+
+/** Rows span it at first, as noisy as they are; what all of them hold is taken from products with all of them. */
+async function spaceOfRank(
+  { rows, cols, data }: Matrix,
+  { rank, gap, floor }: VisibleRank,
+  product: ProductKernel,
+  pause: Pause<number>,
+): Promise<RowSpace | UnclearRank> {
+  const svd = await truncatedSvd({ rows, cols, data }, { floor, most: Math.min(rows, cols) }, pause);
+  if (svd.rank !== rank) {
+    return { basis: undefined, rank, gap: 1, rows };
+  }
+  const turned = transposed(data, rows, cols);
+  let basis = transposed(svd.right, cols, rank);
+  for (let step = 0; step < POWER_STEPS; step++) {
+    await pause(rank);
+    const images = await product(basis, data, rank, rows, cols);
+    const pulled = await product(images, turned, rank, cols, rows);
+    basis = joined(orthonormal(Array.from({ length: rank }, (_, at) => pulled.subarray(at * cols, (at + 1) * cols))));
+  }
+  return { basis, rank, gap, rows };
 }
 
 function scaledRows(
@@ -155,8 +189,18 @@ function rankBySpectrum(values: readonly number[], floor: number, noise: number)
     return undefined;
   }
   const { rank, gap } = widestGap(wanted, next === undefined ? undefined : Math.max(next, noise));
-  const after = wanted[rank];
-  return { rank, gap, floor: after === undefined ? floor : Math.sqrt(wanted[rank - 1]! * after) };
+  return { rank, gap, floor: wanted[rank] === undefined ? floor : between(wanted, rank) };
+}
+
+/** The same where it is not known which are the rest: some may be zero, as what is too small for half precision leaves. */
+function rankAmong(values: readonly number[]): VisibleRank {
+  const visible = values.filter((own) => own > VISIBLE * values[0]!);
+  const { rank, gap } = widestGap(visible, undefined);
+  return { rank, gap, floor: between(visible, rank) };
+}
+
+function between(values: readonly number[], rank: number): number {
+  return Math.sqrt((values[rank - 1] ?? 0) * (values[rank] ?? 0));
 }
 
 /**

@@ -50,6 +50,18 @@ describe('the row space of a gradient', () => {
     }
   });
 
+  it('shows through noise of one size that drowns weak rows, some of which are all but zero', async () => {
+    const { gradient } = await gradientOf(128, 20, 0);
+    const off = random(gradient.length, 3);
+    const drowned = gradient.map((own, at) => {
+      const row = Math.floor(at / COLS);
+      return row < 120 ? own * 10 ** -(row / 24) + 1e-3 * off[at]! : at % COLS === row ? 1e-12 : 0;
+    });
+    const found = await rowSpaceOf(drowned, 128, COLS, ERROR, 128, plainProduct, () => Promise.resolve());
+    expect(found.rank).toBe(20);
+    expect(found.basis).toHaveLength(20 * COLS);
+  });
+
   it('is none where all is noise, or where there are more directions than are of use', async () => {
     const { gradient } = await gradientOf(128, 100, 0);
     const noisy = random(gradient.length, 4);

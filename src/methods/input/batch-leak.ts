@@ -28,6 +28,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
     return undefined;
   }
   const verdict = verdictOfBatch(maps);
+  const mapError = Math.max(...steps.map(({ residual }) => residual), ...run.walk.maps.map(({ error }) => error));
   const isTold = samples.length > 0 && verdict !== 'uncertain';
   const own = describeMaps(run, recipe);
   const arrays: NamedArray[] = [...own.arrays];
@@ -58,10 +59,10 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
       ? { by: 'gradient', error: gradientError ?? 1, floor: CERTAIN, expectedError: null, verdict }
       : {
           by: 'equations',
-          error: Math.max(...steps.map(({ residual }) => residual)),
+          error: mapError,
           floor: null,
           expectedError: null,
-          verdict: 'exact',
+          verdict: mapError <= CERTAIN ? 'exact' : mapError <= CLOSE ? 'close' : 'uncertain',
         },
     gives: { inputs: isTold && verdict === 'exact' ? samples.length : 0, tokens: 0 },
     details: [

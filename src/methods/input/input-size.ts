@@ -2,14 +2,12 @@ import { inputsOfLayers } from '../../network/layer-graph.js';
 import { type ConvPlace, convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { rowSpaceOf } from '../../recovery/span/row-space.js';
 import type { Context } from '../method.js';
+import { pausingProduct } from '../pausing-product.js';
 import { hasRectifiers } from './maps-attack.js';
 import type { NetworkSource } from './network-source.js';
 import { type NetworkTask, type Prepared, outputShapesOf, prepareAll } from './prepare.js';
 
 /** The size of images that a network of any input size was given: its last convolution's gradient tells it. */
-
-/** A rank is what the gradient says where the singular values fall by this much. */
-const CLEAR = 30;
 
 /**
  * A recognised network whose names and shapes fit every input size, with the size that the gradient tells: the rank of
@@ -33,15 +31,24 @@ export async function withInputSize(task: NetworkTask, batch: number, context: C
   }
   const { filters, gradient } = place;
   const cols = gradient.length / filters;
-  const { rank, gap } = await rowSpaceOf(gradient, filters, cols, task.head.roundoff, async (found) => {
-    context.progress(`Input size: ${found} independent rows of ${place.name}'s gradient`, 0);
-    await context.pause();
-  });
+  const product = await pausingProduct(context);
+  const { basis, rank } = await rowSpaceOf(
+    gradient,
+    filters,
+    cols,
+    task.head.roundoff,
+    filters,
+    product,
+    async (found) => {
+      context.progress(`Input size: ${found} independent rows of ${place.name}'s gradient`, 0);
+      await context.pause();
+    },
+  );
   // Batch normalisation in train mode takes the mean from the rows of delta.
   const isCentred = prepared.mode === 'train' && recipe.layers[place.index + 1]?.op === 'batch-norm';
   const side = Math.sqrt((rank + Number(isCentred)) / batch);
   const scale = height / place.output[0];
-  if (gap < CLEAR || rank >= Math.min(filters, cols) || !Number.isInteger(side) || side === place.output[0]) {
+  if (!basis || rank >= Math.min(filters, cols) || !Number.isInteger(side) || side === place.output[0]) {
     return network;
   }
   const size = side * scale;

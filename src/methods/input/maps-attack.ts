@@ -48,6 +48,10 @@ export interface MappedInput {
 
 /** Random inputs that Adam begins at, before the best is taken. */
 const MOST_STARTS = 4;
+/** Multiplications for all samples together: minutes on two cores, and more than any input that was found has taken. */
+const MOST_WORK = 6e12;
+/** What leaves more of the maps that it comes from is no input that was found. */
+const MOST_LEFT = 0.05;
 const PREVIEW_EVERY_MS = 350;
 const SEED = 13;
 
@@ -82,7 +86,16 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
       ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
-  return { walk, ...(await inverted(task, problems, deepest.node, product, context)), ended: undefined };
+  const run = await inverted(task, problems, deepest.node, product, context);
+  const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
+  return {
+    walk,
+    ...run,
+    ended:
+      lost > MOST_LEFT && !run.stopped
+        ? `${nodeName(recipe, deepest.node)}: the inputs looked for leave up to ${(100 * lost).toPrecision(2)} % of its values unexplained${run.isSpent ? ', and no more work is spent on a map so deep' : ''}; below, at ${endOf(walk, recipe)}`
+        : undefined,
+  };
 }
 
 /** One for each sample, or one for all where batch normalisation in train mode mixes them. */
@@ -114,7 +127,7 @@ async function inverted(
   deepest: number,
   product: ProductKernel,
   context: Context,
-): Promise<Pick<MapsRun, 'inputs' | 'engine' | 'stopped'>> {
+): Promise<Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & { readonly isSpent: boolean }> {
   context.progress('Choosing an engine', 0.4);
   const work = workOf(problems[0]!.stages.map(({ output }) => output));
   const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
@@ -123,6 +136,7 @@ async function inverted(
   const until = performance.now() + 1000 * request.timeLimitSeconds;
   const inputs: (MappedInput | undefined)[] = [];
   let stopped = false;
+  let isSpent = false;
   try {
     let lastPreview = 0;
     for (const [sample, problem] of problems.entries()) {
@@ -133,7 +147,7 @@ async function inverted(
       const found = await invertMap(
         problem,
         engine,
-        { starts: MOST_STARTS, isLate: () => performance.now() > until },
+        { starts: MOST_STARTS, work: MOST_WORK / problems.length, isLate: () => performance.now() > until },
         product,
         async ({ step, residual, input }) => {
           const now = performance.now();
@@ -168,11 +182,17 @@ async function inverted(
         inputs.push(found.residual < 1 ? { values, residual: found.residual } : undefined);
       }
       stopped = found.stopped;
+      isSpent ||= found.spent;
     }
   } finally {
     await engine.dispose();
   }
-  return { inputs, engine: { id: engine.id, description: engine.description, reasons: [...reasons] }, stopped };
+  return {
+    inputs,
+    engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
+    stopped,
+    isSpent,
+  };
 }
 
 async function walked(

@@ -1,7 +1,7 @@
 import type { Engine, Program } from '../../engine/engine.js';
 import { splitHeld } from '../../graph/hold.js';
 import { jvp, vjp } from '../../graph/jacobian.js';
-import type { TensorGraph, TensorNode } from '../../graph/tensor-graph.js';
+import { type TensorGraph, type TensorNode, workOf } from '../../graph/tensor-graph.js';
 import { dot, norm } from '../vectors.js';
 
 const TOLERANCE = 1e-4;
@@ -18,6 +18,8 @@ export class GaussNewton {
     private readonly names: readonly string[],
     private readonly normal: Program,
     private readonly adjoint: Program,
+    /** Multiplications of one conjugate gradient. */
+    readonly work: number,
   ) {}
 
   /**
@@ -38,6 +40,7 @@ export class GaussNewton {
       split.names,
       await engine.compile([split.outputs[0]!]),
       await engine.compile([split.outputs[1]!]),
+      workOf([split.outputs[0]!]),
     );
   }
 

@@ -2,7 +2,7 @@ import type { Engine } from '../../engine/engine.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { gradients } from '../../graph/derivative.js';
-import { type TensorGraph, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
+import { type TensorGraph, type TensorNode, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';
 import { adam } from '../matching/optimisers.js';
 import { type Pause, isStop } from '../pause.js';
@@ -50,6 +50,8 @@ export interface Inversion {
   readonly residual: number;
   /** Share of all entries that contradict the input by more than a thousandth of the values' size. */
   readonly contradicting: number;
+  /** Whether all multiplications were spent before an input was found that explains what is known. */
+  readonly spent: boolean;
   /** The user stopped it. */
   readonly stopped: boolean;
 }
@@ -63,6 +65,8 @@ export interface InversionProgress {
 export interface InversionLimits {
   /** Random inputs to begin at, at most; one is always tried. */
   readonly starts: number;
+  /** Multiplications to spend, at most: beyond, what there is by then is what is found. */
+  readonly work: number;
   /** Whether time is up: what there is by then is what is found. */
   isLate(): boolean;
 }
@@ -129,19 +133,20 @@ export async function invertMap(
   const search = new Search(problem, engine, limits, product, pause);
   try {
     await search.run();
-    return { ...search.best, stopped: false };
+    return { ...search.best, spent: search.isSpent, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
       throw error;
     }
-    return { ...search.best, stopped: true };
+    return { ...search.best, spent: false, stopped: true };
   }
 }
 
-type Best = Omit<Inversion, 'stopped'>;
+type Best = Omit<Inversion, 'stopped' | 'spent'>;
 
 class Search {
   best: Best;
+  private work = 0;
 
   constructor(
     private readonly problem: InversionProblem,
@@ -160,7 +165,7 @@ class Search {
       for (const stage of stages) {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
-      for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.limits.isLate()); tried++) {
+      for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.isLate()); tried++) {
         const start = await this.adamStart(stages[0]!);
         let x = start;
         const descend = async (): Promise<void> => {
@@ -182,6 +187,14 @@ class Search {
     }
   }
 
+  get isSpent(): boolean {
+    return this.work >= this.limits.work && !this.isGood();
+  }
+
+  private isLate(): boolean {
+    return this.work >= this.limits.work || this.limits.isLate();
+  }
+
   private isGood(): boolean {
     return this.best.residual < GOOD_RESIDUAL && this.best.contradicting < FEW_CONTRADICTING;
   }
@@ -199,7 +212,9 @@ class Search {
     const { graph: g, input, random } = this.problem;
     const steps = softened ? SOFT_STEPS : ADAM_STEPS;
     const loss = this.forwardLoss({ output: softened ?? hard, target, active });
-    const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
+    const outputs = [loss, ...gradients(g, loss, [input])];
+    const each = workOf(outputs);
+    const program = await this.engine.compile(outputs);
     try {
       const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
       let found = { x: first, loss: Infinity };
@@ -210,6 +225,7 @@ class Search {
         for (let step = 0; step < steps; step++) {
           const temperature = COLDEST ** Math.min(1, step / (COOLED * steps));
           const feeds = softened ? { [TEMPERATURE]: Float64Array.of(temperature) } : {};
+          this.work += each;
           const last = await optimiser.step(x, rate * decay(step / steps), async (at) => {
             const [value, slope] = await program.run({ x: at, ...feeds });
             return { loss: value![0]!, slope: Float64Array.from(slope!) };
@@ -220,16 +236,12 @@ class Search {
           }
           this.consider({ input: own.x, residual: Math.sqrt(own.loss), contradicting: 1 });
           await this.pause({ step, residual: Math.sqrt(last), input: x });
-          if (
-            this.limits.isLate() ||
-            !Number.isFinite(last) ||
-            (last < ENOUGH && !(softened && temperature > COLDEST))
-          ) {
+          if (this.isLate() || !Number.isFinite(last) || (last < ENOUGH && !(softened && temperature > COLDEST))) {
             break;
           }
         }
         found = own.loss < found.loss ? own : found;
-        if (found.loss < GOOD_START || this.limits.isLate()) {
+        if (found.loss < GOOD_START || this.isLate()) {
           break;
         }
       }
@@ -261,13 +273,16 @@ class Search {
       this.forwardLoss({ ...stage, output: stage.softened ?? stage.output }),
       g.scale(mismatch, MISMATCH_WEIGHT),
     );
-    const program = await this.engine.compile([loss, ...gradients(g, loss, [input])]);
+    const outputs = [loss, ...gradients(g, loss, [input])];
+    const each = workOf(outputs);
+    const program = await this.engine.compile(outputs);
     try {
       const x = begun.slice();
       const optimiser = adam(x.length, false);
-      for (let step = 0; step < REFINE_STEPS && !this.limits.isLate(); step++) {
+      for (let step = 0; step < REFINE_STEPS && !this.isLate(); step++) {
         const share = Math.min(1, step / (COOLED * REFINE_STEPS));
         const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(WARM * (COLDEST / WARM) ** share) } : {};
+        this.work += each;
         const last = await optimiser.step(x, REFINE_RATE * decay(step / REFINE_STEPS), async (at) => {
           const [value, slope] = await program.run({ x: at, ...feeds });
           return { loss: value![0]!, slope: Float64Array.from(slope!) };
@@ -296,13 +311,14 @@ class Search {
     let current = await this.residualAt(stage, x, kept);
     let trims = 0;
     let conjugate = FEWEST_CONJUGATE;
-    for (let step = 0; step < MOST_STEPS && !this.limits.isLate(); step++) {
+    for (let step = 0; step < MOST_STEPS && !this.isLate(); step++) {
       const before = current.norm;
       let isCutShort = false;
       if (current.norm > enough) {
-        const found = await solver.step(x, current.off, current.weight, conjugate, () =>
-          this.pause({ step, residual: current.norm, input: x }),
-        );
+        const found = await solver.step(x, current.off, current.weight, conjugate, () => {
+          this.work += solver.work;
+          return this.pause({ step, residual: current.norm, input: x });
+        });
         isCutShort = found.isCutShort;
         for (let factor = 1; factor > SHORTEST_STEP; factor /= 2) {
           const moved = x.map((value, at) => value + factor * found.direction[at]!);
@@ -339,6 +355,7 @@ class Search {
     x: Float64Array,
     kept: Uint8Array,
   ): Promise<Residual> {
+    this.work += workOf([output]);
     const [values] = await evaluateWithProduct([output], { x }, this.product);
     const size = sizeOfKnown(target, active);
     const limit = (CONTRADICTION * size) / Math.sqrt(knownCount(active) || 1);

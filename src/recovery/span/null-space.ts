@@ -86,7 +86,7 @@ function combination(vectors: readonly Float64Array[], weights: Float64Array): F
 }
 
 /** Gram-Schmidt, twice, since near-parallel vectors lose their digits the first time. */
-function orthonormal(vectors: readonly Float64Array[]): Float64Array[] {
+export function orthonormal(vectors: readonly Float64Array[]): Float64Array[] {
   const done: Float64Array[] = [];
   for (const vector of vectors) {
     const own = vector.slice();

@@ -27,8 +27,6 @@ export interface Span {
   readonly eigenvalues: readonly [number, number];
 }
 
-/** A rank without such a gap is no rank. */
-export const LEAST_GAP = 30;
 /** The null space's eigenvalues stand apart from the others by this factor at least. */
 const LEAST_NULL_GAP = 1e3;
 /** Larger systems do not fit in memory or time. */
@@ -57,17 +55,18 @@ export async function spanOf(
   if (filters <= positions - (centred ? 1 : 0)) {
     return `${filters} output channels at ${positions} positions: a row space needs more channels than positions`;
   }
-  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, () => pause());
+  const limit = Math.floor(MOST_COEFFICIENTS / positions);
+  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, limit, product, () => pause());
   const { rank, gap } = rowSpace;
   const batch = (rank + (centred ? 1 : 0)) / positions;
-  if (!(gap >= LEAST_GAP)) {
+  if (rank > limit) {
+    return `the row space has more than ${limit} directions, the most that are solved for at ${positions} positions: more samples than ${Math.floor(limit / positions)}, or noise`;
+  }
+  if (!rowSpace.basis) {
     return `the row space has no clear rank (${rank} of ${rowSpace.rows} rows, a gap of ${gap.toPrecision(2)}): more samples than ${Math.floor(filters / positions)}, or noise`;
   }
   if (!Number.isInteger(batch)) {
     return `a rank of ${rank} is no multiple of the ${positions} positions`;
-  }
-  if (positions * rank > MOST_COEFFICIENTS) {
-    return `${positions * rank} unknowns are more than the ${MOST_COEFFICIENTS} that are solved for`;
   }
   return inputsWithin(rowSpace, batch, problem, product, random, pause);
 }

@@ -3,7 +3,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { smallestEigen } from './null-space.js';
 import { type RowSpace, rowSpaceOf } from './row-space.js';
-import { LEAST_GAP, type Span, inputsWithin } from './span.js';
+import { type Span, inputsWithin } from './span.js';
 
 /** The inputs of a convolution of which nothing is known but its weight gradient: neither their size nor their number. */
 
@@ -47,8 +47,10 @@ export async function unplacedSpan(
   pause: Pause,
 ): Promise<UnplacedSpan | undefined> {
   const cols = channels * kernel[0] * kernel[1];
-  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, () => pause());
-  if (!(rowSpace.gap >= LEAST_GAP) || rowSpace.rank >= Math.min(rowSpace.rows, cols)) {
+  // Of a rank, positions are at least as many as the smallest map has, and unknowns are positions x rank.
+  const limit = Math.floor(mostUnknowns / FEWEST_ROWS ** 2);
+  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, limit, product, () => pause());
+  if (!rowSpace.basis || rowSpace.rank >= Math.min(rowSpace.rows, cols)) {
     return undefined;
   }
   for (const { batch, geometry } of await guesses(rowSpace, channels, kernel, mostUnknowns, product, random, pause)) {

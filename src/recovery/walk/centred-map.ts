@@ -26,8 +26,6 @@ export interface CentredMap {
   readonly residual: number;
 }
 
-/** A rank without such a gap is no rank. */
-const LEAST_GAP = 30;
 /** Another solution beside the one found would show in most of a random start's. */
 const MOST_DISAGREEMENT = 0.1;
 const MOST_RESIDUAL = 1e-3;
@@ -65,9 +63,9 @@ export async function centredMap(
     return `${filters} output channels at ${positions} positions: a row space needs as many channels as positions`;
   }
   const columns = input[0] * kernel[0] * kernel[1];
-  const rowSpace = await rowSpaceOf(gradient, filters, columns, error, () => pause());
+  const rowSpace = await rowSpaceOf(gradient, filters, columns, error, filters, product, () => pause());
   const batch = (rowSpace.rank + 1) / positions;
-  if (!(rowSpace.gap >= LEAST_GAP) || !Number.isInteger(batch)) {
+  if (!rowSpace.basis || !Number.isInteger(batch)) {
     return `a row space of rank ${rowSpace.rank} (gap ${rowSpace.gap.toPrecision(2)}) is not that of samples of ${positions} positions each`;
   }
   if (above && above.length !== batch) {

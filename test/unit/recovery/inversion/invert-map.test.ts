@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { onnxruntimeEngine } from '../../../../src/engine/onnxruntime.js';
 import { gradients } from '../../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
-import { TensorGraph, sizeOf } from '../../../../src/graph/tensor-graph.js';
+import { TensorGraph, sizeOf, workOf } from '../../../../src/graph/tensor-graph.js';
 import { type StoredTensor, type TensorLookup, buildNetwork } from '../../../../src/network/network-graph.js';
 import type { Recipe } from '../../../../src/network/layers/recipe.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
@@ -39,7 +39,7 @@ const POOLED: Recipe = {
   ],
 };
 const SHAPES: Readonly<Record<string, number[]>> = { a: [16, 2, 3, 3], b: [24, 16, 3, 3], c: [3, 24], d: [3, 16] };
-const FOUR = { starts: 4, isLate: () => false };
+const FOUR = { starts: 4, work: Infinity, isLate: () => false };
 const go = (): Promise<void> => Promise.resolve();
 
 function lookup(name: string): StoredTensor {
@@ -129,7 +129,7 @@ describe('the input that a feature map is of', () => {
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     let steps = 0;
     const problem = inversionOf(network, [map(3, 1e-7)], generator(1));
-    const limits = { starts: Infinity, isLate: () => steps >= 50 };
+    const limits = { ...FOUR, starts: Infinity, isLate: () => steps >= 50 };
     const found = await invertMap(problem, engine, limits, plainProduct, () => {
       steps++;
       return Promise.resolve();
@@ -138,6 +138,25 @@ describe('the input that a feature map is of', () => {
     expect(found.stopped).toBe(false);
     expect(found.residual).toBeLessThan(1);
     expect(steps).toBe(50);
+  });
+
+  it('ends once its multiplications are spent, with the best so far', async () => {
+    const { network, map } = prepared();
+    const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
+    const problem = inversionOf(network, [map(3, 1e-7, (_, at) => Math.max(0, Math.sin(at)))], generator(1));
+    const each = workOf(problem.stages.map(({ output }) => output));
+    const found = await invertMap(problem, engine, { ...FOUR, starts: Infinity, work: 3000 * each }, plainProduct, go);
+    const other = await invertMap(
+      inversionOf(network, [map(3, 1e-7)], generator(1)),
+      engine,
+      { ...FOUR, starts: Infinity, work: 1e5 * each },
+      plainProduct,
+      go,
+    );
+    await engine.dispose();
+    expect(found.spent).toBe(true);
+    expect(found.residual).toBeLessThan(1);
+    expect(other.spent).toBe(false);
   });
 
   it('keeps the best so far when stopped', async () => {

@@ -43,7 +43,10 @@ async function problemOf(geometry: PatchGeometry, batch: number, filters: number
       });
     });
   }
-  const rowSpace = await rowSpaceOf(gradient, filters, columns, 1e-14, () => Promise.resolve());
+  const rowSpace = await rowSpaceOf(gradient, filters, columns, 1e-14, filters, plainProduct, () => Promise.resolve());
+  if (!rowSpace.basis) {
+    throw new Error('no rank');
+  }
   return { truth, rowSpace };
 }
 

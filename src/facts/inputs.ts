@@ -11,8 +11,13 @@ export interface AuditPaths {
   readonly gradients: string;
 }
 
+/** What Hugging Face's `save_pretrained` names a whole model; `pytorch_model.bin` is of its earlier versions. */
+const SAVED_MODELS = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
+const UNREAD_INDEX = 'pytorch_model.bin.index.json';
+
 /**
- * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it.
+ * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it. Without
+ * `checkpoint.*`, a model as Hugging Face saves it is the checkpoint.
  *
  * @throws UnusableInputError when either is missing or there are several
  */
@@ -27,10 +32,32 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
     });
   }
   const names = readdirSync(folder);
-  return {
-    checkpoint: oneOf(folder, names, /^checkpoint\.(.+)$/),
-    gradients: oneOf(folder, names, /^gradients?\.(.+)$/),
-  };
+  return { checkpoint: checkpointIn(folder, names), gradients: gradientIn(folder, names) };
+}
+
+const ENDINGS = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
+
+function filesCalled(names: readonly string[], pattern: RegExp): string[] {
+  return names.filter((name) => pattern.test(name) && ENDINGS.some((ending) => name.endsWith(ending)));
+}
+
+function gradientIn(folder: string, names: readonly string[]): string {
+  return onlyOf(folder, filesCalled(names, /^gradients?\./), `gradient${ENDINGS.join(' or ')}`);
+}
+
+function checkpointIn(folder: string, names: readonly string[]): string {
+  const named = filesCalled(names, /^checkpoint\./);
+  const found = named.length > 0 ? named : SAVED_MODELS.filter((name) => names.includes(name));
+  if (found.length === 0 && names.includes(UNREAD_INDEX)) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: folder,
+      found: `no checkpoint but the parts of ${UNREAD_INDEX}, which are not read together`,
+      expected: `one of ${SAVED_MODELS.join(', ')}`,
+      advice: 'Save the model with save_pretrained(folder, safe_serialization=True).',
+    });
+  }
+  return onlyOf(folder, found, `checkpoint${ENDINGS.join(' or ')}, or one of ${SAVED_MODELS.join(', ')}`);
 }
 
 /** Whether a folder is meant as one capture: it holds `gradient.*` of its own, or nothing at all. Files are not folders of many. */
@@ -42,16 +69,15 @@ export function isCapture(folder: string): boolean {
   return names.length === 0 || names.some((name) => /^gradients?\./.test(name));
 }
 
-function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {
-  const endings = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
-  const found = names.filter((name) => pattern.test(name) && endings.some((ending) => name.endsWith(ending)));
+/** @throws UnusableInputError for none and for several */
+function onlyOf(folder: string, found: readonly string[], expected: string): string {
   const [only] = found;
   if (only === undefined || found.length > 1) {
     throw new UnusableInputError({
       code: only === undefined ? 'missing-file' : 'ambiguous-match',
       file: folder,
       found: only === undefined ? 'no such file' : found.join(', '),
-      expected: `one file ${pattern.source.includes('checkpoint') ? 'checkpoint' : 'gradient'}${endings.join(' or ')}`,
+      expected: `one file ${expected}`,
       advice:
         'Give the two files with --checkpoint and --gradients; --gradients alone tells what leaks without a checkpoint.',
     });

@@ -1,14 +1,11 @@
-import { isFloating } from '../formats/tensor-file.js';
-import { type Refusal, readTransformer } from '../network/transformers/read-transformer.js';
+import type { Refusal } from '../network/transformers/read-transformer.js';
 import type { Transformer } from '../network/transformers/transformer.js';
-import { CONFIG_FILE, readConfigJson } from './config-json.js';
 import type { Fact } from './facts.js';
-import { filesBeside } from './inputs.js';
+import { transformerBeside } from './transformer-beside.js';
 import { MATCHING } from './update.js';
 
 /**
- * The transformer that the checkpoint is of, by `config.json` beside the gradient or the checkpoint, or by names and shapes
- * alone; a refusal where it is one that is not read, undefined where it is none. No numbers are read.
+ * The transformer that the checkpoint is of, as {@link transformerBeside} finds it.
  *
  * @throws UnusableInputError when the gradient does not match the checkpoint
  */
@@ -17,28 +14,7 @@ export const TRANSFORMER: Fact<Transformer | Refusal | undefined> = {
   async compute(facts) {
     const { checkpoint, request } = facts.given;
     const { pairs } = await facts.get(MATCHING);
-    const trained = new Set(pairs.map(({ parameter }) => parameter.name));
-    const entries = checkpoint.entries.filter(({ dtype }) => isFloating(dtype));
-    const refusals: string[] = [];
-    const passedOver: string[] = [];
-    for (const path of filesBeside(request, [CONFIG_FILE])) {
-      const config = readConfigJson(path);
-      if (typeof config === 'string') {
-        passedOver.push(`${path}: passed over, ${config}.`);
-        continue;
-      }
-      const found = readTransformer(entries, config, path, trained);
-      if (found && !('refused' in found)) {
-        return found;
-      }
-      refusals.push(...(found ? [found.refused] : []));
-    }
-    const [refused] = refusals;
-    if (refused !== undefined) {
-      return { refused };
-    }
-    const byNames = readTransformer(entries, undefined, '', trained);
-    return byNames && 'refused' in byNames ? { refused: [...passedOver, byNames.refused].join(' ') } : byNames;
+    return transformerBeside(request, checkpoint.entries, new Set(pairs.map(({ parameter }) => parameter.name)));
   },
   describe: (value) =>
     value &&

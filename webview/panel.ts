@@ -5,7 +5,7 @@ import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
 import { chartAsPng } from './views/landscape-chart.js';
 import { decodeFloats } from './views/picture.js';
-import { AMPLIFICATIONS, type PanelPicture } from './views/reconstruction-view.js';
+import { AMPLIFICATIONS, type PanelPicture, TO_SIZE } from './views/reconstruction-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
 import { allTextsOf } from '../src/words/recovered-texts.js';
 import { summaryOf } from '../src/words/report-words.js';
@@ -160,12 +160,6 @@ function show(report: Report, images: readonly PanelImage[]): void {
     normalisation: image.normalisation ?? undefined,
   }));
   const first = pictures.find(({ sample }) => sample !== null);
-  const widest = Math.max(
-    1,
-    ...pictures.filter(({ sample }) => sample !== null).map(({ shape }) => shape[2] ?? Math.sqrt(shape[0] ?? 1)),
-  );
-  // Small pictures are enlarged to about 256 pixels.
-  const zoom = [8, 4, 2].find((own) => own * widest <= 300) ?? 1;
   run = undefined;
   state = {
     report,
@@ -175,12 +169,19 @@ function show(report: Report, images: readonly PanelImage[]): void {
     picture: {
       normalisation: first?.normalisation ? 'capture' : 'auto',
       channel: -1,
-      zoom,
+      zoom: TO_SIZE,
       amplify: first ? visibleAmplification(first) : 1,
     },
   };
   draw();
 }
+
+// What is closed on screen belongs on paper.
+addEventListener('beforeprint', () => {
+  document.querySelectorAll('details').forEach((own) => {
+    own.open = true;
+  });
+});
 
 const embedded = document.getElementById('gradleak-report')?.textContent;
 if (embedded) {

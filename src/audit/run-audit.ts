@@ -16,7 +16,7 @@ import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
-import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage } from './truth.js';
+import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage, truthBeside } from './truth.js';
 import { type TraceEvent, type TraceFile, openTrace } from './trace.js';
 import { unreadable } from './unreadable.js';
 
@@ -242,10 +242,13 @@ class Audit {
   private async finish(core: Core, given: Truth | undefined): Promise<AuditResult> {
     const { request } = this.facts.given;
     const { samples, features, labelCounts } = core;
-    const truth =
+    const beside = request.truth === undefined && core.why === undefined ? truthBeside(request.gradients) : undefined;
+    const asked =
       request.truth === undefined || core.why !== undefined ? undefined : (given ?? readTruth(request.truth));
+    const truth = asked ?? (beside && 'truth' in beside ? beside.truth : undefined);
     const tried = samples.map((_, index) => this.inputs[index]?.input);
-    const comparison = truth && compareWithTruth(truth, samples, features, tried, labelCounts);
+    const compared = truth && compareWithTruth(truth, samples, features, tried, labelCounts);
+    const comparison = compared && beside ? { ...compared, found: true as const } : compared;
     const images: ImageResults[] = [];
     for (const [index, sample] of samples.entries()) {
       const own = this.inputs[index];
@@ -259,6 +262,10 @@ class Audit {
       }
     }
     const report = this.assemble(core, comparison, this.isStopped);
+    if (beside && 'problem' in beside) {
+      const detail = `The truth beside the gradient was not read: ${beside.problem}`;
+      report.consistency.push({ id: 'truth', status: 'warn', detail });
+    }
     if (request.out !== undefined) {
       writeResults({ ...request, out: request.out }, report, { features, arrays: this.arrays(), images });
     }

@@ -120,6 +120,22 @@ export function readTruth(path: string): Truth {
   };
 }
 
+/**
+ * The truth that a capture left beside the gradient, or one that says why it is not read: nobody asked for it, so it
+ * must not end an audit.
+ */
+export function truthBeside(gradients: string): { truth: Truth } | { problem: string } | undefined {
+  const path = join(dirname(gradients), 'truth.json');
+  if (!existsSync(path)) {
+    return undefined;
+  }
+  try {
+    return { truth: readTruth(path) };
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
+}
+
 /** Paths that the file names elsewhere are taken for files beside it, as captures are moved. */
 export function imageBeside(path: string, image: unknown): string {
   const name = typeof image === 'string' ? basename(image) : '';

@@ -233,7 +233,7 @@ function truthLines(truth: NonNullable<Report['truth']>): string[] {
   const number = (value: number | null): string => (value === null ? 'not comparable' : value.toExponential(1));
   return [
     '',
-    `Against ${truth.path}`,
+    `Against ${truth.path}${truth.found ? ' (found beside the file; it took no part)' : ''}`,
     ...truth.samples.map(
       (sample, index) =>
         `  sample ${index + 1}${sample.truthRow === undefined ? '' : sample.truthRow === null ? ' (matches none)' : ` (true sample ${sample.truthRow + 1})`}  label error ${number(sample.labelMaxError)}, feature error ${number(sample.featureRelativeError)}`,

@@ -373,6 +373,8 @@ export interface Timings {
 
 export interface TruthComparison {
   path: string;
+  /** It lay beside the gradient and was not asked for: it took no part. */
+  found?: true;
   samples: {
     /** Largest |recovered - true| over the classes. */
     labelMaxError: number | null;

@@ -171,6 +171,8 @@ describe('the results panel', () => {
     await page.locator('.fold summary').focus();
     await page.keyboard.press('Enter');
     expect(await page.locator('.fold li').first().isVisible()).toBe(true);
+    await page.locator('.evidence > summary').focus();
+    await page.keyboard.press('Enter');
     const curve = page.locator('.chart .curve').first();
     const before = await curve.getAttribute('d');
     await page.locator('vscode-radio').first().focus();
@@ -183,7 +185,7 @@ describe('the results panel', () => {
     for (const name of [
       'Save report (JSON)',
       'Save features (.npy)',
-      'Save picture of the loss landscape (PNG)',
+      'Save plot of the loss landscape (PNG)',
       'Copy summary',
       'Show log',
     ]) {

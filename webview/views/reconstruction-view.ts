@@ -23,6 +23,7 @@ export interface PanelPicture {
 export interface PictureChoice {
   readonly normalisation: 'auto' | 'capture' | 'cifar10' | 'imagenet';
   readonly channel: number;
+  /** {@link TO_SIZE} enlarges small pictures to {@link SHOWN_SIZE} pixels. */
   readonly zoom: number;
   readonly amplify: number;
 }
@@ -32,6 +33,10 @@ export interface ReconstructionActions {
   saveInput: (() => void) | undefined;
   setPicture: (choice: PictureChoice) => void;
 }
+
+export const TO_SIZE = 0;
+/** Of a picture on screen, at least, in pixels. */
+const SHOWN_SIZE = 256;
 
 /** Factors by which a difference to the truth can be amplified. */
 export const AMPLIFICATIONS: readonly number[] = [1, 10, 100, 1e3, 1e4, 1e5, 1e6];
@@ -44,7 +49,6 @@ const VERDICTS: Record<ReconstructionReport['verdict'], string> = {
 };
 
 export function reconstructionView(
-  report: Report,
   own: ReconstructionReport,
   picture: PanelPicture | undefined,
   choice: PictureChoice,
@@ -55,16 +59,12 @@ export function reconstructionView(
       The input
       ${tag(own.method === 'none' ? 'Not reconstructed' : VERDICTS[own.verdict])}${own.usedTruth ? tag('with the true label') : ''}
     </h3>
-    <p>${own.reason}</p>
     ${picture ? pictures(picture, choice, actions) : ''}
+    <p>${own.reason}</p>
     ${
       own.method === 'none'
         ? ''
         : html`<dl class="facts">
-            ${fact('method', own.by)} ${fact('time', `${own.seconds.toFixed(1)} s`)}
-            ${own.gradientError === null ? '' : fact('gradient error', own.gradientError.toExponential(1))}
-            ${own.expectedError === null ? '' : fact('expected error', own.expectedError.toExponential(1))}
-            ${own.matchingLoss === null ? '' : fact('matching loss', own.matchingLoss.toExponential(2))}
             ${own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`)}
             ${own.psnrFitted === undefined ? '' : fact('PSNR up to its size', `${own.psnrFitted.toFixed(1)} dB`)}
             ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`)}
@@ -73,8 +73,23 @@ export function reconstructionView(
             ${own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4))}
           </dl>`
     }
-    ${own.chain.length > 0 ? chainTable(own) : ''} ${matchingPart(report, own)} ${networkPart(report)}
   `;
+}
+
+/** How it was found, and the network that it was found through. */
+export function reconstructionEvidence(report: Report, own: ReconstructionReport): TemplateResult | string {
+  return own.method === 'none'
+    ? networkPart(report)
+    : html`
+        <h3>How the input was found</h3>
+        <dl class="facts">
+          ${fact('method', own.by)} ${fact('time', `${own.seconds.toFixed(1)} s`)}
+          ${own.gradientError === null ? '' : fact('gradient error', own.gradientError.toExponential(1))}
+          ${own.expectedError === null ? '' : fact('expected error', own.expectedError.toExponential(1))}
+          ${own.matchingLoss === null ? '' : fact('matching loss', own.matchingLoss.toExponential(2))}
+        </dl>
+        ${own.chain.length > 0 ? chainTable(own) : ''} ${matchingPart(report, own)} ${networkPart(report)}
+      `;
 }
 
 function pictures(picture: PanelPicture, choice: PictureChoice, actions: ReconstructionActions): TemplateResult {
@@ -83,7 +98,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
   const view: PictureView = {
     normalisation: normalisationOf(picture, choice),
     channel: choice.channel,
-    zoom: choice.zoom,
+    zoom: zoomOf(found, choice),
     range: rangeOf((truth ?? found).values),
   };
   const id = `picture-${picture.sample ?? picture.file}`;
@@ -117,7 +132,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
       ${select(
         'Zoom',
         String(choice.zoom),
-        [1, 2, 4, 8, 16].map((zoom) => [String(zoom), `${zoom} x`]),
+        [[String(TO_SIZE), 'to fit'], ...[1, 2, 4, 8, 16].map((zoom): [string, string] => [String(zoom), `${zoom} x`])],
         (value) => {
           actions.setPicture({ ...choice, zoom: Number(value) });
         },
@@ -144,6 +159,10 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
       ${actions.saveInput ? button({ label: 'Save .npy...', title: 'Save .npy... of the reconstruction', onClick: actions.saveInput }) : ''}
     </div>
   `;
+}
+
+function zoomOf({ shape }: Picture, { zoom }: PictureChoice): number {
+  return zoom === TO_SIZE ? Math.max(1, SHOWN_SIZE / Math.max(shape[1] ?? 1, shape[2] ?? 1)) : zoom;
 }
 
 function channels({ shape }: Picture): [string, string][] {

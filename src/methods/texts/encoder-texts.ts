@@ -3,6 +3,7 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type Candidates, type FirstInputs, candidatesIn, inputsAt } from '../../recovery/text/first-inputs.js';
 import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
+import { areIndependent } from '../../recovery/text/independent-pairs.js';
 import { PairOutputs } from '../../recovery/text/pair-outputs.js';
 import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
 import { type Pair, type TokenPositions, tokenPositions } from '../../recovery/text/token-positions.js';
@@ -10,8 +11,8 @@ import { joined } from '../../recovery/vectors.js';
 import type { Difference } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
-import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
-import { sequenceLabels } from './sequence-labels.js';
+import { NO_LOSS, NO_TOKEN, fewOf, hiddenBy } from './refusals.js';
+import { encoderLabels } from './encoder-labels.js';
 
 /** Texts of a batch of a model whose tokens see both directions. */
 
@@ -19,6 +20,8 @@ export interface EncoderText {
   readonly tokens: readonly number[];
   /** The class that it was trained on; undefined where the model classifies no sequences, or not all of the batch is known. */
   readonly label: number | undefined;
+  /** By token: its class, or the token that a masked language model was asked for; undefined where none shows. Empty of others. */
+  readonly tokenLabels: readonly (number | undefined)[];
   /** The largest relative distance of its attention outputs to their space. */
   readonly distance: number;
   /** Positions where other tokens fit as well, and which; past the last: how it may go on. */
@@ -39,12 +42,16 @@ export interface EncoderTexts {
   readonly nextNearest: number;
   /** Of the texts' own gradient, with their labels, from the captured one; undefined without labels. */
   readonly misfit: Difference | undefined;
+  /** Whether a wrong label would show in it. */
+  readonly areLabelsClear: boolean;
 }
 
 /** Tokens of a batch per direction of its inputs: those of repeated tokens depend on each other. */
 const MOST_PER_DIRECTION = 2;
+/** Of the width: where fewer embeddings than this were looked up, their number bounds the rank. */
+const MOST_SUMS = 0.8;
 /** More pairs are not searched for sequences. */
-const MOST_PAIRS = 1200;
+export const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
 const MOST_CANDIDATES = 40_000;
 /** A relative difference of gradients that no missing text leaves. */
@@ -57,9 +64,9 @@ const CLEARLY_WORSE = 10;
 const EPSILON_SHARE = 1e-6;
 
 /** Whether the gradient of the texts is the captured one, and nothing else fits as well. */
-export function isConfirmed({ texts, unplaced, misfit }: EncoderTexts): boolean {
+export function isConfirmed({ texts, unplaced, misfit, areLabelsClear }: EncoderTexts): boolean {
   const isSingle = texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier);
-  return misfit !== undefined && misfit.error < FITS && unplaced.length === 0 && isSingle;
+  return misfit !== undefined && misfit.error < FITS && areLabelsClear && unplaced.length === 0 && isSingle;
 }
 
 /** @returns a sentence where nothing was found */
@@ -81,20 +88,31 @@ export async function findEncoderTexts(
   if (stacked.every((value) => value === 0)) {
     return NO_LOSS;
   }
-  const inputs = await inputSpaceOf(stacked, transformer.width, error, product, pause);
+  const positions = positionsOf(transformer, tensors);
+  const lookedUp = tokensOf(transformer, tensors);
+  // Sums of two embeddings have no more directions than both together.
+  const most = lookedUp.length + positions.length;
+  const inputs =
+    most < MOST_SUMS * transformer.width
+      ? await inputSpaceWithin(stacked, transformer.width, { least: lookedUp.length, most }, product, pause)
+      : await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
     return hiddenBy('attention', transformer.width);
   }
   progress('Trying every token', 0.1);
-  const positions = positionsOf(transformer, tensors);
-  const candidates = await candidatesIn(given, inputs, tokensOf(transformer, tensors), positions, product, pause);
+  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause);
   if (candidates.count === 0) {
     return NO_TOKEN;
   }
   if (candidates.count > MOST_CANDIDATES) {
     return 'More tokens fit at more positions than can be told apart.';
   }
-  const { settled, open } = placed(transformer, tensors, given, candidates, positions);
+  const { settled, open } = await settledBySpan(
+    placed(transformer, tensors, given, candidates, positions),
+    given,
+    product,
+    pause,
+  );
   const pairs = [...settled, ...open].sort((one, other) => one.position - other.position);
   const attention = firstAttentionOf(transformer, tensors);
   const outputs = await inputSpaceWithin(
@@ -108,11 +126,14 @@ export async function findEncoderTexts(
     pause,
   );
   if (!outputs) {
-    return hiddenBy("attention's output", attention.heads * attention.headWidth);
+    return candidates.count < lookedUp.length && lookedUp.length < transformer.vocabulary
+      ? fewOf(candidates.count, lookedUp.length)
+      : hiddenBy("attention's output", attention.heads * attention.headWidth);
   }
   const found = { inputs, outputs, candidates };
   if (pairs.length > MOST_PAIRS) {
-    return { ...found, texts: [], unplaced: settled, possible: open, nextNearest: 1, misfit: undefined };
+    const none = { texts: [], nextNearest: 1, misfit: undefined, areLabelsClear: false };
+    return { ...found, ...none, unplaced: settled, possible: open };
   }
   progress('Joining tokens to texts', 0.2);
   const vectors = await PairOutputs.of(attention, outputs, inputsOf(given, pairs), product, pause);
@@ -120,10 +141,11 @@ export async function findEncoderTexts(
   const { sequences, nextNearest } = await searchSequences(
     pairs,
     (pair) => known.has(pairs[pair]!),
+    inputs.rank,
     vectors,
     product,
-    (count) => {
-      progress(`Joining tokens to texts: ${count}`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
+    (count, supposed) => {
+      progress(`Joining tokens to texts: ${count} of ${supposed} supposed`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
     },
     pause,
   );
@@ -132,20 +154,25 @@ export async function findEncoderTexts(
   const tokens = sequences.map(({ members }) => members.map((member) => pairs[member]!.token));
   progress('Computing the gradient of the texts', 0.85);
   const isWhole = unplaced.length === 0 && sequences.length > 0;
-  const labels = isWhole ? await sequenceLabels(transformer, tensors, tokens, product) : undefined;
+  const labels = isWhole ? await encoderLabels(transformer, tensors, tokens, product, pause) : undefined;
   const misfitOf = async (at: number, rival: readonly number[]): Promise<number | undefined> => {
     const own = tokens.map((known, index) => (index === at ? rival.map((member) => pairs[member]!.token) : known));
-    return (await sequenceLabels(transformer, tensors, own, product))?.misfit.error;
+    return (await encoderLabels(transformer, tensors, own, product, pause))?.misfit.error;
   };
   const areOne = labels !== undefined && labels.misfit.error < FITS;
   const told = areOne ? await withoutRefuted(sequences, labels.misfit.error, misfitOf, pause) : sequences;
   return {
     ...found,
-    texts: told.map((sequence, at) => textOf(sequence, pairs, labels?.labels[at])),
+    texts: told.map((sequence, at) => ({
+      ...textOf(sequence, pairs),
+      label: labels?.classes[at],
+      tokenLabels: labels?.ofTokens[at] ?? [],
+    })),
     unplaced,
     possible: areOne ? [] : open.filter((pair) => !covered.has(pair)),
     nextNearest,
     misfit: labels?.misfit,
+    areLabelsClear: labels?.areClear ?? false,
   };
 }
 
@@ -208,6 +235,21 @@ function placed(
   });
 }
 
+/** Pairs of which some are of the batch, less those that are certainly of it because no others make them up. */
+async function settledBySpan(
+  { settled, open }: TokenPositions,
+  first: FirstInputs,
+  product: ProductKernel,
+  pause: Pause,
+): Promise<TokenPositions> {
+  const pairs = [...settled, ...open];
+  if (open.length === 0 || pairs.length > MOST_PAIRS) {
+    return { settled, open };
+  }
+  const isSure = (await areIndependent(inputsOf(first, pairs), first.width, product, pause)).slice(settled.length);
+  return { settled: [...settled, ...open.filter((_, at) => isSure[at])], open: open.filter((_, at) => !isSure[at]) };
+}
+
 function variance(values: Float64Array): number {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
@@ -226,8 +268,7 @@ function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
 function textOf(
   { members, distance, rivals }: FoundSequence,
   pairs: readonly Pair[],
-  label: number | undefined,
-): EncoderText {
+): Omit<EncoderText, 'label' | 'tokenLabels'> {
   const byPosition = new Map<number, number[]>();
   for (const rival of rivals) {
     const position = rival.findIndex((member, at) => member !== members[at]);
@@ -237,7 +278,6 @@ function textOf(
   }
   return {
     tokens: members.map((member) => pairs[member]!.token),
-    label,
     distance,
     alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
     mayEndEarlier: rivals.some(({ length }) => length < members.length),

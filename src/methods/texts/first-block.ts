@@ -11,6 +11,8 @@ import type { FirstInputs } from '../../recovery/text/first-inputs.js';
 
 export class Tensors {
   private readonly gradientNames: ReadonlyMap<string, string>;
+  private readonly values = new Map<string, Float64Array>();
+  private readonly shapes: ReadonlyMap<string, readonly number[]>;
 
   constructor(
     private readonly checkpoint: TensorFile,
@@ -20,6 +22,7 @@ export class Tensors {
     private readonly sign: number,
   ) {
     this.gradientNames = new Map(pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
+    this.shapes = new Map(checkpoint.entries.map(({ name, shape }) => [name, shape]));
   }
 
   hasGradient(name: string): boolean {
@@ -30,12 +33,19 @@ export class Tensors {
     return this.checkpoint.read(name).data;
   }
 
+  /** The same, kept for the next time. */
+  kept(name: string): Float64Array {
+    const known = this.values.get(name) ?? this.value(name);
+    this.values.set(name, known);
+    return known;
+  }
+
   gradient(name: string): Float64Array {
     return this.signed(this.gradients.read(this.gradientNames.get(name) ?? name).data);
   }
 
   shape(name: string): readonly number[] {
-    return this.checkpoint.entries.find((entry) => entry.name === name)?.shape ?? [];
+    return this.shapes.get(name) ?? [];
   }
 
   /** Rows of a matrix of the checkpoint, or of its gradient: (end - start) x width. */

@@ -3,8 +3,8 @@ import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { foldConstant } from '../../graph/evaluate.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { TensorGraph, type TensorNode } from '../../graph/tensor-graph.js';
-import { embed } from '../../network/transformers/embed.js';
-import { attends, buildTransformer, headInput } from '../../network/transformers/transformer-graph.js';
+import { embeddingSums } from '../../network/transformers/embed.js';
+import { attends, buildTransformer, headInput, normedEmbedding } from '../../network/transformers/transformer-graph.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Tensors } from './first-block.js';
 
@@ -36,7 +36,7 @@ export class Forward {
     private readonly product: ProductKernel,
   ) {
     const count = tree.tokens.length;
-    this.embedded = embed(
+    this.embedded = embeddingSums(
       transformer,
       (name, row) => (tensors.shape(name).length === 1 ? tensors.value(name) : tensors.rows(name, row, row + 1)),
       tree.tokens,
@@ -44,10 +44,10 @@ export class Forward {
     );
     this.input = this.graph.variable('embedded', [count, transformer.width]);
     const places = { positions: tree.positions, sees: seesOf(transformer, tree) };
-    const hidden = buildTransformer(this.graph, transformer, (name) => this.parameter(name), this.input, places);
-    this.output = transformer.head
-      ? headInput(this.graph, transformer.head, (name) => this.parameter(name), hidden, rows)
-      : hidden;
+    const parameter = (name: string): TensorNode => this.parameter(name);
+    const x = normedEmbedding(this.graph, transformer, parameter, this.input);
+    const hidden = buildTransformer(this.graph, transformer, parameter, x, places);
+    this.output = transformer.head ? headInput(this.graph, transformer.head, parameter, hidden, rows) : hidden;
   }
 
   /** What the head's last matrix multiplies: states x width. */
@@ -57,7 +57,7 @@ export class Forward {
   }
 
   /**
-   * Gradients of parameters, by name, and of the embedded tokens, when those of the states are given.
+   * Gradients of parameters, by name, and of the tokens' sums of embeddings, when those of the states are given.
    *
    * @param seed states x width
    */
@@ -77,7 +77,7 @@ export class Forward {
     if (known) {
       return known;
     }
-    const node = this.graph.parameter(name, this.tensors.value(name), this.tensors.shape(name));
+    const node = this.graph.parameter(name, this.tensors.kept(name), this.tensors.shape(name));
     this.parameters.set(name, node);
     return node;
   }

@@ -1,5 +1,5 @@
 import type { Head, Transformer } from '../../network/transformers/transformer.js';
-import { touchedRows } from '../../recovery/embedding-rows.js';
+import { norm } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
 
 /** What of the embeddings was looked up, by the rows of their gradients. */
@@ -12,36 +12,78 @@ export function sharesTable(head: Head | null): boolean {
   return head?.kind === 'language-model' && head.tied;
 }
 
-/** Tokens that may be in the batch: those whose rows have a gradient, all where the head shares the table. */
-export function tokensOf({ vocabulary, embedding, head }: Transformer, tensors: Tensors): number[] {
+/** Tokens that may be in the batch: those whose rows have a gradient above its noise, all where the head shares the table. */
+export function tokensOf({ vocabulary, width, embedding, head }: Transformer, tensors: Tensors): number[] {
   const all = Array.from({ length: vocabulary }, (_, token) => token);
   return sharesTable(head) || !tensors.hasGradient(embedding.tokens)
     ? all
-    : touched(embedding.tokens, vocabulary, tensors);
+    : tokenRows(lengthsOf(embedding.tokens, vocabulary, width, tensors), width);
 }
 
 /** Positions that may be in the batch, from 0. */
-export function positionsOf({ embedding }: Transformer, tensors: Tensors): number[] {
+export function positionsOf({ vocabulary, width, embedding, head }: Transformer, tensors: Tensors): number[] {
   const { positions, positionOffset } = embedding;
   if (positions === null) {
     return [0];
   }
   const count = tensors.shape(positions)[0] ?? 0;
-  return tensors.hasGradient(positions)
-    ? touched(positions, count, tensors).flatMap((row) => (row >= positionOffset ? [row - positionOffset] : []))
-    : Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
+  if (!tensors.hasGradient(positions)) {
+    return Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
+  }
+  const lengths = lengthsOf(positions, count, width, tensors);
+  const hasNoise =
+    !sharesTable(head) &&
+    tensors.hasGradient(embedding.tokens) &&
+    isNoisy(lengthsOf(embedding.tokens, vocabulary, width, tensors), width);
+  const rows = hasNoise ? positionRows(lengths) : nonZero(lengths);
+  return rows.flatMap((row) => (row >= positionOffset ? [row - positionOffset] : []));
 }
 
 const PIECE = 1024;
 
-/** Rows of an embedding's gradient that are not zero. */
-function touched(name: string, count: number, tensors: Tensors): number[] {
-  const found: number[] = [];
+/** Lengths of the rows of an embedding's gradient. */
+function lengthsOf(name: string, count: number, width: number, tensors: Tensors): Float64Array {
+  const lengths = new Float64Array(count);
   for (let start = 0; start < count; start += PIECE) {
-    const end = Math.min(start + PIECE, count);
-    const data = tensors.rows(name, start, end, 'gradient');
-    const rows = end - start;
-    found.push(...touchedRows({ rows, cols: data.length / rows, data }).map((row) => start + row));
+    const data = tensors.rows(name, start, Math.min(start + PIECE, count), 'gradient');
+    for (let at = 0; at * width < data.length; at++) {
+      lengths[start + at] = norm(data.subarray(at * width, (at + 1) * width));
+    }
   }
-  return found;
+  return lengths;
 }
+
+/** Rows of equal noise differ by less. */
+const NOISE_FACTOR = 2;
+
+function nonZero(lengths: Float64Array): number[] {
+  return [...lengths.keys()].filter((row) => lengths[row]! > 0);
+}
+
+/** Whether more tokens have a gradient than a batch can have, so that most rows hold noise alone. */
+function isNoisy(lengths: Float64Array, width: number): boolean {
+  const { length } = nonZero(lengths);
+  return length > width && length > lengths.length / 2;
+}
+
+function tokenRows(lengths: Float64Array, width: number): number[] {
+  const rows = nonZero(lengths);
+  if (!isNoisy(lengths, width)) {
+    return rows;
+  }
+  const level = lengths.slice().sort()[Math.floor(lengths.length / 2)]!;
+  return rows.filter((row) => lengths[row]! > NOISE_FACTOR * level);
+}
+
+/** Positions are used from the first on: behind the last one all rows are of equal noise. */
+function positionRows(lengths: Float64Array): number[] {
+  const rows = nonZero(lengths);
+  const last = lengths.at(-1) ?? 0;
+  const end = lengths.findLastIndex((length) => length > NOISE_FACTOR * last) + 1;
+  const rest = lengths.subarray(end);
+  const isNoise = end > 0 && rest.length >= LEAST_NOISE && rest.every((length) => length * NOISE_FACTOR > last);
+  return isNoise ? rows.filter((row) => row < end) : rows;
+}
+
+/** Fewer rows that are alike may be positions that were used. */
+const LEAST_NOISE = 16;

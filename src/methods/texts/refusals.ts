@@ -9,3 +9,8 @@ export const NO_TOKEN =
 export function hiddenBy(what: 'attention' | "attention's output", width: number): string {
   return `The gradient of the first ${what} has full rank, or nearly: a batch of about ${width} tokens and more, noise, rounding or weight decay hides them.`;
 }
+
+/** @param lookedUp tokens whose embeddings have a gradient */
+export function fewOf(count: number, lookedUp: number): string {
+  return `Only ${count} of ${lookedUp} tokens that were looked up fit the first attention: noise or rounding hides the others.`;
+}

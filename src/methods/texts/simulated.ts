@@ -5,6 +5,7 @@ import type { Pause } from '../../recovery/pause.js';
 import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
 import { norm } from '../../recovery/vectors.js';
 import { Comparison, type Difference } from './comparison.js';
+import { addEmbeddings, addRows, rowSums } from './embedding-gradients.js';
 import type { Tensors } from './first-block.js';
 import type { Forward } from './forward.js';
 import { sharesTable } from './looked-up.js';
@@ -36,7 +37,6 @@ export async function misfitOf(
   pause: Pause,
 ): Promise<Misfit> {
   const { width, embedding } = transformer;
-  const { positions } = embedding;
   const count = weights.length;
   const { tree } = forward;
   const sum = new Comparison();
@@ -88,22 +88,7 @@ export async function misfitOf(
     }
     sum.add(headName, rows, captured);
   }
-  if (embedding.norm === null) {
-    if (!isTied && tensors.hasGradient(embedding.tokens)) {
-      for (let start = 0; start < transformer.vocabulary; start += CHUNK) {
-        const end = Math.min(start + CHUNK, transformer.vocabulary);
-        const rows = new Float64Array((end - start) * width);
-        addRows(rows, lookedUp, start, width);
-        sum.add(embedding.tokens, rows, tensors.rows(embedding.tokens, start, end, 'gradient'));
-      }
-    }
-    if (positions !== null && tensors.hasGradient(positions)) {
-      const rows = new Float64Array(tensors.shape(positions).reduce((all, size) => all * size, 1));
-      const places = tree.positions.map((position) => position + embedding.positionOffset);
-      addRows(rows, rowSums(places, embedded, width, 1), 0, width);
-      sum.add(positions, rows, tensors.gradient(positions));
-    }
-  }
+  addEmbeddings(sum, transformer, tensors, tree, embedded, isTied);
   for (const [name, data] of parameters) {
     if (name !== headName) {
       sum.add(name, data, tensors.gradient(name));
@@ -118,25 +103,4 @@ export async function misfitOf(
     resolution: (Math.SQRT2 * least) / difference.size,
     rows: { tokens: mixed, data: differences },
   };
-}
-
-function rowSums(places: Int32Array, rows: Float64Array, width: number, scale: number): Map<number, Float64Array> {
-  const sums = new Map<number, Float64Array>();
-  places.forEach((place, at) => {
-    const sum = sums.get(place) ?? new Float64Array(width);
-    sums.set(place, sum);
-    for (let col = 0; col < width; col++) {
-      sum[col]! += scale * rows[at * width + col]!;
-    }
-  });
-  return sums;
-}
-
-function addRows(to: Float64Array, rows: ReadonlyMap<number, Float64Array>, start: number, width: number): void {
-  for (const [place, row] of rows) {
-    const at = (place - start) * width;
-    if (at >= 0 && at < to.length) {
-      row.forEach((value, col) => (to[at + col]! += value));
-    }
-  }
 }

@@ -6,7 +6,7 @@ import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '..
 import type { PrefixNode } from '../../recovery/text/prefix-search.js';
 import { most } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
-import { Forward } from './forward.js';
+import { Forward, type TokenTree } from './forward.js';
 import { type Misfit, misfitOf } from './simulated.js';
 
 /** Where texts end and with which token, from the head; and whether their own gradient is the captured one. */
@@ -48,6 +48,18 @@ export function readTexts(nodes: readonly PrefixNode[], isOpen: boolean): FoundT
   return joined(nodes, [], none).map((text) => ({ ...text, isOpen }));
 }
 
+interface Read {
+  readonly forward: Forward;
+  readonly hidden: Float64Array;
+  readonly next: NextTokens;
+}
+
+export interface Targets {
+  readonly targets: readonly NextToken[];
+  readonly next: NextTokens;
+  readonly misfit: Misfit;
+}
+
 type LanguageHead = Extract<Head, { kind: 'language-model' }>;
 
 export class TargetSearch {
@@ -67,43 +79,45 @@ export class TargetSearch {
   }
 
   async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
-    const first = await this.read(nodes);
+    const first = await this.read(treeOf(nodes), nodes);
     const kept = this.isTied ? nodes : withTargets(nodes, first.next);
-    const { forward, hidden, next } = kept.length < nodes.length && kept.length > 0 ? await this.read(kept) : first;
+    const read = kept.length < nodes.length && kept.length > 0 ? await this.read(treeOf(kept), kept) : first;
     const own = kept.length > 0 ? kept : nodes;
-    const texts = await this.confirm(own, forward, hidden, next);
-    const whole = isConfirmed(texts.misfit) ? undefined : wholeTokens(next);
-    const rounded = whole && (await this.confirm(own, forward, hidden, whole));
-    return rounded && rounded.misfit.error < texts.misfit.error ? rounded : texts;
+    const { targets, next, misfit } = await this.best(own, read);
+    return { nodes: own, texts: joined(own, targets, next), misfit };
   }
 
-  private async read(
-    nodes: readonly PrefixNode[],
-  ): Promise<{ forward: Forward; hidden: Float64Array; next: NextTokens }> {
+  /** What was asked for at each state of tokens that see both directions, so that none follows from another. */
+  async ofStates(tree: TokenTree): Promise<Targets> {
+    return this.best([], await this.read(tree));
+  }
+
+  private async best(nodes: readonly PrefixNode[], read: Read): Promise<Targets> {
+    const found = await this.confirm(nodes, read);
+    const whole = isConfirmed(found.misfit) ? undefined : wholeTokens(read.next);
+    const rounded = whole && (await this.confirm(nodes, { ...read, next: whole }));
+    return rounded && rounded.misfit.error < found.misfit.error ? rounded : found;
+  }
+
+  /** @param nodes the tree's, where tokens follow from each other */
+  private async read(tree: TokenTree, nodes: readonly PrefixNode[] = []): Promise<Read> {
     this.progress('Reading the last tokens', 0.7);
-    const tree = {
-      tokens: Int32Array.from(nodes, ({ token }) => token),
-      positions: Int32Array.from(nodes, ({ position }) => position),
-      parents: Int32Array.from(nodes, ({ parent }) => parent),
-      padding: Uint8Array.from(nodes, ({ isPadding }) => Number(isPadding)),
-    };
     const forward = new Forward(this.transformer, this.tensors, tree, null, this.product);
     const hidden = await forward.states();
     const lookedUp = new Set(tree.tokens);
     const isMixed = (token: number): boolean => this.isTied && lookedUp.has(token);
+    const read = (states: Float64Array): Promise<NextTokens> =>
+      nextTokensOf(states, this.rows, isMixed, this.product, this.pause);
+    if (nodes.length === 0) {
+      return { forward, hidden, next: await read(hidden) };
+    }
     const { width } = this.transformer;
     const states = distinctStates(nodes);
-    const told = distinctRows(hidden, width, states);
-    const next = await nextTokensOf(told, this.rows, isMixed, this.product, this.pause);
+    const next = await read(distinctRows(hidden, width, states));
     return { forward, hidden, next: perPrefix(next, nodes, width, states.stateOf) };
   }
 
-  private async confirm(
-    nodes: readonly PrefixNode[],
-    forward: Forward,
-    hidden: Float64Array,
-    next: NextTokens,
-  ): Promise<ReadTexts> {
+  private async confirm(nodes: readonly PrefixNode[], { forward, hidden, next }: Read): Promise<Targets> {
     const sure = [...next.found, ...(this.isTied ? impliedBy(nodes, next) : [])];
     let last = settle(sure, next.supposed, next.weights, next.unit);
     const compare = (): Promise<Misfit> => {
@@ -129,8 +143,17 @@ export class TargetSearch {
       last = better;
       misfit = await compare();
     }
-    return { nodes, texts: joined(nodes, [...sure, ...last], next), misfit };
+    return { targets: [...sure, ...last], next, misfit };
   }
+}
+
+function treeOf(nodes: readonly PrefixNode[]): TokenTree {
+  return {
+    tokens: Int32Array.from(nodes, ({ token }) => token),
+    positions: Int32Array.from(nodes, ({ position }) => position),
+    parents: Int32Array.from(nodes, ({ parent }) => parent),
+    padding: Uint8Array.from(nodes, ({ isPadding }) => Number(isPadding)),
+  };
 }
 
 /** How much of a state's weight its targets may leave: smoothing takes some, and noise. */

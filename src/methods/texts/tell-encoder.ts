@@ -1,7 +1,7 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
-import { type EncoderTexts, isConfirmed } from './encoder-texts.js';
-import { type TextsToTell, certificateOf } from './texts-leak.js';
+import { type EncoderText, type EncoderTexts, isConfirmed } from './encoder-texts.js';
+import { type TextToTell, type TextsToTell, certificateOf } from './texts-leak.js';
 
 /** Texts of a model whose tokens see both directions, with what speaks for them. */
 export function tellEncoder(transformer: Transformer, found: EncoderTexts): TextsToTell {
@@ -10,12 +10,9 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
   const short = (value: number): string => value.toExponential(1);
   const left = unplaced.length > 0 ? [{ name: 'tokens in none of them', value: String(unplaced.length) }] : [];
   return {
-    texts: found.texts.map(({ tokens, label, alternatives, mayEndEarlier }) => ({
-      tokens,
-      times: 1,
-      alternatives: new Map(alternatives.map(({ position, tokens: others }) => [position, others])),
-      words: [...(label === undefined ? [] : [`label ${label}`]), ...(mayEndEarlier ? ['it may end earlier'] : [])],
-    })),
+    texts: found.texts.map((text) =>
+      transformer.head?.kind === 'language-model' ? filled(text, certificate.verdict === 'exact') : classified(text),
+    ),
     certificate,
     amount: `${found.texts.length} ${found.texts.length === 1 ? 'text' : 'texts'}, word for word`,
     explanation: explanation(transformer, found, certificate),
@@ -32,6 +29,36 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
       ...(possible.length > 0 ? [{ name: 'tokens that may be of others', value: String(possible.length) }] : []),
     ],
   };
+}
+
+function classified({ tokens, label, tokenLabels, alternatives, mayEndEarlier }: EncoderText): TextToTell {
+  const labels = tokenLabels.map((own) => own ?? '-').join(' ');
+  return {
+    tokens,
+    times: 1,
+    alternatives: new Map(alternatives.map(({ position, tokens: others }) => [position, others])),
+    words: [
+      ...(label === undefined ? [] : [`label ${label}`]),
+      ...(tokenLabels.length > 0 ? [`labels by token: ${labels}`] : []),
+      ...(mayEndEarlier ? ['it may end earlier'] : []),
+    ],
+  };
+}
+
+/** A text as it was before tokens of it were masked: what the model was asked for stands in their places. */
+function filled(text: EncoderText, isSure: boolean): TextToTell {
+  const told = classified({ ...text, tokenLabels: [] });
+  const asked = text.tokenLabels.flatMap((label, position) => (label === undefined ? [] : [{ label, position }]));
+  const tokens = text.tokens.slice();
+  const alternatives = new Map(told.alternatives);
+  for (const { label, position } of asked) {
+    tokens[position] = label;
+    if (!isSure && label !== text.tokens[position]) {
+      alternatives.set(position, [text.tokens[position]!, ...(alternatives.get(position) ?? [])]);
+    }
+  }
+  const words = asked.length > 0 ? [`${asked.length} masked, and filled in from the head`] : [];
+  return { ...told, tokens, alternatives, words: [...words, ...told.words] };
 }
 
 function farthestOf({ texts }: EncoderTexts): number {

@@ -6,7 +6,7 @@ import { type Method, READABLE } from '../method.js';
 import { pausingProduct } from '../pausing-product.js';
 import { findCausalTexts } from './causal-texts.js';
 import { Tensors } from './first-block.js';
-import { findEncoderTexts } from './encoder-texts.js';
+import { MOST_PAIRS, findEncoderTexts } from './encoder-texts.js';
 import { tellCausal } from './tell-causal.js';
 import { tellEncoder } from './tell-encoder.js';
 import { type TextsToTell, textsLeak } from './texts-leak.js';
@@ -86,7 +86,10 @@ const encoder: Find = async (transformer, ...given) => {
   if (typeof found === 'string') {
     return found;
   }
-  return found.texts.length > 0
-    ? tellEncoder(transformer, found)
+  if (found.texts.length > 0) {
+    return tellEncoder(transformer, found);
+  }
+  return found.possible.length + found.unplaced.length > MOST_PAIRS
+    ? `${found.candidates.count} pairs of token and position fit the first attention, more than texts are put together from: noise, or a head whose gradient is one with that of the embedding, hides which of them are of the batch.`
     : 'Single tokens fit the first attention, and no text was put together from them.';
 };

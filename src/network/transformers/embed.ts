@@ -14,7 +14,14 @@ export type RowOf = (name: string, row: number) => ArrayLike<number>;
  * @returns N x width
  * @throws RangeError when a token is none of the vocabulary, a position has no row, or there are not as many of both
  */
-export function embed(
+export function embed(transformer: Transformer, row: RowOf, tokens: Int32Array, positions: Int32Array): Float64Array {
+  const sums = embeddingSums(transformer, row, tokens, positions);
+  const { norm } = transformer.embedding;
+  return norm ? normaliseRows(valuesOf(norm, row), sums) : sums;
+}
+
+/** The same before the norm. */
+export function embeddingSums(
   { width, vocabulary, embedding }: Transformer,
   row: RowOf,
   tokens: Int32Array,
@@ -38,7 +45,7 @@ export function embed(
       own[i] = embedding.scale * meaning[i]! + (position?.[i] ?? 0) + (type?.[i] ?? 0);
     }
   });
-  return embedding.norm ? normaliseRows(valuesOf(embedding.norm, row), out) : out;
+  return out;
 }
 
 function valuesOf({ kind, weight, bias, epsilon, offset }: Norm, row: RowOf): NormValues {

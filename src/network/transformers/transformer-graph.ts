@@ -19,6 +19,16 @@ export interface Places {
 /** What is added to the score of a token that is not seen, so that nothing is left of it behind the softmax. */
 const UNSEEN = -1e30;
 
+/** Sums of embeddings, N x width, behind the embedding's norm. */
+export function normedEmbedding(
+  graph: TensorGraph,
+  { embedding }: Transformer,
+  parameter: ParameterOf,
+  sums: TensorNode,
+): TensorNode {
+  return embedding.norm ? normed(graph, parameter, embedding.norm, sums) : sums;
+}
+
 /**
  * The hidden states behind the last block and its norm.
  *

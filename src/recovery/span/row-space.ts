@@ -1,6 +1,7 @@
 import type { Pause } from '../pause.js';
 import { truncatedSvd } from '../truncated-svd.js';
 import { most, norm } from '../vectors.js';
+import { widestGap } from '../widest-gap.js';
 
 /** The row space of a convolution's weight gradient: as many directions as it has patches. */
 export interface RowSpace {
@@ -52,7 +53,9 @@ export async function rowSpaceOf(
   );
   const isFull = svd.rank === Math.min(live.length, cols);
   const rest = Math.max(svd.next, svd.residual / Math.sqrt(live.length), noise);
-  const { rank, gap } = widestGap([...svd.values], isFull ? undefined : rest);
+  // Rows that only nearly sum to zero leave a small singular value above rounding.
+  const fall = widestGap([...svd.values, ...(isFull ? [] : [rest])]);
+  const { rank, gap } = fall.rank > 0 ? fall : { rank: svd.rank, gap: 1 };
   const basis = new Float64Array(rank * cols);
   for (let col = 0; col < cols; col++) {
     for (let at = 0; at < rank; at++) {
@@ -60,21 +63,4 @@ export async function rowSpaceOf(
     }
   }
   return { basis, rank, gap, rows: live.length };
-}
-
-/**
- * The rank, where the singular values fall furthest: rows that only nearly sum to zero leave a small one above rounding.
- *
- * @param values falling
- * @param rest what comes after them, undefined for nothing
- */
-function widestGap(values: readonly number[], rest: number | undefined): { rank: number; gap: number } {
-  let best = { rank: values.length, gap: 1 };
-  values.forEach((value, at) => {
-    const next = values[at + 1] ?? rest;
-    if (next !== undefined && value / next > best.gap) {
-      best = { rank: at + 1, gap: value / next };
-    }
-  });
-  return best;
 }

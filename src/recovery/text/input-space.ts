@@ -5,6 +5,7 @@ import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import { truncatedSvd } from '../truncated-svd.js';
 import { dot, most, norm, orthonormal } from '../vectors.js';
+import { lastClearGap, widestGap } from '../widest-gap.js';
 import type { Pause } from '../pause.js';
 
 /** The span of all vectors that a linear layer was given, from its weight gradient alone. */
@@ -67,7 +68,7 @@ export async function inputSpaceOf(
       await pause();
     }
   }
-  const { rank, gap } = widestGap(sizes, floor / 100);
+  const { rank, gap } = widestGap(sizes.map((size) => Math.max(size, floor / 100)));
   if (rank === 0 || rank > FULL * width || gap < LEAST_GAP) {
     return undefined;
   }
@@ -205,15 +206,6 @@ function belowGap(sizes: readonly number[]): boolean {
   return at > 0 && sizes[at - 1]! / sizes[at]! > CLEAR_GAP && sizes.at(-1)! > sizes[at]! / 100;
 }
 
-function widestGap(sizes: readonly number[], least: number): { rank: number; gap: number } {
-  let best = { rank: 0, gap: 1 };
-  for (let at = 1; at < sizes.length; at++) {
-    const gap = sizes[at - 1]! / Math.max(sizes[at]!, least);
-    best = gap > best.gap ? { rank: at, gap } : best;
-  }
-  return best;
-}
-
 /** Directions beyond the rank that are given up where the rank does not show clearly. */
 const SPARE_DIRECTIONS = 8;
 const CLEAR_ENOUGH = 50;
@@ -222,7 +214,7 @@ const MOST_OF_WIDTH = 0.85;
 
 /**
  * The same where inputs are nearly alike, so that the smallest directions come near to the noise: from singular values, with
- * the widest gap between two bounds; too large a rank where it is not clear, as that loses no input.
+ * the last clear gap between two bounds; too large a rank where it is not clear, as that loses no input.
  *
  * @param least a rank that is certainly reached
  * @param most one that is certainly not passed
@@ -245,11 +237,7 @@ export async function inputSpaceWithin(
     residual,
     rank: known,
   } = await truncatedSvd({ rows, cols: width, data: mixed }, { floor: 0, most: limit }, () => pause());
-  let best = { rank: 0, gap: 1 };
-  for (let at = Math.max(least, 1); at < Math.min(known, highest + 1); at++) {
-    const gap = values[at - 1]! / values[at]!;
-    best = gap > best.gap ? { rank: at, gap } : best;
-  }
+  const best = lastClearGap(values, CLEAR_ENOUGH, Math.max(least, 1), Math.min(known, highest + 1));
   const rank = Math.min(best.gap < CLEAR_ENOUGH ? best.rank + SPARE_DIRECTIONS : best.rank, known);
   if (best.rank === 0 || rank >= width - 1) {
     return undefined;

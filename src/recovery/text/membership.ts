@@ -17,6 +17,8 @@ export class Membership {
   private readonly queries: Query[] = [];
   private now: Evaluation;
   private damping = START_DAMPING;
+  /** Multiplications done. */
+  work = 0;
 
   /**
    * @param pairs of which some are members, the first query among them
@@ -92,6 +94,7 @@ export class Membership {
     for (const [index, { attractions }] of this.queries.entries()) {
       const own = this.outputs.contributions(this.pairs, attractions, logs[index]!.map(Math.exp));
       const part = await this.product(own, own, size, size, codimension);
+      this.work += size ** 2 * (size + codimension);
       part.forEach((value, at) => (gram[at]! += value));
       rows.push(own);
     }
@@ -103,7 +106,8 @@ export class Membership {
         this.places.forEach((other, col) => (gram[row * size + col]! += other === position ? weight : 0));
       }
     });
-    const shares = nonNegative(gram, right);
+    // The first shares are only supposed, and none of them is zero.
+    const shares = nonNegative(gram, right, this.now.gram.length > 0 ? this.now.shares : undefined);
     const parts = this.queries.map(({ attractions }, index) =>
       this.outputs.headParts(this.pairs, shares, attractions, logs[index]!.map(Math.exp)),
     );

@@ -8,11 +8,15 @@ const TOLERANCE = 1e-11;
  *
  * @param a size x size, symmetric positive semi-definite, row-major
  * @param b size numbers
+ * @param start an x >= 0 that is near, where one is known
  */
-export function nonNegative(a: Float64Array, b: Float64Array): Float64Array {
+export function nonNegative(a: Float64Array, b: Float64Array, start?: Float64Array): Float64Array {
   const size = b.length;
-  const x = new Float64Array(size);
-  const isFree = new Uint8Array(size);
+  const x = start?.slice() ?? new Float64Array(size);
+  const isFree = Uint8Array.from(x, (value) => Number(value > 0));
+  if (start) {
+    descend(a, b, x, isFree);
+  }
   const limit = TOLERANCE * b.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   for (let step = 0; step < 3 * size; step++) {
     const entering = steepest(a, b, x, isFree, limit);

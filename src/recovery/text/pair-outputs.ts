@@ -1,4 +1,5 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
+import { factorise, solveLower } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
 import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
@@ -182,7 +183,7 @@ function columns(data: Float64Array, width: number, start: number, count: number
   return out;
 }
 
-/** An orthonormal basis of what is orthogonal to the space: (width - rank) x width. */
+/** An orthonormal basis of what is orthogonal to the space, (width - rank) x width: random rows, twice made orthogonal by Cholesky. */
 async function directionsOutside(
   { basis, rank, width }: InputSpace,
   product: ProductKernel,
@@ -195,23 +196,11 @@ async function directionsOutside(
     const along = await product(out, basis, count, rank, width);
     const inside = await product(along, transposed(basis, rank, width), count, width, rank);
     inside.forEach((value, at) => (out[at]! -= value));
-  }
-  for (let row = 0; row < count; row++) {
-    await pause();
-    const own = out.subarray(row * width, (row + 1) * width);
-    for (let pass = 0; pass < 2; pass++) {
-      for (let other = 0; other < row; other++) {
-        const direction = out.subarray(other * width, (other + 1) * width);
-        let along = 0;
-        for (let col = 0; col < width; col++) {
-          along += own[col]! * direction[col]!;
-        }
-        for (let col = 0; col < width; col++) {
-          own[col]! -= along * direction[col]!;
-        }
-      }
-      const length = norm(own);
-      own.forEach((value, at) => (own[at] = value / length));
+    const factor = await factorise(await product(out, out, count, count, width), count, product);
+    for (let col = 0; col < width; col++) {
+      await pause();
+      const column = Float64Array.from({ length: count }, (_, row) => out[row * width + col]!);
+      solveLower(factor, column).forEach((value, row) => (out[row * width + col] = value));
     }
   }
   return out;

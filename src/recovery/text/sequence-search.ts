@@ -26,6 +26,8 @@ export interface SequenceSearch {
   readonly nextNearest: number;
 }
 
+/** Multiplications, a minute or more, without anything found: the search ends with what it has. */
+const MOST_WORK = 1e11;
 const STEPS = 12;
 /** Other members whose equations take part in the end. */
 const HELPERS = 3;
@@ -42,20 +44,21 @@ const HOPELESS = 0.3;
 /**
  * @param pairs by position
  * @param isSettled whether a pair is known to be of the batch
+ * @param least tokens that the batch has at least
  */
 export async function searchSequences(
   pairs: readonly Pair[],
   isSettled: (pair: number) => boolean,
+  least: number,
   outputs: PairOutputs,
   product: ProductKernel,
-  progress: (found: number) => void,
+  progress: (found: number, supposed: number) => void,
   pause: Pause,
 ): Promise<SequenceSearch> {
-  const search = new Search(pairs, isSettled, outputs, product, pause);
+  const search = new Search(pairs, isSettled, least, outputs, product, progress, pause);
   let isNarrow = true;
   while (!search.isExplained()) {
     if (await search.round(isNarrow)) {
-      progress(search.found.length);
       isNarrow = true;
     } else if (isNarrow && search.found.length > 0) {
       isNarrow = false;
@@ -76,12 +79,17 @@ class Search {
   nextNearest = 1;
   private readonly byPosition = new Map<number, number[]>();
   private readonly covered = new Set<number>();
+  private supposed = 0;
+  /** Multiplications since a sequence was found. */
+  private work = 0;
 
   constructor(
     private readonly pairs: readonly Pair[],
     private readonly isSettled: (pair: number) => boolean,
+    private readonly least: number,
     private readonly outputs: PairOutputs,
     private readonly product: ProductKernel,
+    private readonly progress: (found: number, supposed: number) => void,
     private readonly pause: Pause,
   ) {
     pairs.forEach(({ position }, at) => {
@@ -89,10 +97,11 @@ class Search {
     });
   }
 
-  /** Whether the sequences have every pair that is known to be of the batch. */
+  /** Whether the sequences have every pair that is known to be of the batch, and as many tokens as it has directions. */
   isExplained(): boolean {
     const settled = [...this.pairs.keys()].filter((pair) => this.isSettled(pair));
-    return settled.length > 0 && settled.every((pair) => this.covered.has(pair));
+    const tokens = this.found.reduce((sum, { members }) => sum + members.length, 0);
+    return settled.length > 0 && settled.every((pair) => this.covered.has(pair)) && tokens >= this.least;
   }
 
   /**
@@ -105,6 +114,10 @@ class Search {
     const attempts: Attempt[] = [];
     for (const starts of this.starts(available)) {
       for (const start of starts.filter((own) => !this.covered.has(own))) {
+        if (this.work > MOST_WORK) {
+          return false;
+        }
+        this.progress(this.found.length, ++this.supposed);
         const members = await this.suppose(start, available);
         if (members && !(await this.confirm(members))) {
           attempts.push({ members, misfit: this.outputs.misfit(members) });
@@ -169,12 +182,14 @@ class Search {
     }
     const helpers = this.helpers(all, membership.shares, place);
     if (helpers.length === 0) {
+      this.work += membership.work;
       return members;
     }
     for (const helper of helpers) {
       membership.add(helper);
     }
     await membership.improve(STEPS);
+    this.work += membership.work;
     return this.likeliest(all, places, membership.shares, place);
   }
 
@@ -215,9 +230,9 @@ class Search {
   ): Promise<number[]> {
     let best = { members, misfit };
     for (let round = 0; round < REFINEMENTS; round++) {
-      await this.pause();
       let next = best;
       for (const own of neighbours(best.members, available)) {
+        await this.pause();
         const distance = this.outputs.misfit(own);
         next = distance < next.misfit ? { members: own, misfit: distance } : next;
       }
@@ -251,6 +266,7 @@ class Search {
       }
     }
     this.found.push({ members, distance, rivals });
+    this.work = 0;
     for (const member of members) {
       this.covered.add(member);
     }

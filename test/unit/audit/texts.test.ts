@@ -118,7 +118,9 @@ describe('texts of causal language models', () => {
     const report = await auditOf(join(FIXTURES, 'padded'));
     expect(idsOf(report)).toEqual(expected('padded'));
     expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
-    const labels = detailOf(report).texts.map(({ label }) => label).sort();
+    const labels = detailOf(report)
+      .texts.map(({ label }) => label)
+      .sort();
     expect(labels.filter((label) => label?.startsWith('padded with'))).toEqual([
       'padded with 3 times the token 0',
       'padded with 4 times the token 0',

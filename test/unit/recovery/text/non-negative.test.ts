@@ -4,7 +4,7 @@ import { generator } from '../../../../src/recovery/paper-method.js';
 import { nonNegative } from '../../../../src/recovery/text/non-negative.js';
 
 describe('non-negative least squares', () => {
-  it('meets the conditions of the least: no slope where free, none downwards where bound', () => {
+  it('meets the conditions of the least: no slope where free, none downwards where bound, from wherever it starts', () => {
     const random = generator(3);
     const [size, rows] = [12, 20];
     const m = Float64Array.from({ length: rows * size }, () => gaussian(random));
@@ -23,6 +23,12 @@ describe('non-negative least squares', () => {
       const slope = x.reduce((sum, value, j) => sum + a[i * size + j]! * value, -b[i]!);
       expect(x[i]).toBeGreaterThanOrEqual(0);
       expect(x[i]! > 0 ? Math.abs(slope) : Math.max(0, -slope)).toBeLessThan(1e-9);
+    }
+    const others = [x, x.map((_, at) => at % 3), new Float64Array(size).fill(2)];
+    for (const start of others) {
+      nonNegative(a, b, start).forEach((value, at) => {
+        expect(value).toBeCloseTo(x[at]!, 9);
+      });
     }
   });
 });

@@ -1,0 +1,65 @@
+import { type TemplateResult, html } from 'lit';
+import type { LabelCountReport, Report } from '../../src/protocol/report.js';
+import { className, countsInWords } from '../../src/words/report-words.js';
+import { tag } from '../ui/toolkit.js';
+
+/** How often each class occurs in a batch, by every estimator. */
+
+export function countsSection(report: Report, counts: LabelCountReport): TemplateResult {
+  const confirmed = countsInWords(counts);
+  const occurring = counts.agreed
+    .map((count, index) => ({ count, index }))
+    .filter(
+      ({ count, index }) => count !== 0 || counts.estimators.some((estimator) => (estimator.counts[index] ?? 0) > 0),
+    );
+  return html`
+    <section aria-labelledby="counts">
+      <h2 id="counts">
+        Labels in the batch
+        ${tag(report.batch.size === null ? `at least ${report.batch.lowerBound} samples` : `${report.batch.size} samples`)}
+      </h2>
+      ${confirmed === undefined ? '' : html`<p><strong>${confirmed}</strong></p>`}
+      <p>${report.batch.evidence}</p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Label counts">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Class</th>
+              <th scope="col">Agreed</th>
+              ${counts.estimators.map(({ name, assumption }) => html`<th scope="col" title="Assumes ${assumption}">${name}</th>`)}
+            </tr>
+          </thead>
+          <tbody>
+            ${occurring.map(
+              ({ count, index }) =>
+                html`<tr>
+                  <th scope="row">${className(report, index)}</th>
+                  <td class="number"><strong>${count ?? '?'}</strong></td>
+                  ${counts.estimators.map(
+                    (estimator) =>
+                      html`<td class="number ${agrees(estimator, index, count) ? '' : 'differs'}">
+                        ${estimator.counts[index]}${estimator.multiplicity || estimator.counts[index] === 0 ? '' : '+'}
+                      </td>`,
+                  )}
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
+      <p class="muted">
+        Each estimator rests on its own assumption (hover a name). Where most of them agree the count is given,
+        elsewhere it is left open.
+      </p>
+    </section>
+  `;
+}
+
+/** An estimator that only tells which classes occur agrees when it says the class occurs. */
+function agrees(
+  { counts, multiplicity }: LabelCountReport['estimators'][number],
+  index: number,
+  count: number | null,
+): boolean {
+  const own = counts[index] ?? 0;
+  return multiplicity || count === null ? own === count : own > 0 === count > 0;
+}

@@ -1,0 +1,113 @@
+import { type TemplateResult, html } from 'lit';
+import type { SampleReport } from '../../src/protocol/report.js';
+import {
+  confidenceInDigits,
+  confidenceInWords,
+  kindInWords,
+  labelInWords,
+  percent,
+} from '../../src/words/label-words.js';
+import { className, featureKnown, nameOfSample, short, statusInWords } from '../../src/words/report-words.js';
+import { tag } from '../ui/toolkit.js';
+import { fact, featureStrip } from './feature-strip.js';
+import { labelBars } from './label-bars.js';
+import { landscapeChart } from './landscape-chart.js';
+import { detailsOfSample } from './leak-view.js';
+import { reconstructionEvidence, reconstructionView } from './reconstruction-view.js';
+import type { PanelActions, ReportState } from './report-view.js';
+
+/** One sample: what was found of it, and on what that rests. */
+
+export function sampleSection(
+  { report, pictures, picture }: ReportState,
+  sample: SampleReport,
+  index: number,
+  actions: PanelActions,
+): TemplateResult {
+  const truth = report.truth?.samples[index];
+  const beside = report.truth?.found ? ' (found beside the file, not used)' : '';
+  const name = (at: number): string => className(report, at);
+  return html`
+    <section aria-labelledby="sample-${index}">
+      <h2 id="sample-${index}">${nameOfSample(sample, index)} ${tag(statusInWords(sample))}</h2>
+      ${
+        sample.reconstruction
+          ? reconstructionView(
+              sample.reconstruction,
+              pictures.find((own) => own.sample === index),
+              picture,
+              actions,
+            )
+          : ''
+      }
+      <div class="columns">
+        <div>
+          ${
+            sample.status === 'not-identifiable'
+              ? html`<h3>No label</h3>
+                  <p>None can be told, so none is shown.</p>`
+              : html`<h3>Label: ${labelInWords(sample, name)}</h3>
+                  <p class="muted">Kind: ${kindInWords(sample)}</p>
+                  ${labelBars(report, sample)}`
+          }
+          ${
+            truth?.labelMaxError === undefined || truth.labelMaxError === null
+              ? ''
+              : html`<p class="muted">
+                  Against the truth${beside}: largest error ${truth.labelMaxError.toExponential(1)}
+                </p>`
+          }
+        </div>
+        <div>
+          <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
+          ${featureStrip(sample.featureStatistics)}
+          ${
+            truth?.featureRelativeError === undefined || truth.featureRelativeError === null
+              ? ''
+              : html`<p class="muted">
+                  Against the truth${beside}: relative error ${truth.featureRelativeError.toExponential(1)}
+                </p>`
+          }
+        </div>
+      </div>
+      ${detailsOfSample({ report, pictures }, index, actions)}
+    </section>
+  `;
+}
+
+export function sampleEvidence(
+  { report, chart }: ReportState,
+  sample: SampleReport,
+  index: number,
+  actions: PanelActions,
+): TemplateResult {
+  const name = (at: number): string => className(report, at);
+  return html`
+    <section aria-label="Evidence for ${nameOfSample(sample, index)}">
+      <h3>How sure this is</h3>
+      <p>${sample.reason}</p>
+      <p>${confidenceInWords(sample, name)} ${sample.explanation}</p>
+      <dl class="facts">
+        ${fact('method', sample.method)}
+        ${fact('confidence', confidenceInDigits(sample.label.classConfidence ?? sample.confidence))}
+        ${fact('λ', short(sample.scalar))} ${fact('residual ρ', short(sample.residual))}
+        ${fact('noise floor', short(sample.residualFloor))}
+        ${sample.multiplicity === undefined ? '' : fact('samples', String(sample.multiplicity))}
+        ${sample.share === undefined ? '' : fact('share of the gradient', percent(sample.share))}
+        ${sample.featureError === undefined ? '' : fact('expected feature error', sample.featureError.toExponential(0))}
+        ${sample.gradientScale === 1 ? '' : fact('gradient scaled by', short(sample.gradientScale))}
+      </dl>
+      ${sample.reconstruction ? reconstructionEvidence(report, sample.reconstruction) : ''}
+      ${
+        sample.landscape
+          ? html`<h3>Loss landscape</h3>
+              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest' : 'solution', chart, actions.setChart)}
+              <p class="muted">
+                How badly each λ explains the gradient. The deep notch is the solution; a second one as deep would make
+                it ambiguous.
+              </p>`
+          : ''
+      }
+    </section>
+  `;
+}

@@ -121,7 +121,18 @@ export default tseslint.config(
   ),
   door(
     ['src/inspection/**'],
-    [vscode, allBut(['inspection', 'kinds', 'protocol', 'formats'], 'Looking at tensors knows nothing of attacks.')],
+    [
+      vscode,
+      allBut(
+        ['inspection', 'kinds', 'protocol', 'formats', 'facts', 'network'],
+        'Looking at tensors knows nothing of attacks.',
+      ),
+      {
+        // Which model a file is of and how its tokens read is told in one place, for audits and for the screen.
+        regex: '/facts/(?!(transformer-beside|vocabulary)\\.js$)|/network/(?!transformers/transformer\\.js$)',
+        message: 'Of facts, looking needs what lies beside a file; of networks, how a transformer is described.',
+      },
+    ],
   ),
   door(
     ['src/scripts/**'],

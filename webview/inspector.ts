@@ -64,6 +64,7 @@ function settle(next: State): void {
   }
   if (before.detail && !next.detail) {
     table()?.focus();
+    host?.post({ t: 'look-away' });
   }
 }
 

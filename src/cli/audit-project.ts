@@ -78,7 +78,8 @@ export async function auditProject(
         code: 'missing-file',
         file: root,
         found: `no captured gradient with a checkpoint that fits it${plan.skipped.length > 0 ? ` (${plan.skipped[0]?.path ?? ''}: ${plan.skipped[0]?.reason ?? ''})` : ''}`,
-        expected: 'a folder that holds checkpoint.* and gradient.*, or a project with such dumps in it',
+        expected:
+          'a folder that holds checkpoint.* (or a model as Hugging Face saves it) and gradient.*, or a project with such dumps in it',
         advice:
           'Capture with gradleak_capture.py, give two files with --checkpoint and --gradients, or look at ignored files too with --include-ignored.',
       });

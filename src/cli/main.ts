@@ -26,7 +26,8 @@ import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
-  gradleak audit FOLDER                                 a folder with checkpoint.* and gradient.*
+  gradleak audit FOLDER                                 a folder with checkpoint.* (or model.safetensors,
+                                                        as Hugging Face saves it) and gradient.*
   gradleak audit --checkpoint C --gradients G [options]
   gradleak audit --gradients G                          what a gradient gives away without its checkpoint
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it

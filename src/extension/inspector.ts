@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
-import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { Directory } from '../protocol/inspection.js';
 import type { FromInspector, LookAt, LookResult, ToInspector } from '../protocol/inspector-messages.js';
 import type { RunnerClient } from '../runner/client.js';
@@ -65,6 +65,8 @@ class InspectorEditor implements vscode.Disposable {
   private readonly subscriptions: { dispose(): unknown }[] = [];
   private open: { client: RunnerClient; inspection: number } | undefined;
   private compared: string | undefined;
+  /** The look that is out. */
+  private looking: vscode.CancellationTokenSource | undefined;
   private settle: NodeJS.Timeout | undefined;
   private disposed = false;
 
@@ -105,6 +107,9 @@ class InspectorEditor implements vscode.Disposable {
         break;
       case 'look':
         await this.answerLook(message.id, message.at);
+        break;
+      case 'look-away':
+        this.looking?.cancel();
         break;
       case 'audit':
         await vscode.commands.executeCommand(COMMANDS.auditFile, this.uri);
@@ -199,13 +204,23 @@ class InspectorEditor implements vscode.Disposable {
   }
 
   private async answerLook(id: number, at: LookAt): Promise<void> {
+    this.looking?.cancel();
+    const source = new vscode.CancellationTokenSource();
+    this.looking = source;
     try {
       if (this.open) {
-        this.post({ t: 'look', id, result: await look(this.open.client, this.open.inspection, at) });
+        this.post({ t: 'look', id, result: await look(this.open.client, this.open.inspection, at, source.token) });
       }
     } catch (error) {
-      this.log.error(error);
-      this.post({ t: 'look-failed', id, sentence: messageOf(error).split('\n')[0] ?? '' });
+      if (!(error instanceof CancelledError)) {
+        this.log.error(error);
+        this.post({ t: 'look-failed', id, sentence: messageOf(error).split('\n')[0] ?? '' });
+      }
+    } finally {
+      source.dispose();
+      if (this.looking === source) {
+        this.looking = undefined;
+      }
     }
   }
 
@@ -254,6 +269,7 @@ class InspectorEditor implements vscode.Disposable {
   dispose(): void {
     this.disposed = true;
     clearTimeout(this.settle);
+    this.looking?.cancel();
     for (const subscription of this.subscriptions) {
       subscription.dispose();
     }
@@ -263,20 +279,28 @@ class InspectorEditor implements vscode.Disposable {
   }
 }
 
-async function look(client: RunnerClient, inspection: number, at: LookAt): Promise<LookResult> {
+async function look(
+  client: RunnerClient,
+  inspection: number,
+  at: LookAt,
+  token: vscode.CancellationToken,
+): Promise<LookResult> {
   switch (at.what) {
     case 'slice': {
       const { row, request } = at;
-      return { what: 'slice', slice: await client.look(inspection, { look: 'slice', row, request }) };
+      return { what: 'slice', slice: await client.look(inspection, { look: 'slice', row, request }, token) };
     }
     case 'histogram':
-      return { what: 'histogram', histogram: await client.look(inspection, { look: 'histogram', row: at.row }) };
-    case 'text':
-      return { what: 'text', text: await client.look(inspection, { look: 'text', row: at.row, start: at.start }) };
-    case 'filters':
-      return {
-        what: 'filters',
-        filters: await client.look(inspection, { look: 'filters', row: at.row, input: at.input }),
-      };
+      return { what: 'histogram', histogram: await client.look(inspection, { look: 'histogram', row: at.row }, token) };
+    case 'text': {
+      const { row, start } = at;
+      return { what: 'text', text: await client.look(inspection, { look: 'text', row, start }, token) };
+    }
+    case 'filters': {
+      const { row, input } = at;
+      return { what: 'filters', filters: await client.look(inspection, { look: 'filters', row, input }, token) };
+    }
+    case 'rows':
+      return { what: 'rows', rows: await client.look(inspection, { look: 'rows', row: at.row }, token) };
   }
 }

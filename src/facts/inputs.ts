@@ -15,9 +15,11 @@ export interface AuditPaths {
   readonly gradients: string;
 }
 
+const UNREAD_INDEX = 'pytorch_model.bin.index.json';
+
 /**
- * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it; or, in the place of
- * `checkpoint.*`, the files of `save_pretrained`.
+ * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it. Without
+ * `checkpoint.*`, a model as `save_pretrained` writes it is the checkpoint, or else adapters.
  *
  * @throws UnusableInputError when either is missing or there are several
  */
@@ -32,10 +34,33 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
     });
   }
   const names = readdirSync(folder);
-  return {
-    checkpoint: savedModel(folder, names) ?? oneOf(folder, names, /^checkpoint\.(.+)$/),
-    gradients: oneOf(folder, names, /^gradients?\.(.+)$/),
-  };
+  return { checkpoint: checkpointIn(folder, names), gradients: gradientIn(folder, names) };
+}
+
+const ENDINGS = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
+
+function filesCalled(names: readonly string[], pattern: RegExp): string[] {
+  return names.filter((name) => pattern.test(name) && ENDINGS.some((ending) => name.endsWith(ending)));
+}
+
+function gradientIn(folder: string, names: readonly string[]): string {
+  return onlyOf(folder, filesCalled(names, /^gradients?\./), `gradient${ENDINGS.join(' or ')}`);
+}
+
+function checkpointIn(folder: string, names: readonly string[]): string {
+  const named = filesCalled(names, /^checkpoint\./);
+  const [base, adapters] = [BASE_FILES, ADAPTER_FILES].map((own) => own.filter((name) => names.includes(name)));
+  const found = [named, base!, adapters!].find((own) => own.length > 0) ?? [];
+  if (found.length === 0 && names.includes(UNREAD_INDEX)) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: folder,
+      found: `no checkpoint but the parts of ${UNREAD_INDEX}, which are not read together`,
+      expected: `one of ${BASE_FILES.join(', ')}`,
+      advice: 'Save the model with save_pretrained(folder, safe_serialization=True).',
+    });
+  }
+  return onlyOf(folder, found, `checkpoint${ENDINGS.join(' or ')}, or one of ${BASE_FILES.join(', ')}`);
 }
 
 /** Whether a folder is meant as one capture: it holds `gradient.*` of its own, or nothing at all. Files are not folders of many. */
@@ -47,22 +72,15 @@ export function isCapture(folder: string): boolean {
   return names.length === 0 || names.some((name) => /^gradients?\./.test(name));
 }
 
-/** As `save_pretrained` writes it, where nothing is called a checkpoint. */
-function savedModel(folder: string, names: readonly string[]): string | undefined {
-  const found = [...BASE_FILES, ...ADAPTER_FILES].find((name) => names.includes(name));
-  return found === undefined || names.some((name) => name.startsWith('checkpoint.')) ? undefined : join(folder, found);
-}
-
-function oneOf(folder: string, names: readonly string[], pattern: RegExp): string {
-  const endings = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
-  const found = names.filter((name) => pattern.test(name) && endings.some((ending) => name.endsWith(ending)));
+/** @throws UnusableInputError for none and for several */
+function onlyOf(folder: string, found: readonly string[], expected: string): string {
   const [only] = found;
   if (only === undefined || found.length > 1) {
     throw new UnusableInputError({
       code: only === undefined ? 'missing-file' : 'ambiguous-match',
       file: folder,
       found: only === undefined ? 'no such file' : found.join(', '),
-      expected: `one file ${pattern.source.includes('checkpoint') ? 'checkpoint' : 'gradient'}${endings.join(' or ')}`,
+      expected: `one file ${expected}`,
       advice:
         'Give the two files with --checkpoint and --gradients; --gradients alone tells what leaks without a checkpoint.',
     });

@@ -6,6 +6,7 @@ import type {
   ElementText,
   FilterImages,
   Histogram,
+  NonZeroRows,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -15,7 +16,10 @@ import { openTensorFile } from '../formats/open.js';
 import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { fileKindOf } from '../kinds/file-kind.js';
 import { filtersOf, readWindow, subtract, textOf, toCells } from './slices.js';
-import { type Pause, differenceOf, histogramOf, statisticsOf } from './statistics.js';
+import { type Model, modelOf } from './model.js';
+import { nonZeroRowsOf } from './non-zero-rows.js';
+import type { Pause } from './pieces.js';
+import { differenceOf, histogramOf, statisticsOf } from './statistics.js';
 
 /** One open file of the inspector, with what was computed of it; nothing is read that was not asked for. */
 
@@ -23,6 +27,7 @@ const HISTOGRAM_BINS = 80;
 
 export class Inspection {
   private readonly file: TensorFile;
+  private readonly model: Model | undefined;
   private other: TensorFile | undefined;
   private readonly statistics = new Map<number, TensorStatistics>();
   private readonly differences = new Map<number, TensorDifference>();
@@ -32,6 +37,7 @@ export class Inspection {
   /** @throws UnusableInputError when the file cannot be opened */
   constructor(path: string) {
     this.file = openTensorFile(path);
+    this.model = modelOf(this.file);
   }
 
   get path(): string {
@@ -52,6 +58,7 @@ export class Inspection {
       buffers: entries.flatMap(({ role }, at) => (role === 'buffer' ? [at] : [])),
       globals: foreignGlobals.map(({ module, name, called, risk }) => ({ name: `${module}.${name}`, called, risk })),
       notes: [...notes],
+      ...(this.model ? { model: this.model.report } : {}),
     };
   }
 
@@ -207,6 +214,11 @@ export class Inspection {
 
   filters(row: number, input: number): FilterImages {
     return filtersOf(this.file, this.entry(row), input);
+  }
+
+  /** Which rows of a matrix are not zero, with their texts where a vocabulary lies beside the file. */
+  rows(row: number, pause: Pause): Promise<NonZeroRows> {
+    return nonZeroRowsOf(this.file, this.entry(row), this.model?.transformer, pause);
   }
 
   private entry(row: number): TensorEntry {

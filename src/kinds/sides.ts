@@ -38,7 +38,7 @@ export function sideEvidence(samples: readonly SampledPair[], side: Side): SideE
     balancedVector:
       matrices.length > 0 ? undefined : samples.findLast((sample) => sample.vector && sumsToZero(sample[side]))?.name,
     lowRank: lowRankOf(matrices, side, balances),
-    zeroRows: matrices.find((sample) => hasZeroRows(sample, side))?.name,
+    zeroRows: samples.findLast((sample) => isMatrix(sample) && hasZeroRows(sample, side))?.name,
     gains: gainsOf(samples, side),
     initialised: samples.filter((sample) => fillsInitialisation(sample, side)).map(({ name }) => name),
     sizes: samples.filter((sample) => sample[side].length >= 64).map((sample) => rms(sample[side])),

@@ -28,6 +28,15 @@ export interface Directory {
   globals: { name: string; called: boolean; risk: 'dangerous' | 'unknown' | 'class' }[];
   /** What could not be listed and why. */
   notes: string[];
+  /** Absent for what is no transformer. */
+  model?: ModelReport;
+}
+
+export interface ModelReport {
+  /** Which transformer it is and by what that is known; why it is not read, where it is not. */
+  sentence: string;
+  /** Module path of each block, parts joined by dots. */
+  blocks: string[];
 }
 
 /**
@@ -133,6 +142,22 @@ export interface ElementText {
   total: number;
 }
 
+/** Rows of a matrix that hold anything but zeros. */
+export interface NonZeroRows {
+  /** Rows in all. */
+  rows: number;
+  /** Of those, not zero. */
+  count: number;
+  /** The first {@link MOST_ROWS} of them. */
+  indices: number[];
+  /** Largest |element| of each that is listed; null where an element is not finite. */
+  largest: (number | null)[];
+  /** What each reads as by itself, null for what the vocabulary lacks. */
+  texts?: (string | null)[];
+  /** Name of the file that the texts come from. */
+  vocabulary?: string;
+}
+
 /** Filters of a convolution, as small images. */
 export interface FilterImages {
   /** Filters in all. */
@@ -157,5 +182,6 @@ export function hasFilters(shape: readonly number[]): boolean {
 }
 
 export const MOST_FILTERS = 256;
+export const MOST_ROWS = 4096;
 /** Cells of a heat map down or across. */
 export const MOST_CELLS = 192;

@@ -6,6 +6,7 @@ import type {
   FilterImages,
   Histogram,
   Index,
+  NonZeroRows,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -36,14 +37,16 @@ export type LookResult =
   | { what: 'slice'; slice: Slice }
   | { what: 'histogram'; histogram: Histogram }
   | { what: 'text'; text: ElementText }
-  | { what: 'filters'; filters: FilterImages };
+  | { what: 'filters'; filters: FilterImages }
+  | { what: 'rows'; rows: NonZeroRows };
 
 /** @discriminator what */
 export type LookAt =
   | { what: 'slice'; row: Index; request: SliceRequest }
   | { what: 'histogram'; row: Index }
   | { what: 'text'; row: Index; start: Index }
-  | { what: 'filters'; row: Index; input: Index };
+  | { what: 'filters'; row: Index; input: Index }
+  | { what: 'rows'; row: Index };
 
 /**
  * Inspector to host.
@@ -54,7 +57,10 @@ export type FromInspector =
   | { t: 'ready' }
   /** Rows on screen without numbers; answered in part, the rest is asked for again. */
   | { t: 'need'; rows: Index[]; differences: boolean }
+  /** Takes the place of the one before, which is given up. */
   | { t: 'look'; id: Index; at: LookAt }
+  /** The open tensor is closed: what is still being read for it is given up. */
+  | { t: 'look-away' }
   /** With this file as what it is: a sure checkpoint takes that part, and a gradient is asked for. */
   | { t: 'audit' }
   | { t: 'compare' }

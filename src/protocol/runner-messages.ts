@@ -10,6 +10,7 @@ import type {
   FileKindReport,
   FilterImages,
   Histogram,
+  NonZeroRows,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -127,6 +128,7 @@ export interface Looks {
   histogram: { params: { row: number }; result: Histogram };
   text: { params: { row: number; start: number }; result: ElementText };
   filters: { params: { row: number; input: number }; result: FilterImages };
+  rows: { params: { row: number }; result: NonZeroRows };
   compare: { params: { path: string }; result: DifferenceSummary };
   'compare-nothing': { params: object; result: null };
   close: { params: object; result: null };

@@ -277,9 +277,18 @@ export class RunnerClient {
     return this.untilEnd(() => this.connection.sendRequest(InspectDifferences, params));
   }
 
-  /** One look at an open file. */
-  async look<K extends keyof Looks>(inspection: number, look: Extract<Look, { look: K }>): Promise<Looks[K]['result']> {
-    return this.untilEnd(() => this.connection.sendRequest(InspectLook, { inspection, look }));
+  /**
+   * One look at an open file.
+   *
+   * @param token gives the look up, and leaves the child alive for others
+   * @throws CancelledError when the token says so, UnusableInputError, RunnerCrashedError
+   */
+  async look<K extends keyof Looks>(
+    inspection: number,
+    look: Extract<Look, { look: K }>,
+    token?: CancellationToken,
+  ): Promise<Looks[K]['result']> {
+    return this.untilEnd(() => this.connection.sendRequest(InspectLook, { inspection, look }, token));
   }
 
   /** Ends the child: politely by closing its input, then by signal. */

@@ -176,6 +176,8 @@ function lookAt(
       return inspection.text(look.row, look.start);
     case 'filters':
       return inspection.filters(look.row, look.input);
+    case 'rows':
+      return inspection.rows(look.row, pause);
     case 'compare':
       return watch(look.path, () => inspection.compare(look.path));
     case 'compare-nothing':

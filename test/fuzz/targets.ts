@@ -165,6 +165,9 @@ async function inspect(inspection: Inspection): Promise<void> {
   await inspection.differencesOf(rows, 100, pause);
   for (const row of rows) {
     inspection.text(row, 0);
+    if (shapes[row]?.length === 2) {
+      await inspection.rows(row, pause);
+    }
   }
 }
 

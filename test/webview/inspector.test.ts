@@ -1,5 +1,6 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Inspection } from '../../src/inspection/inspection.js';
@@ -11,12 +12,19 @@ import { SCREENSHOTS, type Theme, launchBrowser, openView, sent, seriousFindings
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'inspection');
 const pause = (): Promise<void> => Promise.resolve();
 let browser: Browser;
+/** Embeddings that are not the head's, with a vocabulary. */
+const LLAMA = mkdtempSync(join(tmpdir(), 'gradleak-inspector-'));
 
 beforeAll(async () => {
+  cpSync(join(FIXTURES, '..', 'texts', 'llama'), LLAMA, { recursive: true });
+  const texts = Array.from({ length: 600 }, (_, id) => (id === 87 ? ' \u202eturned<b>' : `\u0120word${id}`));
+  writeFileSync(join(LLAMA, 'vocab.json'), JSON.stringify(Object.fromEntries(texts.map((text, id) => [text, id]))));
+  writeFileSync(join(LLAMA, 'merges.txt'), '');
   mkdirSync(SCREENSHOTS, { recursive: true });
   browser = await launchBrowser();
 });
 afterAll(async () => {
+  rmSync(LLAMA, { recursive: true });
   await browser.close();
 });
 
@@ -59,11 +67,13 @@ async function lookAt(inspection: Inspection, at: Extract<FromInspector, { t: 'l
       return { what: 'text', text: inspection.text(at.row, at.start) };
     case 'filters':
       return { what: 'filters', filters: inspection.filters(at.row, at.input) };
+    case 'rows':
+      return { what: 'rows', rows: await inspection.rows(at.row, pause) };
   }
 }
 
 async function open(theme: Theme, file = 'first.pt', width = 1200): Promise<Page> {
-  const inspection = new Inspection(join(FIXTURES, file));
+  const inspection = new Inspection(resolve(FIXTURES, file));
   const page = await openView(browser, 'inspector', theme, { width, height: 800 }, hostOf(inspection));
   await page.locator('#table .tensor').first().waitFor();
   page.on('close', () => {
@@ -331,6 +341,89 @@ describe('the inspector', () => {
     await expect.poll(async () => (await rowNames(page))[0]).toBe('layer.0.weight_0');
     await page.close();
   });
+
+  it('knows the model by its configuration, and its blocks', async () => {
+    const page = await open('dark', join('..', 'texts', 'gpt2', 'checkpoint.safetensors'));
+    expect(await page.locator('#model').innerText()).toBe(
+      'GPT-2 by config.json: 2 blocks, 48 wide, 3 heads, 1,536 tokens',
+    );
+    expect(await row(page, 'transformer.h.1').locator('.name').innerText()).toBe('▾Block 1 transformer.h.1');
+    await page.close();
+    const other = await open('dark', 'second.pt');
+    expect(await other.locator('#model').count()).toBe(0);
+    await other.close();
+  });
+
+  it('starts a large transformer with its blocks closed and in their order', async () => {
+    const page = await openView(browser, 'inspector', 'dark', { width: 1200, height: 700 });
+    const count = 12;
+    const parts = ['attn.c_attn.weight', 'attn.c_proj.weight', 'mlp.c_fc.weight', 'mlp.c_proj.weight', 'ln_1.weight'];
+    const blocks = Array.from({ length: count }, (_, at) => `h.${at}`);
+    // As the letters go: h.0, h.1, h.10.
+    const own = [...blocks]
+      .sort()
+      .flatMap((path) => [...parts, 'ln_2.weight', 'a', 'b', 'c'].map((part) => `${path}.${part}`));
+    const names = [...own, 'ln_f.weight', 'wpe.weight', 'wte.weight'];
+    await tell(page, {
+      t: 'directory',
+      about: {
+        path: '/x/model.safetensors',
+        format: 'safetensors',
+        fileBytes: 1,
+        tensors: names.length,
+        buffers: [],
+        kind: { kind: 'checkpoint', reasons: [] },
+        globals: [],
+        notes: [],
+        model: { sentence: 'GPT-2 by config.json: 12 blocks', blocks },
+      },
+    } satisfies ToInspector);
+    await tell(page, {
+      t: 'rows',
+      from: 0,
+      rows: { names, shapes: names.map(() => [4]), dtypes: names.map(() => 'float32'), bytes: names.map(() => 16) },
+    } satisfies ToInspector);
+    await expect
+      .poll(() => rowNames(page))
+      .toEqual(['h', ...blocks, 'ln_f', 'ln_f.weight', 'wpe', 'wpe.weight', 'wte', 'wte.weight']);
+    await page.screenshot({ path: join(SCREENSHOTS, 'inspector-blocks.png') });
+    await row(page, 'h.2').click();
+    await expect.poll(() => rowNames(page)).toContain('h.2.attn.c_attn.weight');
+    await page.close();
+  });
+
+  it.each(['light', 'dark', 'high-contrast'] as const)(
+    'lists the rows that are not zero, as tokens: %s',
+    async (theme) => {
+      const page = await open(theme, join(LLAMA, 'gradient.safetensors'));
+      await expect.poll(() => page.locator('#table .waiting').count()).toBe(0);
+      await row(page, 'lm_head.weight').click();
+      await page.locator('#heat-map').waitFor();
+      // Its gradient is not zero anywhere.
+      expect(await page.getByRole('radio', { name: 'Rows' }).count()).toBe(0);
+      await row(page, 'model.embed_tokens.weight').click();
+      await page.getByRole('radio', { name: 'Rows' }).click();
+      const list = page.getByRole('region', { name: 'Rows that are not zero' });
+      await list.waitFor();
+      // The last token of a text is predicted, and predicts nothing.
+      const { tokens } = JSON.parse(readFileSync(join(LLAMA, 'expected.json'), 'utf8')) as { tokens: number[][] };
+      const ids = [...new Set(tokens.flatMap((own) => own.slice(0, -1)))].sort((one, other) => one - other);
+      expect(ids).toContain(87);
+      expect(await page.locator('.detail p[role="status"]').innerText()).toBe(
+        `${ids.length} of 600 rows are not zero. Texts from vocab.json.`,
+      );
+      expect(await list.locator('tbody td:first-child').allInnerTexts()).toEqual(ids.map(String));
+      expect(await list.locator('tbody td:nth-child(2)').allInnerTexts()).toEqual(
+        ids.map((id) => (id === 87 ? '" \\u202eturned<b>"' : `" word${id}"`)),
+      );
+      await list.scrollIntoViewIfNeeded();
+      await page.screenshot({ path: join(SCREENSHOTS, `inspector-rows-${theme}.png`) });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.getByRole('button', { name: /Close the tensor/ }).click();
+      await expect.poll(async () => (await sent<FromInspector>(page)).at(-1)).toEqual({ t: 'look-away' });
+      await page.close();
+    },
+  );
 
   it.each(['light', 'dark', 'high-contrast'] as const)('is accessible and looks right: %s', async (theme) => {
     const page = await open(theme);

@@ -8,6 +8,7 @@ import {
 } from '../../src/protocol/inspection.js';
 import { button, choice } from '../ui/toolkit.js';
 import { type HeatMapActions, filtersView, heatMapView, zoomed } from './heat-map.js';
+import { nonZeroRowsView } from './non-zero-rows-view.js';
 import { formatNumber } from './rows.js';
 import type { DetailState, HeatMapState, Tab } from './state.js';
 
@@ -22,12 +23,14 @@ export interface DetailActions extends HeatMapActions {
   close: () => void;
 }
 
-export function detailView(state: DetailState, actions: DetailActions): TemplateResult {
+/** @param hasSparseRows whether a list of the rows that are not zero is offered */
+export function detailView(state: DetailState, hasSparseRows: boolean, actions: DetailActions): TemplateResult {
   const tabs: { value: Tab; label: string }[] = [
     { value: 'map', label: 'Heat map' },
     { value: 'histogram', label: 'Histogram' },
     { value: 'values', label: 'Values' },
     ...(hasFilters(state.shape) ? [{ value: 'filters' as const, label: 'Filters' }] : []),
+    ...(hasSparseRows ? [{ value: 'rows' as const, label: 'Rows' }] : []),
   ];
   return html`<section class="detail" aria-label="Tensor ${state.name}">
     <header>
@@ -58,6 +61,8 @@ function contentOf(state: DetailState, actions: DetailActions): TemplateResult {
       return state.text ? valuesView(state.text, state.shape, actions) : WAITING;
     case 'filters':
       return html`${inputControl(state, actions)} ${state.filters ? filtersView(state.filters) : WAITING}`;
+    case 'rows':
+      return state.nonZeroRows ? nonZeroRowsView(state.nonZeroRows) : WAITING;
   }
 }
 

@@ -4,7 +4,7 @@ import type { DirectoryHeader } from '../../src/protocol/inspector-messages.js';
 import { button, choice, tag } from '../ui/toolkit.js';
 import { type DetailActions, detailView } from './detail-view.js';
 import { formatBytes } from './rows.js';
-import { type State, isHeavy, noticeOf, sortOf } from './state.js';
+import { type State, hasSparseRows, isHeavy, noticeOf, sortOf } from './state.js';
 import { type RowWindow, type TableActions, tableView } from './table-view.js';
 
 /** The whole inspector, drawn from its state. */
@@ -29,7 +29,8 @@ export function inspectorView(
   ${
     about
       ? html`${headView(about, state, hasControls, actions)} ${toolbar(state, hasControls, actions)}
-        ${tableArea(state, rowWindow, actions)} ${state.detail ? detailView(state.detail, actions) : nothing}`
+        ${tableArea(state, rowWindow, actions)}
+        ${state.detail ? detailView(state.detail, hasSparseRows(state, state.detail), actions) : nothing}`
       : nothing
   }`;
 }
@@ -55,6 +56,7 @@ function headView(
     <div>
       <h1>${hasControls ? tag(KIND_WORDS[what]) : nothing} ${name}</h1>
       <p class="muted">${header.format}, ${header.tensors} tensors in a file of ${formatBytes(header.fileBytes)}</p>
+      ${header.model === undefined ? nothing : html`<p id="model" class="muted">${header.model.sentence}</p>`}
       <details>
         <summary>${reasons[0] ?? ''}</summary>
         <ul>

@@ -9,6 +9,8 @@ export interface Tensors {
   readonly bytes: readonly number[];
   /** Saved with weights, but not trained. */
   readonly buffers: ReadonlySet<number>;
+  /** Numbers of a transformer's blocks by their module paths; empty for what is none. */
+  readonly blocks: ReadonlyMap<string, number>;
   readonly statistics: ReadonlyMap<number, TensorStatistics>;
   readonly differences: ReadonlyMap<number, TensorDifference>;
 }
@@ -20,6 +22,8 @@ export interface ModuleRow {
   /** Full path, which also names the row. */
   path: string;
   label: string;
+  /** A transformer's block, whose label is its number. */
+  isBlock: boolean;
   level: number;
   tensors: number;
   bytes: number;
@@ -136,6 +140,7 @@ export function treeRows(
   sort: Sort | null,
   collapsed: ReadonlySet<string>,
 ): Row[] {
+  const { blocks } = tensors;
   const root: Module = { path: '', label: '', modules: new Map(), tensors: [], count: 0, bytes: 0 };
   for (const at of indices) {
     const parts = (tensors.names[at] ?? '').split(/[./]/);
@@ -162,16 +167,27 @@ export function treeRows(
   }
   const rows: Row[] = [];
   const add = (module: Module, level: number): void => {
-    for (const child of module.modules.values()) {
+    for (const child of inOrder([...module.modules.values()], blocks)) {
       // A chain of modules with one child each is one row: `state_dict.model.layers`.
       let own = child;
       let label = child.label;
-      while (own.tensors.length === 0 && own.modules.size === 1) {
+      while (own.tensors.length === 0 && own.modules.size === 1 && !blocks.has(own.path)) {
         own = [...own.modules.values()][0] ?? own;
         label += `.${own.label}`;
       }
-      const expanded = !collapsed.has(own.path);
-      rows.push({ kind: 'module', path: own.path, label, level, tensors: own.count, bytes: own.bytes, expanded });
+      const { path, count, bytes } = own;
+      const block = blocks.get(path);
+      const expanded = !collapsed.has(path);
+      rows.push({
+        kind: 'module',
+        path,
+        label: block === undefined ? label : `Block ${block}`,
+        isBlock: block !== undefined,
+        level,
+        tensors: count,
+        bytes,
+        expanded,
+      });
       if (expanded) {
         add(own, level + 1);
       }
@@ -184,13 +200,30 @@ export function treeRows(
   return rows;
 }
 
-/** Module paths below which a large file starts closed: some screens of rows, not a hundred thousand. */
+/** Files have names in the order of their letters, in which 10 comes before 2. */
+function inOrder(modules: Module[], blocks: Tensors['blocks']): Module[] {
+  return modules.every(({ path }) => blocks.has(path))
+    ? modules.sort((one, other) => (blocks.get(one.path) ?? 0) - (blocks.get(other.path) ?? 0))
+    : modules;
+}
+
+/** Some screens of rows, not a hundred thousand. */
+const MOST_OPEN = 2000;
+/** More tensors than this are looked at block by block. */
+const MOST_OPEN_OF_BLOCKS = 100;
+
+/** Paths of modules that a large file starts with closed: a transformer's blocks, or all where that is not enough. */
 export function startCollapsed(tensors: Tensors): Set<string> {
-  const MOST_OPEN = 2000;
-  if (tensors.names.length <= MOST_OPEN) {
+  const { names, blocks } = tensors;
+  if (names.length <= (blocks.size > 0 ? MOST_OPEN_OF_BLOCKS : MOST_OPEN)) {
     return new Set();
   }
-  const all = treeRows(tensors, [...tensors.names.keys()], null, new Set());
+  const indices = [...names.keys()];
+  const closedBlocks = new Set(blocks.keys());
+  if (blocks.size > 0 && treeRows(tensors, indices, null, closedBlocks).length <= MOST_OPEN) {
+    return closedBlocks;
+  }
+  const all = treeRows(tensors, indices, null, new Set());
   return new Set(all.flatMap((row) => (row.kind === 'module' ? [row.path] : [])));
 }
 

@@ -4,6 +4,7 @@ import type {
   FileKindReport,
   FilterImages,
   Histogram,
+  NonZeroRows,
   Slice,
   SliceRequest,
 } from '../../src/protocol/inspection.js';
@@ -28,7 +29,7 @@ const MOST_SORTED_BYTES = 2 ** 31;
 /** Rows in one question. */
 const MOST_ASKED = 256;
 
-export type Tab = 'map' | 'histogram' | 'values' | 'filters';
+export type Tab = 'map' | 'histogram' | 'values' | 'filters' | 'rows';
 
 export interface HeatMapState {
   slice: Slice;
@@ -49,6 +50,7 @@ export interface DetailState {
   histogram: Histogram | undefined;
   text: ElementText | undefined;
   filters: FilterImages | undefined;
+  nonZeroRows: NonZeroRows | undefined;
   input: number;
   /** Why the tab is empty. */
   problem: string | undefined;
@@ -83,13 +85,15 @@ export interface State {
   readonly reveal: { readonly soon: boolean } | undefined;
 }
 
-export function emptyTensors(buffers: readonly number[] = []): Tensors {
+/** @param about the file's header, undefined before there is one */
+export function emptyTensors(about?: DirectoryHeader): Tensors {
   return {
     names: [],
     shapes: [],
     dtypes: [],
     bytes: [],
-    buffers: new Set(buffers),
+    buffers: new Set(about?.buffers),
+    blocks: new Map(about?.model?.blocks.map((path, at) => [path, at])),
     statistics: new Map(),
     differences: new Map(),
   };
@@ -125,6 +129,16 @@ export function sortOf({ kept }: State): Sort | null {
 /** True for a tensor too large to be read without being asked for. */
 export function isHeavy({ tensors, computed }: State, index: number): boolean {
   return (tensors.bytes[index] ?? 0) > HEAVY_BYTES && !computed.has(index);
+}
+
+/** Of a matrix at least this share is zero, or its rows are not worth a list. */
+const LEAST_ZEROS = 0.5;
+
+/** True where a list of the rows that are not zero is offered: for matrices of many zeros, and as long as nobody knows. */
+export function hasSparseRows({ tensors }: State, { row, shape, tab }: DetailState): boolean {
+  const statistics = tensors.statistics.get(row);
+  const isOffered = statistics ? statistics.problem === undefined && statistics.zeros >= LEAST_ZEROS : true;
+  return shape.length === 2 && (isOffered || tab === 'rows');
 }
 
 function sortsByNumbers({ kept }: State): boolean {

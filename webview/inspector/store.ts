@@ -91,7 +91,7 @@ function receivedDirectory(state: State, about: DirectoryHeader): State {
     problem: undefined,
     need: undefined,
     computed: new Set(),
-    tensors: emptyTensors(about.buffers),
+    tensors: emptyTensors(about),
     rows: [],
   };
 }
@@ -123,6 +123,8 @@ function answered(detail: DetailState, result: LookResult): DetailState {
       return { ...detail, text: result.text };
     case 'filters':
       return { ...detail, filters: result.filters };
+    case 'rows':
+      return { ...detail, nonZeroRows: result.rows };
   }
 }
 
@@ -238,6 +240,8 @@ function parentOf(rows: readonly Row[], at: number, level: number): number {
 
 // What the user does with the open tensor.
 
+const COMMON_TABS: readonly Tab[] = ['map', 'histogram', 'values'];
+
 function openedTensor(state: State, row: number): State {
   const { tensors, compared, detail } = state;
   const shape = tensors.shapes[row] ?? [];
@@ -245,7 +249,8 @@ function openedTensor(state: State, row: number): State {
     row,
     name: tensors.names[row] ?? '',
     shape,
-    tab: detail?.tab === 'filters' ? 'map' : (detail?.tab ?? 'map'),
+    // Not every tensor has the other tabs.
+    tab: detail && COMMON_TABS.includes(detail.tab) ? detail.tab : 'map',
     request: {
       rowAxis: shape.length >= 2 ? 0 : -1,
       columnAxis: shape.length >= 2 ? 1 : shape.length - 1,
@@ -257,6 +262,7 @@ function openedTensor(state: State, row: number): State {
     histogram: undefined,
     text: undefined,
     filters: undefined,
+    nonZeroRows: undefined,
     input: 0,
     problem: undefined,
   });
@@ -284,6 +290,8 @@ function lookAt({ row, tab, request, input }: DetailState): LookAt {
       return { what: 'text', row, start: 0 };
     case 'filters':
       return { what: 'filters', row, input };
+    case 'rows':
+      return { what: 'rows', row };
   }
 }
 

@@ -188,7 +188,8 @@ function rowView(state: TableState, at: number, start: number, actions: TableAct
 
 function moduleCells(row: Extract<Row, { kind: 'module' }>): TemplateResult {
   return html`<div role="gridcell" class="name" style="--level: ${row.level}" title=${row.path}>
-      <span class="twistie" aria-hidden="true">${row.expanded ? '▾' : '▸'}</span>${row.label}
+      <span class="twistie" aria-hidden="true">${row.expanded ? '▾' : '▸'}</span
+      >${row.label}${row.isBlock ? html` <span class="muted">${row.path}</span>` : nothing}
     </div>
     <div role="gridcell" class="muted">${row.tensors} tensors</div>
     <div role="gridcell"></div>

@@ -64,6 +64,8 @@ const INSPECTOR: FromInspector[] = [
   { t: 'look', id: 2, at: { what: 'histogram', row: 1 } },
   { t: 'look', id: 3, at: { what: 'text', row: 1, start: 512 } },
   { t: 'look', id: 4, at: { what: 'filters', row: 1, input: 0 } },
+  { t: 'look', id: 5, at: { what: 'rows', row: 1 } },
+  { t: 'look-away' },
   { t: 'audit' },
   { t: 'compare' },
   { t: 'compare-nothing' },

@@ -211,7 +211,7 @@ describe('what a file is', () => {
   });
 });
 
-it('stops between pieces when asked', async () => {
+it.each(['statistics', 'rows'] as const)('%s stop between pieces when asked', async (what) => {
   let breaths = 0;
   const file = new Inspection(join(HERE, 'first.pt'));
   const realNow = performance.now.bind(performance);
@@ -219,12 +219,13 @@ it('stops between pieces when asked', async () => {
   let clock = realNow();
   performance.now = () => (clock += 1000);
   try {
-    await expect(
-      file.statisticsOf([0], 1e9, () => {
-        breaths++;
-        return Promise.reject(new CancelledError());
-      }),
-    ).rejects.toThrow(CancelledError);
+    const row = names.indexOf('fc.weight');
+    const stop = (): Promise<void> => {
+      breaths++;
+      return Promise.reject(new CancelledError());
+    };
+    const asked: Promise<unknown> = what === 'rows' ? file.rows(row, stop) : file.statisticsOf([row], 1e9, stop);
+    await expect(asked).rejects.toThrow(CancelledError);
   } finally {
     performance.now = realNow;
     file.close();

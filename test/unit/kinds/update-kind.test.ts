@@ -74,6 +74,12 @@ describe('the kind of an update', () => {
     expect(update.reasons.join(' ')).toContain('Only the file\'s name, "gradient.pt"');
   });
 
+  it('sees the unused tokens of an embedding, however many layers follow it', () => {
+    const llama = join(KINDS, '..', 'texts', 'llama');
+    const { update } = settle(join(llama, 'checkpoint.safetensors'), join(llama, 'gradient.safetensors'));
+    expect(update.reasons.join(' ')).toContain('"model.embed_tokens.weight" is zero in whole rows');
+  });
+
   it('says how strong the weight decay of an AdamW step was', () => {
     // make_kind_fixtures.py: weight_decay=0.5
     expect(settleFixture('lenet/adamw').update.reasons.join(' ')).toMatch(/weight decay of about 0\.(49|50)/);

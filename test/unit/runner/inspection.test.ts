@@ -53,6 +53,16 @@ describe('looking at a file in the child process', () => {
     await expect(client.statistics({ inspection, rows })).rejects.toThrow(/not open/);
   });
 
+  it('says of which model a file is, and which tokens occur', async () => {
+    const client = await start();
+    const { inspection, directory } = await client.openInspection(
+      join(FIXTURES, 'texts', 'llama', 'gradient.safetensors'),
+    );
+    expect(directory.model?.sentence).toContain('Llama by config.json');
+    const row = directory.names.indexOf('model.embed_tokens.weight');
+    expect(await client.look(inspection, { look: 'rows', row })).toMatchObject({ rows: 600, count: 32 });
+  });
+
   it('says in a sentence what cannot be opened, and goes on', async () => {
     const client = await start();
     const broken = join(folder, 'broken.pt');

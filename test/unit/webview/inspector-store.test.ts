@@ -3,6 +3,7 @@ import type { Slice, TensorDifference, TensorStatistics } from '../../../src/pro
 import type { DirectoryHeader, DirectoryRows, ToInspector } from '../../../src/protocol/inspector-messages.js';
 import {
   type State,
+  hasSparseRows,
   isHeavy,
   needsAll,
   nextNeed,
@@ -454,4 +455,62 @@ it('no step changes the state that it starts from', () => {
   received(state, { t: 'directory', about: header(5) });
   expect([state.tensors.statistics.size, state.collapsed.size, state.computed.size]).toEqual(sets);
   expect(state.tensors.differences.size).toBe(0);
+});
+
+describe('rows that are not zero', () => {
+  const matrix = ROWS.names.indexOf('fc.weight');
+  const openMatrix = (...messages: ToInspector[]): State => {
+    const state = after(openFile(), ...messages);
+    return opened(state, labels(state).lastIndexOf('weight'));
+  };
+  const known = (part: Partial<TensorStatistics>): ToInspector => ({
+    t: 'statistics',
+    of: [{ row: matrix, statistics: statistics(part) }],
+  });
+
+  it('are offered for matrices of many zeros, and as long as nobody knows', () => {
+    const offered = (state: State): boolean => hasSparseRows(state, state.detail!);
+    expect(offered(openMatrix())).toBe(true);
+    expect(offered(openMatrix(known({ zeros: 0.9 })))).toBe(true);
+    expect(offered(openMatrix(known({ zeros: 0.1 })))).toBe(false);
+    expect(offered(openMatrix(known({ problem: 'complex' })))).toBe(false);
+    expect(offered(opened(openFile(), 1))).toBe(false);
+    // A tab that is open stays, whatever becomes known.
+    expect(offered(after(detailChanged(openMatrix(), { tab: 'rows' }), known({ zeros: 0 })))).toBe(true);
+  });
+
+  it('are asked for by their tab, which the next tensor need not have', () => {
+    const state = detailChanged(openMatrix(), { tab: 'rows' });
+    expect(state.look?.at).toEqual({ what: 'rows', row: matrix });
+    const rows = { rows: 10, count: 1, indices: [3], largest: [0.5] };
+    const shown = after(state, { t: 'look', id: state.look!.id, result: { what: 'rows', rows } });
+    expect(shown.detail?.nonZeroRows).toBe(rows);
+    expect(opened(shown, 1).detail).toMatchObject({ tab: 'map', nonZeroRows: undefined });
+  });
+});
+
+describe('a transformer', () => {
+  const blocks = (count: number, each: number): State => {
+    const paths = Array.from({ length: count }, (_, at) => `h.${at}`);
+    const names = [...paths].sort().flatMap((path) => Array.from({ length: each }, (_, at) => `${path}.attn.p${at}`));
+    const about = header(names.length, { model: { sentence: 'GPT-2', blocks: paths } });
+    const of = <T>(value: T): T[] => names.map(() => value);
+    const rows = { names, shapes: of([1]), dtypes: of('float32'), bytes: of(4) };
+    return after(startState(undefined), { t: 'directory', about }, { t: 'rows', from: 0, rows });
+  };
+
+  it('shows its blocks by number, with what is in them', () => {
+    expect(labels(blocks(2, 2))).toEqual(['h', 'Block 0', 'attn', 'p0', 'p1', 'Block 1', 'attn', 'p0', 'p1']);
+    // A block of its own is no part of a longer path.
+    expect(labels(blocks(1, 1))).toEqual(['Block 0', 'attn', 'p0']);
+  });
+
+  it('of many tensors starts with its blocks closed, in the order of their numbers', () => {
+    const state = blocks(11, 10);
+    expect(labels(state)).toEqual(['h', ...Array.from({ length: 11 }, (_, at) => `Block ${at}`)]);
+    // What is looked for is shown, wherever it is.
+    expect(labels(filtered(state, 'h.10.attn.p7'))).toEqual(['Block 10', 'attn', 'p7']);
+    // So many blocks are no overview.
+    expect(labels(blocks(2001, 1))).toEqual(['h']);
+  });
 });

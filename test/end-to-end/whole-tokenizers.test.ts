@@ -1,0 +1,90 @@
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BrowserContext } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { VSIX } from './package-extension.js';
+import { type VsCodeServer, startVsCode } from './vscode-server.js';
+import { Workbench, openBrowser } from './workbench.js';
+
+/**
+ * Texts with the whole tokenizers of GPT-2 and Llama 3, too large to be committed: a folder that
+ * make_whole_tokenizer_dumps.sh made.
+ */
+const DUMPS = process.env.GRADLEAK_E2E_TEXTS;
+
+describe.runIf(DUMPS !== undefined)('whole tokenizers in VS Code', () => {
+  const dumps = DUMPS ?? '';
+  let folder: string;
+  let server: VsCodeServer;
+  let browser: BrowserContext;
+  let workbench: Workbench;
+  let sentences: string[];
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'gradleak-tokenizers-'));
+    const workspace = join(folder, 'workspace');
+    mkdirSync(workspace);
+    for (const name of ['gpt2', 'llama']) {
+      cpSync(join(dumps, name), join(workspace, name), { recursive: true });
+    }
+    sentences = JSON.parse(readFileSync(join(dumps, 'sentences.json'), 'utf8')) as string[];
+    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
+    browser = await openBrowser(join(folder, 'profile'));
+    const page = browser.pages()[0] ?? (await browser.newPage());
+    await page.goto(server.url);
+    workbench = new Workbench(page);
+    await workbench.waitForCommand('GradLeak: Audit Gradient File...');
+  });
+
+  afterAll(async () => {
+    await workbench.screenshot('tokenizers-last').catch(() => undefined);
+    await browser.close();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it.each([
+    ['gpt2', 'model.safetensors', 'vocab.json', ''],
+    ['llama', 'checkpoint.safetensors', 'tokenizer.json', '<|begin_of_text|>'],
+  ])('reads the texts of %s word for word', async (name, checkpoint, vocabulary, beginning) => {
+    await workbench.runCommand('GradLeak: Audit Gradient File...');
+    await workbench.pick('which gradient?', `${name}/gradient.safetensors`);
+    await workbench.pick('which checkpoint', `${name}/${checkpoint}`);
+    const panel = await workbench.webview('h1', '4 texts, word for word', 120_000);
+    const texts = await panel.locator('.texts .running-text').allTextContents();
+    expect([...texts].sort()).toEqual(sentences.map((sentence) => beginning + sentence).sort());
+    expect(await panel.locator('.texts mark').count()).toBe(0);
+    expect(await panel.locator('body').textContent()).toContain(`Read with ${vocabulary}.`);
+    await panel.locator('.texts').first().scrollIntoViewIfNeeded();
+    await workbench.screenshot(`tokenizers-${name}`);
+    await workbench.closeEditors();
+  });
+
+  it('lists the tokens of an embedding in the inspector', async () => {
+    const files = workbench.page.locator('.explorer-folders-view .monaco-list-row');
+    await files.filter({ hasText: 'llama' }).click();
+    await files.filter({ hasText: 'gradient.safetensors' }).dblclick();
+    const inspector = await workbench.webview('h1', 'gradient.safetensors');
+    expect(await inspector.locator('#model').textContent()).toBe(
+      'Llama by config.json: 2 blocks, 64 wide, 4 heads (2 of keys and values), 128,256 tokens',
+    );
+    await inspector
+      .locator('#table .body .row', { has: inspector.locator('.name[title="model.embed_tokens.weight"]') })
+      .click();
+    await inspector.getByRole('radio', { name: 'Rows' }).click();
+    const list = inspector.getByRole('region', { name: 'Rows that are not zero' });
+    await list.waitFor();
+    const tokens = await list.locator('tbody td:nth-child(2)').allTextContents();
+    expect(tokens).toEqual(expect.arrayContaining(['" password"', '" 🙂"', '"<|begin_of_text|>"']));
+    for (const [theme, title] of [
+      ['light', 'Light Modern'],
+      ['high-contrast', 'Dark High Contrast'],
+      ['dark', 'Dark Modern'],
+    ] as const) {
+      await workbench.useTheme(title);
+      await workbench.page.waitForTimeout(1000);
+      await workbench.screenshot(`tokenizers-inspector-${theme}`);
+    }
+  });
+});

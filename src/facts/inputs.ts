@@ -49,8 +49,8 @@ function gradientIn(folder: string, names: readonly string[]): string {
 
 function checkpointIn(folder: string, names: readonly string[]): string {
   const named = filesCalled(names, /^checkpoint\./);
-  const [base, adapters] = [BASE_FILES, ADAPTER_FILES].map((own) => own.filter((name) => names.includes(name)));
-  const found = [named, base!, adapters!].find((own) => own.length > 0) ?? [];
+  const saved = [BASE_FILES, ADAPTER_FILES].map((own) => own.filter((name) => names.includes(name)));
+  const found = [named, ...saved].find((own) => own.length > 0) ?? [];
   if (found.length === 0 && names.includes(UNREAD_INDEX)) {
     throw new UnusableInputError({
       code: 'missing-file',

@@ -26,6 +26,11 @@ function actionsFor(report: Report): PanelActions {
         download('report.json', `data:application/json,${encodeURIComponent(JSON.stringify(report, undefined, 1))}`);
       }
     },
+    savePage:
+      host &&
+      (() => {
+        host.post({ t: 'save', what: 'html' });
+      }),
     saveFeatures:
       host &&
       (() => {

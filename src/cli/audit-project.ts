@@ -12,7 +12,7 @@ import { renderSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
 import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
-import { renderProjectHtml } from './render-html.js';
+import { renderProjectHtml } from '../project/render-html.js';
 
 /** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
 

@@ -18,7 +18,7 @@ import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exi
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
 import { renderDoctor } from './render-doctor.js';
-import { renderHtml } from './render-html.js';
+import { renderHtml } from '../project/render-html.js';
 import { renderProject } from './render-project.js';
 import { renderListing, renderMinimised, renderReport } from './render-text.js';
 

@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import { renderProjectHtml } from '../cli/render-html.js';
+import { renderProjectHtml } from '../project/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import type { AuditProgress } from '../protocol/audit-request.js';
 import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import type { Report } from '../protocol/report.js';
+import { renderHtml } from '../project/render-html.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
@@ -129,11 +131,21 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
   }
 
   private textsOf(auditId: string): string {
+    return allTextsOf(this.storedReport(auditId));
+  }
+
+  private pageOf(auditId: string): string {
+    const report = this.storedReport(auditId);
+    const bundles = vscode.Uri.joinPath(this.extensionUri, 'dist', 'webview').fsPath;
+    return renderHtml(report, this.store.images(auditId, report), bundles);
+  }
+
+  private storedReport(auditId: string): Report {
     const report = this.store.read(auditId);
     if (!report) {
       throw new Error('the report is no longer there');
     }
-    return allTextsOf(report);
+    return report;
   }
 
   private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
@@ -142,6 +154,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       npy: 'features.npy',
       png: name ?? 'landscape.png',
       txt: 'texts.txt',
+      html: 'report.html',
       'input-npy': `reconstruction-${sample ?? 0}.npy`,
     };
     const ending = what === 'input-npy' ? 'npy' : what;
@@ -158,6 +171,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
         await vscode.workspace.fs.writeFile(target, Buffer.from(png ?? '', 'base64'));
       } else if (what === 'txt') {
         await vscode.workspace.fs.writeFile(target, Buffer.from(this.textsOf(auditId)));
+      } else if (what === 'html') {
+        await vscode.workspace.fs.writeFile(target, Buffer.from(this.pageOf(auditId)));
       } else {
         const source = this.store.filePath(auditId, names[what]);
         if (!existsSync(source)) {

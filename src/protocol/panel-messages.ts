@@ -62,8 +62,8 @@ export interface PanelReady {
 /** Save something where the user says. */
 export interface SaveRequest {
   t: 'save';
-  /** `txt`: the texts of the report, which the host has itself. */
-  what: 'json' | 'npy' | 'png' | 'input-npy' | 'txt';
+  /** `txt`: the texts of the report, `html`: this panel as one file; the host makes both itself. */
+  what: 'json' | 'npy' | 'png' | 'input-npy' | 'txt' | 'html';
   /** The picture as base64, for `png` only. */
   png?: string;
   /**

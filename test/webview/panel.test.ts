@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pathsInFolder } from '../../src/facts/inputs.js';
 import { readImages } from '../../src/audit/output.js';
 import { runAudit } from '../../src/audit/run-audit.js';
-import { renderHtml } from '../../src/cli/render-html.js';
+import { renderHtml } from '../../src/project/render-html.js';
 import { METHODS } from '../../src/audit/registry.js';
 import type { FromPanel, PanelImage } from '../../src/protocol/panel-messages.js';
 import type { Report } from '../../src/protocol/report.js';
@@ -184,6 +184,7 @@ describe('the results panel', () => {
     expect(await curve.getAttribute('d')).not.toBe(paper);
     for (const name of [
       'Save report (JSON)',
+      'Save page (HTML in one file, to read, print or send)',
       'Save features (.npy)',
       'Save plot of the loss landscape (PNG)',
       'Copy summary',
@@ -192,7 +193,7 @@ describe('the results panel', () => {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
-    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(6);
+    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(7);
     const messages = await sent<FromPanel>(page);
     const png = messages.find((message) => message.t === 'save' && message.what === 'png');
     expect(
@@ -200,7 +201,7 @@ describe('the results panel', () => {
         .subarray(1, 4)
         .toString(),
     ).toBe('PNG');
-    expect(messages.filter(({ t }) => t === 'save')).toHaveLength(3);
+    expect(messages.filter(({ t }) => t === 'save')).toHaveLength(4);
     expect(messages.find((message) => message.t === 'copy')).toMatchObject({
       text: expect.stringContaining('seven') as string,
     });

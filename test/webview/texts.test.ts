@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.js';
-import { renderHtml } from '../../src/cli/render-html.js';
+import { renderHtml } from '../../src/project/render-html.js';
 import { pathsInFolder } from '../../src/facts/inputs.js';
 import type { RecoveredToken, TextsDetail } from '../../src/protocol/detail.js';
 import type { FromPanel } from '../../src/protocol/panel-messages.js';

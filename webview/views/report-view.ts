@@ -26,6 +26,8 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, 
   /** Undefined where there is no file to save. */
   saveInput: (() => void) | undefined;
   saveJson: () => void;
+  /** Undefined on a saved page. */
+  savePage: (() => void) | undefined;
   /** Undefined where there is no file to save, as on a saved page. */
   saveFeatures: (() => void) | undefined;
   savePng: () => void;
@@ -98,6 +100,15 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
+        ${
+          actions.savePage
+            ? button({
+                label: 'Save page',
+                title: 'Save page (HTML in one file, to read, print or send)',
+                onClick: actions.savePage,
+              })
+            : ''
+        }
         ${
           report.samples.length > 0 && actions.saveFeatures
             ? button({ label: 'Save features', title: 'Save features (.npy)', onClick: actions.saveFeatures })

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
-import { renderHtml, renderProjectHtml } from '../../../src/cli/render-html.js';
+import { renderHtml, renderProjectHtml } from '../../../src/project/render-html.js';
 import { renderSarif } from '../../../src/project/sarif.js';
 import { resultOf, summarise } from '../../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';

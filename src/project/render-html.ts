@@ -4,8 +4,8 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
-import { portable } from '../project/discover.js';
-import { pathWithin } from '../project/within.js';
+import { portable } from './discover.js';
+import { pathWithin } from './within.js';
 import { withoutLocalPaths } from '../words/local-paths.js';
 import { baseName } from '../words/report-words.js';
 

@@ -5,7 +5,7 @@ import { type TextToTell, type TextsToTell, certificateOf } from './texts-leak.j
 
 /** Texts of a model whose tokens see both directions, with what speaks for them. */
 export function tellEncoder(transformer: Transformer, found: EncoderTexts): TextsToTell {
-  const certificate = certificateOf(transformer, found, farthestOf(found), isConfirmed(found));
+  const certificate = certificateOf(transformer, found, farthestOf(found), isConfirmed(transformer, found));
   const { inputs, outputs, candidates, unplaced, possible, nextNearest } = found;
   const short = (value: number): string => value.toExponential(1);
   const left = unplaced.length > 0 ? [{ name: 'tokens in none of them', value: String(unplaced.length) }] : [];

@@ -46,6 +46,7 @@ const MOST_CANDIDATES = 2 ** 17;
  *
  * @param tokens to be tried
  * @param positions to be tried; ignored where they are told by rotation only
+ * @param deviations of noise that a vector may be away; the usual ones where undefined
  */
 export async function candidatesIn(
   first: FirstInputs,
@@ -54,12 +55,13 @@ export async function candidatesIn(
   positions: readonly number[],
   product: ProductKernel,
   pause: Pause,
+  deviations?: number,
 ): Promise<Candidates> {
   const places = first.positionRow(0) === null ? [0] : positions;
   const byPosition: number[][] = places.map(() => []);
   let [farthest, nextNearest, count] = [0, 1, 0];
   const judge = (token: number, place: number, distance: Distance): void => {
-    if (isInside(distance)) {
+    if (isInside(distance, deviations)) {
       byPosition[place]!.push(token);
       farthest = Math.max(farthest, distance.value);
       count++;

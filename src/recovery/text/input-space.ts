@@ -112,11 +112,13 @@ const MOST_DEVIATIONS = 8;
  * noise |c| sqrt(width - rank) of it outside.
  *
  * @param vectors n x width, row-major
+ * @param farthest of vectors beyond, what is expected is not computed
  */
 export async function distancesTo(
   { basis, rank, width, noise, factor }: InputSpace,
   vectors: Float64Array,
   product: ProductKernel,
+  farthest = FARTHEST,
 ): Promise<Distance[]> {
   const count = vectors.length / width;
   if (count === 0) {
@@ -132,7 +134,7 @@ export async function distancesTo(
       outside += (vectors[col]! - inside[col]!) ** 2;
     }
     const value = Math.sqrt(outside) / length;
-    if (!(value < FARTHEST)) {
+    if (!(value < farthest)) {
       return { value: length > 0 ? value : 1, expected: 0 };
     }
     const combination = norm(solveLower(factor, along.slice(at * rank, (at + 1) * rank)));
@@ -141,8 +143,18 @@ export async function distancesTo(
 }
 
 /** Whether a distance is what noise leaves. */
-export function isInside({ value, expected }: Distance): boolean {
-  return value <= MOST_DEVIATIONS * Math.hypot(expected, FORWARD_ERROR) && value < FARTHEST;
+export function isInside({ value, expected }: Distance, deviations = MOST_DEVIATIONS): boolean {
+  return value <= deviations * Math.hypot(expected, FORWARD_ERROR) && value < FARTHEST;
+}
+
+/** Whether a distance is what noise leaves, and would be more than that for almost any other vector. */
+export function isClearlyInside(distance: Distance): boolean {
+  return isInside(distance) && MOST_DEVIATIONS * distance.expected < FARTHEST;
+}
+
+/** Whether a distance is more than noise leaves, as far as it may be. */
+export function isOutside({ value, expected }: Distance): boolean {
+  return value > MOST_DEVIATIONS * Math.hypot(expected, FORWARD_ERROR);
 }
 
 /** Beyond this, noise says nothing. */

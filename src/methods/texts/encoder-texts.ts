@@ -70,8 +70,6 @@ const CANDIDATE_DEVIATIONS = 40;
 const MOST_WORK = 2e8;
 /** Of that, until the gradient of what was found is computed. */
 const SEARCH_SHARE = 0.7;
-/** More texts that fit the attention as well are not told apart by their gradients. */
-const MOST_RIVALS = 64;
 /** A text whose gradient differs by so much more is not that of the batch. */
 const CLEARLY_WORSE = 10;
 /** A variance so far above the norm's epsilon that it may be left out. */
@@ -215,9 +213,6 @@ async function withoutRefuted(
   work: Work,
   pause: Pause,
 ): Promise<{ readonly told: readonly FoundSequence[]; readonly isWhole: boolean }> {
-  if (sequences.reduce((sum, { rivals }) => sum + rivals.length, 0) > MOST_RIVALS) {
-    return { told: sequences, isWhole: true };
-  }
   const told: FoundSequence[] = [];
   let isWhole = true;
   for (const [at, sequence] of sequences.entries()) {

@@ -181,7 +181,7 @@ export class PairOutputs {
 
 /** So many outputs of a sequence have to fit clearly, where the gradient holds too little of some. */
 export function leastClear(members: number): number {
-  return Math.min(members, Math.max(3, Math.ceil(members / 3)));
+  return Math.min(members, Math.max(3, Math.ceil(members / 4)));
 }
 
 const PROBES = 24;

@@ -2,7 +2,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type Candidates, type FirstInputs, candidatesIn, inputsAt } from '../../recovery/text/first-inputs.js';
-import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
+import { HIDDEN_DEVIATIONS, type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
 import { areIndependent } from '../../recovery/text/independent-pairs.js';
 import { PairOutputs } from '../../recovery/text/pair-outputs.js';
 import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
@@ -64,10 +64,8 @@ const FITS = 1e-4;
 /** The same where it is: so many times the noise, as far as that says anything. */
 const NOISE_FACTOR = 3;
 const MOST_FITS = 1e-3;
-/** Directions near the noise are lost, and candidates are farther away by what they have of them. */
-const CANDIDATE_DEVIATIONS = 40;
 /** Multiplications by width: a minute and a half at 256. */
-const MOST_WORK = 2e8;
+const MOST_WORK = 1.8e8;
 /** Of that, until the gradient of what was found is computed. */
 const SEARCH_SHARE = 0.7;
 /** A text whose gradient differs by so much more is not that of the batch. */
@@ -124,7 +122,7 @@ export async function findEncoderTexts(
     return hiddenBy('attention', transformer.width);
   }
   progress('Trying every token', 0.1);
-  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause, CANDIDATE_DEVIATIONS);
+  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause, HIDDEN_DEVIATIONS);
   if (candidates.count === 0) {
     return NO_TOKEN;
   }

@@ -106,6 +106,8 @@ export interface Distance {
 const FORWARD_ERROR = 2e-7;
 /** Many of noise's standard deviations, as it is not the same everywhere. */
 const MOST_DEVIATIONS = 8;
+/** The same where directions that the noise hides are missing in the space. */
+export const HIDDEN_DEVIATIONS = 40;
 
 /**
  * Distances of vectors to the space. A vector of it is a combination c of the rows, z = A^T c, and noise of the rows leaves
@@ -143,8 +145,8 @@ export async function distancesTo(
 }
 
 /** Whether a distance is what noise leaves. */
-export function isInside({ value, expected }: Distance, deviations = MOST_DEVIATIONS): boolean {
-  return value <= deviations * Math.hypot(expected, FORWARD_ERROR) && value < FARTHEST;
+export function isInside(distance: Distance, limit = MOST_DEVIATIONS): boolean {
+  return deviations(distance) <= limit && distance.value < FARTHEST;
 }
 
 /** Whether a distance is what noise leaves, and would be more than that for almost any other vector. */
@@ -152,9 +154,14 @@ export function isClearlyInside(distance: Distance): boolean {
   return isInside(distance) && MOST_DEVIATIONS * distance.expected < FARTHEST;
 }
 
-/** Whether a distance is more than noise leaves, as far as it may be. */
-export function isOutside({ value, expected }: Distance): boolean {
-  return value > MOST_DEVIATIONS * Math.hypot(expected, FORWARD_ERROR);
+/** A distance in units of what noise leaves. */
+export function deviations({ value, expected }: Distance): number {
+  return value / Math.hypot(expected, FORWARD_ERROR);
+}
+
+/** Whether a distance is more than noise leaves even of a vector that it hides. */
+export function isOutside(distance: Distance): boolean {
+  return deviations(distance) > HIDDEN_DEVIATIONS;
 }
 
 /** Beyond this, noise says nothing. */

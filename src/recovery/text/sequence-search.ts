@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { most } from '../vectors.js';
-import { type Distance, isClearlyInside, isInside, isOutside } from './input-space.js';
+import { type Distance, deviations, isClearlyInside, isInside, isOutside } from './input-space.js';
 import { Membership } from './membership.js';
 import { type PairOutputs, leastClear } from './pair-outputs.js';
 import type { Pair } from './token-positions.js';
@@ -261,6 +261,7 @@ class Search {
     }
     const distance = most(distances.flatMap((own) => (isInside(own) ? [own.value] : [])));
     const hidden = distances.filter((own) => !isInside(own)).length;
+    const limit = LESS_LIKELY * Math.max(1, most(distances.map(deviations)));
     const rivals: number[][] = [];
     for (const own of neighbours(members, this.byPosition)) {
       await this.pause();
@@ -270,7 +271,7 @@ class Search {
       // Roughly at first: probes see any difference that is far above the noise.
       const rough = this.outputs.misfit(own);
       const exact = rough > RIVAL * distance ? undefined : await this.outputs.distances(own, this.product);
-      if (exact && fit(exact)) {
+      if (exact && fit(exact) && most(exact.map(deviations)) < limit) {
         rivals.push(own);
       } else {
         this.nextNearest = Math.min(this.nextNearest, exact ? most(exact.map(({ value }) => value)) : rough);
@@ -292,6 +293,8 @@ function fit(distances: readonly Distance[]): boolean {
   );
 }
 
+/** Sequences so many times as far from the space as a found one, in units of noise that both know alike, are no rivals. */
+const LESS_LIKELY = 3;
 /** Distances above this many times that of a found sequence are no rivals. */
 const RIVAL = 30;
 

@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 
 /** A native product does so many multiplications while a plain loop does one. */
-const NATIVE_SPEED = 8;
+const NATIVE_SPEED = 4;
 
 /** A bound on work by multiplications that are counted, so that it ends at the same place on every machine. */
 export class Work {

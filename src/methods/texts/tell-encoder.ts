@@ -77,7 +77,7 @@ export function endOf({ texts, unplaced, endedAfter }: EncoderTexts): string {
     others.set(position, (others.get(position) ?? 0) + 1);
   }
   const whole = texts.length + Math.max(0, ...others.values());
-  return ` ${texts.length} of at least ${whole} texts were put together: the search was ended after ${endedAfter.toExponential(0)} multiplications.`;
+  return ` ${texts.length} of at least ${whole} texts were put together: the search was ended after ${endedAfter.toExponential(0)} multiplications, before it was sure that nothing else fits.`;
 }
 
 function explanation({ blocks }: Transformer, found: EncoderTexts, { verdict }: Certificate): string {

@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { joined } from '../vectors.js';
-import { type Distance, type InputSpace, distancesTo, isInside } from './input-space.js';
+import { type Distance, type InputSpace, MOST_DEVIATIONS, distancesTo, isWithin } from './input-space.js';
 import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
 /** What the first attention is given of a token at a place, and which pairs of them lie in the space of the batch's. */
@@ -46,7 +46,7 @@ const MOST_CANDIDATES = 2 ** 17;
  *
  * @param tokens to be tried
  * @param positions to be tried; ignored where they are told by rotation only
- * @param deviations of noise that a vector may be away; the usual ones where undefined
+ * @param deviations of noise that a vector may be away
  */
 export async function candidatesIn(
   first: FirstInputs,
@@ -55,13 +55,13 @@ export async function candidatesIn(
   positions: readonly number[],
   product: ProductKernel,
   pause: Pause,
-  deviations?: number,
+  deviations = MOST_DEVIATIONS,
 ): Promise<Candidates> {
   const places = first.positionRow(0) === null ? [0] : positions;
   const byPosition: number[][] = places.map(() => []);
   let [farthest, nextNearest, count] = [0, 1, 0];
   const judge = (token: number, place: number, distance: Distance): void => {
-    if (isInside(distance, deviations)) {
+    if (isWithin(distance, deviations)) {
       byPosition[place]!.push(token);
       farthest = Math.max(farthest, distance.value);
       count++;

@@ -105,7 +105,7 @@ export interface Distance {
 /** Numbers of vectors that were computed in float32 are off by this much. */
 const FORWARD_ERROR = 2e-7;
 /** Many of noise's standard deviations, as it is not the same everywhere. */
-const MOST_DEVIATIONS = 8;
+export const MOST_DEVIATIONS = 8;
 /** The same where directions that the noise hides are missing in the space. */
 export const HIDDEN_DEVIATIONS = 40;
 
@@ -145,7 +145,12 @@ export async function distancesTo(
 }
 
 /** Whether a distance is what noise leaves. */
-export function isInside(distance: Distance, limit = MOST_DEVIATIONS): boolean {
+export function isInside(distance: Distance): boolean {
+  return isWithin(distance, MOST_DEVIATIONS);
+}
+
+/** The same for so many of noise's standard deviations. */
+export function isWithin(distance: Distance, limit: number): boolean {
   return deviations(distance) <= limit && distance.value < FARTHEST;
 }
 

@@ -288,7 +288,7 @@ class Search {
 /** Whether the outputs are those of a sequence of the batch: enough of them clearly, and none clearly not. */
 function fit(distances: readonly Distance[]): boolean {
   return (
-    distances.every((own) => isInside(own)) ||
+    distances.every(isInside) ||
     (distances.filter(isClearlyInside).length >= leastClear(distances.length) && !distances.some(isOutside))
   );
 }

@@ -134,8 +134,8 @@ export class PairOutputs {
   }
 
   /**
-   * How far the outputs of a supposed sequence are from the space, roughly: root mean square, relative, of the nearest of them,
-   * as the gradient may hold too little of the others.
+   * How far the outputs of a supposed sequence are from the space, roughly: geometric mean, relative, as the noise of outputs
+   * differs by orders of magnitude.
    */
   misfit(members: readonly number[]): number {
     const { probeCount, attention } = this;
@@ -143,7 +143,7 @@ export class PairOutputs {
     const keys = members.map((member) => this.keys[member]!);
     const out = new Float64Array(probeCount);
     this.work.add(members.length ** 2 * (this.space.width + heads * probeCount));
-    const squares: number[] = [];
+    let logs = 0;
     for (const query of members) {
       const weights = attentionWeights(attention, this.queries[query]!, keys);
       out.fill(0);
@@ -157,10 +157,10 @@ export class PairOutputs {
           }
         });
       }
-      squares.push(out.reduce((sum, value) => sum + value * value, 0));
+      const square = out.reduce((sum, value) => sum + value * value, 0);
+      logs += Math.log(Math.max(square, (ROUNDING * this.size) ** 2));
     }
-    const nearest = squares.sort((one, other) => one - other).slice(0, leastClear(members.length));
-    return Math.sqrt(nearest.reduce((sum, value) => sum + value, 0) / nearest.length) / this.size;
+    return Math.exp(logs / members.length / 2) / this.size;
   }
 
   /** Distances of all outputs of a supposed sequence. */
@@ -184,6 +184,8 @@ export function leastClear(members: number): number {
   return Math.min(members, Math.max(3, Math.ceil(members / 4)));
 }
 
+/** Relative distances below are none. */
+const ROUNDING = 1e-7;
 const PROBES = 24;
 const SEED = 13;
 

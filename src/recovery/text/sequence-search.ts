@@ -68,7 +68,7 @@ export async function searchSequences(
       break;
     }
   }
-  return { sequences: search.found, nextNearest: search.nextNearest, isEnded: search.isEnded };
+  return { sequences: search.needed(), nextNearest: search.nextNearest, isEnded: search.isEnded };
 }
 
 interface Attempt {
@@ -135,6 +135,19 @@ class Search {
       }
     }
     return false;
+  }
+
+  /** Sequences less those of which the noise hides a part, and that have no known pair of their own. */
+  needed(): FoundSequence[] {
+    const needed = this.found.slice();
+    for (const weak of this.found.filter(({ hidden }) => hidden > 0).sort((one, other) => other.hidden - one.hidden)) {
+      const others = new Set(needed.filter((own) => own !== weak).flatMap(({ members }) => members));
+      const known = weak.members.filter((pair) => this.isSettled(pair));
+      if (known.length > 0 && known.every((pair) => others.has(pair))) {
+        needed.splice(needed.indexOf(weak), 1);
+      }
+    }
+    return needed;
   }
 
   private mustEnd(): boolean {
@@ -251,11 +264,25 @@ class Search {
     return best.members;
   }
 
-  private async confirm(members: readonly number[]): Promise<boolean> {
-    const distances = await this.outputs.distances(members, this.product);
-    if (!fit(distances)) {
+  /** The sequence itself, or one that it becomes by exchanges and that fits better. */
+  private async nearest(
+    members: readonly number[],
+    distances: readonly Distance[],
+  ): Promise<{ readonly members: readonly number[]; readonly distances: readonly Distance[] }> {
+    const attempt = { members: [...members], misfit: this.outputs.misfit(members) };
+    const refined = await this.refine(attempt, this.byPosition);
+    const others = await this.outputs.distances(refined, this.product);
+    return fit(others) ? { members: refined, distances: others } : { members, distances };
+  }
+
+  private async confirm(supposed: readonly number[]): Promise<boolean> {
+    const first = await this.outputs.distances(supposed, this.product);
+    if (!fit(first)) {
       return false;
     }
+    const { members, distances } = first.every(isClearlyInside)
+      ? { members: supposed, distances: first }
+      : await this.nearest(supposed, first);
     if (this.found.some((known) => known.members.join() === members.join())) {
       return false;
     }

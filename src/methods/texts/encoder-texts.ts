@@ -64,8 +64,8 @@ const FITS = 1e-4;
 /** The same where it is: so many times the noise, as far as that says anything. */
 const NOISE_FACTOR = 3;
 const MOST_FITS = 1e-3;
-/** Multiplications by width: a minute and a half at 256. */
-const MOST_WORK = 1.8e8;
+/** Multiplications by width: about a minute at 256. */
+const MOST_WORK = 1.2e8;
 /** Of that, until the gradient of what was found is computed. */
 const SEARCH_SHARE = 0.7;
 /** A text whose gradient differs by so much more is not that of the batch. */

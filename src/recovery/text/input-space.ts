@@ -166,7 +166,7 @@ export function deviations({ value, expected }: Distance): number {
 
 /** Whether a distance is more than noise leaves even of a vector that it hides. */
 export function isOutside(distance: Distance): boolean {
-  return deviations(distance) > HIDDEN_DEVIATIONS;
+  return deviations(distance) > (distance.value < FARTHEST ? MOST_DEVIATIONS : HIDDEN_DEVIATIONS);
 }
 
 /** Beyond this, noise says nothing. */

@@ -133,17 +133,27 @@ export class PairOutputs {
     return out;
   }
 
-  /**
-   * How far the outputs of a supposed sequence are from the space, roughly: geometric mean, relative, as the noise of outputs
-   * differs by orders of magnitude.
-   */
+  /** How far the nearest outputs of a supposed sequence are from the space, roughly: root mean square, relative. */
   misfit(members: readonly number[]): number {
+    const nearest = this.squares(members)
+      .sort((one, other) => one - other)
+      .slice(0, leastClear(members.length));
+    return Math.sqrt(nearest.reduce((sum, value) => sum + value, 0) / nearest.length) / this.size;
+  }
+
+  /** The same for all of them: geometric mean, as their noise differs by orders of magnitude. */
+  typicalMisfit(members: readonly number[]): number {
+    const logs = this.squares(members).map((square) => Math.log(Math.max(square, (ROUNDING * this.size) ** 2)));
+    return Math.exp(logs.reduce((sum, value) => sum + value, 0) / logs.length / 2) / this.size;
+  }
+
+  private squares(members: readonly number[]): number[] {
     const { probeCount, attention } = this;
     const { heads } = attention;
     const keys = members.map((member) => this.keys[member]!);
     const out = new Float64Array(probeCount);
     this.work.add(members.length ** 2 * (this.space.width + heads * probeCount));
-    let logs = 0;
+    const squares: number[] = [];
     for (const query of members) {
       const weights = attentionWeights(attention, this.queries[query]!, keys);
       out.fill(0);
@@ -157,10 +167,9 @@ export class PairOutputs {
           }
         });
       }
-      const square = out.reduce((sum, value) => sum + value * value, 0);
-      logs += Math.log(Math.max(square, (ROUNDING * this.size) ** 2));
+      squares.push(out.reduce((sum, value) => sum + value * value, 0));
     }
-    return Math.exp(logs / members.length / 2) / this.size;
+    return squares;
   }
 
   /** Distances of all outputs of a supposed sequence. */

@@ -40,6 +40,8 @@ const MEMBER = 0.5;
 const START_POSITIONS = 6;
 const MOST_REFINED = 4;
 const REFINEMENTS = 8;
+/** Less is no reason to prefer another sequence, as its noise differs. */
+const CLEARLY_NEARER = 0.5;
 /** Supposed sequences farther than this are not refined. */
 const HOPELESS = 0.3;
 
@@ -244,6 +246,7 @@ class Search {
   private async refine(
     { members, misfit }: Attempt,
     available: ReadonlyMap<number, readonly number[]>,
+    misfitOf = (own: readonly number[]): number => this.outputs.misfit(own),
   ): Promise<number[]> {
     let best = { members, misfit };
     for (let round = 0; round < REFINEMENTS; round++) {
@@ -253,7 +256,7 @@ class Search {
         if (this.mustEnd()) {
           return next.members;
         }
-        const distance = this.outputs.misfit(own);
+        const distance = misfitOf(own);
         next = distance < next.misfit ? { members: own, misfit: distance } : next;
       }
       if (next === best) {
@@ -269,10 +272,11 @@ class Search {
     members: readonly number[],
     distances: readonly Distance[],
   ): Promise<{ readonly members: readonly number[]; readonly distances: readonly Distance[] }> {
-    const attempt = { members: [...members], misfit: this.outputs.misfit(members) };
-    const refined = await this.refine(attempt, this.byPosition);
-    const others = await this.outputs.distances(refined, this.product);
-    return fit(others) ? { members: refined, distances: others } : { members, distances };
+    const attempt = { members: [...members], misfit: this.outputs.typicalMisfit(members) };
+    const refined = await this.refine(attempt, this.byPosition, (own) => this.outputs.typicalMisfit(own));
+    const isBetter = this.outputs.typicalMisfit(refined) < CLEARLY_NEARER * attempt.misfit;
+    const others = isBetter ? await this.outputs.distances(refined, this.product) : distances;
+    return isBetter && fit(others) ? { members: refined, distances: others } : { members, distances };
   }
 
   private async confirm(supposed: readonly number[]): Promise<boolean> {
@@ -280,7 +284,7 @@ class Search {
     if (!fit(first)) {
       return false;
     }
-    const { members, distances } = first.every(isClearlyInside)
+    const { members, distances } = first.every(isInside)
       ? { members: supposed, distances: first }
       : await this.nearest(supposed, first);
     if (this.found.some((known) => known.members.join() === members.join())) {

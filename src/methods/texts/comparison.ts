@@ -1,3 +1,6 @@
+import type { Transformer } from '../../network/transformers/transformer.js';
+import type { InputSpace } from '../../recovery/text/input-space.js';
+
 /** How far simulated gradients are from the captured ones, tensor by tensor. */
 
 export interface Difference {
@@ -7,6 +10,19 @@ export interface Difference {
   readonly compared: number;
   /** Length of the captured gradient, of all tensors compared. */
   readonly size: number;
+}
+
+/** More of the captured gradient than this many times its noise is something else than noise, such as texts that are missing. */
+const MOST_FLOORS = 30;
+
+/** Relative error of the gradient's numbers, as its row spaces show it. */
+export function noiseOf({ width }: Transformer, inputs: InputSpace, outputs: InputSpace): number {
+  return Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
+}
+
+/** Whether what is left of the captured gradient may be its noise. */
+export function mayBeNoise({ error }: Difference, noise: number): boolean {
+  return error <= MOST_FLOORS * noise;
 }
 
 export class Comparison {

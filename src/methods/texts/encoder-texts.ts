@@ -2,13 +2,14 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
 import { type Candidates, type FirstInputs, candidatesIn, inputsAt } from '../../recovery/text/first-inputs.js';
-import { type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
+import { HIDDEN_DEVIATIONS, type InputSpace, inputSpaceOf, inputSpaceWithin } from '../../recovery/text/input-space.js';
 import { areIndependent } from '../../recovery/text/independent-pairs.js';
 import { PairOutputs } from '../../recovery/text/pair-outputs.js';
 import { type FoundSequence, searchSequences } from '../../recovery/text/sequence-search.js';
 import { type Pair, type TokenPositions, tokenPositions } from '../../recovery/text/token-positions.js';
+import { Work } from '../../recovery/text/work.js';
 import { joined } from '../../recovery/vectors.js';
-import type { Difference } from './comparison.js';
+import { type Difference, mayBeNoise, noiseOf } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN, fewOf, hiddenBy } from './refusals.js';
@@ -24,6 +25,8 @@ export interface EncoderText {
   readonly tokenLabels: readonly (number | undefined)[];
   /** The largest relative distance of its attention outputs to their space. */
   readonly distance: number;
+  /** Outputs of which the gradient holds so little that noise hides whether they fit. */
+  readonly hidden: number;
   /** Positions where other tokens fit as well, and which; past the last: how it may go on. */
   readonly alternatives: readonly { readonly position: number; readonly tokens: readonly number[] }[];
   readonly mayEndEarlier: boolean;
@@ -44,6 +47,8 @@ export interface EncoderTexts {
   readonly misfit: Difference | undefined;
   /** Whether a wrong label would show in it. */
   readonly areLabelsClear: boolean;
+  /** Multiplications after which the search was ended; undefined where it came to its end. */
+  readonly endedAfter: number | undefined;
 }
 
 /** Tokens of a batch per direction of its inputs: those of repeated tokens depend on each other. */
@@ -54,30 +59,47 @@ const MOST_SUMS = 0.8;
 export const MOST_PAIRS = 1200;
 /** More candidates are not told apart. */
 const MOST_CANDIDATES = 40_000;
-/** A relative difference of gradients that no missing text leaves. */
+/** A relative difference of gradients that no missing text leaves, where their noise is not more. */
 const FITS = 1e-4;
-/** More texts that fit the attention as well are not told apart by their gradients. */
-const MOST_RIVALS = 64;
+/** The same where it is: so many times the noise, as far as that says anything. */
+const NOISE_FACTOR = 3;
+const MOST_FITS = 1e-3;
+/** Multiplications by width: about a minute at 256. */
+const MOST_WORK = 1.2e8;
+/** Of that, until the gradient of what was found is computed. */
+const SEARCH_SHARE = 0.7;
 /** A text whose gradient differs by so much more is not that of the batch. */
 const CLEARLY_WORSE = 10;
 /** A variance so far above the norm's epsilon that it may be left out. */
 const EPSILON_SHARE = 1e-6;
 
 /** Whether the gradient of the texts is the captured one, and nothing else fits as well. */
-export function isConfirmed({ texts, unplaced, misfit, areLabelsClear }: EncoderTexts): boolean {
+export function isConfirmed(transformer: Transformer, found: EncoderTexts): boolean {
+  const { texts, unplaced, misfit, areLabelsClear, endedAfter, inputs, outputs } = found;
   const isSingle = texts.every(({ alternatives, mayEndEarlier }) => alternatives.length === 0 && !mayEndEarlier);
-  return misfit !== undefined && misfit.error < FITS && areLabelsClear && unplaced.length === 0 && isSingle;
+  const areTold = areLabelsClear && unplaced.length === 0 && isSingle && endedAfter === undefined;
+  return misfit !== undefined && fits(misfit, noiseOf(transformer, inputs, outputs)) && areTold;
 }
 
-/** @returns a sentence where nothing was found */
+function fits(misfit: Difference, noise: number): boolean {
+  return misfit.error < Math.max(FITS, Math.min(NOISE_FACTOR * noise, MOST_FITS)) && mayBeNoise(misfit, noise);
+}
+
+/**
+ * @param most multiplications, after which the search is ended with what it has
+ * @returns a sentence where nothing was found
+ */
 export async function findEncoderTexts(
   transformer: Transformer,
   tensors: Tensors,
   error: number,
-  product: ProductKernel,
+  native: ProductKernel,
   progress: (message: string, share: number) => void,
   pause: Pause,
+  most = MOST_WORK * transformer.width,
 ): Promise<EncoderTexts | string> {
+  const work = new Work(most);
+  const product = work.counting(native);
   const [first] = transformer.blocks;
   const given = firstInputsOf(transformer, tensors);
   if (!first || !given || transformer.embedding.positions === null) {
@@ -91,16 +113,16 @@ export async function findEncoderTexts(
   const positions = positionsOf(transformer, tensors);
   const lookedUp = tokensOf(transformer, tensors);
   // Sums of two embeddings have no more directions than both together.
-  const most = lookedUp.length + positions.length;
+  const directions = lookedUp.length + positions.length;
   const inputs =
-    most < MOST_SUMS * transformer.width
-      ? await inputSpaceWithin(stacked, transformer.width, { least: lookedUp.length, most }, product, pause)
+    directions < MOST_SUMS * transformer.width
+      ? await inputSpaceWithin(stacked, transformer.width, { least: lookedUp.length, most: directions }, product, pause)
       : await inputSpaceOf(stacked, transformer.width, error, product, pause);
   if (!inputs) {
     return hiddenBy('attention', transformer.width);
   }
   progress('Trying every token', 0.1);
-  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause);
+  const candidates = await candidatesIn(given, inputs, lookedUp, positions, product, pause, null, HIDDEN_DEVIATIONS);
   if (candidates.count === 0) {
     return NO_TOKEN;
   }
@@ -132,18 +154,20 @@ export async function findEncoderTexts(
   }
   const found = { inputs, outputs, candidates };
   if (pairs.length > MOST_PAIRS) {
-    const none = { texts: [], nextNearest: 1, misfit: undefined, areLabelsClear: false };
+    const none = { texts: [], nextNearest: 1, misfit: undefined, areLabelsClear: false, endedAfter: undefined };
     return { ...found, ...none, unplaced: settled, possible: open };
   }
   progress('Joining tokens to texts', 0.2);
-  const vectors = await PairOutputs.of(attention, outputs, inputsOf(given, pairs), product, pause);
+  const search = work.upTo(SEARCH_SHARE);
+  const searching = search.counting(native);
+  const vectors = await PairOutputs.of(attention, outputs, inputsOf(given, pairs), searching, search, pause);
   const known = new Set(settled);
-  const { sequences, nextNearest } = await searchSequences(
+  const { sequences, nextNearest, isEnded } = await searchSequences(
     pairs,
     (pair) => known.has(pairs[pair]!),
     inputs.rank,
     vectors,
-    product,
+    searching,
     (count, supposed) => {
       progress(`Joining tokens to texts: ${count} of ${supposed} supposed`, 0.2 + 0.6 * (1 - 1 / (1 + count)));
     },
@@ -159,8 +183,10 @@ export async function findEncoderTexts(
     const own = tokens.map((known, index) => (index === at ? rival.map((member) => pairs[member]!.token) : known));
     return (await encoderLabels(transformer, tensors, own, product, pause))?.misfit.error;
   };
-  const areOne = labels !== undefined && labels.misfit.error < FITS;
-  const told = areOne ? await withoutRefuted(sequences, labels.misfit.error, misfitOf, pause) : sequences;
+  const areOne = labels !== undefined && fits(labels.misfit, noiseOf(transformer, inputs, outputs));
+  const { told, isWhole: areCompared } = areOne
+    ? await withoutRefuted(sequences, labels.misfit.error, misfitOf, work, pause)
+    : { told: sequences, isWhole: true };
   return {
     ...found,
     texts: told.map((sequence, at) => ({
@@ -173,6 +199,7 @@ export async function findEncoderTexts(
     nextNearest,
     misfit: labels?.misfit,
     areLabelsClear: labels?.areClear ?? false,
+    endedAfter: isEnded || !areCompared ? most : undefined,
   };
 }
 
@@ -181,24 +208,24 @@ async function withoutRefuted(
   sequences: readonly FoundSequence[],
   error: number,
   misfitOf: (at: number, rival: readonly number[]) => Promise<number | undefined>,
+  work: Work,
   pause: Pause,
-): Promise<readonly FoundSequence[]> {
-  if (sequences.reduce((sum, { rivals }) => sum + rivals.length, 0) > MOST_RIVALS) {
-    return sequences;
-  }
+): Promise<{ readonly told: readonly FoundSequence[]; readonly isWhole: boolean }> {
   const told: FoundSequence[] = [];
+  let isWhole = true;
   for (const [at, sequence] of sequences.entries()) {
     const rivals: (readonly number[])[] = [];
     for (const rival of sequence.rivals) {
       await pause();
-      const other = await misfitOf(at, rival);
+      isWhole &&= !work.isSpent;
+      const other = isWhole ? await misfitOf(at, rival) : undefined;
       if (other === undefined || other < CLEARLY_WORSE * error) {
         rivals.push(rival);
       }
     }
     told.push({ ...sequence, rivals });
   }
-  return told;
+  return { told, isWhole };
 }
 
 /** Tokens told to positions by the embeddings' gradients, where these hold nothing else. */
@@ -266,7 +293,7 @@ function inputsOf(first: FirstInputs, pairs: readonly Pair[]): Float64Array {
 }
 
 function textOf(
-  { members, distance, rivals }: FoundSequence,
+  { members, distance, hidden, rivals }: FoundSequence,
   pairs: readonly Pair[],
 ): Omit<EncoderText, 'label' | 'tokenLabels'> {
   const byPosition = new Map<number, number[]>();
@@ -279,6 +306,7 @@ function textOf(
   return {
     tokens: members.map((member) => pairs[member]!.token),
     distance,
+    hidden,
     alternatives: [...byPosition].map(([position, tokens]) => ({ position, tokens })),
     mayEndEarlier: rivals.some(({ length }) => length < members.length),
   };

@@ -2,8 +2,9 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { distinctStates } from '../../recovery/text/equal-states.js';
 import type { CausalTexts } from './causal-texts.js';
+import { mayBeNoise, noiseOf } from './comparison.js';
 import { isConfirmed } from './target-search.js';
-import { type TextsToTell, certificateOf, noiseOf } from './texts-leak.js';
+import { type TextsToTell, certificateOf } from './texts-leak.js';
 
 /** Texts of a causal model, with what speaks for them. */
 export function tellCausal(transformer: Transformer, found: CausalTexts): TextsToTell {
@@ -50,12 +51,9 @@ export function tellCausal(transformer: Transformer, found: CausalTexts): TextsT
   };
 }
 
-/** More of the captured gradient than this many times its noise is something else than noise, such as texts that are missing. */
-const MOST_FLOORS = 30;
-
 function isExplained(transformer: Transformer, { misfit, nodes, inputs, outputs }: CausalTexts): boolean {
   return misfit
-    ? isConfirmed(misfit) && misfit.error <= MOST_FLOORS * noiseOf(transformer, inputs, outputs)
+    ? isConfirmed(misfit) && mayBeNoise(misfit, noiseOf(transformer, inputs, outputs))
     : nodes.length === outputs.rank;
 }
 

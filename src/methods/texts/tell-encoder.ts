@@ -5,9 +5,10 @@ import { type TextToTell, type TextsToTell, certificateOf } from './texts-leak.j
 
 /** Texts of a model whose tokens see both directions, with what speaks for them. */
 export function tellEncoder(transformer: Transformer, found: EncoderTexts): TextsToTell {
-  const certificate = certificateOf(transformer, found, farthestOf(found), isConfirmed(found));
+  const certificate = certificateOf(transformer, found, farthestOf(found), isConfirmed(transformer, found));
   const { inputs, outputs, candidates, unplaced, possible, nextNearest } = found;
   const short = (value: number): string => value.toExponential(1);
+  const hidden = found.texts.reduce((sum, text) => sum + text.hidden, 0);
   const left = unplaced.length > 0 ? [{ name: 'tokens in none of them', value: String(unplaced.length) }] : [];
   return {
     texts: found.texts.map((text) =>
@@ -25,6 +26,7 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
         name: 'texts',
         value: `their outputs fit ${outputs.rank} directions to ${short(farthestOf(found))}, the nearest other text is at ${short(nextNearest)}`,
       },
+      ...(hidden > 0 ? [{ name: 'outputs that the noise hides', value: String(hidden) }] : []),
       ...left,
       ...(possible.length > 0 ? [{ name: 'tokens that may be of others', value: String(possible.length) }] : []),
     ],
@@ -65,13 +67,27 @@ function farthestOf({ texts }: EncoderTexts): number {
   return texts.reduce((most, { distance }) => Math.max(most, distance), 0);
 }
 
-function explanation({ blocks }: Transformer, { misfit }: EncoderTexts, { verdict }: Certificate): string {
+/** That a search was ended, and with what; empty where it was not. */
+export function endOf({ texts, unplaced, endedAfter }: EncoderTexts): string {
+  if (endedAfter === undefined) {
+    return '';
+  }
+  const others = new Map<number, number>();
+  for (const { position } of unplaced) {
+    others.set(position, (others.get(position) ?? 0) + 1);
+  }
+  const whole = texts.length + Math.max(0, ...others.values());
+  return ` ${texts.length} of at least ${whole} texts were put together: the search was ended after ${endedAfter.toExponential(0)} multiplications, before it was sure that nothing else fits.`;
+}
+
+function explanation({ blocks }: Transformer, found: EncoderTexts, { verdict }: Certificate): string {
+  const { misfit } = found;
   const how = `What the first attention makes of every token of a text, with the others of it, lies in the row space of the gradient of \`${blocks[0]!.output.weight}\`.`;
   if (!misfit) {
-    return `${how} Not all tokens of the batch are in these texts, or nothing else confirms them: they are candidates.`;
+    return `${how} Not all tokens of the batch are in these texts, or nothing else confirms them: they are candidates.${endOf(found)}`;
   }
   const gradient = `The gradient of all of them together, with the labels that the head tells, differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors.`;
   return verdict === 'exact'
     ? `${how} ${gradient}`
-    : `${how} ${gradient} That does not confirm them: they are candidates.`;
+    : `${how} ${gradient} That does not confirm them: they are candidates.${endOf(found)}`;
 }

@@ -6,7 +6,7 @@ import type { Finding } from '../../protocol/report.js';
 import { runningText } from '../../words/recovered-texts.js';
 import type { InputSpace } from '../../recovery/text/input-space.js';
 import type { Leak } from '../method.js';
-import type { Difference } from './comparison.js';
+import { type Difference, noiseOf } from './comparison.js';
 
 /** What is told of texts that were recovered. */
 
@@ -50,11 +50,6 @@ export function certificateOf(
     expectedError: isSure ? 0 : null,
     verdict: isSure ? 'exact' : 'uncertain',
   };
-}
-
-/** Relative error of the gradient's numbers, as its row spaces show it. */
-export function noiseOf({ width }: Transformer, inputs: InputSpace, outputs: InputSpace): number {
-  return Math.max(inputs.noise, outputs.noise) * Math.sqrt(width);
 }
 
 const QUOTED_TEXTS = 3;

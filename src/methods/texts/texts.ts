@@ -13,7 +13,7 @@ import { Tensors } from './first-block.js';
 import { MOST_PAIRS, findEncoderTexts } from './encoder-texts.js';
 import { tellAdapter } from './tell-adapter.js';
 import { tellCausal } from './tell-causal.js';
-import { tellEncoder } from './tell-encoder.js';
+import { endOf, tellEncoder } from './tell-encoder.js';
 import { type TextsToTell, textsLeak } from './texts-leak.js';
 
 /** Texts that a language model was trained on, word for word. */
@@ -120,7 +120,7 @@ const encoder: Find = async (transformer, ...given) => {
   }
   return found.possible.length + found.unplaced.length > MOST_PAIRS
     ? `${found.candidates.count} pairs of token and position fit the first attention, more than texts are put together from: noise, or a head whose gradient is one with that of the embedding, hides which of them are of the batch.`
-    : 'Single tokens fit the first attention, and no text was put together from them.';
+    : `Single tokens fit the first attention, and no text was put together from them.${endOf(found)}`;
 };
 
 const adapted = async (

@@ -1,7 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { joined } from '../vectors.js';
-import { type Distance, type InputSpace, distancesTo, isInside } from './input-space.js';
+import { type Distance, type InputSpace, MOST_DEVIATIONS, distancesTo, isWithin } from './input-space.js';
 import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
 /** What the first attention is given of a token at a place, and which pairs of them lie in the space of the batch's. */
@@ -52,6 +52,7 @@ const MOST_CANDIDATES = 2 ** 17;
  * @param tokens to be tried
  * @param positions to be tried; ignored where they are told by rotation only
  * @param map what is known of a vector is its product with this matrix, space.width x width; null for the vector itself
+ * @param deviations of noise that a vector may be away
  */
 export async function candidatesIn(
   first: FirstInputs,
@@ -61,12 +62,13 @@ export async function candidatesIn(
   product: ProductKernel,
   pause: Pause,
   map: Float64Array | null = null,
+  deviations = MOST_DEVIATIONS,
 ): Promise<Candidates> {
   const places = first.positionRow(0) === null ? [0] : positions;
   const byPosition: number[][] = places.map(() => []);
   let [farthest, nextNearest, count] = [0, 1, 0];
   const judge = (token: number, place: number, distance: Distance): void => {
-    if (isInside(distance)) {
+    if (isWithin(distance, deviations)) {
       byPosition[place]!.push(token);
       farthest = Math.max(farthest, distance.value);
       count++;

@@ -105,18 +105,22 @@ export interface Distance {
 /** Numbers of vectors that were computed in float32 are off by this much. */
 const FORWARD_ERROR = 2e-7;
 /** Many of noise's standard deviations, as it is not the same everywhere. */
-const MOST_DEVIATIONS = 8;
+export const MOST_DEVIATIONS = 8;
+/** The same where directions that the noise hides are missing in the space. */
+export const HIDDEN_DEVIATIONS = 40;
 
 /**
  * Distances of vectors to the space. A vector of it is a combination c of the rows, z = A^T c, and noise of the rows leaves
  * noise |c| sqrt(width - rank) of it outside.
  *
  * @param vectors n x width, row-major
+ * @param farthest of vectors beyond, what is expected is not computed
  */
 export async function distancesTo(
   { basis, rank, width, noise, factor }: InputSpace,
   vectors: Float64Array,
   product: ProductKernel,
+  farthest = FARTHEST,
 ): Promise<Distance[]> {
   const count = vectors.length / width;
   if (count === 0) {
@@ -132,7 +136,7 @@ export async function distancesTo(
       outside += (vectors[col]! - inside[col]!) ** 2;
     }
     const value = Math.sqrt(outside) / length;
-    if (!(value < FARTHEST)) {
+    if (!(value < farthest)) {
       return { value: length > 0 ? value : 1, expected: 0 };
     }
     const combination = norm(solveLower(factor, along.slice(at * rank, (at + 1) * rank)));
@@ -141,8 +145,28 @@ export async function distancesTo(
 }
 
 /** Whether a distance is what noise leaves. */
-export function isInside({ value, expected }: Distance): boolean {
-  return value <= MOST_DEVIATIONS * Math.hypot(expected, FORWARD_ERROR) && value < FARTHEST;
+export function isInside(distance: Distance): boolean {
+  return isWithin(distance, MOST_DEVIATIONS);
+}
+
+/** The same for so many of noise's standard deviations. */
+export function isWithin(distance: Distance, limit: number): boolean {
+  return deviations(distance) <= limit && distance.value < FARTHEST;
+}
+
+/** Whether a distance is what noise leaves, and would be more than that for almost any other vector. */
+export function isClearlyInside(distance: Distance): boolean {
+  return isInside(distance) && MOST_DEVIATIONS * distance.expected < FARTHEST;
+}
+
+/** A distance in units of what noise leaves. */
+export function deviations({ value, expected }: Distance): number {
+  return value / Math.hypot(expected, FORWARD_ERROR);
+}
+
+/** Whether a distance is more than noise leaves even of a vector that it hides. */
+export function isOutside(distance: Distance): boolean {
+  return deviations(distance) > (distance.value < FARTHEST ? MOST_DEVIATIONS : HIDDEN_DEVIATIONS);
 }
 
 /** Beyond this, noise says nothing. */

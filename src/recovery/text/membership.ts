@@ -17,8 +17,6 @@ export class Membership {
   private readonly queries: Query[] = [];
   private now: Evaluation;
   private damping = START_DAMPING;
-  /** Multiplications done. */
-  work = 0;
 
   /**
    * @param pairs of which some are members, the first query among them
@@ -59,7 +57,7 @@ export class Membership {
 
   async improve(steps: number): Promise<void> {
     this.now = await this.evaluate(this.queries.map(({ logs }) => logs));
-    for (let step = 0; step < steps && this.now.square > NOTHING; step++) {
+    for (let step = 0; step < steps && this.now.square > NOTHING && !this.outputs.work.isSpent; step++) {
       const before = this.now.square;
       if (!(await this.step()) || this.now.square > STALLED * before) {
         break;
@@ -94,7 +92,6 @@ export class Membership {
     for (const [index, { attractions }] of this.queries.entries()) {
       const own = this.outputs.contributions(this.pairs, attractions, logs[index]!.map(Math.exp));
       const part = await this.product(own, own, size, size, codimension);
-      this.work += size ** 2 * (size + codimension);
       part.forEach((value, at) => (gram[at]! += value));
       rows.push(own);
     }
@@ -107,7 +104,13 @@ export class Membership {
       }
     });
     // The first shares are only supposed, and none of them is zero.
-    const shares = nonNegative(gram, right, this.now.gram.length > 0 ? this.now.shares : undefined);
+    const start = this.now.gram.length > 0 ? this.now.shares : undefined;
+    const { work } = this.outputs;
+    const shares = await nonNegative(gram, right, start, async (multiplications) => {
+      await this.pause();
+      work.add(multiplications);
+      return !work.isSpent;
+    });
     const parts = this.queries.map(({ attractions }, index) =>
       this.outputs.headParts(this.pairs, shares, attractions, logs[index]!.map(Math.exp)),
     );
@@ -137,6 +140,7 @@ export class Membership {
     const size = heads.reduce((sum, count) => sum + count, 0);
     const slope = new Float64Array(size);
     const matrix = new Float64Array(size * size);
+    this.outputs.work.add(active.length ** 3 / 6 + size * active.length * (active.length + codimension));
     const solved: Float64Array[] = [];
     let start = 0;
     parts.forEach((part, query) => {

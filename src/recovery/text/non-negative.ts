@@ -9,22 +9,28 @@ const TOLERANCE = 1e-11;
  * @param a size x size, symmetric positive semi-definite, row-major
  * @param b size numbers
  * @param start an x >= 0 that is near, where one is known
+ * @param mayGoOn is told of multiplications before they are done; the x reached is returned where they may not
  */
-export function nonNegative(a: Float64Array, b: Float64Array, start?: Float64Array): Float64Array {
+export async function nonNegative(
+  a: Float64Array,
+  b: Float64Array,
+  start: Float64Array | undefined,
+  mayGoOn: (multiplications: number) => Promise<boolean>,
+): Promise<Float64Array> {
   const size = b.length;
   const x = start?.slice() ?? new Float64Array(size);
   const isFree = Uint8Array.from(x, (value) => Number(value > 0));
   if (start) {
-    descend(a, b, x, isFree);
+    await descend(a, b, x, isFree, mayGoOn);
   }
   const limit = TOLERANCE * b.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   for (let step = 0; step < 3 * size; step++) {
-    const entering = steepest(a, b, x, isFree, limit);
+    const entering = (await mayGoOn(size ** 2)) ? steepest(a, b, x, isFree, limit) : -1;
     if (entering < 0) {
       break;
     }
     isFree[entering] = 1;
-    descend(a, b, x, isFree);
+    await descend(a, b, x, isFree, mayGoOn);
   }
   return x;
 }
@@ -53,10 +59,19 @@ function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uin
 }
 
 /** Solves for the free variables; those that would become negative are bound on the way there. */
-function descend(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uint8Array): void {
+async function descend(
+  a: Float64Array,
+  b: Float64Array,
+  x: Float64Array,
+  isFree: Uint8Array,
+  mayGoOn: (multiplications: number) => Promise<boolean>,
+): Promise<void> {
   // Each round binds at least one variable.
   for (let isDone = false; !isDone;) {
     const free = [...isFree.keys()].filter((at) => isFree[at]);
+    if (!(await mayGoOn(free.length ** 3 / 6 + 2 * free.length ** 2))) {
+      return;
+    }
     const goal = solved(a, b, free);
     let share = 1;
     let first = -1;

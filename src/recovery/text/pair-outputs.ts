@@ -5,6 +5,7 @@ import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import type { Pause } from '../pause.js';
 import { norm } from '../vectors.js';
+import type { Work } from './work.js';
 import { type AttentionValues, attended, attentionWeights, project } from './first-attention.js';
 import { type Distance, type InputSpace, distancesTo } from './input-space.js';
 
@@ -25,6 +26,7 @@ export class PairOutputs {
     readonly codimension: number,
     private readonly probeCount: number,
     private readonly size: number,
+    readonly work: Work,
   ) {}
 
   /** @param inputs count x width, of the pairs */
@@ -33,6 +35,7 @@ export class PairOutputs {
     space: InputSpace,
     inputs: Float64Array,
     product: ProductKernel,
+    work: Work,
     pause: Pause,
   ): Promise<PairOutputs> {
     const { heads, keyValueHeads, headWidth } = attention;
@@ -75,11 +78,13 @@ export class PairOutputs {
       codimension,
       probeCount,
       values.reduce((sum, own) => sum + norm(own), 0) / count,
+      work,
     );
   }
 
   /** exp(query . key), not normalised: heads x count. */
   attractions(query: number): Float64Array {
+    this.work.add(this.count * this.space.width);
     return attentionWeights(this.attention, this.queries[query]!, this.keys);
   }
 
@@ -93,6 +98,7 @@ export class PairOutputs {
   contributions(members: readonly number[], attractions: Float64Array, sums: Float64Array): Float64Array {
     const { codimension, count } = this;
     const out = new Float64Array(members.length * codimension);
+    this.work.add(this.outside.length * out.length);
     this.outside.forEach((rows, head) => {
       members.forEach((member, at) => {
         const weight = attractions[head * count + member]! / (sums[head]! * this.size);
@@ -114,6 +120,7 @@ export class PairOutputs {
   ): Float64Array {
     const { codimension, count } = this;
     const out = new Float64Array(this.outside.length * codimension);
+    this.work.add(out.length * members.length);
     this.outside.forEach((rows, head) => {
       members.forEach((member, at) => {
         const weight = (shares[at]! * attractions[head * count + member]!) / (sums[head]! * this.size);
@@ -126,13 +133,27 @@ export class PairOutputs {
     return out;
   }
 
-  /** How far the outputs of a supposed sequence are from the space, roughly: root mean square, relative. */
+  /** How far the nearest outputs of a supposed sequence are from the space, roughly: root mean square, relative. */
   misfit(members: readonly number[]): number {
+    const nearest = this.squares(members)
+      .sort((one, other) => one - other)
+      .slice(0, leastClear(members.length));
+    return Math.sqrt(nearest.reduce((sum, value) => sum + value, 0) / nearest.length) / this.size;
+  }
+
+  /** The same for all of them: geometric mean, as their noise differs by orders of magnitude. */
+  typicalMisfit(members: readonly number[]): number {
+    const logs = this.squares(members).map((square) => Math.log(Math.max(square, (ROUNDING * this.size) ** 2)));
+    return Math.exp(logs.reduce((sum, value) => sum + value, 0) / logs.length / 2) / this.size;
+  }
+
+  private squares(members: readonly number[]): number[] {
     const { probeCount, attention } = this;
     const { heads } = attention;
     const keys = members.map((member) => this.keys[member]!);
     const out = new Float64Array(probeCount);
-    let square = 0;
+    this.work.add(members.length ** 2 * (this.space.width + heads * probeCount));
+    const squares: number[] = [];
     for (const query of members) {
       const weights = attentionWeights(attention, this.queries[query]!, keys);
       out.fill(0);
@@ -146,9 +167,9 @@ export class PairOutputs {
           }
         });
       }
-      square += out.reduce((sum, value) => sum + value * value, 0);
+      squares.push(out.reduce((sum, value) => sum + value * value, 0));
     }
-    return Math.sqrt(square / members.length) / this.size;
+    return squares;
   }
 
   /** Distances of all outputs of a supposed sequence. */
@@ -158,14 +179,22 @@ export class PairOutputs {
       Float64Array[],
     ];
     const outputs = new Float64Array(members.length * this.space.width);
+    this.work.add(members.length * (2 * outputs.length + this.space.rank ** 2 / 2));
     members.forEach((query, at) => {
       const weights = attentionWeights(this.attention, this.queries[query]!, keys);
       outputs.set(attended(this.attention, weights, values), at * this.space.width);
     });
-    return distancesTo(this.space, outputs, product);
+    return distancesTo(this.space, outputs, product, Infinity);
   }
 }
 
+/** So many outputs of a sequence have to fit clearly, where the gradient holds too little of some. */
+export function leastClear(members: number): number {
+  return Math.min(members, Math.max(3, Math.ceil(members / 4)));
+}
+
+/** Relative distances below are none. */
+const ROUNDING = 1e-7;
 const PROBES = 24;
 const SEED = 13;
 

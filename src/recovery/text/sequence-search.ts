@@ -1,9 +1,9 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { most } from '../vectors.js';
-import { isInside } from './input-space.js';
+import { type Distance, deviations, isClearlyInside, isInside, isOutside } from './input-space.js';
 import { Membership } from './membership.js';
-import type { PairOutputs } from './pair-outputs.js';
+import { type PairOutputs, leastClear } from './pair-outputs.js';
 import type { Pair } from './token-positions.js';
 
 /**
@@ -16,6 +16,8 @@ export interface FoundSequence {
   readonly members: readonly number[];
   /** The largest relative distance of its outputs to the space. */
   readonly distance: number;
+  /** Outputs of which the gradient holds so little that noise hides whether they fit. */
+  readonly hidden: number;
   /** Sequences that differ in one token and fit as well. */
   readonly rivals: readonly (readonly number[])[];
 }
@@ -24,10 +26,10 @@ export interface SequenceSearch {
   readonly sequences: readonly FoundSequence[];
   /** The smallest distance of a sequence that differs in one token from a found one and does not fit. */
   readonly nextNearest: number;
+  /** Whether there was more to do than the outputs' bound on work allows. */
+  readonly isEnded: boolean;
 }
 
-/** Multiplications, a minute or more, without anything found: the search ends with what it has. */
-const MOST_WORK = 1e11;
 const STEPS = 12;
 /** Other members whose equations take part in the end. */
 const HELPERS = 3;
@@ -38,6 +40,8 @@ const MEMBER = 0.5;
 const START_POSITIONS = 6;
 const MOST_REFINED = 4;
 const REFINEMENTS = 8;
+/** Less is no reason to prefer another sequence, as its noise differs. */
+const CLEARLY_NEARER = 0.5;
 /** Supposed sequences farther than this are not refined. */
 const HOPELESS = 0.3;
 
@@ -66,7 +70,7 @@ export async function searchSequences(
       break;
     }
   }
-  return { sequences: search.found, nextNearest: search.nextNearest };
+  return { sequences: search.needed(), nextNearest: search.nextNearest, isEnded: search.isEnded };
 }
 
 interface Attempt {
@@ -79,9 +83,8 @@ class Search {
   nextNearest = 1;
   private readonly byPosition = new Map<number, number[]>();
   private readonly covered = new Set<number>();
+  isEnded = false;
   private supposed = 0;
-  /** Multiplications since a sequence was found. */
-  private work = 0;
 
   constructor(
     private readonly pairs: readonly Pair[],
@@ -114,7 +117,7 @@ class Search {
     const attempts: Attempt[] = [];
     for (const starts of this.starts(available)) {
       for (const start of starts.filter((own) => !this.covered.has(own))) {
-        if (this.work > MOST_WORK) {
+        if (this.mustEnd()) {
           return false;
         }
         this.progress(this.found.length, ++this.supposed);
@@ -134,6 +137,24 @@ class Search {
       }
     }
     return false;
+  }
+
+  /** Sequences less those of which the noise hides a part, and that have no known pair of their own. */
+  needed(): FoundSequence[] {
+    const needed = this.found.slice();
+    for (const weak of this.found.filter(({ hidden }) => hidden > 0).sort((one, other) => other.hidden - one.hidden)) {
+      const others = new Set(needed.filter((own) => own !== weak).flatMap(({ members }) => members));
+      const known = weak.members.filter((pair) => this.isSettled(pair));
+      if (known.length > 0 && known.every((pair) => others.has(pair))) {
+        needed.splice(needed.indexOf(weak), 1);
+      }
+    }
+    return needed;
+  }
+
+  private mustEnd(): boolean {
+    this.isEnded ||= this.outputs.work.isSpent;
+    return this.isEnded;
   }
 
   private available(isNarrow: boolean): Map<number, readonly number[]> {
@@ -181,15 +202,13 @@ class Search {
       return undefined;
     }
     const helpers = this.helpers(all, membership.shares, place);
-    if (helpers.length === 0) {
-      this.work += membership.work;
+    if (helpers.length === 0 || this.outputs.work.isSpent) {
       return members;
     }
     for (const helper of helpers) {
       membership.add(helper);
     }
     await membership.improve(STEPS);
-    this.work += membership.work;
     return this.likeliest(all, places, membership.shares, place);
   }
 
@@ -227,13 +246,17 @@ class Search {
   private async refine(
     { members, misfit }: Attempt,
     available: ReadonlyMap<number, readonly number[]>,
+    misfitOf = (own: readonly number[]): number => this.outputs.misfit(own),
   ): Promise<number[]> {
     let best = { members, misfit };
     for (let round = 0; round < REFINEMENTS; round++) {
       let next = best;
       for (const own of neighbours(best.members, available)) {
         await this.pause();
-        const distance = this.outputs.misfit(own);
+        if (this.mustEnd()) {
+          return next.members;
+        }
+        const distance = misfitOf(own);
         next = distance < next.misfit ? { members: own, misfit: distance } : next;
       }
       if (next === best) {
@@ -244,29 +267,48 @@ class Search {
     return best.members;
   }
 
-  private async confirm(members: readonly number[]): Promise<boolean> {
-    const distances = await this.outputs.distances(members, this.product);
-    if (!distances.every(isInside)) {
+  /** The sequence itself, or one that it becomes by exchanges and that fits better. */
+  private async nearest(
+    members: readonly number[],
+    distances: readonly Distance[],
+  ): Promise<{ readonly members: readonly number[]; readonly distances: readonly Distance[] }> {
+    const attempt = { members: [...members], misfit: this.outputs.typicalMisfit(members) };
+    const refined = await this.refine(attempt, this.byPosition, (own) => this.outputs.typicalMisfit(own));
+    const isBetter = this.outputs.typicalMisfit(refined) < CLEARLY_NEARER * attempt.misfit;
+    const others = isBetter ? await this.outputs.distances(refined, this.product) : distances;
+    return isBetter && fit(others) ? { members: refined, distances: others } : { members, distances };
+  }
+
+  private async confirm(supposed: readonly number[]): Promise<boolean> {
+    const first = await this.outputs.distances(supposed, this.product);
+    if (!fit(first)) {
       return false;
     }
+    const { members, distances } = first.every(isInside)
+      ? { members: supposed, distances: first }
+      : await this.nearest(supposed, first);
     if (this.found.some((known) => known.members.join() === members.join())) {
       return false;
     }
-    const distance = most(distances.map(({ value }) => value));
+    const distance = most(distances.flatMap((own) => (isInside(own) ? [own.value] : [])));
+    const hidden = distances.filter((own) => !isInside(own)).length;
+    const limit = LESS_LIKELY * Math.max(1, most(distances.map(deviations)));
     const rivals: number[][] = [];
     for (const own of neighbours(members, this.byPosition)) {
       await this.pause();
+      if (this.mustEnd()) {
+        break;
+      }
       // Roughly at first: probes see any difference that is far above the noise.
       const rough = this.outputs.misfit(own);
       const exact = rough > RIVAL * distance ? undefined : await this.outputs.distances(own, this.product);
-      if (exact?.every(isInside)) {
+      if (exact && fit(exact) && most(exact.map(deviations)) < limit) {
         rivals.push(own);
       } else {
         this.nextNearest = Math.min(this.nextNearest, exact ? most(exact.map(({ value }) => value)) : rough);
       }
     }
-    this.found.push({ members, distance, rivals });
-    this.work = 0;
+    this.found.push({ members, distance, hidden, rivals });
     for (const member of members) {
       this.covered.add(member);
     }
@@ -274,6 +316,16 @@ class Search {
   }
 }
 
+/** Whether the outputs are those of a sequence of the batch: enough of them clearly, and none clearly not. */
+function fit(distances: readonly Distance[]): boolean {
+  return (
+    distances.every(isInside) ||
+    (distances.filter(isClearlyInside).length >= leastClear(distances.length) && !distances.some(isOutside))
+  );
+}
+
+/** Sequences so many times as far from the space as a found one, in units of noise that both know alike, are no rivals. */
+const LESS_LIKELY = 3;
 /** Distances above this many times that of a found sequence are no rivals. */
 const RIVAL = 30;
 

@@ -36,6 +36,7 @@ interface Found {
 async function find(
   name: string,
   change: (gradients: TensorFile) => TensorFile = (own) => own,
+  most?: number,
 ): Promise<Found | string> {
   const paths = {
     checkpoint: join(FOLDER, name, 'checkpoint.safetensors'),
@@ -57,6 +58,7 @@ async function find(
     plainProduct,
     () => undefined,
     () => Promise.resolve(),
+    most,
   );
   return typeof found === 'string' ? found : { found, told: tellEncoder(transformer, found) };
 }
@@ -149,6 +151,29 @@ describe.each(NAMES)('texts of an encoder: %s', (name) => {
     }
     expect(result.found.texts.length).toBe(2);
     expect(result.told.certificate.verdict).toBe('uncertain');
+  });
+});
+
+describe('a search for texts that is ended', () => {
+  it('keeps what was found until then, says so, and calls nothing exact', async () => {
+    const kept = new Set<number>();
+    for (let most = 2e5; !kept.has(2); most += 1e4) {
+      const result = await find('bert', undefined, most);
+      if (typeof result === 'string') {
+        throw new Error(result);
+      }
+      const { found, told } = result;
+      if (found.endedAfter === undefined) {
+        break;
+      }
+      kept.add(found.texts.length);
+      expect(told.certificate.verdict).toBe('uncertain');
+      expect(told.explanation).toContain(
+        `${found.texts.length} of at least 2 texts were put together: the search was ended after`,
+      );
+    }
+    expect([...kept]).toContain(0);
+    expect([...kept]).toContain(1);
   });
 });
 

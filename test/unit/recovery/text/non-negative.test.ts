@@ -4,7 +4,7 @@ import { generator } from '../../../../src/recovery/paper-method.js';
 import { nonNegative } from '../../../../src/recovery/text/non-negative.js';
 
 describe('non-negative least squares', () => {
-  it('meets the conditions of the least: no slope where free, none downwards where bound, from wherever it starts', () => {
+  it('meets the conditions of the least: no slope where free, none downwards where bound, from wherever it starts', async () => {
     const random = generator(3);
     const [size, rows] = [12, 20];
     const m = Float64Array.from({ length: rows * size }, () => gaussian(random));
@@ -17,7 +17,8 @@ describe('non-negative least squares', () => {
       }
     }
     const b = Float64Array.from({ length: size }, () => gaussian(random, 10));
-    const x = nonNegative(a, b);
+    const goOn = (): Promise<boolean> => Promise.resolve(true);
+    const x = await nonNegative(a, b, undefined, goOn);
     expect(x.some((value) => value > 0) && x.some((value) => value === 0)).toBe(true);
     for (let i = 0; i < size; i++) {
       const slope = x.reduce((sum, value, j) => sum + a[i * size + j]! * value, -b[i]!);
@@ -26,7 +27,7 @@ describe('non-negative least squares', () => {
     }
     const others = [x, x.map((_, at) => at % 3), new Float64Array(size).fill(2)];
     for (const start of others) {
-      nonNegative(a, b, start).forEach((value, at) => {
+      (await nonNegative(a, b, start, goOn)).forEach((value, at) => {
         expect(value).toBeCloseTo(x[at]!, 9);
       });
     }

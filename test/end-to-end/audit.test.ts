@@ -141,6 +141,8 @@ describe('the packaged extension in VS Code', () => {
 
   it('zooms the landscape by keyboard and shows the paper’s curve', async () => {
     const panel = await workbench.webview('h1', 'the label is seven');
+    await panel.locator('.evidence > summary').focus();
+    await workbench.page.keyboard.press('Enter');
     const curve = panel.locator('.chart .curve').first();
     const whole = await curve.getAttribute('d');
     await panel.locator('svg.chart').focus();

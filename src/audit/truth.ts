@@ -120,13 +120,19 @@ export function readTruth(path: string): Truth {
   };
 }
 
+/** Path of the truth that a capture left beside the gradient; undefined where there is none. */
+export function truthFileBeside(gradients: string): string | undefined {
+  const path = join(dirname(gradients), 'truth.json');
+  return existsSync(path) ? path : undefined;
+}
+
 /**
  * The truth that a capture left beside the gradient, or one that says why it is not read: nobody asked for it, so it
  * must not end an audit.
  */
 export function truthBeside(gradients: string): { truth: Truth } | { problem: string } | undefined {
-  const path = join(dirname(gradients), 'truth.json');
-  if (!existsSync(path)) {
+  const path = truthFileBeside(gradients);
+  if (path === undefined) {
     return undefined;
   }
   try {

@@ -6,6 +6,7 @@ import type { FileKind } from '../protocol/inspection.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
 import { fitOf } from '../facts/matching.js';
+import { truthFileBeside } from '../audit/truth.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
@@ -141,8 +142,7 @@ async function entryFor(
   pause: () => Promise<void>,
 ): Promise<ProjectEntry> {
   const name = portable(relative(root, gradients));
-  const beside = join(dirname(gradients), 'truth.json');
-  const truth = existsSync(beside) ? beside : undefined;
+  const truth = truthFileBeside(gradients);
   const capture = captureOf(gradients);
   return {
     id: await identity({ gradients, checkpoint, network, truth, settings }, pause),

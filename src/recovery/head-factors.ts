@@ -110,17 +110,25 @@ export const ROUNDED_SUM = 2 ** -22;
  * @returns undefined where the sum over the classes is not such rounding
  */
 export function withRoundedLabel(u: Float64Array, scalar: number): Float64Array | undefined {
-  const sum = u.reduce((total, value) => total + value, 0);
   const apart = [...u.keys()].filter((index) => u[index]! / scalar < 0);
   const [label] = apart;
-  return label === undefined || apart.length > 1 || !(Math.abs(sum / scalar) <= ROUNDED_SUM)
+  return label === undefined || apart.length > 1 || !(Math.abs(sumOf(u) / scalar) <= ROUNDED_SUM)
     ? undefined
-    : u.with(label, u[label]! - sum);
+    : balancedBy(u, label);
+}
+
+/** One class's entry as those of all others have it, so that they sum to zero. */
+export function balancedBy(u: Float64Array, label: number): Float64Array {
+  return u.with(label, u[label]! - sumOf(u));
+}
+
+function sumOf(u: Float64Array): number {
+  return u.reduce((total, value) => total + value, 0);
 }
 
 /** Softmax's share of every sample sums to zero over the classes; what does not is a sigmoid's. */
-export function activationOf({ problem }: Pick<HeadFactors, 'problem'>, shape: GradientShape): HeadActivation {
-  const sum = problem.u.reduce((total, value) => total + value, 0);
+export function activationOf({ problem }: HeadFactors, shape: GradientShape): HeadActivation {
+  const sum = sumOf(problem.u);
   const floor = shape.noise * Math.sqrt(problem.u.length);
   return Math.abs(sum) > 12 * floor && Math.abs(sum) > 2e-3 * norm(problem.u) ? 'sigmoid' : 'softmax';
 }

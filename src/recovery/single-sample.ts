@@ -1,6 +1,6 @@
 import { softmax } from './activation.js';
 import { type ScaledMinimum, fitScale, scanScaled } from './gradient-scale.js';
-import { type HeadFactors, activationOf, factorsOf, withRoundedLabel } from './head-factors.js';
+import { type HeadFactors, activationOf, balancedBy, factorsOf, withRoundedLabel } from './head-factors.js';
 import type { GradientShape, HeadGradient } from './head-gradient.js';
 import { type LabelFamily, denseLabel, fitLabel, labelFamilies } from './label-family.js';
 import type { LabelHypothesis, PosteriorOptions } from './label-hypothesis.js';
@@ -81,8 +81,7 @@ function sureSoftmax(factors: HeadFactors, options: RecoveryOptions): RecoveredS
   if (label === undefined) {
     return undefined;
   }
-  const sum = u.reduce((total, value) => total + value, 0);
-  const balanced = { ...factors, problem: { ...problem, u: u.with(label, u[label]! - sum) } };
+  const balanced = { ...factors, problem: { ...problem, u: balancedBy(u, label) } };
   const posterior = posteriorOf(balanced, { ...options, isPlain: true });
   const [best] = posterior.hypotheses;
   if (!best || posterior.foreign > 0.5 || posterior.reversed > 0.5) {

@@ -79,6 +79,15 @@ export function withoutShares(vector: Float64Array, basis: readonly Float64Array
   return rest;
 }
 
+/** Gram-Schmidt: of each vector what lies outside of those before it, of length one. */
+export function orthonormalised(vectors: readonly Float64Array[]): Float64Array[] {
+  const done: Float64Array[] = [];
+  for (const vector of vectors) {
+    done.push(orthonormal(vector, done));
+  }
+  return done;
+}
+
 /**
  * What of a vector lies outside of a space, of length one; twice, as once leaves what rounding makes of the first time.
  *

@@ -14,7 +14,7 @@ import { tag } from '../ui/toolkit.js';
 import { fact } from './feature-strip.js';
 import { bar } from './label-bars.js';
 import { lineChart } from './loss-curve.js';
-import { asPicture, pictureFigure } from './picture.js';
+import { SHOWN_SIZE, asPicture, pictureFigure } from './picture.js';
 import type { PanelPicture } from './reconstruction-view.js';
 import { type TextActions, textsView } from './texts-view.js';
 
@@ -133,8 +133,6 @@ function tokensView({ tokens, more }: TokensDetail): TemplateResult {
     ${tokens.map(({ text, hint }) => html`<code title=${hint ?? ''}>${text.trim() === '' ? JSON.stringify(text) : text}</code> `)}${more > 0 ? ' ...' : ''}
   </p>`;
 }
-
-const SHOWN_SIZE = 256;
 
 function pictureView(
   { title, shape, file, normalisation }: PictureDetail,

@@ -19,6 +19,9 @@ export interface PictureView {
   readonly range?: readonly [number, number];
 }
 
+/** Small pictures are enlarged to so many pixels, at least or about. */
+export const SHOWN_SIZE = 256;
+
 export function decodeFloats(base64: string): Float32Array {
   const text = atob(base64);
   const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));

@@ -5,7 +5,7 @@ import { button, tag } from '../ui/toolkit.js';
 import { short } from '../../src/words/report-words.js';
 import { fact } from './feature-strip.js';
 import { lossCurve } from './loss-curve.js';
-import { type Picture, type PictureView, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';
+import { type Picture, type PictureView, SHOWN_SIZE, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';
 
 /** The reconstructed input of a sample: the picture, what it rests on, and the truth beside it when it is known. */
 
@@ -23,7 +23,7 @@ export interface PanelPicture {
 export interface PictureChoice {
   readonly normalisation: 'auto' | 'capture' | 'cifar10' | 'imagenet';
   readonly channel: number;
-  /** {@link TO_SIZE} enlarges small pictures to {@link SHOWN_SIZE} pixels. */
+  /** {@link TO_SIZE} enlarges small pictures. */
   readonly zoom: number;
   readonly amplify: number;
 }
@@ -35,8 +35,6 @@ export interface ReconstructionActions {
 }
 
 export const TO_SIZE = 0;
-/** Of a picture on screen, at least, in pixels. */
-const SHOWN_SIZE = 256;
 
 /** Factors by which a difference to the truth can be amplified. */
 export const AMPLIFICATIONS: readonly number[] = [1, 10, 100, 1e3, 1e4, 1e5, 1e6];

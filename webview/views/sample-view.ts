@@ -26,6 +26,10 @@ export function sampleSection(
 ): TemplateResult {
   const truth = report.truth?.samples[index];
   const beside = report.truth?.found ? ' (found beside the file, not used)' : '';
+  const againstTruth = (kind: string, error: number | null | undefined): TemplateResult | string =>
+    typeof error === 'number'
+      ? html`<p class="muted">Against the truth${beside}: ${kind} error ${error.toExponential(1)}</p>`
+      : '';
   const name = (at: number): string => className(report, at);
   return html`
     <section aria-labelledby="sample-${index}">
@@ -50,24 +54,11 @@ export function sampleSection(
                   <p class="muted">Kind: ${kindInWords(sample)}</p>
                   ${labelBars(report, sample)}`
           }
-          ${
-            truth?.labelMaxError === undefined || truth.labelMaxError === null
-              ? ''
-              : html`<p class="muted">
-                  Against the truth${beside}: largest error ${truth.labelMaxError.toExponential(1)}
-                </p>`
-          }
+          ${againstTruth('largest', truth?.labelMaxError)}
         </div>
         <div>
           <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
-          ${featureStrip(sample.featureStatistics)}
-          ${
-            truth?.featureRelativeError === undefined || truth.featureRelativeError === null
-              ? ''
-              : html`<p class="muted">
-                  Against the truth${beside}: relative error ${truth.featureRelativeError.toExponential(1)}
-                </p>`
-          }
+          ${featureStrip(sample.featureStatistics)} ${againstTruth('relative', truth?.featureRelativeError)}
         </div>
       </div>
       ${detailsOfSample({ report, pictures }, index, actions)}

@@ -4,13 +4,13 @@ import type { Head, Transformer } from '../../network/transformers/transformer.j
 import { leastSquaresSteps } from '../../recovery/least-squares-by-steps.js';
 import { transposed } from '../../recovery/linear-algebra.js';
 import type { Pause } from '../../recovery/pause.js';
-import type { PrefixNode } from '../../recovery/text/prefix-search.js';
+import { type PrefixNode, textsThrough, tokensTo } from '../../recovery/text/prefix-forest.js';
 import { joined, norm } from '../../recovery/vectors.js';
 import type { AdaptedTensors } from './adapted-tensors.js';
 import { AdapterGradient, type Named } from './adapter-gradient.js';
 import { chooseColumns } from './choose-columns.js';
 import { Comparison, type Difference } from './comparison.js';
-import type { TokenTree } from './forward.js';
+import { type TokenTree, treeOfPrefixes } from './forward.js';
 
 /** Last tokens, which are only labels, and whether the texts' own gradient is the captured one. */
 
@@ -65,31 +65,17 @@ class LastTokens {
     private readonly pause: Pause,
   ) {
     this.width = transformer.width;
-    this.tree = {
-      tokens: Int32Array.from(nodes, ({ token }) => token),
-      positions: Int32Array.from(nodes, ({ position }) => position),
-      parents: Int32Array.from(nodes, ({ parent }) => parent),
-    };
+    this.tree = treeOfPrefixes(nodes);
     const parents = new Set(nodes.map(({ parent }) => parent));
     this.leaves = [...nodes.keys()].filter((at) => !parents.has(at));
-    this.counts = new Float64Array(nodes.length);
-    for (const leaf of this.leaves) {
-      for (let at = leaf; at >= 0; at = nodes[at]!.parent) {
-        this.counts[at]!++;
-      }
-    }
+    this.counts = textsThrough(nodes);
     this.losses = this.counts.reduce((sum, count) => sum + count, 0);
   }
 
   async run(): Promise<ConfirmedTexts> {
-    const { transformer, tensors, product } = this;
+    const { transformer, tensors, nodes, product } = this;
     const { blocks } = transformer;
-    const embedded = embed(
-      transformer,
-      (name, row) => (tensors.shape(name).length === 1 ? tensors.value(name) : tensors.rows(name, row, row + 1)),
-      this.tree.tokens,
-      this.tree.positions,
-    );
+    const embedded = embed(transformer, (name, row) => tensors.row(name, row), this.tree.tokens, this.tree.positions);
     const all = new AdapterGradient(transformer, tensors, tensors.factorsOf(blocks), this.tree, embedded, product);
     const known = await this.knownSeed(await all.states());
     const last = blocks.findLastIndex((block) => tensors.factorsOf([block]).length > 0);
@@ -104,7 +90,7 @@ class LastTokens {
     const misfit = { ...difference, resolution: chosen.least / difference.size };
     const isWhole = misfit.error <= CLEARLY_LESS * Math.min(misfit.resolution, 1);
     return {
-      texts: this.leaves.map((leaf, at) => [...this.prefix(leaf), ...(isWhole ? [chosen.tokens[at]!] : [])]),
+      texts: this.leaves.map((leaf, at) => [...tokensTo(nodes, leaf), ...(isWhole ? [chosen.tokens[at]!] : [])]),
       misfit,
       isWhole,
     };
@@ -118,14 +104,6 @@ class LastTokens {
     const states = await new AdapterGradient(before, tensors, [], tree, embedded, product).states();
     const behind = { ...transformer, blocks: blocks.slice(start) };
     return new AdapterGradient(behind, tensors, tensors.factorsOf(behind.blocks), tree, states, product);
-  }
-
-  private prefix(node: number): number[] {
-    const tokens: number[] = [];
-    for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
-      tokens.unshift(this.nodes[at]!.token);
-    }
-    return tokens;
   }
 
   /** Of the mean of all losses, without the targets of last states: states x width. */

@@ -14,12 +14,12 @@ import {
 } from '../../recovery/text/adapter-space.js';
 import { type Candidates, candidatesIn } from '../../recovery/text/first-inputs.js';
 import { type Beyond, searchByNextBlock } from '../../recovery/text/next-block-search.js';
-import { MOST_REPEATS, type PrefixNode } from '../../recovery/text/prefix-search.js';
+import { MOST_REPEATS, type PrefixNode } from '../../recovery/text/prefix-forest.js';
 import { joined } from '../../recovery/vectors.js';
 import type { AdaptedTensors } from './adapted-tensors.js';
 import { type ConfirmedTexts, confirmTexts } from './adapter-confirm.js';
 import { firstAttentionOf, firstInputsOf } from './first-block.js';
-import { positionsOf, tokensOf } from './looked-up.js';
+import { lookUpsOf } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN } from './refusals.js';
 
 /** Texts of a causal language model of which only adapters were trained. */
@@ -73,15 +73,8 @@ export async function findAdapterTexts(
     return inputs;
   }
   progress('Trying every token', 0.15);
-  const candidates = await candidatesIn(
-    given,
-    inputs.space.space,
-    tokensOf(transformer, tensors),
-    positionsOf(transformer, tensors),
-    product,
-    pause,
-    inputs.space.map,
-  );
+  const { tokens, positions } = lookUpsOf(transformer, tensors);
+  const candidates = await candidatesIn(given, inputs.space.space, tokens, positions, product, pause, inputs.space.map);
   if (candidates.count === 0) {
     return whyNone(inputs);
   }

@@ -3,9 +3,10 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
 import { candidatesIn } from '../../recovery/text/first-inputs.js';
 import { type InputSpace, inputSpaceOf } from '../../recovery/text/input-space.js';
-import { type PrefixNode, searchPrefixes } from '../../recovery/text/prefix-search.js';
+import type { PrefixNode } from '../../recovery/text/prefix-forest.js';
+import { searchPrefixes } from '../../recovery/text/prefix-search.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
-import { positionsOf, tokensOf } from './looked-up.js';
+import { lookUpsOf } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
 import type { Misfit } from './simulated.js';
 import { type FoundText, TargetSearch, readTexts } from './target-search.js';
@@ -55,8 +56,7 @@ export async function findCausalTexts(
     return hiddenBy("attention's output", outputWidth);
   }
   progress('Trying every token', 0.15);
-  const tokens = tokensOf(transformer, tensors);
-  const positions = positionsOf(transformer, tensors);
+  const { tokens, positions } = lookUpsOf(transformer, tensors);
   const candidates = await candidatesIn(given, inputs, tokens, positions, product, pause);
   if (candidates.count === 0) {
     return NO_TOKEN;

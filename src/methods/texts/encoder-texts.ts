@@ -11,7 +11,7 @@ import { Work } from '../../recovery/text/work.js';
 import { joined } from '../../recovery/vectors.js';
 import { type Difference, mayBeNoise, noiseOf } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
-import { positionsOf, sharesTable, tokensOf } from './looked-up.js';
+import { lookUpsOf, sharesTable } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN, fewOf, hiddenBy } from './refusals.js';
 import { encoderLabels } from './encoder-labels.js';
 
@@ -110,8 +110,7 @@ export async function findEncoderTexts(
   if (stacked.every((value) => value === 0)) {
     return NO_LOSS;
   }
-  const positions = positionsOf(transformer, tensors);
-  const lookedUp = tokensOf(transformer, tensors);
+  const { tokens: lookedUp, positions } = lookUpsOf(transformer, tensors);
   // Sums of two embeddings have no more directions than both together.
   const directions = lookedUp.length + positions.length;
   const inputs =

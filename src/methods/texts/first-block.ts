@@ -57,6 +57,11 @@ export class Tensors {
       : this.signed(this.gradients.read(this.gradientNames.get(name) ?? name, range).data);
   }
 
+  /** One row, or a vector whole. */
+  row(name: string, at: number): Float64Array {
+    return this.shape(name).length === 1 ? this.value(name) : this.rows(name, at, at + 1);
+  }
+
   private signed(data: Float64Array): Float64Array {
     return this.sign === 1 ? data : data.map((value) => value * this.sign);
   }

@@ -6,6 +6,7 @@ import { TensorGraph, type TensorNode } from '../../graph/tensor-graph.js';
 import { embeddingSums } from '../../network/transformers/embed.js';
 import { attends, buildTransformer, headInput, normedEmbedding } from '../../network/transformers/transformer-graph.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
+import type { PrefixNode } from '../../recovery/text/prefix-forest.js';
 import type { Tensors } from './first-block.js';
 
 /** Tokens with what each sees before it; an entry without parent starts a sequence. */
@@ -17,6 +18,16 @@ export interface TokenTree {
   readonly sequences?: Int32Array;
   /** 1 for tokens that none sees, themselves included. */
   readonly padding?: Uint8Array;
+}
+
+/** The tree of a causal model's prefixes. */
+export function treeOfPrefixes(nodes: readonly PrefixNode[]): TokenTree {
+  return {
+    tokens: Int32Array.from(nodes, ({ token }) => token),
+    positions: Int32Array.from(nodes, ({ position }) => position),
+    parents: Int32Array.from(nodes, ({ parent }) => parent),
+    padding: Uint8Array.from(nodes, ({ isPadding }) => Number(isPadding)),
+  };
 }
 
 /** A transformer run on tokens that are supposed, and back. */
@@ -36,12 +47,7 @@ export class Forward {
     private readonly product: ProductKernel,
   ) {
     const count = tree.tokens.length;
-    this.embedded = embeddingSums(
-      transformer,
-      (name, row) => (tensors.shape(name).length === 1 ? tensors.value(name) : tensors.rows(name, row, row + 1)),
-      tree.tokens,
-      tree.positions,
-    );
+    this.embedded = embeddingSums(transformer, (name, row) => tensors.row(name, row), tree.tokens, tree.positions);
     this.input = this.graph.variable('embedded', [count, transformer.width]);
     const places = { positions: tree.positions, sees: seesOf(transformer, tree) };
     const parameter = (name: string): TensorNode => this.parameter(name);

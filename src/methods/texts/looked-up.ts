@@ -12,16 +12,25 @@ export function sharesTable(head: Head | null): boolean {
   return head?.kind === 'language-model' && head.tied;
 }
 
-/** Tokens that may be in the batch: those whose rows have a gradient above its noise, all where the head shares the table. */
-export function tokensOf({ vocabulary, width, embedding, head }: Transformer, tensors: Tensors): number[] {
-  const all = Array.from({ length: vocabulary }, (_, token) => token);
-  return sharesTable(head) || !tensors.hasGradient(embedding.tokens)
-    ? all
-    : tokenRows(lengthsOf(embedding.tokens, vocabulary, width, tensors), width);
+export interface LookUps {
+  /** Tokens that may be in the batch: those whose rows have a gradient above its noise, all where the head shares the table. */
+  readonly tokens: readonly number[];
+  /** Positions that may be in the batch, from 0. */
+  readonly positions: readonly number[];
 }
 
-/** Positions that may be in the batch, from 0. */
-export function positionsOf({ vocabulary, width, embedding, head }: Transformer, tensors: Tensors): number[] {
+export function lookUpsOf(transformer: Transformer, tensors: Tensors): LookUps {
+  const { vocabulary, width, embedding, head } = transformer;
+  const lengths =
+    sharesTable(head) || !tensors.hasGradient(embedding.tokens)
+      ? undefined
+      : lengthsOf(embedding.tokens, vocabulary, width, tensors);
+  const tokens = lengths ? tokenRows(lengths, width) : Array.from({ length: vocabulary }, (_, token) => token);
+  const hasNoise = lengths !== undefined && isNoisy(lengths, width);
+  return { tokens, positions: positionsOf(transformer, tensors, hasNoise) };
+}
+
+function positionsOf({ width, embedding }: Transformer, tensors: Tensors, hasNoise: boolean): number[] {
   const { positions, positionOffset } = embedding;
   if (positions === null) {
     return [0];
@@ -31,10 +40,6 @@ export function positionsOf({ vocabulary, width, embedding, head }: Transformer,
     return Array.from({ length: Math.min(count - positionOffset, MOST_POSITIONS) }, (_, at) => at);
   }
   const lengths = lengthsOf(positions, count, width, tensors);
-  const hasNoise =
-    !sharesTable(head) &&
-    tensors.hasGradient(embedding.tokens) &&
-    isNoisy(lengthsOf(embedding.tokens, vocabulary, width, tensors), width);
   const rows = hasNoise ? positionRows(lengths) : nonZero(lengths);
   return rows.flatMap((row) => (row >= positionOffset ? [row - positionOffset] : []));
 }

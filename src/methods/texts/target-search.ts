@@ -3,10 +3,10 @@ import type { Head, Transformer } from '../../network/transformers/transformer.j
 import type { Pause } from '../../recovery/pause.js';
 import { distinctRows, distinctStates, perPrefix } from '../../recovery/text/equal-states.js';
 import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '../../recovery/text/next-tokens.js';
-import type { PrefixNode } from '../../recovery/text/prefix-search.js';
+import { type PrefixNode, tokensTo } from '../../recovery/text/prefix-forest.js';
 import { most } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
-import { Forward, type TokenTree } from './forward.js';
+import { Forward, type TokenTree, treeOfPrefixes } from './forward.js';
 import { type Misfit, misfitOf } from './simulated.js';
 
 /** Where texts end and with which token, from the head; and whether their own gradient is the captured one. */
@@ -79,9 +79,9 @@ export class TargetSearch {
   }
 
   async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
-    const first = await this.read(treeOf(nodes), nodes);
+    const first = await this.read(treeOfPrefixes(nodes), nodes);
     const kept = this.isTied ? nodes : withTargets(nodes, first.next);
-    const read = kept.length < nodes.length && kept.length > 0 ? await this.read(treeOf(kept), kept) : first;
+    const read = kept.length < nodes.length && kept.length > 0 ? await this.read(treeOfPrefixes(kept), kept) : first;
     const own = kept.length > 0 ? kept : nodes;
     const { targets, next, misfit } = await this.best(own, read);
     return { nodes: own, texts: joined(own, targets, next), misfit };
@@ -145,15 +145,6 @@ export class TargetSearch {
     }
     return { targets: [...sure, ...last], next, misfit };
   }
-}
-
-function treeOf(nodes: readonly PrefixNode[]): TokenTree {
-  return {
-    tokens: Int32Array.from(nodes, ({ token }) => token),
-    positions: Int32Array.from(nodes, ({ position }) => position),
-    parents: Int32Array.from(nodes, ({ parent }) => parent),
-    padding: Uint8Array.from(nodes, ({ isPadding }) => Number(isPadding)),
-  };
 }
 
 /** How much of a state's weight its targets may leave: smoothing takes some, and noise. */
@@ -319,16 +310,9 @@ function joined(
   { supposed, weights, unit }: Pick<NextTokens, 'supposed' | 'weights' | 'unit'>,
 ): FoundText[] {
   const parents = new Set(nodes.map(({ parent }) => parent));
-  const prefix = (node: number): number[] => {
-    const tokens: number[] = [];
-    for (let at = node; at >= 0; at = nodes[at]!.parent) {
-      tokens.unshift(nodes[at]!.token);
-    }
-    return tokens;
-  };
   const isCounted = weights.every((own) => Math.abs(own / unit - Math.round(own / unit)) < COUNTED);
   const texts = endsOf(nodes, targets, weights, unit).map(({ state, token, share }): FoundText => ({
-    ...withoutPadding([...prefix(state), token], nodes, state),
+    ...withoutPadding([...tokensTo(nodes, state), token], nodes, state),
     times: isCounted ? Math.max(1, Math.round(share / unit)) : 1,
     lastAlternatives: supposed.flatMap((own) => (own.state === state && own.token !== token ? [own.token] : [])),
     isOpen: false,
@@ -338,7 +322,7 @@ function joined(
     // Nothing of an end without a part in the loss would be in the gradient.
     parents.has(at) || ended.has(at) || weights[at] === 0
       ? []
-      : [{ ...withoutPadding(prefix(at), nodes, at), times: 1, lastAlternatives: [], isOpen: true }],
+      : [{ ...withoutPadding(tokensTo(nodes, at), nodes, at), times: 1, lastAlternatives: [], isOpen: true }],
   );
   return [...texts, ...open];
 }
@@ -356,10 +340,7 @@ function withoutPadding(
   if (end === last) {
     return { tokens, padding: null };
   }
-  let length = 0;
-  for (let at = end; at >= 0; at = nodes[at]!.parent) {
-    length++;
-  }
+  const { length } = tokensTo(nodes, end);
   const { token } = nodes[last]!;
   return { tokens: tokens.slice(0, length), padding: { token, count: tokens.length - length } };
 }

@@ -3,7 +3,7 @@ import { factorise, solveLower, solveUpper } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
 import type { Pause } from '../pause.js';
 import { symmetricEigen } from '../symmetric-eigen.js';
-import { dot, norm } from '../vectors.js';
+import { orthonormalised } from '../vectors.js';
 
 /** The smallest eigenvalues of a positive semi-definite matrix, and their eigenvectors. */
 export interface SmallEigen {
@@ -42,13 +42,13 @@ export async function smallestEigen(
   await pause();
   const factor = await factorise(matrix, size, product);
   const wanted = Math.min(count, size);
-  let block = orthonormal(
+  let block = orthonormalised(
     Array.from({ length: wanted }, () => Float64Array.from({ length: size }, () => gaussian(random))),
   );
   let values = new Float64Array(wanted);
   for (let step = 0; step < MOST_STEPS; step++) {
     await pause();
-    block = orthonormal(block.map((vector) => solveUpper(factor, solveLower(factor, vector))));
+    block = orthonormalised(block.map((vector) => solveUpper(factor, solveLower(factor, vector))));
     const flat = new Float64Array(wanted * size);
     block.forEach((vector, at) => {
       flat.set(vector, at * size);
@@ -83,26 +83,4 @@ function combination(vectors: readonly Float64Array[], weights: Float64Array): F
     });
   });
   return out;
-}
-
-/** Gram-Schmidt, twice, since near-parallel vectors lose their digits the first time. */
-export function orthonormal(vectors: readonly Float64Array[]): Float64Array[] {
-  const done: Float64Array[] = [];
-  for (const vector of vectors) {
-    const own = vector.slice();
-    for (let pass = 0; pass < 2; pass++) {
-      for (const other of done) {
-        const share = dot(own, other);
-        own.forEach((_, at) => {
-          own[at]! -= share * other[at]!;
-        });
-      }
-      const length = norm(own);
-      own.forEach((value, at) => {
-        own[at] = value / length;
-      });
-    }
-    done.push(own);
-  }
-  return done;
 }

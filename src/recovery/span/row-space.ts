@@ -3,9 +3,8 @@ import { type Matrix, transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { symmetricEigenvalues } from '../symmetric-eigenvalues.js';
 import { truncatedSvd } from '../truncated-svd.js';
-import { joined, most, norm } from '../vectors.js';
+import { joined, most, norm, orthonormalised } from '../vectors.js';
 import { widestGap } from '../widest-gap.js';
-import { orthonormal } from './null-space.js';
 
 /** The row space of a convolution's weight gradient: as many directions as it has patches. */
 export interface RowSpace {
@@ -111,7 +110,9 @@ async function spaceOfRank(
     await pause(rank);
     const images = await product(basis, data, rank, rows, cols);
     const pulled = await product(images, turned, rank, cols, rows);
-    basis = joined(orthonormal(Array.from({ length: rank }, (_, at) => pulled.subarray(at * cols, (at + 1) * cols))));
+    basis = joined(
+      orthonormalised(Array.from({ length: rank }, (_, at) => pulled.subarray(at * cols, (at + 1) * cols))),
+    );
   }
   return { basis, rank, gap, rows };
 }
@@ -151,13 +152,7 @@ async function spaceOf(
   if (!(gap >= LEAST_GAP)) {
     return { basis: undefined, rank, gap, rows };
   }
-  const basis = new Float64Array(rank * cols);
-  for (let col = 0; col < cols; col++) {
-    for (let at = 0; at < rank; at++) {
-      basis[at * cols + col] = svd.right[col * svd.rank + at]!;
-    }
-  }
-  return { basis, rank, gap, rows };
+  return { basis: transposed(svd.right, cols, svd.rank).slice(0, rank * cols), rank, gap, rows };
 }
 
 interface VisibleRank {

@@ -1,5 +1,5 @@
 import type { NextToken, NextTokens } from './next-tokens.js';
-import type { PrefixNode } from './prefix-search.js';
+import { type PrefixNode, textsThrough } from './prefix-forest.js';
 
 /**
  * Where positions are told by rotation only, a first token and its repetitions have the same state in every layer: attention
@@ -75,17 +75,4 @@ export function perPrefix(
     logSums: Float64Array.from(stateOf, (state) => next.logSums[state]!),
     inverse,
   };
-}
-
-/** How many ends each prefix has below itself. */
-function textsThrough(nodes: readonly PrefixNode[]): Float64Array {
-  const counts = new Float64Array(nodes.length);
-  for (let at = nodes.length - 1; at >= 0; at--) {
-    counts[at] = Math.max(counts[at]!, 1);
-    const { parent } = nodes[at]!;
-    if (parent >= 0) {
-      counts[parent]! += counts[at]!;
-    }
-  }
-  return counts;
 }

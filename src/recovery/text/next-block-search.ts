@@ -3,8 +3,7 @@ import type { Pause } from '../pause.js';
 import { type AdapterSpace, distancesThrough } from './adapter-space.js';
 import { type AttentionValues, attended, attentionWeights, project, rotated } from './first-attention.js';
 import { type Candidates, type FirstInputs, embeddedAt, inputsAt } from './first-inputs.js';
-import { isInside } from './input-space.js';
-import { type Limits, MOST_REPEATS, type PrefixNode, type Prefixes, withEvidence } from './prefix-search.js';
+import { type Limits, PrefixForest, type Prefixes } from './prefix-forest.js';
 
 /**
  * Sequences of a causal model, token by token, where the first attention's own output is not known: what follows it for a
@@ -33,27 +32,15 @@ export async function searchByNextBlock(
   product: ProductKernel,
   pause: Pause,
 ): Promise<Prefixes> {
-  const search = new Search(first, attention, beyond, limits.window, product);
   const isRotary = attention.rotary !== null;
-  const steps = isRotary ? limits.length : byPosition.length;
-  let live: number[] = [];
-  for (let position = 0; position < steps; position++) {
+  const forest = new PrefixForest(isRotary, limits);
+  const search = new Search(first, attention, beyond, forest, product);
+  const levelAt = async (position: number): Promise<Level | undefined> => {
     const tokens = byPosition[isRotary ? 0 : position]!;
-    const level = tokens.length > 0 ? await search.level(tokens, position) : undefined;
-    const next: number[] = [];
-    for (const parent of level ? (position === 0 || !isRotary ? [-1, ...live] : live) : []) {
-      await pause();
-      next.push(...(await search.extend(parent, level!)));
-      if (next.length > limits.most || search.distinct > limits.total) {
-        return { nodes: search.nodes, nextNearest: search.nextNearest, crowded: true };
-      }
-    }
-    if (next.length === 0 && isRotary) {
-      break;
-    }
-    live = next;
-  }
-  return { nodes: withEvidence(search.nodes), nextNearest: search.nextNearest, crowded: false };
+    return tokens.length > 0 ? search.level(tokens, position) : undefined;
+  };
+  const extend = (parent: number, level: Level): Promise<number[]> => search.extend(parent, level);
+  return forest.grow(isRotary ? limits.length : byPosition.length, levelAt, extend, pause);
 }
 
 /** The tokens that may stand at one position. */
@@ -67,10 +54,6 @@ interface Level {
 }
 
 class Search {
-  readonly nodes: PrefixNode[] = [];
-  nextNearest = 1;
-  /** Nodes that are no repetitions of a first token. */
-  distinct = 0;
   private readonly keys: Float64Array[] = [];
   private readonly values: Float64Array[] = [];
 
@@ -78,7 +61,7 @@ class Search {
     private readonly first: FirstInputs,
     private readonly attention: AttentionValues,
     private readonly beyond: Beyond,
-    private readonly window: number | null,
+    private readonly forest: PrefixForest,
     private readonly product: ProductKernel,
   ) {}
 
@@ -105,7 +88,7 @@ class Search {
   /** Adds what continues a prefix. @returns the new nodes */
   async extend(parent: number, level: Level): Promise<number[]> {
     const { heads, headWidth } = this.attention;
-    const before = this.ancestors(parent, level.position);
+    const before = this.forest.before(parent, level.position);
     const [keys, values] = [this.keys, this.values].map((all) => before.map((at) => all[at]!)) as [
       Float64Array[],
       Float64Array[],
@@ -118,37 +101,14 @@ class Search {
     const { space, width, inputsOf } = this.beyond;
     const distances = await distancesThrough(space, await inputsOf(level.embedded, mixed), width, this.product);
     return distances.flatMap((distance, at): number[] => {
-      if (!isInside(distance)) {
-        this.nextNearest = Math.min(this.nextNearest, distance.value);
-        return [];
-      }
       const token = level.tokens[at]!;
-      const repeats = this.repeats(token, parent);
-      if (repeats > MOST_REPEATS) {
+      const node = this.forest.add(distance, { token, position: level.position, parent, isPadding: false });
+      if (node === undefined) {
         return [];
       }
-      this.distinct += Number(repeats === 0);
-      this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats, isPadding: false });
       this.keys.push(level.keys[at]!);
       this.values.push(level.values[at]!);
-      return [this.nodes.length - 1];
+      return [node];
     });
-  }
-
-  private repeats(token: number, parent: number): number {
-    const before = this.nodes[parent];
-    const isFirst = before !== undefined && (before.parent < 0 || before.repeats > 0);
-    return isFirst && before.token === token && this.attention.rotary !== null ? before.repeats + 1 : 0;
-  }
-
-  private ancestors(node: number, position: number): number[] {
-    const found: number[] = [];
-    for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
-      if (this.window !== null && position - this.nodes[at]!.position > this.window) {
-        break;
-      }
-      found.unshift(at);
-    }
-    return found;
   }
 }

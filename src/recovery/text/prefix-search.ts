@@ -12,50 +12,15 @@ import {
   rotated,
 } from './first-attention.js';
 import { type Candidates, type FirstInputs, inputsAt } from './first-inputs.js';
-import { FARTHEST, type InputSpace, distancesTo, isInside } from './input-space.js';
+import { FARTHEST, type InputSpace, distancesTo } from './input-space.js';
+import { type Limits, MOST_REPEATS, PrefixForest, type Prefixes } from './prefix-forest.js';
 
 /** Sequences of a causal model, token by token: what the first attention makes of a prefix has to lie in the batch's space. */
-
-/** A token of the forest of prefixes; sequences that begin alike share nodes. */
-export interface PrefixNode {
-  readonly token: number;
-  readonly position: number;
-  /** Index of the token before, -1 at a start. */
-  readonly parent: number;
-  /** Relative distance to the space. */
-  readonly distance: number;
-  /** How many tokens in a row, up to this one, are the first one again: attention over equal values tells of none of them. */
-  readonly repeats: number;
-  /** A token after the end of a text, which a mask hides from all tokens, itself included. */
-  readonly isPadding: boolean;
-}
-
-export interface Prefixes {
-  /** Parents before their children. */
-  readonly nodes: readonly PrefixNode[];
-  /** The smallest distance of a prefix that was not taken. */
-  readonly nextNearest: number;
-  /** True when more prefixes fitted than are followed. */
-  readonly crowded: boolean;
-}
-
-export interface Limits {
-  /** Prefixes of one length followed at once. */
-  readonly most: number;
-  /** Prefixes of all lengths, repetitions of a first token aside. */
-  readonly total: number;
-  /** Of the longest sequence. */
-  readonly length: number;
-  /** Tokens that each one sees before itself; null for all. */
-  readonly window: number | null;
-}
 
 /** Random directions outside of the space: what is not across one of them is looked at further. */
 const PROBES = 12;
 /** How far above the tolerance a probe may say. */
 const PROBE_MARGIN = 2;
-/** Repetitions of the first token that are followed. */
-export const MOST_REPEATS = 8;
 const SEED = 11;
 
 /**
@@ -67,59 +32,28 @@ export async function searchPrefixes(
   attention: AttentionValues,
   space: InputSpace,
   { byPosition }: Candidates,
-  { most, total, length, window }: Limits,
+  limits: Limits,
   product: ProductKernel,
   pause: Pause,
 ): Promise<Prefixes> {
-  const search = new Search(attention, space, window);
-  // Each prefix takes a direction of its own, but for what repeats the first token.
-  const longest = Math.min(length, space.rank + MOST_REPEATS + 1);
-  const isRotary = byPosition.length === 1 && attention.rotary !== null;
-  const steps = isRotary ? longest : byPosition.length;
+  const isRotary = attention.rotary !== null;
+  const forest = new PrefixForest(isRotary, limits);
+  const search = new Search(attention, space, forest);
   let rotary: Projected | undefined;
-  let live: number[] = [];
-  for (let position = 0; position < steps; position++) {
+  const levelAt = async (position: number): Promise<Level | undefined> => {
     const tokens = byPosition[isRotary ? 0 : position]!;
     if (tokens.length === 0) {
-      live = [];
-      continue;
+      return undefined;
     }
     const own = rotary ?? (await project(attention, inputsAt(first, tokens, position), product));
     rotary = isRotary ? own : undefined;
     const after = isRotary ? tokens : (byPosition[position + 1] ?? []);
-    const level = search.level(tokens, own, position, new Set([...after, ...search.paddings]));
-    const next: number[] = [];
-    for (const parent of position === 0 || !isRotary ? [-1, ...live] : live) {
-      await pause();
-      next.push(...(await search.extend(parent, level, product)));
-      if (next.length > most || search.distinct > total) {
-        return { nodes: search.nodes, nextNearest: search.nextNearest, crowded: true };
-      }
-    }
-    if (next.length === 0 && isRotary) {
-      break;
-    }
-    live = next;
-  }
-  return { nodes: withEvidence(search.nodes), nextNearest: search.nextNearest, crowded: false };
-}
-
-/** Without the ends that nothing speaks for: repetitions of the first token which no other follows. */
-export function withEvidence(nodes: readonly PrefixNode[]): PrefixNode[] {
-  const kept = new Set<number>();
-  for (let at = nodes.length - 1; at >= 0; at--) {
-    const { repeats, parent } = nodes[at]!;
-    if (repeats === 0 || kept.has(at)) {
-      kept.add(at);
-      kept.add(parent);
-    }
-  }
-  const places = new Map(
-    [...kept].sort((one, other) => one - other).map((from, to) => [from, to - Number(kept.has(-1))]),
-  );
-  return nodes.flatMap((node, at) =>
-    kept.has(at) ? [{ ...node, parent: node.parent < 0 ? -1 : places.get(node.parent)! }] : [],
-  );
+    return search.level(tokens, own, position, new Set([...after, ...search.paddings]));
+  };
+  // Each prefix takes a direction of its own, but for what repeats the first token.
+  const longest = Math.min(limits.length, space.rank + MOST_REPEATS + 1);
+  const extend = (parent: number, level: Level): Promise<number[]> => search.extend(parent, level, product);
+  return forest.grow(isRotary ? longest : byPosition.length, levelAt, extend, pause);
 }
 
 /** The tokens that may stand at one position. */
@@ -137,10 +71,6 @@ interface Level {
 }
 
 class Search {
-  readonly nodes: PrefixNode[] = [];
-  nextNearest = 1;
-  /** Nodes that are no repetitions of a first token. */
-  distinct = 0;
   /** Tokens that were seen as padding. */
   readonly paddings = new Set<number>();
   /** Each heads x headWidth. */
@@ -154,7 +84,7 @@ class Search {
   constructor(
     private readonly attention: AttentionValues,
     private readonly space: InputSpace,
-    private readonly window: number | null,
+    private readonly forest: PrefixForest,
   ) {
     this.outside = directionsOutside(space);
     this.spread = Math.sqrt(attention.heads / attention.keyValueHeads);
@@ -184,7 +114,8 @@ class Search {
 
   /** Adds what continues a prefix. @returns the new nodes */
   async extend(parent: number, level: Level, product: ProductKernel): Promise<number[]> {
-    const before = this.ancestors(parent, level.position);
+    const { nodes } = this.forest;
+    const before = this.forest.before(parent, level.position);
     const [keys, values, probes] = [this.keys, this.values, this.probes].map((all) => before.map((at) => all[at]!)) as [
       Float64Array[],
       Float64Array[],
@@ -207,9 +138,9 @@ class Search {
         outputs.push(attended(this.attention, weights, [...values, ...own.map((to) => level.values[to]!)]));
       }
     };
-    const padding = parent >= 0 && this.nodes[parent]!.isPadding ? this.nodes[parent]!.token : undefined;
+    const padding = nodes[parent]?.isPadding ? nodes[parent].token : undefined;
     // What only one token is attended to makes of it is that token's, whatever asks.
-    const isEnd = padding !== undefined || new Set(before.map((node) => this.nodes[node]!.token)).size > 1;
+    const isEnd = padding !== undefined || new Set(before.map((node) => nodes[node]!.token)).size > 1;
     for (let at = 0; at < level.tokens.length; at++) {
       const token = level.tokens[at]!;
       if (padding === undefined) {
@@ -221,46 +152,19 @@ class Search {
     }
     const distances = await distancesTo(this.space, joined(outputs), product);
     return taken.flatMap(({ at, isPadding }, index): number[] => {
-      const distance = distances[index]!;
-      if (!isInside(distance)) {
-        this.nextNearest = Math.min(this.nextNearest, distance.value);
-        return [];
-      }
       const token = level.tokens[at]!;
-      const repeats = isPadding ? 0 : this.repeats(token, parent);
-      if (repeats > MOST_REPEATS) {
+      const node = this.forest.add(distances[index]!, { token, position: level.position, parent, isPadding });
+      if (node === undefined) {
         return [];
       }
-      this.distinct += Number(repeats === 0);
       if (isPadding) {
         this.paddings.add(token);
       }
-      this.nodes.push({ token, position: level.position, parent, distance: distance.value, repeats, isPadding });
       this.keys.push(level.keys[at]!);
       this.values.push(level.values[at]!);
       this.probes.push(level.probes[at]!);
-      return [this.nodes.length - 1];
+      return [node];
     });
-  }
-
-  private repeats(token: number, parent: number): number {
-    const before = this.nodes[parent];
-    const isFirst = before !== undefined && (before.parent < 0 || before.repeats > 0);
-    return isFirst && before.token === token && this.attention.rotary !== null ? before.repeats + 1 : 0;
-  }
-
-  /** What a token after the node sees before itself. */
-  private ancestors(node: number, position: number): number[] {
-    const found: number[] = [];
-    for (let at = node; at >= 0; at = this.nodes[at]!.parent) {
-      if (this.window !== null && position - this.nodes[at]!.position > this.window) {
-        break;
-      }
-      if (!this.nodes[at]!.isPadding) {
-        found.unshift(at);
-      }
-    }
-    return found;
   }
 
   /** Root mean square of the output's parts along the probes, times the root of their number outside; undefined without any. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Tensors } from '../../../src/methods/texts/first-block.js';
-import { positionsOf, tokensOf } from '../../../src/methods/texts/looked-up.js';
+import { lookUpsOf } from '../../../src/methods/texts/looked-up.js';
 import { gaussian } from '../../../src/recovery/gaussian.js';
 import { generator } from '../../../src/recovery/paper-method.js';
 import { readAs, transformerCase } from '../../transformers.js';
@@ -31,11 +31,11 @@ function lookedUp(noise: number, tokens: readonly number[], count: number): Tens
 describe('what was looked up', () => {
   it.each([0, 1e-6, 1e-2])('is told above noise of %s', (noise) => {
     const tensors = lookedUp(noise, [3, 77, 399], 9);
-    expect(tokensOf(TRANSFORMER, tensors)).toEqual([3, 77, 399]);
-    expect(positionsOf(TRANSFORMER, tensors)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(lookUpsOf(TRANSFORMER, tensors).tokens).toEqual([3, 77, 399]);
+    expect(lookUpsOf(TRANSFORMER, tensors).positions).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
   it('is every position where all were used', () => {
-    expect(positionsOf(TRANSFORMER, lookedUp(0, [3], POSITIONS)).length).toBe(POSITIONS);
+    expect(lookUpsOf(TRANSFORMER, lookedUp(0, [3], POSITIONS)).positions.length).toBe(POSITIONS);
   });
 });

@@ -1,10 +1,11 @@
-import { type TensorFile, isFloating } from '../formats/tensor-file.js';
+import type { TensorFile } from '../formats/tensor-file.js';
 import { type Adapters, readAdapters } from '../network/transformers/adapters.js';
 import { TransformerProblem } from '../network/transformers/problem.js';
 import type { Refusal } from '../network/transformers/read-transformer.js';
 import { readConfigJson } from './config-json.js';
 import type { Fact } from './facts.js';
 import { filesBeside } from './inputs.js';
+import { floatingOf } from './transformer-beside.js';
 
 export const ADAPTER_CONFIG = 'adapter_config.json';
 
@@ -15,7 +16,7 @@ export const ADAPTER_CONFIG = 'adapter_config.json';
 export const ADAPTERS: Fact<Adapters | Refusal | undefined> = {
   id: 'adapters',
   compute({ given: { checkpoint, request } }) {
-    const entries = checkpoint.entries.filter(({ dtype }) => isFloating(dtype));
+    const entries = floatingOf(checkpoint.entries);
     const [path] = filesBeside(request, [ADAPTER_CONFIG]);
     try {
       const config = path === undefined ? undefined : readConfigJson(path);

@@ -48,7 +48,7 @@ export interface MappedInput {
 
 /** Random inputs that Adam begins at, before the best is taken. */
 const MOST_STARTS = 4;
-/** Multiplications for all samples together: minutes on two cores, and more than any input that was found has taken. */
+/** Multiplications for all samples together: minutes on two cores. */
 const MOST_WORK = 6e12;
 /** What leaves more of the maps that it comes from is no input that was found. */
 const MOST_LEFT = 0.05;

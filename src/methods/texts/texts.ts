@@ -1,6 +1,5 @@
 import { ADAPTERS } from '../../facts/adapters.js';
 import { TRANSFORMER } from '../../facts/transformer.js';
-import type { Transformer } from '../../network/transformers/transformer.js';
 import { MATCHING, UPDATE } from '../../facts/update.js';
 import { roundoffOf } from '../../facts/values.js';
 import { findVocabulary } from '../../facts/vocabulary.js';
@@ -52,44 +51,33 @@ export const texts: Method = {
     const matching = await facts.get(MATCHING);
     const { sign } = await facts.get(UPDATE);
     const adapters = await facts.get(ADAPTERS);
-    if (adapters && !('refused' in adapters)) {
-      const tensors = new AdaptedTensors(checkpoint, gradients, matching, sign, adapters, transformer);
-      const told = await adapted(
-        transformer,
-        tensors,
-        roundoffOf(matching.pairs[0]?.gradient.dtype ?? 'float32'),
-        await pausingProduct(context),
-        (message, share) => {
-          context.progress(message, share);
-        },
-        () => context.pause(),
-      );
-      return typeof told === 'string'
-        ? { outcome: 'nothing', detail: told, leaks: [] }
-        : {
-            outcome: 'found',
-            detail: "What layers with an adapter are given lies in the row space of their adapters' gradients.",
-            leaks: [textsLeak(transformer, told, findVocabulary(request, transformer.vocabulary))],
-          };
-    }
-    const first = matching.pairs.find(({ parameter }) => parameter.name === transformer.blocks[0]!.output.weight);
-    const find = transformer.causal ? causal : encoder;
-    const found = await find(
-      transformer,
-      new Tensors(checkpoint, gradients, matching, sign),
-      roundoffOf(first?.gradient.dtype ?? 'float32'),
+    const own = adapters && !('refused' in adapters) ? adapters : undefined;
+    const output = transformer.blocks[0]!.output.weight;
+    const pair = own ? matching.pairs[0] : matching.pairs.find(({ parameter }) => parameter.name === output);
+    const given = [
+      roundoffOf(pair?.gradient.dtype ?? 'float32'),
       await pausingProduct(context),
-      (message, share) => {
+      (message: string, share: number): void => {
         context.progress(message, share);
       },
       () => context.pause(),
-    );
+    ] as const;
+    const find = transformer.causal ? causal : encoder;
+    const found = own
+      ? await adapted(
+          transformer,
+          new AdaptedTensors(checkpoint, gradients, matching, sign, own, transformer),
+          ...given,
+        )
+      : await find(transformer, new Tensors(checkpoint, gradients, matching, sign), ...given);
     if (typeof found === 'string') {
       return { outcome: 'nothing', detail: found, leaks: [] };
     }
     return {
       outcome: 'found',
-      detail: `What the first attention makes of texts lies in the row space of \`${transformer.blocks[0]!.output.weight}\`.`,
+      detail: own
+        ? "What layers with an adapter are given lies in the row space of their adapters' gradients."
+        : `What the first attention makes of texts lies in the row space of \`${output}\`.`,
       leaks: [textsLeak(transformer, found, findVocabulary(request, transformer.vocabulary))],
     };
   },
@@ -123,10 +111,7 @@ const encoder: Find = async (transformer, ...given) => {
     : `Single tokens fit the first attention, and no text was put together from them.${endOf(found)}`;
 };
 
-const adapted = async (
-  transformer: Transformer,
-  ...given: Parameters<typeof findAdapterTexts> extends [unknown, ...infer Rest] ? Rest : never
-): Promise<TextsToTell | string> => {
-  const found = await findAdapterTexts(transformer, ...given);
-  return typeof found === 'string' ? found : tellAdapter(transformer, found);
+const adapted = async (...given: Parameters<typeof findAdapterTexts>): Promise<TextsToTell | string> => {
+  const found = await findAdapterTexts(...given);
+  return typeof found === 'string' ? found : tellAdapter(given[0], found);
 };

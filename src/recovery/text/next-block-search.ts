@@ -1,7 +1,14 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { type AdapterSpace, distancesThrough } from './adapter-space.js';
-import { type AttentionValues, attended, attentionWeights, project, rotated } from './first-attention.js';
+import {
+  type AttentionValues,
+  type AtPosition,
+  attended,
+  attentionWeights,
+  project,
+  placedAt,
+} from './first-attention.js';
 import { type Candidates, type FirstInputs, embeddedAt, inputsAt } from './first-inputs.js';
 import { type Limits, PrefixForest, type Prefixes } from './prefix-forest.js';
 
@@ -44,13 +51,10 @@ export async function searchByNextBlock(
 }
 
 /** The tokens that may stand at one position. */
-interface Level {
+interface Level extends AtPosition {
   readonly position: number;
   readonly tokens: readonly number[];
   readonly embedded: Float64Array;
-  readonly queries: readonly Float64Array[];
-  readonly keys: readonly Float64Array[];
-  readonly values: readonly Float64Array[];
 }
 
 class Search {
@@ -66,22 +70,12 @@ class Search {
   ) {}
 
   async level(tokens: readonly number[], position: number): Promise<Level> {
-    const { heads, keyValueHeads, headWidth } = this.attention;
-    const { queries, keys, values } = await project(
-      this.attention,
-      inputsAt(this.first, tokens, position),
-      this.product,
-    );
-    const rows = (data: Float64Array, width: number): Float64Array[] =>
-      tokens.map((_, at) => data.slice(at * width, (at + 1) * width));
-    const turned = (row: Float64Array): Float64Array => rotated(row, position, this.attention);
+    const projected = await project(this.attention, inputsAt(this.first, tokens, position), this.product);
     return {
       position,
       tokens,
       embedded: embeddedAt(this.first, tokens, position),
-      queries: rows(queries, heads * headWidth).map(turned),
-      keys: rows(keys, keyValueHeads * headWidth).map(turned),
-      values: rows(values, keyValueHeads * headWidth),
+      ...placedAt(position, tokens.length, projected, this.attention),
     };
   }
 

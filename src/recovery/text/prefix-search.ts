@@ -6,10 +6,11 @@ import { dot, joined, norm, orthonormal } from '../vectors.js';
 import {
   type AttentionValues,
   type Projected,
+  type AtPosition,
   attended,
   attentionWeights,
   project,
-  rotated,
+  placedAt,
 } from './first-attention.js';
 import { type Candidates, type FirstInputs, inputsAt } from './first-inputs.js';
 import { FARTHEST, type InputSpace, distancesTo } from './input-space.js';
@@ -57,14 +58,11 @@ export async function searchPrefixes(
 }
 
 /** The tokens that may stand at one position. */
-interface Level {
+interface Level extends AtPosition {
   readonly position: number;
   readonly tokens: readonly number[];
   /** Those that may be padding: they may also stand behind this place, or did before it. */
   readonly paddings: ReadonlySet<number>;
-  readonly queries: readonly Float64Array[];
-  readonly keys: readonly Float64Array[];
-  readonly values: readonly Float64Array[];
   readonly lengths: readonly number[];
   /** Of each value, head by head: its part along each probe. */
   readonly probes: readonly Float64Array[];
@@ -90,25 +88,15 @@ class Search {
     this.spread = Math.sqrt(attention.heads / attention.keyValueHeads);
   }
 
-  level(
-    tokens: readonly number[],
-    { queries, keys, values }: Projected,
-    position: number,
-    paddings: ReadonlySet<number>,
-  ): Level {
-    const { heads, keyValueHeads, headWidth } = this.attention;
-    const rows = (data: Float64Array, width: number): Float64Array[] =>
-      tokens.map((_, at) => data.slice(at * width, (at + 1) * width));
-    const own = rows(values, keyValueHeads * headWidth);
+  level(tokens: readonly number[], projected: Projected, position: number, paddings: ReadonlySet<number>): Level {
+    const placed = placedAt(position, tokens.length, projected, this.attention);
     return {
       position,
       tokens,
       paddings,
-      queries: rows(queries, heads * headWidth).map((row) => rotated(row, position, this.attention)),
-      keys: rows(keys, keyValueHeads * headWidth).map((row) => rotated(row, position, this.attention)),
-      values: own,
-      lengths: own.map(norm),
-      probes: own.map((value) => this.probesOf(value)),
+      ...placed,
+      lengths: placed.values.map(norm),
+      probes: placed.values.map((value) => this.probesOf(value)),
     };
   }
 

@@ -148,10 +148,7 @@ async function solvePanel(
 ): Promise<Float64Array> {
   const width = end - start;
   const rows = size - end;
-  const panel = new Float64Array(rows * width);
-  for (let row = 0; row < rows; row++) {
-    panel.set(matrix.subarray((end + row) * size + start, (end + row) * size + end), row * width);
-  }
+  const panel = columnsBetween(matrix, size, start, end, end, size);
   // A product with the block's inverse takes the place of one substitution per row.
   const solved = await product(panel, inverseOfBlock(matrix, size, start, width), rows, width, width);
   for (let row = 0; row < rows; row++) {
@@ -201,6 +198,57 @@ export function solveLower({ size, lower }: Cholesky, b: Float64Array, first = 0
     b[row] = (even + odd) / lower[line + row]!;
   }
   return b;
+}
+
+/** Below so many right-hand sides, substitution is cheaper than the blocks' inverses. */
+const FEW_ROWS = 16;
+
+/**
+ * Solves L x = b in place for many right-hand sides, by blocks.
+ *
+ * @param rows n x size, row-major: each row a b
+ */
+export async function solveLowerRows(factor: Cholesky, rows: Float64Array, product: ProductKernel): Promise<void> {
+  const { size, lower } = factor;
+  const count = rows.length / size;
+  if (count < FEW_ROWS) {
+    for (let row = 0; row < count; row++) {
+      solveLower(factor, rows.subarray(row * size, (row + 1) * size));
+    }
+    return;
+  }
+  for (let start = 0; start < size; start += BLOCK) {
+    const end = Math.min(start + BLOCK, size);
+    const width = end - start;
+    const block = columnsBetween(rows, size, start, end, 0, count);
+    if (start > 0) {
+      const before = columnsBetween(rows, size, 0, start, 0, count);
+      const known = await product(before, columnsBetween(lower, size, 0, start, start, end), count, width, start);
+      for (let at = 0; at < block.length; at++) {
+        block[at]! -= known[at]!;
+      }
+    }
+    const solved = await product(block, inverseOfBlock(lower, size, start, width), count, width, width);
+    for (let row = 0; row < count; row++) {
+      rows.set(solved.subarray(row * width, (row + 1) * width), row * size + start);
+    }
+  }
+}
+
+function columnsBetween(
+  matrix: Float64Array,
+  size: number,
+  from: number,
+  to: number,
+  firstRow: number,
+  endRow: number,
+): Float64Array {
+  const width = to - from;
+  const out = new Float64Array((endRow - firstRow) * width);
+  for (let row = firstRow; row < endRow; row++) {
+    out.set(matrix.subarray(row * size + from, row * size + to), (row - firstRow) * width);
+  }
+  return out;
 }
 
 /** Solves L^T x = b in place. */

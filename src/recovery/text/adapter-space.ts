@@ -1,5 +1,6 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { factorise } from '../cholesky.js';
+import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { norm, orthonormal } from '../vectors.js';
 import { mapped } from './first-inputs.js';
@@ -92,7 +93,8 @@ async function spaceOfAllRows(
   });
   const along = await product(basis, all, rank, rank, width);
   const factor = await factorise(await product(along, along, rank, rank, rank), rank, product);
-  return { basis, rank, width, gap: 1, noise: (SUMS_ERROR * error) / Math.sqrt(width), factor };
+  const columns = transposed(basis, rank, width);
+  return { basis, columns, rank, width, gap: 1, noise: (SUMS_ERROR * error) / Math.sqrt(width), factor };
 }
 
 /** Distances of vectors, n x width, to the space. */

@@ -47,28 +47,6 @@ export async function project(
   };
 }
 
-/** Queries, keys and values of single inputs, rotated to a position. */
-export interface AtPosition {
-  readonly queries: readonly Float64Array[];
-  readonly keys: readonly Float64Array[];
-  readonly values: readonly Float64Array[];
-}
-
-/** @param count inputs that were projected */
-export function placedAt(
-  position: number,
-  count: number,
-  { queries, keys, values }: Projected,
-  attention: AttentionValues,
-): AtPosition {
-  const rows = (data: Float64Array): Float64Array[] => {
-    const width = data.length / count;
-    return Array.from({ length: count }, (_, at) => data.slice(at * width, (at + 1) * width));
-  };
-  const turned = (row: Float64Array): Float64Array => rotated(row, position, attention);
-  return { queries: rows(queries).map(turned), keys: rows(keys).map(turned), values: rows(values) };
-}
-
 /**
  * x weight^T + bias
  *
@@ -96,7 +74,7 @@ export async function linear(
  *
  * @param row heads x headWidth numbers; left as it is
  */
-function rotated(
+export function rotated(
   row: Float64Array,
   position: number,
   { headWidth, rotary }: Pick<AttentionValues, 'headWidth' | 'rotary'>,

@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
-import { joined } from '../vectors.js';
+import { joined, least } from '../vectors.js';
 import { type Distance, type InputSpace, MOST_DEVIATIONS, distancesTo, isWithin } from './input-space.js';
 import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
@@ -79,21 +79,39 @@ export async function candidatesIn(
   for (let start = 0; start < tokens.length && count < MOST_CANDIDATES; start += CHUNK) {
     const own = tokens.slice(start, start + CHUNK);
     const near = await nearEnough(first, space, own, places, product, map);
-    for (const [place, position] of places.entries()) {
+    const shortlists = places.map((_, place) => own.filter((__, at) => near[at * places.length + place]! < NEAR));
+    nextNearest = Math.min(nextNearest, least(near.filter((distance) => distance >= NEAR)));
+    for (const group of inGroups(shortlists, CHUNK)) {
       await pause();
-      const shortlist = own.filter((_, at) => near[at * places.length + place]! < NEAR);
-      own.forEach((_, at) => {
-        const distance = near[at * places.length + place]!;
-        nextNearest = distance >= NEAR ? Math.min(nextNearest, distance) : nextNearest;
-      });
-      const inputs = await mapped(inputsAt(first, shortlist, position), map, first.width, product);
-      const distances = await distancesTo(space, inputs, product);
-      shortlist.forEach((token, at) => {
-        judge(token, place, distances[at]!);
-      });
+      const inputs = joined(group.map((place) => inputsAt(first, shortlists[place]!, positions[place]!)));
+      const distances = await distancesTo(space, await mapped(inputs, map, first.width, product), product);
+      let next = 0;
+      for (const place of group) {
+        for (const token of shortlists[place]!) {
+          judge(token, place, distances[next++]!);
+        }
+      }
     }
   }
   return { byPosition, farthest, nextNearest, count };
+}
+
+/** Indices of lists, in order, of groups that have so many elements together, or little more. */
+function inGroups(lists: readonly (readonly unknown[])[], size: number): number[][] {
+  const groups: number[][] = [];
+  let total = Infinity;
+  for (const [at, { length }] of lists.entries()) {
+    if (length === 0) {
+      continue;
+    }
+    if (total >= size) {
+      groups.push([]);
+      total = 0;
+    }
+    groups.at(-1)!.push(at);
+    total += length;
+  }
+  return groups;
 }
 
 /**

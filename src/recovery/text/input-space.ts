@@ -1,10 +1,10 @@
-import { type Cholesky, factorise, solveLower } from '../cholesky.js';
+import { type Cholesky, factorise, solveLowerRows } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { transposed } from '../linear-algebra.js';
 import { generator } from '../paper-method.js';
 import { truncatedSvd } from '../truncated-svd.js';
-import { dot, most, norm, orthonormal } from '../vectors.js';
+import { dot, joined, most, norm, orthonormal } from '../vectors.js';
 import { lastClearGap, widestGap } from '../widest-gap.js';
 import type { Pause } from '../pause.js';
 
@@ -12,6 +12,8 @@ import type { Pause } from '../pause.js';
 export interface InputSpace {
   /** rank x width, row-major, orthonormal rows. */
   readonly basis: Float64Array;
+  /** The same, width x rank. */
+  readonly columns: Float64Array;
   readonly rank: number;
   readonly width: number;
   /** The smallest direction kept over the largest left out, rows being of length one: how clearly the rank shows. */
@@ -78,19 +80,28 @@ export async function inputSpaceOf(
   });
   const along = await product(basis, mixed, rank, rows, width);
   const factor = await factorise(await product(along, along, rank, rank, rows), rank, product);
-  return { basis, rank, width, gap, noise: await noiseOutside(mixed, basis, along, rank, width, product), factor };
+  const columns = transposed(basis, rank, width);
+  return {
+    basis,
+    columns,
+    rank,
+    width,
+    gap,
+    noise: await noiseOutside(mixed, columns, along, rank, width, product),
+    factor,
+  };
 }
 
 async function noiseOutside(
   mixed: Float64Array,
-  basis: Float64Array,
+  columns: Float64Array,
   along: Float64Array,
   rank: number,
   width: number,
   product: ProductKernel,
 ): Promise<number> {
   const rows = mixed.length / width;
-  const inside = await product(transposed(along, rank, rows), transposed(basis, rank, width), rows, width, rank);
+  const inside = await product(transposed(along, rank, rows), columns, rows, width, rank);
   const square = mixed.reduce((sum, value, at) => sum + (value - inside[at]!) ** 2, 0);
   return Math.sqrt(square / (Math.max(rows - rank, 1) * (width - rank)));
 }
@@ -117,7 +128,7 @@ export const HIDDEN_DEVIATIONS = 40;
  * @param farthest of vectors beyond, what is expected is not computed
  */
 export async function distancesTo(
-  { basis, rank, width, noise, factor }: InputSpace,
+  { basis, columns, rank, width, noise, factor }: InputSpace,
   vectors: Float64Array,
   product: ProductKernel,
   farthest = FARTHEST,
@@ -127,21 +138,27 @@ export async function distancesTo(
     return [];
   }
   const along = await product(vectors, basis, count, rank, width);
-  const inside = await product(along, transposed(basis, rank, width), count, width, rank);
-  return Array.from({ length: count }, (_, at) => {
-    const [start, end] = [at * width, (at + 1) * width];
-    const length = norm(vectors.subarray(start, end));
+  const inside = await product(along, columns, count, width, rank);
+  const lengths = new Float64Array(count);
+  const values = new Float64Array(count);
+  for (let at = 0; at < count; at++) {
+    lengths[at] = norm(vectors.subarray(at * width, (at + 1) * width));
     let outside = 0;
-    for (let col = start; col < end; col++) {
+    for (let col = at * width; col < (at + 1) * width; col++) {
       outside += (vectors[col]! - inside[col]!) ** 2;
     }
-    const value = Math.sqrt(outside) / length;
-    if (!(value < farthest)) {
-      return { value: length > 0 ? value : 1, expected: 0 };
-    }
-    const combination = norm(solveLower(factor, along.slice(at * rank, (at + 1) * rank)));
-    return { value, expected: (noise * combination * Math.sqrt(width - rank)) / length };
+    values[at] = lengths[at]! > 0 ? Math.sqrt(outside) / lengths[at]! : 1;
+  }
+  const near = [...values.keys()].filter((at) => values[at]! < farthest);
+  const combinations = joined(near.map((at) => along.subarray(at * rank, (at + 1) * rank)));
+  await solveLowerRows(factor, combinations, product);
+  const distances = Array.from(values, (value): Distance => ({ value, expected: 0 }));
+  near.forEach((at, index) => {
+    const combination = norm(combinations.subarray(index * rank, (index + 1) * rank));
+    const expected = (noise * combination * Math.sqrt(width - rank)) / lengths[at]!;
+    distances[at] = { value: values[at]!, expected };
   });
+  return distances;
 }
 
 /** Whether a distance is what noise leaves. */
@@ -269,8 +286,10 @@ export async function inputSpaceWithin(
   const left = values.subarray(rank).reduce((sum, value) => sum + value ** 2, residual ** 2);
   const lower = new Float64Array(rank * rank);
   values.subarray(0, rank).forEach((value, at) => (lower[at * rank + at] = value));
+  const basis = transposed(right, width, known).slice(0, rank * width);
   return {
-    basis: transposed(right, width, known).slice(0, rank * width),
+    basis,
+    columns: transposed(basis, rank, width),
     rank,
     width,
     gap: best.gap,

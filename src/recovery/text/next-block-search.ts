@@ -1,15 +1,10 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
 import { type AdapterSpace, distancesThrough } from './adapter-space.js';
-import {
-  type AttentionValues,
-  type AtPosition,
-  attended,
-  attentionWeights,
-  project,
-  placedAt,
-} from './first-attention.js';
+import { type AttentionValues, project } from './first-attention.js';
 import { type Candidates, type FirstInputs, embeddedAt, inputsAt } from './first-inputs.js';
+import { type AtPosition, PrefixAttention, placedAt, tokensAtOnce } from './prefix-attention.js';
+import type { Distance } from './input-space.js';
 import { type Limits, PrefixForest, type Prefixes } from './prefix-forest.js';
 
 /**
@@ -72,37 +67,48 @@ class Search {
   async level(tokens: readonly number[], position: number): Promise<Level> {
     const projected = await project(this.attention, inputsAt(this.first, tokens, position), this.product);
     return {
+      ...placedAt(position, tokens.length, projected, this.attention),
       position,
       tokens,
       embedded: embeddedAt(this.first, tokens, position),
-      ...placedAt(position, tokens.length, projected, this.attention),
     };
   }
 
   /** Adds what continues a prefix. @returns the new nodes */
   async extend(parent: number, level: Level): Promise<number[]> {
-    const { heads, headWidth } = this.attention;
-    const before = this.forest.before(parent, level.position);
-    const [keys, values] = [this.keys, this.values].map((all) => before.map((at) => all[at]!)) as [
-      Float64Array[],
-      Float64Array[],
-    ];
-    const mixed = new Float64Array(level.tokens.length * heads * headWidth);
-    for (let at = 0; at < level.tokens.length; at++) {
-      const weights = attentionWeights(this.attention, level.queries[at]!, [...keys, level.keys[at]!]);
-      mixed.set(attended(this.attention, weights, [...values, level.values[at]!]), at * heads * headWidth);
+    const { forest } = this;
+    const before = forest.before(parent, level.position);
+    const prefix = { keys: before.map((at) => this.keys[at]!), values: before.map((at) => this.values[at]!) };
+    const found: number[] = [];
+    const block = tokensAtOnce(this.attention, before.length);
+    for (let from = 0; from < level.count; from += block) {
+      const to = Math.min(level.count, from + block);
+      const distances = await this.distances(level, { from, to }, prefix);
+      distances.forEach((distance, index) => {
+        const token = level.tokens[from + index]!;
+        const node = forest.add(distance, { token, position: level.position, parent, isPadding: false });
+        if (node !== undefined) {
+          this.keys.push(level.keys[from + index]!);
+          this.values.push(level.values[from + index]!);
+          found.push(node);
+        }
+      });
     }
+    return found;
+  }
+
+  private async distances(
+    level: Level,
+    { from, to }: { readonly from: number; readonly to: number },
+    prefix: { readonly keys: readonly Float64Array[]; readonly values: readonly Float64Array[] },
+  ): Promise<Distance[]> {
+    const { product } = this;
+    const attention = await PrefixAttention.of(this.attention, level, { from, to }, prefix, product);
+    const tokens = Array.from({ length: to - from }, (_, index) => from + index);
+    const weights = tokens.map((at) => attention.weights(at, false));
+    const mixed = await attention.outputs(weights, tokens, product);
     const { space, width, inputsOf } = this.beyond;
-    const distances = await distancesThrough(space, await inputsOf(level.embedded, mixed), width, this.product);
-    return distances.flatMap((distance, at): number[] => {
-      const token = level.tokens[at]!;
-      const node = this.forest.add(distance, { token, position: level.position, parent, isPadding: false });
-      if (node === undefined) {
-        return [];
-      }
-      this.keys.push(level.keys[at]!);
-      this.values.push(level.values[at]!);
-      return [node];
-    });
+    const embedded = level.embedded.slice(from * this.attention.width, to * this.attention.width);
+    return distancesThrough(space, await inputsOf(embedded, mixed), width, product);
   }
 }

@@ -3,17 +3,10 @@ import { gaussian } from '../gaussian.js';
 import { generator } from '../paper-method.js';
 import type { Pause } from '../pause.js';
 import { dot, joined, norm, orthonormal } from '../vectors.js';
-import {
-  type AttentionValues,
-  type Projected,
-  type AtPosition,
-  attended,
-  attentionWeights,
-  project,
-  placedAt,
-} from './first-attention.js';
+import { type AttentionValues, type Projected, project } from './first-attention.js';
 import { type Candidates, type FirstInputs, inputsAt } from './first-inputs.js';
-import { FARTHEST, type InputSpace, distancesTo } from './input-space.js';
+import { type Distance, FARTHEST, type InputSpace, distancesTo } from './input-space.js';
+import { type AtPosition, PrefixAttention, placedAt, tokensAtOnce } from './prefix-attention.js';
 import { type Limits, MOST_REPEATS, PrefixForest, type Prefixes } from './prefix-forest.js';
 
 /** Sequences of a causal model, token by token: what the first attention makes of a prefix has to lie in the batch's space. */
@@ -91,10 +84,10 @@ class Search {
   level(tokens: readonly number[], projected: Projected, position: number, paddings: ReadonlySet<number>): Level {
     const placed = placedAt(position, tokens.length, projected, this.attention);
     return {
+      ...placed,
       position,
       tokens,
       paddings,
-      ...placed,
       lengths: placed.values.map(norm),
       probes: placed.values.map((value) => this.probesOf(value)),
     };
@@ -102,77 +95,114 @@ class Search {
 
   /** Adds what continues a prefix. @returns the new nodes */
   async extend(parent: number, level: Level, product: ProductKernel): Promise<number[]> {
-    const { nodes } = this.forest;
     const before = this.forest.before(parent, level.position);
     const [keys, values, probes] = [this.keys, this.values, this.probes].map((all) => before.map((at) => all[at]!)) as [
       Float64Array[],
       Float64Array[],
       Float64Array[],
     ];
-    const outputs: Float64Array[] = [];
-    const taken: { readonly at: number; readonly isPadding: boolean }[] = [];
-    // No output is longer than the values that it is a mean of.
-    const longestBefore = Math.max(0, ...values.map(norm));
-    const attempt = (at: number, isPadding: boolean): void => {
-      const own = isPadding ? [] : [at];
-      const weights = attentionWeights(this.attention, level.queries[at]!, [
-        ...keys,
-        ...own.map((to) => level.keys[to]!),
-      ]);
-      const across = this.across(weights, [...probes, ...own.map((to) => level.probes[to]!)]);
-      const longest = Math.max(longestBefore, ...own.map((to) => level.lengths[to]!));
-      if (across === undefined || across <= PROBE_MARGIN * FARTHEST * longest * this.spread) {
-        taken.push({ at, isPadding });
-        outputs.push(attended(this.attention, weights, [...values, ...own.map((to) => level.values[to]!)]));
-      }
-    };
-    const padding = nodes[parent]?.isPadding ? nodes[parent].token : undefined;
+    const prefix: Prefix = { keys, values, probes: this.byProbe(probes), longest: Math.max(0, ...values.map(norm)) };
+    const padding = this.forest.nodes[parent]?.isPadding ? this.forest.nodes[parent].token : undefined;
     // What only one token is attended to makes of it is that token's, whatever asks.
-    const isEnd = padding !== undefined || new Set(before.map((node) => nodes[node]!.token)).size > 1;
-    for (let at = 0; at < level.tokens.length; at++) {
-      const token = level.tokens[at]!;
-      if (padding === undefined) {
-        attempt(at, false);
-      }
-      if (isEnd && (padding ?? token) === token && level.paddings.has(token)) {
-        attempt(at, true);
-      }
-    }
-    const distances = await distancesTo(this.space, joined(outputs), product);
-    return taken.flatMap(({ at, isPadding }, index): number[] => {
-      const token = level.tokens[at]!;
-      const node = this.forest.add(distances[index]!, { token, position: level.position, parent, isPadding });
-      if (node === undefined) {
-        return [];
-      }
-      if (isPadding) {
-        this.paddings.add(token);
-      }
-      this.keys.push(level.keys[at]!);
-      this.values.push(level.values[at]!);
-      this.probes.push(level.probes[at]!);
-      return [node];
-    });
-  }
-
-  /** Root mean square of the output's parts along the probes, times the root of their number outside; undefined without any. */
-  private across(weights: Float64Array, probes: readonly Float64Array[]): number | undefined {
-    const { heads } = this.attention;
-    const count = this.outside.length;
-    if (count === 0) {
-      return undefined;
-    }
-    let square = 0;
-    for (let probe = 0; probe < count; probe++) {
-      let sum = 0;
-      for (let head = 0; head < heads; head++) {
-        for (let at = 0; at < probes.length; at++) {
-          sum += weights[head * probes.length + at]! * probes[at]![head * count + probe]!;
+    const isEnd = padding !== undefined || new Set(before.map((node) => this.forest.nodes[node]!.token)).size > 1;
+    const found: number[] = [];
+    const block = tokensAtOnce(this.attention, before.length);
+    for (let from = 0; from < level.count; from += block) {
+      const to = Math.min(level.count, from + block);
+      const attempts = attemptsOf(level, { from, to }, padding, isEnd);
+      const attention = await PrefixAttention.of(this.attention, level, { from, to }, prefix, product);
+      for (const { at, isPadding, distance } of await this.near(attention, prefix, level, attempts, product)) {
+        const token = level.tokens[at]!;
+        const node = this.forest.add(distance, { token, position: level.position, parent, isPadding });
+        if (node !== undefined) {
+          this.keep(level, at, isPadding);
+          found.push(node);
         }
       }
-      square += sum * sum;
     }
-    return Math.sqrt((square / count) * (this.space.width - this.space.rank));
+    return found;
+  }
+
+  private keep(level: Level, at: number, isPadding: boolean): void {
+    if (isPadding) {
+      this.paddings.add(level.tokens[at]!);
+    }
+    this.keys.push(level.keys[at]!);
+    this.values.push(level.values[at]!);
+    this.probes.push(level.probes[at]!);
+  }
+
+  /** Distances of what is not far from the space by its probes. */
+  private async near(
+    attention: PrefixAttention,
+    prefix: Prefix,
+    level: Level,
+    attempts: readonly Attempt[],
+    product: ProductKernel,
+  ): Promise<(Attempt & { readonly distance: Distance })[]> {
+    const taken: (Attempt & { readonly weights: Float64Array; readonly across: number })[] = [];
+    for (const attempt of attempts) {
+      const weights = attention.weights(attempt.at, attempt.isPadding);
+      // No output is longer than the values that it is a mean of.
+      const longest = Math.max(prefix.longest, attempt.isPadding ? 0 : level.lengths[attempt.at]!);
+      const across = this.across(weights, prefix, level.probes[attempt.at]!, mostAcross(longest * this.spread));
+      if (across !== undefined) {
+        taken.push({ ...attempt, weights, across });
+      }
+    }
+    const at = taken.map((attempt) => attempt.at);
+    const outputs = await attention.outputs(
+      taken.map(({ weights }) => weights),
+      at,
+      product,
+    );
+    const { width } = this.space;
+    const near = taken.flatMap(({ across, at: token, isPadding }, index) => {
+      const output = outputs.subarray(index * width, (index + 1) * width);
+      return across <= mostAcross(norm(output)) ? [{ at: token, isPadding, output }] : [];
+    });
+    const distances = await distancesTo(this.space, joined(near.map(({ output }) => output)), product);
+    return near.map(({ at: token, isPadding }, index) => ({ at: token, isPadding, distance: distances[index]! }));
+  }
+
+  /**
+   * Root mean square of an output's parts along the probes, times the root of their number outside; 0 without any.
+   *
+   * @returns undefined where it is more than a limit
+   */
+  private across(weights: Float64Array, { probes }: Prefix, own: Float64Array, limit: number): number | undefined {
+    const { heads } = this.attention;
+    const count = this.outside.length;
+    const scale = (this.space.width - this.space.rank) / count;
+    const columns = weights.length / heads;
+    let square = 0;
+    for (let probe = 0; probe < count; probe++) {
+      let sum = dot(weights, probes[probe]!);
+      for (let head = 0; head < heads; head++) {
+        sum += weights[(head + 1) * columns - 1]! * own[head * count + probe]!;
+      }
+      square += sum * sum;
+      if (square * scale > limit * limit) {
+        return undefined;
+      }
+    }
+    return count === 0 ? 0 : Math.sqrt(square * scale);
+  }
+
+  /** The probes of a prefix's values, of each one: heads x (prefix + 1), as weights are, the last column 0. */
+  private byProbe(probes: readonly Float64Array[]): Float64Array[] {
+    const { heads } = this.attention;
+    const count = this.outside.length;
+    const columns = probes.length + 1;
+    return Array.from({ length: count }, (_, probe) => {
+      const out = new Float64Array(heads * columns);
+      for (let head = 0; head < heads; head++) {
+        for (let at = 0; at < probes.length; at++) {
+          out[head * columns + at] = probes[at]![head * count + probe]!;
+        }
+      }
+      return out;
+    });
   }
 
   private probesOf(value: Float64Array): Float64Array {
@@ -188,6 +218,46 @@ class Search {
     }
     return out;
   }
+}
+
+/** A token that may continue a prefix: index in its level. */
+interface Attempt {
+  readonly at: number;
+  readonly isPadding: boolean;
+}
+
+/** What the tokens of a prefix leave for those behind it. */
+interface Prefix {
+  readonly keys: readonly Float64Array[];
+  readonly values: readonly Float64Array[];
+  /** Of each probe. */
+  readonly probes: readonly Float64Array[];
+  /** The longest of the values. */
+  readonly longest: number;
+}
+
+function attemptsOf(
+  { tokens, paddings }: Level,
+  { from, to }: { readonly from: number; readonly to: number },
+  padding: number | undefined,
+  isEnd: boolean,
+): Attempt[] {
+  const attempts: Attempt[] = [];
+  for (let at = from; at < to; at++) {
+    const token = tokens[at]!;
+    if (padding === undefined) {
+      attempts.push({ at, isPadding: false });
+    }
+    if (isEnd && (padding ?? token) === token && paddings.has(token)) {
+      attempts.push({ at, isPadding: true });
+    }
+  }
+  return attempts;
+}
+
+/** How much of an output of a length may lie across the probes. */
+function mostAcross(length: number): number {
+  return PROBE_MARGIN * FARTHEST * length;
 }
 
 /** Random orthonormal directions orthogonal to the space. */

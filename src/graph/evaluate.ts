@@ -1,6 +1,7 @@
 import { convolve, convolveFilter, convolveInput } from './convolution.js';
 import { erf } from './erf.js';
 import {
+  type BinaryFunction,
   type ConstantFolder,
   type Operation,
   type TensorData,
@@ -109,7 +110,7 @@ function compute(
     case 'unary':
       return unary(UNARY[operation.fn], a);
     case 'binary':
-      return binary(BINARY[operation.fn], a, aShape, b, bShape, shape);
+      return binary(operation.fn, a, aShape, b, bShape, shape);
     case 'reshape':
       return a;
     case 'transpose':
@@ -133,8 +134,11 @@ function compute(
       const out = new Float64Array(sizeOf(shape));
       const offset = operation.starts.reduce((sum, start, axis) => sum + start * strides[axis]!, 0);
       const steps = strides.map((stride, axis) => stride * operation.steps[axis]!);
-      visit(aShape, steps, offset, (at, index) => {
-        out[at] = a[index]!;
+      const length = aShape.at(-1) ?? 1;
+      visitRows(aShape, steps, offset, (at, index) => {
+        for (let i = 0; i < length; i++) {
+          out[at + i * (steps.at(-1) ?? 0)] = a[index + i]!;
+        }
       });
       return out;
     }
@@ -166,14 +170,6 @@ const UNARY = {
   sign: Math.sign,
 };
 
-const BINARY = {
-  add: (x: number, y: number) => x + y,
-  sub: (x: number, y: number) => x - y,
-  mul: (x: number, y: number) => x * y,
-  div: (x: number, y: number) => x / y,
-  max: Math.max,
-};
-
 /** A plain loop: mapping over typed arrays is several times slower. */
 function unary(fn: (x: number) => number, a: TensorData): Float64Array {
   const out = new Float64Array(a.length);
@@ -202,20 +198,24 @@ function broadcastStrides(shape: readonly number[], target: readonly number[]): 
   return target.map((_, axis) => (axis < extra || shape[axis - extra] === 1 ? 0 : own[axis - extra]!));
 }
 
-/** Calls back with the offset under `strides` of every index of `shape`, in row-major order. */
-function visit(
+/**
+ * Calls back with the offset under `strides` of the first number of every row of `shape`, and its place in row-major order.
+ * Rows are left to loops of their own: a call per number takes several times as long.
+ */
+function visitRows(
   shape: readonly number[],
   strides: readonly number[],
   offset: number,
   each: (at: number, index: number) => void,
 ): void {
-  const rank = shape.length;
-  const index = new Array<number>(rank).fill(0);
+  const last = shape.length - 1;
+  const index = new Array<number>(shape.length).fill(0);
+  const length = shape[last] ?? 1;
   const total = sizeOf(shape);
   let at = offset;
-  for (let count = 0; count < total; count++) {
+  for (let count = 0; count < total; count += length) {
     each(at, count);
-    for (let axis = rank - 1; axis >= 0; axis--) {
+    for (let axis = last - 1; axis >= 0; axis--) {
       at += strides[axis]!;
       if (++index[axis]! < shape[axis]!) {
         break;
@@ -228,14 +228,18 @@ function visit(
 
 function gather(data: TensorData, strides: readonly number[], shape: readonly number[], offset = 0): Float64Array {
   const out = new Float64Array(sizeOf(shape));
-  visit(shape, strides, offset, (at, index) => {
-    out[index] = data[at]!;
+  const length = shape.at(-1) ?? 1;
+  const step = strides.at(-1) ?? 0;
+  visitRows(shape, strides, offset, (at, index) => {
+    for (let i = 0; i < length; i++) {
+      out[index + i] = data[at + i * step]!;
+    }
   });
   return out;
 }
 
 function binary(
-  fn: (x: number, y: number) => number,
+  fn: BinaryFunction,
   a: TensorData,
   aShape: readonly number[],
   b: TensorData,
@@ -243,21 +247,80 @@ function binary(
   shape: readonly number[],
 ): Float64Array {
   const size = sizeOf(shape);
-  const left = a.length === size || a.length === 1 ? a : gather(a, broadcastStrides(aShape, shape), shape);
-  const right = b.length === size || b.length === 1 ? b : gather(b, broadcastStrides(bShape, shape), shape);
   const out = new Float64Array(size);
-  const leftStep = left.length === 1 ? 0 : 1;
-  const rightStep = right.length === 1 ? 0 : 1;
-  for (let i = 0; i < size; i++) {
-    out[i] = fn(left[i * leftStep]!, right[i * rightStep]!);
+  const isFlat = (own: TensorData): boolean => own.length === size || own.length === 1;
+  if (isFlat(a) && isFlat(b)) {
+    binaryRow(
+      fn,
+      { data: a, at: 0, step: Number(a.length > 1) },
+      { data: b, at: 0, step: Number(b.length > 1) },
+      out,
+      0,
+      size,
+    );
+    return out;
   }
+  const [left, right] = [broadcastStrides(aShape, shape), broadcastStrides(bShape, shape)];
+  const length = shape.at(-1)!;
+  const [leftStep, rightStep] = [left.at(-1)!, right.at(-1)!];
+  const rightAt: number[] = [];
+  visitRows(shape, right, 0, (at) => rightAt.push(at));
+  visitRows(shape, left, 0, (at, index) => {
+    const other = { data: b, at: rightAt[index / length]!, step: rightStep };
+    binaryRow(fn, { data: a, at, step: leftStep }, other, out, index, length);
+  });
   return out;
+}
+
+interface Row {
+  readonly data: TensorData;
+  readonly at: number;
+  readonly step: number;
+}
+
+/** A loop per function: one that is handed the function calls it for every number. */
+function binaryRow(fn: BinaryFunction, x: Row, y: Row, out: Float64Array, to: number, length: number): void {
+  const { data: a, at: i, step: p } = x;
+  const { data: b, at: j, step: q } = y;
+  switch (fn) {
+    case 'add':
+      for (let k = 0; k < length; k++) {
+        out[to + k] = a[i + k * p]! + b[j + k * q]!;
+      }
+      break;
+    case 'sub':
+      for (let k = 0; k < length; k++) {
+        out[to + k] = a[i + k * p]! - b[j + k * q]!;
+      }
+      break;
+    case 'mul':
+      for (let k = 0; k < length; k++) {
+        out[to + k] = a[i + k * p]! * b[j + k * q]!;
+      }
+      break;
+    case 'div':
+      for (let k = 0; k < length; k++) {
+        out[to + k] = a[i + k * p]! / b[j + k * q]!;
+      }
+      break;
+    case 'max':
+      for (let k = 0; k < length; k++) {
+        out[to + k] = Math.max(a[i + k * p]!, b[j + k * q]!);
+      }
+      break;
+  }
 }
 
 function reduce(fn: 'sum' | 'max', a: TensorData, from: readonly number[], to: readonly number[]): Float64Array {
   const out = new Float64Array(sizeOf(to)).fill(fn === 'sum' ? 0 : -Infinity);
-  visit(from, broadcastStrides(to, from), 0, (at, index) => {
-    out[at] = fn === 'sum' ? out[at]! + a[index]! : Math.max(out[at]!, a[index]!);
+  const strides = broadcastStrides(to, from);
+  const length = from.at(-1) ?? 1;
+  const step = strides.at(-1) ?? 0;
+  visitRows(from, strides, 0, (at, index) => {
+    for (let i = 0; i < length; i++) {
+      const place = at + i * step;
+      out[place] = fn === 'sum' ? out[place]! + a[index + i]! : Math.max(out[place]!, a[index + i]!);
+    }
   });
   return out;
 }

@@ -66,7 +66,7 @@ export function rowSums(
   return sums;
 }
 
-export function addRows(to: Float64Array, rows: ReadonlyMap<number, Float64Array>, start: number, width: number): void {
+function addRows(to: Float64Array, rows: ReadonlyMap<number, Float64Array>, start: number, width: number): void {
   for (const [place, row] of rows) {
     const at = (place - start) * width;
     if (at >= 0 && at < to.length) {

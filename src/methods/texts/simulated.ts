@@ -5,7 +5,7 @@ import type { Pause } from '../../recovery/pause.js';
 import { type HeadRows, type NextToken, type NextTokens, logitsOf } from '../../recovery/text/next-tokens.js';
 import { norm } from '../../recovery/vectors.js';
 import { Comparison, type Difference } from './comparison.js';
-import { addEmbeddings, addRows, rowSums } from './embedding-gradients.js';
+import { addEmbeddings, rowSums } from './embedding-gradients.js';
 import type { Tensors } from './first-block.js';
 import type { Forward } from './forward.js';
 import { sharesTable } from './looked-up.js';
@@ -20,6 +20,13 @@ export interface Misfit extends Difference {
 }
 
 const CHUNK = 2048;
+
+/** Moves a row to another matrix, and leaves zeros. */
+function takeRow(from: Float64Array, row: number, to: Float64Array, at: number, width: number): void {
+  const own = from.subarray(row * width, (row + 1) * width);
+  to.set(own, at * width);
+  own.fill(0);
+}
 
 /**
  * @param targets next tokens by state
@@ -56,38 +63,42 @@ export async function misfitOf(
     }
     return out;
   };
+  const { head: own } = transformer;
+  const headName = own?.kind === 'language-model' ? own.weight : '';
+  const isTied = sharesTable(own);
+  const lookedUp = isTied ? [...new Set(tree.tokens)] : [];
+  // Rows that look-ups are added to, which are known after the head's part of all rows.
+  const mixed = {
+    simulated: new Float64Array(lookedUp.length * width),
+    captured: new Float64Array(lookedUp.length * width),
+  };
+  const states = transposed(hidden, count, width);
   const seed = new Float64Array(hidden.length);
   for (let start = 0; start < head.vocabulary; start += CHUNK) {
     await pause();
     const end = Math.min(start + CHUNK, head.vocabulary);
-    const [own, weight] = [transposed(await slopes(start, end), end - start, count), head.weight(start, end)];
-    const part = await product(own, transposed(weight, end - start, width), count, width, end - start);
-    part.forEach((value, at) => (seed[at]! += value));
-  }
-  const { embedded, parameters } = await forward.gradients(seed);
-  const lookedUp = rowSums(tree.tokens, embedded, width, embedding.scale);
-  const { head: own } = transformer;
-  const headName = own?.kind === 'language-model' ? own.weight : '';
-  const states = transposed(hidden, count, width);
-  const isTied = sharesTable(own);
-  const mixed = isTied ? [...lookedUp.keys()] : [];
-  const differences = new Float64Array(mixed.length * width);
-  for (let start = 0; start < head.vocabulary; start += CHUNK) {
-    await pause();
-    const end = Math.min(start + CHUNK, head.vocabulary);
-    const rows = await product(await slopes(start, end), states, end - start, width, count);
-    const captured = head.gradient(start, end);
-    if (isTied) {
-      addRows(rows, lookedUp, start, width);
-      for (const [at, token] of mixed.entries()) {
-        for (let col = 0; token >= start && token < end && col < width; col++) {
-          const place = (token - start) * width + col;
-          differences[at * width + col] = captured[place]! - rows[place]!;
-        }
-      }
+    const [slope, weight] = [await slopes(start, end), head.weight(start, end)];
+    const [turned, columns] = [transposed(slope, end - start, count), transposed(weight, end - start, width)];
+    const part = await product(turned, columns, count, width, end - start);
+    for (let at = 0; at < part.length; at++) {
+      seed[at]! += part[at]!;
     }
+    const rows = await product(slope, states, end - start, width, count);
+    const captured = head.gradient(start, end).slice();
+    lookedUp.forEach((token, at) => {
+      if (token >= start && token < end) {
+        takeRow(rows, token - start, mixed.simulated, at, width);
+        takeRow(captured, token - start, mixed.captured, at, width);
+      }
+    });
     sum.add(headName, rows, captured);
   }
+  const { embedded, parameters } = await forward.gradients(seed);
+  const added = rowSums(tree.tokens, embedded, width, embedding.scale);
+  lookedUp.forEach((token, at) => {
+    added.get(token)!.forEach((value, col) => (mixed.simulated[at * width + col]! += value));
+  });
+  sum.add(headName, mixed.simulated, mixed.captured);
   addEmbeddings(sum, transformer, tensors, tree, embedded, isTied);
   for (const [name, data] of parameters) {
     if (name !== headName) {
@@ -101,6 +112,6 @@ export async function misfitOf(
   return {
     ...difference,
     resolution: (Math.SQRT2 * least) / difference.size,
-    rows: { tokens: mixed, data: differences },
+    rows: { tokens: lookedUp, data: mixed.captured.map((value, at) => value - mixed.simulated[at]!) },
   };
 }

@@ -2,6 +2,7 @@ import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { most } from '../../recovery/vectors.js';
 import type { AdapterInputs, AdapterTexts } from './adapter-texts.js';
+import { mayBeNoise } from './comparison.js';
 import { readTexts } from './target-search.js';
 import type { TextsToTell } from './texts-leak.js';
 
@@ -9,14 +10,16 @@ import type { TextsToTell } from './texts-leak.js';
 export function tellAdapter(transformer: Transformer, found: AdapterTexts): TextsToTell {
   const { inputs, beyond, candidates, nodes, nextNearest, confirmed } = found;
   const isOpen = confirmed?.isWhole !== true;
-  const isSure = !isOpen && nodes.every(({ repeats }) => repeats === 0);
+  const floor = most([inputs, beyond].map(({ space: { space } }) => space.noise * Math.sqrt(space.width)));
+  const isConfirmed = confirmed?.isWhole === true && mayBeNoise(confirmed.misfit, floor);
+  const isSure = isConfirmed && nodes.every(({ repeats }) => repeats === 0);
   const texts = confirmed?.texts ?? readTexts(nodes, false).map(({ tokens }) => tokens);
   const misfit = confirmed?.misfit;
   const farthest = most(nodes.map(({ distance }) => distance));
   const certificate: Certificate = {
     by: misfit ? 'gradient' : 'equations',
     error: misfit ? misfit.error : farthest,
-    floor: most([inputs, beyond].map(({ space: { space } }) => space.noise * Math.sqrt(space.width))),
+    floor,
     expectedError: isSure ? 0 : null,
     verdict: isSure ? 'exact' : 'uncertain',
   };
@@ -30,7 +33,7 @@ export function tellAdapter(transformer: Transformer, found: AdapterTexts): Text
     })),
     certificate,
     amount: `${texts.length} ${texts.length === 1 ? 'text' : 'texts'}, word for word`,
-    explanation: explanation(found, isSure),
+    explanation: explanation(found, { isConfirmed, isSure }),
     facts: [
       { name: 'room for tokens', value: roomOf(inputs) },
       {
@@ -56,7 +59,10 @@ function roomOf({ isFresh, room }: AdapterInputs): string {
     : `the adapters that share an input have a rank of ${room} together; a batch of more tokens would hide its texts`;
 }
 
-function explanation({ inputs, confirmed }: AdapterTexts, isSure: boolean): string {
+function explanation(
+  { inputs, confirmed }: AdapterTexts,
+  { isConfirmed, isSure }: { readonly isConfirmed: boolean; readonly isSure: boolean },
+): string {
   const how = `Only adapters have a gradient. ${
     inputs.isFresh
       ? "They are fresh: the gradient of lora_B holds what lora_A makes of a layer's inputs."
@@ -69,6 +75,9 @@ function explanation({ inputs, confirmed }: AdapterTexts, isSure: boolean): stri
   const gradient = `The gradient of all adapters for these texts, each with its loss on every next token, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); another last token would leave ${misfit.resolution.toExponential(1)} or more.`;
   if (isSure) {
     return `${how} ${gradient} Last tokens are only labels, and were told by that gradient.`;
+  }
+  if (confirmed.isWhole && !isConfirmed) {
+    return `${how} ${gradient} That is more than the noise of the dump, so something is missing or wrong: they are candidates.`;
   }
   return confirmed.isWhole
     ? `${how} ${gradient} Tokens that repeat the first one of a text have the same state, and what follows each of them is not told: they are candidates.`

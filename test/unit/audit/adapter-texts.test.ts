@@ -134,6 +134,20 @@ describe('texts from the gradients of adapters', () => {
     expect(rowOf(report).detail).toMatch(reason);
   });
 
+  it('are candidates where their own gradient differs by more than the noise of the dump', async () => {
+    // Of another length, a tensor spans the same space, so that tokens fit as before.
+    const folder = changed('llama-trained', 'gradient.safetensors', (data, name) =>
+      name.includes('layers.1.') && name.includes('q_proj.lora_A') ? data.map((value) => value * 1.001) : data,
+    );
+    const report = await auditOf(folder);
+    expect(idsOf(report)).toEqual(expected('llama-trained'));
+    expect(leakOf(report)).toMatchObject({
+      certificate: { by: 'gradient', verdict: 'uncertain', expectedError: null },
+    });
+    expect(leakOf(report)!.certificate!.error).toBeLessThan(1e-3);
+    expect(JSON.stringify(leakOf(report))).toMatch(/more than the noise of the dump/);
+  });
+
   it('are candidates without their last tokens where the last norm is of another checkpoint', async () => {
     const folder = changed('llama-trained', 'checkpoint.safetensors', (data, key) =>
       key.endsWith('.norm.weight') ? data.map((value, at) => (at % 2 === 0 ? value : -value)) : data,

@@ -23,7 +23,7 @@ export interface AuditServices {
   readonly log: Log;
 }
 
-const CANDIDATE_GLOB = '**/*.{pt,pth,bin,ckpt,safetensors,npz,safetensors.index.json}';
+const CANDIDATE_GLOB = '**/*.{pt,pth,bin,ckpt,safetensors,npz,safetensors.index.json,bin.index.json}';
 const IGNORED_GLOB = '**/{node_modules,.git,.venv,venv}/**';
 const MOST_CANDIDATES = 200;
 

@@ -2,20 +2,24 @@ import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
-import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
+import { TENSOR_FILE_EXTENSIONS, isTensorFileName } from '../formats/open.js';
+import { INDEX_EXTENSIONS } from '../formats/sharded.js';
 
 /** Which files an audit reads, from what the user gave. */
 
 /** What PEFT's and transformers' `save_pretrained` call their files: adapters apart from the model that they are added to. */
 export const ADAPTER_FILES = ['adapter_model.safetensors', 'adapter_model.bin'];
-export const BASE_FILES = ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin'];
+export const BASE_FILES = [
+  'model.safetensors',
+  'model.safetensors.index.json',
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+];
 
 export interface AuditPaths {
   readonly checkpoint?: string;
   readonly gradients: string;
 }
-
-const UNREAD_INDEX = 'pytorch_model.bin.index.json';
 
 /**
  * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it. Without
@@ -37,10 +41,10 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
   return { checkpoint: checkpointIn(folder, names), gradients: gradientIn(folder, names) };
 }
 
-const ENDINGS = [...TENSOR_FILE_EXTENSIONS, '.safetensors.index.json'];
+const ENDINGS = [...TENSOR_FILE_EXTENSIONS, ...INDEX_EXTENSIONS];
 
 function filesCalled(names: readonly string[], pattern: RegExp): string[] {
-  return names.filter((name) => pattern.test(name) && ENDINGS.some((ending) => name.endsWith(ending)));
+  return names.filter((name) => pattern.test(name) && isTensorFileName(name));
 }
 
 function gradientIn(folder: string, names: readonly string[]): string {
@@ -51,15 +55,6 @@ function checkpointIn(folder: string, names: readonly string[]): string {
   const named = filesCalled(names, /^checkpoint\./);
   const saved = [BASE_FILES, ADAPTER_FILES].map((own) => own.filter((name) => names.includes(name)));
   const found = [named, ...saved].find((own) => own.length > 0) ?? [];
-  if (found.length === 0 && names.includes(UNREAD_INDEX)) {
-    throw new UnusableInputError({
-      code: 'missing-file',
-      file: folder,
-      found: `no checkpoint but the parts of ${UNREAD_INDEX}, which are not read together`,
-      expected: `one of ${BASE_FILES.join(', ')}`,
-      advice: 'Save the model with save_pretrained(folder, safe_serialization=True).',
-    });
-  }
   return onlyOf(folder, found, `checkpoint${ENDINGS.join(' or ')}, or one of ${BASE_FILES.join(', ')}`);
 }
 

@@ -2,13 +2,19 @@ import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, openFile } from './byte-source.js';
 import { looksLikeNpy, openNpy } from './npy.js';
 import { looksLikeNpz, openNpz } from './npz.js';
-import { isSafetensorsIndex, looksLikeSafetensors, openSafetensors, openSafetensorsIndex } from './safetensors.js';
+import { looksLikeSafetensors, openSafetensors } from './safetensors.js';
+import { INDEX_EXTENSIONS, isShardIndex, openSharded } from './sharded.js';
 import type { TensorFile } from './tensor-file.js';
 import { looksLikePickle, openTorchLegacy, openTorchZip, torchArchiveRoot } from './torch.js';
 import { looksLikeZip, openZip } from './zip.js';
 
 /** File name endings that the readers know; the content decides, the ending only suggests. */
 export const TENSOR_FILE_EXTENSIONS = ['.pt', '.pth', '.bin', '.ckpt', '.safetensors', '.npz', '.npy', '.pkl'] as const;
+
+/** Whether a file is named as tensor files, or the indices of sharded ones, are. */
+export function isTensorFileName(name: string): boolean {
+  return [...TENSOR_FILE_EXTENSIONS, ...INDEX_EXTENSIONS].some((ending) => name.endsWith(ending));
+}
 
 /**
  * Opens a tensor file of any supported format, told by its content. Only its directory is read.
@@ -33,8 +39,8 @@ function sniff(source: ByteSource): TensorFile {
   if (source.size === 0) {
     throw notTensors(source.path, 'an empty file');
   }
-  if (isSafetensorsIndex(source.path)) {
-    return openSafetensorsIndex(source);
+  if (isShardIndex(source.path)) {
+    return openSharded(source, sniff);
   }
   if (looksLikeZip(source)) {
     return openArchive(source);

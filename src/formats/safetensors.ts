@@ -1,17 +1,14 @@
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { type ByteSource, isFileName, malformed, openFile, windowSource } from './byte-source.js';
+import { type ByteSource, malformed, windowSource } from './byte-source.js';
 import { checkLayout, contiguousStrides } from './elements.js';
 import { parseJson } from './json-file.js';
-import { type LocatedTensor, locatedFile, unknownTensor } from './located-file.js';
+import { type LocatedTensor, locatedFile } from './located-file.js';
 import { type Dtype, type TensorFile, dtypeBytes, elementCount } from './tensor-file.js';
 
-/** The safetensors format: 8-byte header length, JSON header, raw little-endian data; and its sharded form. */
+/** The safetensors format: 8-byte header length, JSON header, raw little-endian data. */
 
 /** The bound of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
-const MAX_SHARDS = 4096;
 /** The largest language models have less than a hundred thousand. */
 const MAX_TENSORS = 2 ** 17;
 /** A tensor is an object with two lists and three names, under its own; metadata are some names more. */
@@ -106,107 +103,6 @@ function locate(
     open: () => windowSource(source, dataOffset + start, end - start),
     dataStart: start,
   };
-}
-
-/** True for the name of a sharded checkpoint's index, `model.safetensors.index.json`. */
-export function isSafetensorsIndex(path: string): boolean {
-  return path.endsWith('.safetensors.index.json');
-}
-
-/** Opens a sharded checkpoint through its index; every shard must lie beside it. */
-export function openSafetensorsIndex(source: ByteSource): TensorFile {
-  if (source.size > MAX_HEADER_BYTES) {
-    throw malformed(source.path, `an index of ${source.size} bytes`, `at most ${MAX_HEADER_BYTES} bytes`);
-  }
-  const map = asRecord(parseJsonObject(source.path, source.read(0, source.size)).weight_map);
-  if (!map) {
-    throw malformed(source.path, 'an index without weight_map', 'a map from tensor names to shard files');
-  }
-  const placed = Object.entries(map).map(([name, shard]) => [name, shardName(source.path, shard)] as const);
-  const shardNames = [...new Set(placed.map(([, shard]) => shard))];
-  const shards = new Map<string, TensorFile>();
-  const closeShards = (): void => {
-    for (const shard of shards.values()) {
-      shard.close();
-    }
-  };
-  try {
-    for (const name of shardNames) {
-      shards.set(name, openShard(source.path, name, shardNames.length));
-    }
-  } catch (error) {
-    closeShards();
-    throw error;
-  }
-  const names = new Map(
-    [...shards.values()].map((shard) => [shard, new Set(shard.entries.map((entry) => entry.name))]),
-  );
-  const owners = new Map<string, TensorFile>();
-  for (const [name, shard] of placed) {
-    const owner = shards.get(shard);
-    if (!owner || !names.get(owner)?.has(name)) {
-      closeShards();
-      throw malformed(
-        source.path,
-        `tensor "${name}" that shard "${shard}" does not hold`,
-        'an index that fits its shards',
-      );
-    }
-    owners.set(name, owner);
-  }
-  return {
-    path: source.path,
-    format: 'safetensors-sharded',
-    entries: [...shards.values()].flatMap((shard) => shard.entries.filter(({ name }) => owners.get(name) === shard)),
-    foreignGlobals: [],
-    notes: [],
-    read(name, range) {
-      const owner = owners.get(name);
-      if (!owner) {
-        throw unknownTensor(source.path, name);
-      }
-      return owner.read(name, range);
-    },
-    close() {
-      closeShards();
-      source.close();
-    },
-  };
-}
-
-/** A shard is a sibling by definition; anything else would let an index open files elsewhere. */
-function shardName(indexPath: string, name: unknown): string {
-  if (typeof name !== 'string' || !isFileName(name)) {
-    throw malformed(
-      indexPath,
-      typeof name === 'string' ? `shard "${name}"` : 'a shard whose name is no text',
-      "names of files in the index's own folder",
-    );
-  }
-  return name;
-}
-
-function openShard(indexPath: string, name: string, count: number): TensorFile {
-  if (count > MAX_SHARDS) {
-    throw malformed(indexPath, `${count} shards`, `at most ${MAX_SHARDS}`);
-  }
-  const path = join(dirname(indexPath), name);
-  if (!existsSync(path)) {
-    throw new UnusableInputError({
-      code: 'missing-file',
-      file: indexPath,
-      found: `no shard "${name}" beside it`,
-      expected: 'all the files that the index names',
-      advice: 'Copy the missing shard into the same folder.',
-    });
-  }
-  const source = openFile(path);
-  try {
-    return openSafetensors(source);
-  } catch (error) {
-    source.close();
-    throw error;
-  }
 }
 
 function parseJsonObject(path: string, bytes: Uint8Array): Record<string, unknown> {

@@ -20,7 +20,15 @@ export type Dtype =
   | 'complex128';
 
 export type FormatName =
-  'torch-zip' | 'torch-legacy' | 'torchscript' | 'pickle' | 'safetensors' | 'safetensors-sharded' | 'npz' | 'npy';
+  | 'torch-zip'
+  | 'torch-legacy'
+  | 'torch-sharded'
+  | 'torchscript'
+  | 'pickle'
+  | 'safetensors'
+  | 'safetensors-sharded'
+  | 'npz'
+  | 'npy';
 
 /** How sure the file itself is that a tensor is trained; buffers are not differentiated. */
 export type TensorRole = 'parameter' | 'buffer' | 'unknown';

@@ -3,7 +3,7 @@ import { join, relative, sep } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
 import picomatch from 'picomatch';
 import { readBounded } from '../formats/json-file.js';
-import { TENSOR_FILE_EXTENSIONS } from '../formats/open.js';
+import { isTensorFileName } from '../formats/open.js';
 
 /** Which files of a project may be dumps, checkpoints or networks. */
 
@@ -72,7 +72,7 @@ export async function discover(
           await pause();
           await walk(path, all, depth + 1);
         }
-      } else if (entry.isFile() && isTensorFile(entry.name)) {
+      } else if (entry.isFile() && isTensorFileName(entry.name)) {
         tensorFiles.push(path);
       } else if (entry.isFile() && entry.name.endsWith('.onnx')) {
         networks.push(path);
@@ -90,10 +90,6 @@ function entriesOf(folder: string): { name: string; isDirectory(): boolean; isFi
     // A folder that may not be read holds nothing that could be audited.
     return [];
   }
-}
-
-function isTensorFile(name: string): boolean {
-  return TENSOR_FILE_EXTENSIONS.some((ending) => name.endsWith(ending)) || name.endsWith('.safetensors.index.json');
 }
 
 const MOST_IGNORE_BYTES = 2 ** 20;

@@ -9,7 +9,7 @@ import { CONFIG_FILE } from '../facts/config-json.js';
 import { ADAPTER_FILES, BASE_FILES } from '../facts/inputs.js';
 import { isFileName } from '../formats/byte-source.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
-import { isSafetensorsIndex } from '../formats/safetensors.js';
+import { isShardIndex } from '../formats/sharded.js';
 import { VOCABULARY_NAMES } from '../formats/vocabulary-file.js';
 
 /** What an audit depends on, by contents: file times change on every copy, and stay where contents change. */
@@ -68,7 +68,7 @@ function keyOf(path: string, { size, mtimeNs, ctimeNs, ino, dev }: BigIntStats):
 
 /** A file with all that belongs to it: the shards of an index. */
 export function partsOf(path: string): string[] {
-  if (!isSafetensorsIndex(path)) {
+  if (!isShardIndex(path)) {
     return [path];
   }
   const map = Object.values((jsonOf(path)?.weight_map ?? {}) as Record<string, unknown>);

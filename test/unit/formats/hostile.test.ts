@@ -315,6 +315,11 @@ describe('safetensors', () => {
     writeFileSync(index, JSON.stringify({ weight_map: { w: '../../../etc/passwd' } }));
     expect(failure(() => openTensorFile(index)).code).toBe('malformed-file');
   });
+  it('an index that names itself', () => {
+    const index = join(folder, 'circular.bin.index.json');
+    writeFileSync(index, JSON.stringify({ weight_map: { w: 'circular.bin.index.json' } }));
+    expect(failure(() => openTensorFile(index)).code).toBe('malformed-file');
+  });
   it('an index whose shard is missing', () => {
     const index = join(folder, 'lonely.safetensors.index.json');
     writeFileSync(index, JSON.stringify({ weight_map: { w: 'gone.safetensors' } }));

@@ -52,6 +52,7 @@ describe('what a file is', () => {
     ['numpy.pkl', 'pickle'],
     ['model.safetensors', 'safetensors'],
     ['sharded.safetensors.index.json', 'safetensors-sharded'],
+    ['sharded.bin.index.json', 'torch-sharded'],
     ['compressed.npz', 'npz'],
     ['fortran.npy', 'npy'],
   ])('%s is %s', (name, format) => {

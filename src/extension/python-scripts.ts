@@ -21,10 +21,14 @@ export class PythonScripts implements vscode.Disposable {
   private readonly parsed = new Map<string, { version: number; document: PythonDocument }>();
   /** Lenses, hints and quick fixes ask one after the other, the last with every move of the cursor. */
   private readonly analysed = new WeakMap<PythonDocument, ScriptAnalysis>();
+  private readonly parsedMore = new vscode.EventEmitter<vscode.TextDocument>();
+  /** What was left of a script when time ran out is parsed. */
+  readonly onDidParseMore = this.parsedMore.event;
   private readonly subscriptions: vscode.Disposable[];
 
   constructor() {
     this.subscriptions = [
+      this.parsedMore,
       vscode.workspace.onDidChangeTextDocument((event) => {
         this.change(event);
       }),
@@ -67,23 +71,32 @@ export class PythonScripts implements vscode.Disposable {
       return undefined;
     }
     const parsed = parsePython(text);
-    this.parsed.set(key, { version: document.version, document: parsed });
+    this.keep(document, parsed);
     return parsed;
+  }
+
+  private keep(document: vscode.TextDocument, parsed: PythonDocument): void {
+    const { version } = document;
+    this.parsed.set(document.uri.toString(), { version, document: parsed });
+    if (!parsed.isComplete) {
+      // Typing and other extensions come in between.
+      setTimeout(() => {
+        if (!document.isClosed && document.version === version) {
+          const more = updatePython(parsed, parsed.text);
+          this.keep(document, more);
+          if (more.isComplete) {
+            this.parsedMore.fire(document);
+          }
+        }
+      });
+    }
   }
 
   private change({ document, contentChanges }: vscode.TextDocumentChangeEvent): void {
     const key = document.uri.toString();
     const known = this.parsed.get(key);
     if (known && contentChanges.length > 0) {
-      const changes = contentChanges.map(({ rangeOffset, rangeLength, text }) => ({
-        from: rangeOffset,
-        to: rangeOffset + rangeLength,
-        inserted: text.length,
-      }));
-      this.parsed.set(key, {
-        version: document.version,
-        document: updatePython(known.document, document.getText(), changes),
-      });
+      this.keep(document, updatePython(known.document, document.getText()));
     }
   }
 

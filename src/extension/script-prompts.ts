@@ -56,6 +56,7 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
     };
     this.subscriptions = [
       this.changed,
+      services.scripts.onDidParseMore(again),
       services.captures.onDidChange(again),
       services.store.onDidChange(again),
       vscode.workspace.onDidChangeConfiguration((event) => {
@@ -152,6 +153,9 @@ class Hints implements vscode.Disposable {
         this.later(document);
       }),
       vscode.workspace.onDidChangeTextDocument(({ document }) => {
+        this.later(document);
+      }),
+      scripts.onDidParseMore((document) => {
         this.later(document);
       }),
       vscode.workspace.onDidCloseTextDocument(({ uri }) => {

@@ -29,8 +29,11 @@ const MOST_REPETITIONS = 16;
 /** True for a tensor that shows few stored elements so often that its size is no longer bounded by the file's. */
 export function repeatsTooOften({ shape, strides }: ElementLayout): boolean {
   const total = elementCount(shape);
+  if (total <= MOST_REPEATED) {
+    return false;
+  }
   const stored = shape.reduce((sum, size, axis) => sum + (size - 1) * (strides[axis] ?? 0), 1);
-  return total > MOST_REPEATED && total > MOST_REPETITIONS * stored;
+  return total > MOST_REPETITIONS * stored;
 }
 
 /**
@@ -40,9 +43,12 @@ export function repeatsTooOften({ shape, strides }: ElementLayout): boolean {
  */
 export function checkLayout(path: string, name: string, layout: ElementLayout, bytes: number): void {
   const { shape, strides, offset, dtype } = layout;
-  const numbers = [...shape, ...strides, offset];
   const sane =
-    shape.length === strides.length && shape.length <= 64 && numbers.every((n) => Number.isSafeInteger(n) && n >= 0);
+    shape.length === strides.length &&
+    shape.length <= 64 &&
+    shape.every(isCount) &&
+    strides.every(isCount) &&
+    isCount(offset);
   if (!sane || !Number.isSafeInteger(elementCount(shape) * dtypeBytes(dtype))) {
     throw lie(
       path,
@@ -64,6 +70,10 @@ export function checkLayout(path: string, name: string, layout: ElementLayout, b
       `at most ${bytes} bytes, which is what the file holds for it`,
     );
   }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 /**

@@ -18,7 +18,8 @@ export function locatedFile(
   tensors: readonly LocatedTensor[],
   extras: { foreignGlobals?: readonly ForeignGlobal[]; notes?: readonly string[] } = {},
 ): TensorFile {
-  const byName = new Map(tensors.map((tensor) => [tensor.entry.name, tensor]));
+  // A file of a hundred thousand tensors is often listed and no more.
+  let byName: Map<string, LocatedTensor> | undefined;
   return {
     path: source.path,
     format,
@@ -26,6 +27,7 @@ export function locatedFile(
     foreignGlobals: extras.foreignGlobals ?? [],
     notes: extras.notes ?? [],
     read(name, range) {
+      byName ??= new Map(tensors.map((own) => [own.entry.name, own]));
       const tensor = byName.get(name);
       if (!tensor) {
         throw unknownTensor(source.path, name);

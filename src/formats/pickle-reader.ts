@@ -1,5 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, truncated } from './byte-source.js';
+import { ShortTexts } from './short-texts.js';
 
 /** Bytes, numbers and lines of a pickle, read in order from a file that nothing is known of. */
 
@@ -9,9 +10,9 @@ const PAGE_BYTES = 256 * 1024;
 
 /** Sequential reading in pages, so that a pickle inside a file of gigabytes costs only its own size. */
 export class PagedReader {
-  private page: Uint8Array = new Uint8Array(0);
+  private page = Buffer.alloc(0);
   private pageStart = 0;
-  private readonly decoder = new TextDecoder();
+  private readonly texts = new ShortTexts();
 
   constructor(
     readonly source: ByteSource,
@@ -28,6 +29,45 @@ export class PagedReader {
   }
 
   take(length: number): Uint8Array {
+    const at = this.skip(length);
+    return this.page.subarray(at, at + length);
+  }
+
+  number(length: number): number {
+    const at = this.skip(length);
+    let value = 0;
+    for (let index = length - 1; index >= 0; index--) {
+      value = value * 256 + (this.page[at + index] ?? 0);
+    }
+    return value;
+  }
+
+  text(length: number): string {
+    const at = this.skip(length);
+    return this.texts.decode(this.page, at, at + length);
+  }
+
+  line(): string {
+    const start = this.position;
+    const end = this.page.indexOf(0x0a, Math.max(start - this.pageStart, 0));
+    if (start >= this.pageStart && end >= 0) {
+      this.position = this.pageStart + end + 1;
+      return this.texts.decode(this.page, start - this.pageStart, end);
+    }
+    while (this.byte() !== 0x0a) {
+      if (this.position - start > MAX_STRING_BYTES) {
+        throw limit(this.source.path, 'a line without an end', `${MAX_STRING_BYTES} bytes`);
+      }
+    }
+    const length = this.position - start;
+    this.position = start;
+    const text = this.text(length - 1);
+    this.position++;
+    return text;
+  }
+
+  /** Moves on. @returns where the bytes passed over begin in the page, which holds them all */
+  private skip(length: number): number {
     let at = this.position - this.pageStart;
     if (at < 0 || at + length > this.page.length) {
       if (this.position + length > this.source.size) {
@@ -37,40 +77,16 @@ export class PagedReader {
           'a complete pickle',
         );
       }
-      this.page = this.source.read(
+      const bytes = this.source.read(
         this.position,
         Math.min(Math.max(length, PAGE_BYTES), this.source.size - this.position),
       );
+      this.page = Buffer.from(bytes.buffer);
       this.pageStart = this.position;
       at = 0;
     }
     this.position += length;
-    return this.page.subarray(at, at + length);
-  }
-
-  number(length: number): number {
-    const bytes = this.take(length);
-    let value = 0;
-    for (let index = length - 1; index >= 0; index--) {
-      value = value * 256 + (bytes[index] ?? 0);
-    }
-    return value;
-  }
-
-  text(length: number): string {
-    return this.decoder.decode(this.take(length));
-  }
-
-  line(): string {
-    const start = this.position;
-    while (this.byte() !== 0x0a) {
-      if (this.position - start > MAX_STRING_BYTES) {
-        throw limit(this.source.path, 'a line without an end', `${MAX_STRING_BYTES} bytes`);
-      }
-    }
-    const length = this.position - start;
-    this.position = start;
-    return this.text(length).slice(0, -1);
+    return at;
   }
 }
 

@@ -69,7 +69,8 @@ class Memo {
 class PickleMachine {
   private stack: StackItem[] = [];
   private readonly memo = new Memo();
-  private readonly globals = new Map<string, PickleGlobal>();
+  /** By module and name. */
+  private readonly globals = new Map<string, Map<string, PickleGlobal>>();
   private containers = 0;
 
   constructor(private readonly reader: PagedReader) {}
@@ -79,7 +80,8 @@ class PickleMachine {
       const opcode = this.reader.byte();
       if (opcode === 0x2e) {
         const value = this.pop();
-        return { value, globals: [...this.globals.values()], end: this.reader.position };
+        const globals = [...this.globals.values()].flatMap((own) => [...own.values()]);
+        return { value, globals, end: this.reader.position };
       }
       this.step(opcode);
       if (this.stack.length > MAX_STACK) {
@@ -125,15 +127,15 @@ class PickleMachine {
     if (at < 0) {
       this.fail('no mark', 'a mark before the opcode');
     }
-    const items = this.stack.splice(at) as PickleValue[];
-    items.shift();
+    const items = this.stack.slice(at + 1) as PickleValue[];
+    this.stack.length = at;
     return items;
   }
 
   private tuple(count: number): void {
-    const items: PickleValue[] = [];
-    for (let index = 0; index < count; index++) {
-      items.unshift(this.pop());
+    const items = new Array<PickleValue>(count);
+    for (let index = count - 1; index >= 0; index--) {
+      items[index] = this.pop();
     }
     this.push(new PickleTuple(items));
   }
@@ -151,11 +153,15 @@ class PickleMachine {
   }
 
   private global(module: string, name: string): PickleGlobal {
-    const key = `${module}\n${name}`;
-    let global = this.globals.get(key);
+    let ofModule = this.globals.get(module);
+    if (!ofModule) {
+      ofModule = new Map();
+      this.globals.set(module, ofModule);
+    }
+    let global = ofModule.get(name);
     if (!global) {
       global = new PickleGlobal(module, name);
-      this.globals.set(key, global);
+      ofModule.set(name, global);
     }
     return global;
   }
@@ -248,167 +254,174 @@ class PickleMachine {
 
   private step(opcode: number): void {
     const { reader } = this;
-    switch (String.fromCharCode(opcode)) {
-      case '(':
+    // Numbers: a switch over a hundred texts compares one after the other.
+    switch (opcode) {
+      case 0x28: // (
         this.stack.push(MARK);
         return;
-      case '0':
+      case 0x30: // 0
         this.stack.pop();
         return;
-      case '1':
+      case 0x31: // 1
         this.popToMark();
         return;
-      case '2':
+      case 0x32: // 2
         return this.push(this.top());
-      case 'N':
+      case 0x4e: // N
         return this.push(null);
-      case '\x88':
+      case 0x88:
         return this.push(true);
-      case '\x89':
+      case 0x89:
         return this.push(false);
-      case 'I':
-      case 'L':
+      case 0x49: // I
+      case 0x4c: // L
         return this.push(this.integer(reader.line().trim()));
-      case 'J':
+      case 0x4a: // J
         return this.push(reader.number(4) | 0);
-      case 'K':
+      case 0x4b: // K
         return this.push(reader.byte());
-      case 'M':
+      case 0x4d: // M
         return this.push(reader.number(2));
-      case '\x8a':
+      case 0x8a:
         return this.push(this.long(reader.byte()));
-      case '\x8b':
+      case 0x8b:
         return this.push(this.long(reader.number(4)));
-      case 'F':
+      case 0x46: // F
         return this.push(Number(reader.line()));
-      case 'G': {
+      case 0x47: {
+        // G
         const bytes = reader.take(8);
         return this.push(new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0));
       }
-      case 'S':
+      case 0x53: // S
         return this.push(
           reader
             .line()
             .trim()
             .replace(/^(['"])([\s\S]*)\1$/, '$2'),
         );
-      case 'V':
+      case 0x56: // V
         return this.push(reader.line());
-      case 'T':
+      case 0x54: // T
         return this.push(reader.text(this.length(4)));
-      case 'U':
+      case 0x55: // U
         return this.push(reader.text(reader.byte()));
-      case 'X':
+      case 0x58: // X
         return this.push(reader.text(this.length(4)));
-      case '\x8c':
+      case 0x8c:
         return this.push(reader.text(reader.byte()));
-      case '\x8d':
+      case 0x8d:
         return this.push(reader.text(this.length(8)));
-      case 'B':
+      case 0x42: // B
         return this.push(this.bytes(this.length(4)));
-      case 'C':
+      case 0x43: // C
         return this.push(this.bytes(reader.byte()));
-      case '\x8e':
-      case '\x96':
+      case 0x8e:
+      case 0x96:
         return this.push(this.bytes(this.length(8)));
-      case ')':
+      case 0x29: // )
         return this.push(new PickleTuple([]));
-      case 't':
+      case 0x74: // t
         return this.push(new PickleTuple(this.popToMark()));
-      case '\x85':
+      case 0x85:
         return this.tuple(1);
-      case '\x86':
+      case 0x86:
         return this.tuple(2);
-      case '\x87':
+      case 0x87:
         return this.tuple(3);
-      case ']':
+      case 0x5d: // ]
         return this.push(new PickleList());
-      case 'l':
+      case 0x6c: // l
         return this.listOf(this.popToMark());
-      case 'a':
+      case 0x61: // a
         return this.append([this.pop()]);
-      case 'e':
+      case 0x65: // e
         return this.append(this.popToMark());
-      case '}':
+      case 0x7d: // }
         return this.push(new PickleDict());
-      case 'd':
+      case 0x64: // d
         return this.dictOf(this.popToMark());
-      case 's': {
+      case 0x73: {
+        // s
         const value = this.pop();
         return this.setItems([this.pop(), value]);
       }
-      case 'u':
+      case 0x75: // u
         return this.setItems(this.popToMark());
-      case '\x8f':
+      case 0x8f:
         return this.push(new PickleSet());
-      case '\x90':
+      case 0x90:
         return this.append(this.popToMark());
-      case '\x91': {
+      case 0x91: {
         const items = this.popToMark();
         this.push(new PickleSet());
         return this.append(items);
       }
-      case 'p':
+      case 0x70: // p
         return this.remember(Number(this.integer(reader.line().trim())));
-      case 'q':
+      case 0x71: // q
         return this.remember(reader.byte());
-      case 'r':
+      case 0x72: // r
         return this.remember(reader.number(4));
-      case '\x94':
+      case 0x94:
         return this.remember(this.memo.size);
-      case 'g':
+      case 0x67: // g
         return this.recall(Number(this.integer(reader.line().trim())));
-      case 'h':
+      case 0x68: // h
         return this.recall(reader.byte());
-      case 'j':
+      case 0x6a: // j
         return this.recall(reader.number(4));
-      case 'c': {
+      case 0x63: {
+        // c
         const module = reader.line();
         return this.push(this.global(module, reader.line()));
       }
-      case '\x93': {
+      case 0x93: {
         const name = this.text(this.pop(), 'a global name');
         return this.push(this.global(this.text(this.pop(), 'a module name'), name));
       }
-      case 'R': {
+      case 0x52: {
+        // R
         const args = this.pop();
         return this.call(this.pop(), args);
       }
-      case '\x81': {
+      case 0x81: {
         const args = this.pop();
         return this.call(this.pop(), args);
       }
-      case '\x92': {
+      case 0x92: {
         this.pop();
         const args = this.pop();
         return this.call(this.pop(), args);
       }
-      case 'i': {
+      case 0x69: {
+        // i
         const module = reader.line();
         const callee = this.global(module, reader.line());
         return this.call(callee, new PickleTuple(this.popToMark()));
       }
-      case 'o': {
+      case 0x6f: {
+        // o
         const [callee, ...args] = this.popToMark();
         return this.call(callee ?? this.fail('an object without its class', 'a class'), new PickleTuple(args));
       }
-      case 'b':
+      case 0x62: // b
         return this.build();
-      case 'P':
+      case 0x50: // P
         return this.push(new PicklePersistent(reader.line()));
-      case 'Q':
+      case 0x51: // Q
         return this.push(new PicklePersistent(this.pop()));
-      case '\x80': {
+      case 0x80: {
         const protocol = reader.byte();
         return protocol > 5 ? this.fail(`protocol ${protocol}`, 'a pickle protocol from 0 to 5') : undefined;
       }
-      case '\x95':
+      case 0x95:
         // Frames only say how much to buffer; a false length must not matter.
         reader.take(8);
         return;
-      case '\x82':
-      case '\x83':
-      case '\x84': {
+      case 0x82:
+      case 0x83:
+      case 0x84: {
         const width = opcode === 0x82 ? 1 : opcode === 0x83 ? 2 : 4;
         return this.push(this.global('copyreg.extension', String(reader.number(width))));
       }

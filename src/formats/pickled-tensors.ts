@@ -25,7 +25,7 @@ export interface Storage {
   readonly dtype: Dtype | undefined;
   readonly bytes: number;
   readonly littleEndian: boolean;
-  open(): ByteSource;
+  readonly open: () => ByteSource;
 }
 
 /** Resolves a persistent id; undefined when it is not a storage that the file holds. */
@@ -239,9 +239,9 @@ class Collector {
       this.note(`Tensor "${fullName(place)}" refers to data that the file does not hold.`);
       return;
     }
-    this.add(place, { ...geometry, dtype: elementType, littleEndian: storage.littleEndian }, storage.bytes, () =>
-      storage.open(),
-    );
+    const { shape, strides, offset } = geometry;
+    const { littleEndian, bytes, open } = storage;
+    this.add(place, { dtype: elementType, shape, strides, offset, littleEndian }, bytes, open);
   }
 
   add(place: Place, layout: ElementLayout, bytes: number, open: () => ByteSource): void {
@@ -284,14 +284,19 @@ class Collector {
   }
 
   private uniqueName(name: string): string {
+    const copies = this.names.get(name);
     let unique = name;
-    let copy = this.names.get(name) ?? 0;
-    while (this.names.has(unique)) {
-      copy++;
-      unique = `${name} (${copy + 1})`;
+    if (copies === undefined) {
+      this.names.set(name, 0);
+    } else {
+      let copy = copies;
+      while (this.names.has(unique)) {
+        copy++;
+        unique = `${name} (${copy + 1})`;
+      }
+      this.names.set(name, copy);
+      this.names.set(unique, 0);
     }
-    this.names.set(name, copy);
-    this.names.set(unique, this.names.get(unique) ?? 0);
     this.characters += unique.length;
     if (this.characters > MAX_NAMES) {
       throw this.limit(`names of more than ${MAX_NAMES} characters`, 'the names of a checkpoint or a gradient dump');
@@ -441,10 +446,10 @@ function keyText(key: PickleValue): string | undefined {
 }
 
 function fullName(place: Place): string {
-  return [place.group, place.key].filter(Boolean).join('.') || 'tensor';
+  return childGroup(place) || 'tensor';
 }
 
 /** Modules join their parent's group so that names read as in a state dict: `layer1.0.conv1.weight`. */
-function childGroup(place: Place): string {
-  return [place.group, place.key].filter(Boolean).join('.');
+function childGroup({ group, key }: Place): string {
+  return group === '' || key === '' ? group || key : `${group}.${key}`;
 }

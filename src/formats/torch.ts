@@ -45,7 +45,7 @@ export function openTorchZip(source: ByteSource, archive: ZipArchive, root: stri
   };
   const parsed = parsePickle(pickle);
   const { tensors, notes } = collectTensors(source.path, parsed.value, resolve);
-  const isScript = [...archive.entries.keys()].some((name) => name.startsWith(`${root}code/`));
+  const isScript = hasFolder(archive, `${root}code/`);
   return locatedFile(source, isScript ? 'torchscript' : 'torch-zip', tensors, {
     // A TorchScript archive names its own compiled classes, which no Python import could reach.
     foreignGlobals: foreignGlobals(parsed.globals).filter(
@@ -53,6 +53,15 @@ export function openTorchZip(source: ByteSource, archive: ZipArchive, root: stri
     ),
     notes,
   });
+}
+
+function hasFolder({ entries }: ZipArchive, folder: string): boolean {
+  for (const name of entries.keys()) {
+    if (name.startsWith(folder)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 function openPickle(source: ByteSource, archive: ZipArchive, name: string): ByteSource {

@@ -1,6 +1,7 @@
 import { crc32 as zlibCrc32, inflateRawSync } from 'node:zlib';
 import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, malformed, memorySource, truncated, windowSource } from './byte-source.js';
+import { ShortTexts } from './short-texts.js';
 
 /**
  * Reads a zip archive's central directory and its entries on demand (PKWARE APPNOTE 6.3.9, with zip64).
@@ -127,9 +128,9 @@ function checkLocation(source: ByteSource, location: DirectoryLocation): Directo
 }
 
 function readDirectory(source: ByteSource, location: DirectoryLocation): ZipEntry[] {
-  const bytes = source.read(location.offset, location.size);
+  const bytes = Buffer.from(source.read(location.offset, location.size).buffer);
   const data = view(bytes);
-  const decoder = new TextDecoder();
+  const names = new ShortTexts();
   const entries: ZipEntry[] = [];
   let at = 0;
   for (let index = 0; index < location.count; index++) {
@@ -143,48 +144,61 @@ function readDirectory(source: ByteSource, location: DirectoryLocation): ZipEntr
     if (next > bytes.length) {
       throw malformed(source.path, `a zip directory entry ${index} longer than the directory`, 'an entry inside it');
     }
-    const extra = data.byteOffset + at + 46 + nameLength;
+    const extra = at + 46 + nameLength;
+    const { size, compressedSize, headerOffset } = readSizes(source, data, at, extra, extra + extraLength);
     entries.push({
-      name: decoder.decode(bytes.subarray(at + 46, at + 46 + nameLength)),
+      name: names.decode(bytes, at + 46, extra),
       method: data.getUint16(at + 10, true),
       crc32: data.getUint32(at + 16, true),
-      ...readSizes(source, data, at, new DataView(data.buffer, extra, extraLength)),
+      size,
+      compressedSize,
+      headerOffset,
     });
     at = next;
   }
   return entries;
 }
 
+const IN_EXTRA = 0xffffffff;
+
 /** Sizes and offset of an entry; a value of 0xffffffff means "see the zip64 extra field", in this order. */
 function readSizes(
   source: ByteSource,
   data: DataView,
   at: number,
-  extra: DataView,
+  extra: number,
+  end: number,
 ): Pick<ZipEntry, 'compressedSize' | 'size' | 'headerOffset'> {
-  const values = [data.getUint32(at + 24, true), data.getUint32(at + 20, true), data.getUint32(at + 42, true)];
-  let field = 0;
-  while (field + 4 <= extra.byteLength && values.includes(0xffffffff)) {
-    const length = extra.getUint16(field + 2, true);
-    if (extra.getUint16(field, true) === 1) {
-      let cursor = field + 4;
-      const end = Math.min(cursor + length, extra.byteLength);
-      for (const [index, value] of values.entries()) {
-        if (value === 0xffffffff && cursor + 8 <= end) {
-          values[index] = safeUint64(source, extra, cursor);
-          cursor += 8;
-        }
-      }
-      break;
-    }
-    field += 4 + length;
+  let size = data.getUint32(at + 24, true);
+  let compressedSize = data.getUint32(at + 20, true);
+  let headerOffset = data.getUint32(at + 42, true);
+  if (size !== IN_EXTRA && compressedSize !== IN_EXTRA && headerOffset !== IN_EXTRA) {
+    return { size, compressedSize, headerOffset };
   }
-  const [size = 0, compressedSize = 0, headerOffset = 0] = values;
+  for (let field = extra; field + 4 <= end; field += 4 + data.getUint16(field + 2, true)) {
+    if (data.getUint16(field, true) !== 1) {
+      continue;
+    }
+    let cursor = field + 4;
+    const last = Math.min(cursor + data.getUint16(field + 2, true), end);
+    const next = (value: number): number => {
+      if (value !== IN_EXTRA || cursor + 8 > last) {
+        return value;
+      }
+      cursor += 8;
+      return safeUint64(source, data, cursor - 8);
+    };
+    size = next(size);
+    compressedSize = next(compressedSize);
+    headerOffset = next(headerOffset);
+    break;
+  }
   return { size, compressedSize, headerOffset };
 }
 
 function refuseOverlaps(source: ByteSource, entries: readonly ZipEntry[]): void {
-  const sorted = [...entries].sort((one, other) => one.headerOffset - other.headerOffset);
+  const isSorted = entries.every((entry, at) => at === 0 || (entries[at - 1]?.headerOffset ?? 0) <= entry.headerOffset);
+  const sorted = isSorted ? entries : [...entries].sort((one, other) => one.headerOffset - other.headerOffset);
   let end = 0;
   for (const entry of sorted) {
     if (entry.headerOffset < end) {
@@ -282,9 +296,9 @@ function refuseBomb(source: ByteSource, entry: ZipEntry): void {
 }
 
 function safeUint64(source: ByteSource, data: DataView, at: number): number {
-  const value = data.getBigUint64(at, true);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw malformed(source.path, `a size of ${value} bytes`, 'a size that a file can have');
+  const value = data.getUint32(at + 4, true) * 2 ** 32 + data.getUint32(at, true);
+  if (!Number.isSafeInteger(value)) {
+    throw malformed(source.path, `a size of ${data.getBigUint64(at, true)} bytes`, 'a size that a file can have');
   }
-  return Number(value);
+  return value;
 }

@@ -1,6 +1,6 @@
 import type { SyntaxNode } from '@lezer/common';
 import { countBefore } from './ordered.js';
-import type { Argument, Outline, Scope } from './outline.js';
+import type { Argument, Imports, Outline, Scope } from './outline.js';
 import { type TrainingPoint, lossNameOf } from './training-points.js';
 
 /** The call of gradleak_capture.py that fits a place, with the script's own names where they can be told. */
@@ -27,10 +27,30 @@ interface Names {
   loss?: string;
 }
 
-/** @returns undefined where there is no place for a statement, or a capture already */
-export function insertionFor(outline: Outline, point: TrainingPoint): CaptureInsertion | undefined {
+/** How a block lies in its script. */
+export interface BlockPlace {
+  /** Offset of the block. */
+  readonly start: number;
+  /** The script's first block. */
+  readonly first: Outline;
+  readonly imports: Imports;
+  /** True where the top of the file captures already. */
+  readonly isTopCapturing: boolean;
+}
+
+/**
+ * Offsets are those of the script.
+ *
+ * @returns undefined where there is no place for a statement, or a capture already
+ */
+export function insertionFor(
+  outline: Outline,
+  point: TrainingPoint,
+  { start, first, imports, isTopCapturing }: BlockPlace,
+): CaptureInsertion | undefined {
   const place = placeOf(outline, point);
-  if (!place || outline.capturing.has(point.scope)) {
+  const isCapturing = point.scope.parent ? outline.capturing.has(point.scope) : isTopCapturing;
+  if (!place || isCapturing) {
     return undefined;
   }
   const names = point.kind === 'flowerFit' ? flowerNames(point.scope) : namesFor(outline, point);
@@ -45,9 +65,9 @@ export function insertionFor(outline: Outline, point: TrainingPoint): CaptureIns
       ? `${MODULE}.capture(${value('model')}, ${names.inputs}, ${value('loss')}, ${folder}, once=True)`
       : `${MODULE}.capture(${value('model')}, ${value('inputs')}, ${value('labels')}, ${value('loss')}, ${folder}, once=True)`;
   return {
-    at: place.at,
+    at: start + place.at,
     text: `${place.indent}${call}\n`,
-    import: importFor(outline),
+    import: importFor(first, imports),
     unknown: names.inputs?.startsWith('*') === true ? unknown.filter((name) => name !== 'labels') : unknown,
   };
 }
@@ -223,7 +243,7 @@ function flowerNames(scope: Scope): Names {
 }
 
 /** Below the last import at the top of the file; `from __future__` and the docstring stay first. */
-function importFor({ text, imports, scopes }: Outline): CaptureInsertion['import'] {
+function importFor({ text, scopes }: Outline, imports: Imports): CaptureInsertion['import'] {
   if (imports.has(MODULE)) {
     return undefined;
   }

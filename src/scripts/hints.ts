@@ -1,5 +1,6 @@
 import type { SyntaxNode } from '@lezer/common';
-import { type Argument, type Call, type Outline, type Scope, argumentOf, numberOf } from './outline.js';
+import { type Argument, type Call, type Imports, type Outline, type Scope, argumentOf, numberOf } from './outline.js';
+import type { Surroundings } from './surroundings.js';
 import type { TrainingPoint } from './training-points.js';
 
 /** What in a training script decides how much its gradients give away; each code is explained in docs/hints.md. */
@@ -44,25 +45,23 @@ const SENDING_METHOD = /^(send|sendall|send_pyobj|send_multipart|publish|upload)
 const LEAST_NOISE = 0.1;
 
 /**
- * In the order of the text, none for a file that does not train.
+ * In the order of the text.
  *
  * @param points as {@link trainingPointsOf} finds them
+ * @param around what the rest of the script says
  */
-export function hintsOf(outline: Outline, points: readonly TrainingPoint[]): Hint[] {
-  if (points.length === 0) {
-    return [];
-  }
-  const frozen = frozenIn(outline);
+export function hintsOf(outline: Outline, points: readonly TrainingPoint[], around: Surroundings): Hint[] {
+  const { frozen, constants } = around;
   const scopes = new Set(points.map(({ scope }) => scope));
   const hints = [
     ...outsideCaptures(outline.calls).flatMap((call) => [
-      ...batchSize(outline, call),
-      ...labels(outline, call, scopes),
+      ...batchSize(outline, call, around),
+      ...labels(outline, call, scopes, constants),
       ...layers(call, frozen),
-      ...noise(outline, call),
+      ...noise(outline, call, around),
       ...loading(call),
     ]),
-    ...sharing(outline),
+    ...(around.isProtected ? [] : sharing(outline)),
   ];
   return hints.sort((one, other) => one.from - other.from);
 }
@@ -94,7 +93,7 @@ function keywordOf({ node, name }: Argument): { from: number; to: number } {
   return { from: node.from - (name === undefined ? 0 : name.length + 1), to: node.to };
 }
 
-function batchSize(outline: Outline, call: Call): Hint[] {
+function batchSize(outline: Outline, call: Call, { constants, packages }: Surroundings): Hint[] {
   if (call.targets.some((target) => EVALUATION.test(target)) || EVALUATION.test(call.scope.name)) {
     return [];
   }
@@ -106,29 +105,34 @@ function batchSize(outline: Outline, call: Call): Hint[] {
     if (!given) {
       return isOpen ? [] : [hintAt('GL101', calleeOf(call))];
     }
-    return numberOf(outline, given, call.scope) === 1 ? [hintAt('GL101', keywordOf(given))] : [];
+    return numberOf(outline, given, call.scope, constants) === 1 ? [hintAt('GL101', keywordOf(given))] : [];
   }
   const [only] = call.args;
   if (
-    outline.packages.has('tensorflow') &&
+    packages.has('tensorflow') &&
     call.method === 'batch' &&
     call.receiver !== undefined &&
     only &&
     call.args.length === 1
   ) {
-    return numberOf(outline, only, call.scope) === 1 ? [hintAt('GL101', only.node)] : [];
+    return numberOf(outline, only, call.scope, constants) === 1 ? [hintAt('GL101', only.node)] : [];
   }
   return [];
 }
 
 /** @param training functions that compute gradients */
-function labels(outline: Outline, call: Call, training: ReadonlySet<Scope>): Hint[] {
+function labels(
+  outline: Outline,
+  call: Call,
+  training: ReadonlySet<Scope>,
+  constants: Surroundings['constants'],
+): Hint[] {
   const found: Hint[] = [];
   const smoothing = argumentOf(call, 'label_smoothing') ?? argumentOf(call, 'smoothing');
   const isSmoothed =
     SMOOTHED.test(call.qualified) ||
     /^timm\.loss(\.\w+)*\.(LabelSmoothing\w+|SoftTargetCrossEntropy)$/.test(call.qualified);
-  if (isSmoothed && smoothing && numberOf(outline, smoothing, call.scope) !== 0) {
+  if (isSmoothed && smoothing && numberOf(outline, smoothing, call.scope, constants) !== 0) {
     found.push(hintAt('GL102', keywordOf(smoothing)));
   } else if (/^timm\.loss(\.\w+)*\.LabelSmoothing\w+$/.test(call.qualified)) {
     found.push(hintAt('GL102', calleeOf(call)));
@@ -179,7 +183,7 @@ function isHead({ targets, node }: Call): boolean {
 }
 
 /** `self.embed.weight.requires_grad = False` or `self.embed.requires_grad_(False)` anywhere. */
-function frozenIn({ calls, scopes, text }: Outline): Set<string> {
+export function frozenIn({ calls, scopes, text }: Outline): string[] {
   const called = calls.flatMap(({ method, receiver, args }) =>
     method === 'requires_grad_' && receiver !== undefined && args[0]?.text === 'False' ? [receiver] : [],
   );
@@ -189,18 +193,18 @@ function frozenIn({ calls, scopes, text }: Outline): Set<string> {
       return name !== undefined && text.slice(value.from, value.to) === 'False' ? [name] : [];
     }),
   );
-  return new Set([...called, ...assigned]);
+  return [...called, ...assigned];
 }
 
-function noise(outline: Outline, call: Call): Hint[] {
+function noise(outline: Outline, call: Call, { constants, packages }: Surroundings): Hint[] {
   const isPrivate =
     call.method === 'make_private' ||
     /(^|\.)(DPOptimizer|DPKerasSGDOptimizer|DPKerasAdamOptimizer)$/.test(call.qualified);
   const multiplier = argumentOf(call, 'noise_multiplier');
-  if (!isPrivate || !multiplier || (call.method === 'make_private' && !outline.packages.has('opacus'))) {
+  if (!isPrivate || !multiplier || (call.method === 'make_private' && !packages.has('opacus'))) {
     return [];
   }
-  const value = numberOf(outline, multiplier, call.scope);
+  const value = numberOf(outline, multiplier, call.scope, constants);
   return value !== undefined && value < LEAST_NOISE ? [hintAt('GL107', keywordOf(multiplier))] : [];
 }
 
@@ -235,14 +239,21 @@ const NOISES = /(randn|randn_like|normal_?|laplace|Laplace|Normal|rand_like)$/;
 const PRIVATE =
   /^(opacus|tensorflow_privacy|flwr\.client\.mod(\.\w+)*\.(LocalDpMod|fixedclipping_mod|adaptiveclipping_mod|secagg_mod|secaggplus_mod))(\.|$)/;
 
-/** Places where gradients or weights leave the process, unless they are clipped and noised first. */
+/** True for a script that imports what clips and noises. */
+export function importsPrivacy(imports: Imports): boolean {
+  return [...imports.values()].some((name) => PRIVATE.test(name));
+}
+
+export function clipsIn({ calls }: Outline): boolean {
+  return calls.some(({ qualified, method }) => CLIPS.test(qualified) || CLIPS.test(method));
+}
+
+export function noisesIn({ calls }: Outline): boolean {
+  return calls.some(({ qualified, method }) => NOISES.test(qualified) || NOISES.test(method));
+}
+
+/** Places where gradients or weights leave the process. */
 function sharing(outline: Outline): Hint[] {
-  const isPrivate = [...outline.imports.values()].some((name) => PRIVATE.test(name));
-  const clips = outline.calls.some(({ qualified, method }) => CLIPS.test(qualified) || CLIPS.test(method));
-  const noises = outline.calls.some(({ qualified, method }) => NOISES.test(qualified) || NOISES.test(method));
-  if (isPrivate || (clips && noises)) {
-    return [];
-  }
   const gradients = new GradientNames(outline.text);
   const sent = outline.calls
     .filter(

@@ -1,8 +1,7 @@
-import type { SyntaxNode } from '@lezer/common';
+import type { SyntaxNode, Tree } from '@lezer/common';
 import { type Assignment, Assignments } from './assignments.js';
-import type { PythonDocument } from './python-document.js';
 
-/** What of a script matters here: imports, classes, functions, assignments and calls, with names resolved through imports. */
+/** What of a block of a script matters here: classes, functions, assignments and calls, with names resolved through imports. */
 
 export interface Argument {
   /** Keyword, `*` or `**`; undefined for a positional argument. */
@@ -54,10 +53,22 @@ export interface Manager {
   readonly from: number;
 }
 
+/** A part of a script with its syntax tree. */
+export interface Block {
+  readonly text: string;
+  readonly tree: Tree;
+}
+
+/** Local names to what they stand for. */
+export type Imports = ReadonlyMap<string, string>;
+
+/** Offsets are into the block's text. */
 export interface Outline {
   readonly text: string;
-  /** Local name to what it stands for. */
-  readonly imports: ReadonlyMap<string, string>;
+  /** Of the whole script. */
+  readonly imports: Imports;
+  /** Names that were looked up among the imports. */
+  readonly lookedUp: ReadonlySet<string>;
   readonly classes: readonly ClassOutline[];
   readonly scopes: readonly Scope[];
   readonly calls: readonly Call[];
@@ -65,17 +76,29 @@ export interface Outline {
   readonly callEnding: ReadonlyMap<number, Call>;
   /** Functions that capture already. */
   readonly capturing: ReadonlySet<Scope>;
-  /** Packages that are imported: `torch`, `flwr`. */
-  readonly packages: ReadonlySet<string>;
   /** The first context manager of each name. */
   readonly managers: ReadonlyMap<string, Manager>;
   /** The last `return` of each function that has one. */
   readonly returns: ReadonlyMap<Scope, SyntaxNode>;
 }
 
-/** One walk over the tree. */
-export function outlineOf({ text, tree }: PythonDocument): Outline {
+/** What a block imports, in the order of the text. */
+export function importsOf({ text, tree }: Block): Imports {
   const imports = new Map<string, string>();
+  tree.iterate({
+    enter({ name, from, to }) {
+      if (name === 'ImportStatement') {
+        readImport(text.slice(from, to), imports);
+      }
+      return name !== 'ImportStatement' && name !== 'String' && name !== 'Comment';
+    },
+  });
+  return imports;
+}
+
+/** One walk over the tree. @param imports of the whole script */
+export function outlineOf({ text, tree }: Block, imports: Imports): Outline {
+  const lookedUp = new Set<string>();
   const classes: ClassOutline[] = [];
   const calls: Call[] = [];
   const managers = new Map<string, Manager>();
@@ -91,7 +114,7 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
   };
   const scopes = [top];
   const slice = (node: SyntaxNode): string => text.slice(node.from, node.to);
-  const qualify = (name: string): string => qualifyName(name, imports);
+  const qualify = (name: string): string => qualifyName(name, imports, lookedUp);
   const open: { node: { from: number; to: number }; scope?: Scope; owner?: ClassOutline }[] = [];
   let scope = top;
   let owner: ClassOutline | undefined;
@@ -99,8 +122,6 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
     enter(ref) {
       switch (ref.name) {
         case 'ImportStatement':
-          readImport(slice(ref.node), imports);
-          return false;
         case 'String':
         case 'Comment':
           return false;
@@ -188,21 +209,21 @@ export function outlineOf({ text, tree }: PythonDocument): Outline {
   const capturing = new Set(
     calls.filter(({ callee }) => callee.startsWith('gradleak_capture.')).map(({ scope: own }) => own),
   );
-  const packages = new Set([...imports.values()].map((name) => name.split('.')[0] ?? name));
-  return { text, imports, classes, scopes, calls, callEnding, capturing, packages, managers, returns };
+  return { text, imports, lookedUp, classes, scopes, calls, callEnding, capturing, managers, returns };
 }
 
 /** Characters. A chain of thousands of calls has a name as long as itself at each of them. */
 const MOST_NAME = 1000;
 
 /** `F.cross_entropy` to `torch.nn.functional.cross_entropy`, where F was imported so. */
-function qualifyName(name: string, imports: ReadonlyMap<string, string>): string {
+function qualifyName(name: string, imports: Imports, lookedUp: Set<string>): string {
   if (name.length > MOST_NAME) {
     return '';
   }
   const plain = name.replace(/\s+/g, '');
   const end = plain.search(/[.([]/);
   const head = end < 0 ? plain : plain.slice(0, end);
+  lookedUp.add(head);
   const known = imports.get(head);
   return known === undefined ? plain : known + plain.slice(head.length);
 }
@@ -318,22 +339,49 @@ export function argumentOf(call: Call, name: string, position?: number): Argumen
   );
 }
 
-/** A number written out, or a name that was given one at the top of the file or of the function. */
-export function numberOf(outline: Outline, argument: Argument, scope: Scope): number | undefined {
-  const literal = (text: string): number | undefined => {
-    const value =
-      /^[+-]?[\d_]*\.?[\d_]*(e[+-]?\d+)?$/i.test(text) && /\d/.test(text) ? Number(text.replace(/_/g, '')) : NaN;
-    return Number.isNaN(value) ? undefined : value;
-  };
+/**
+ * A number written out, or a name that was given one at the top of the file or of the function.
+ *
+ * @param constants numbers that names of the top of the file stand for
+ */
+export function numberOf(
+  outline: Outline,
+  argument: Argument,
+  scope: Scope,
+  constants: ReadonlyMap<string, number>,
+): number | undefined {
   if (argument.node.name !== 'VariableName') {
-    return literal(argument.text);
+    return literalOf(argument.text);
   }
-  for (let own: Scope | undefined = scope; own; own = own.parent) {
+  for (let own: Scope = scope; own.parent; own = own.parent) {
     const only = own.assignments.onlyTo(argument.text);
     if (only !== undefined) {
       // Assigned twice, it may be either.
-      return only ? literal(outline.text.slice(only.value.from, only.value.to)) : undefined;
+      return only ? literalOf(textOf(outline, only.value)) : undefined;
     }
   }
-  return undefined;
+  return constants.get(argument.text);
+}
+
+/** Names that the top of the file is given in this block; null for one that is not a single number. */
+export function constantsOf(outline: Outline): Map<string, number | null> {
+  const constants = new Map<string, number | null>();
+  for (const { targets, value } of outline.scopes[0]?.assignments.all ?? []) {
+    const [name] = targets;
+    if (name !== undefined && targets.length === 1) {
+      constants.set(name, constants.has(name) ? null : (literalOf(textOf(outline, value)) ?? null));
+    }
+  }
+  return constants;
+}
+
+function textOf({ text }: Outline, { from, to }: SyntaxNode): string {
+  return text.slice(from, to);
+}
+
+const NUMBER = /^[+-]?[\d_]*\.?[\d_]*(e[+-]?\d+)?$/i;
+
+function literalOf(text: string): number | undefined {
+  const value = NUMBER.test(text) && /\d/.test(text) ? Number(text.replace(/_/g, '')) : NaN;
+  return Number.isNaN(value) ? undefined : value;
 }

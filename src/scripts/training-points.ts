@@ -1,4 +1,5 @@
 import { type Call, type ClassOutline, type Outline, type Scope, argumentOf } from './outline.js';
+import type { Surroundings } from './surroundings.js';
 
 /** Where a script computes or shares gradients. */
 
@@ -31,12 +32,14 @@ const FLOWER_CLIENT = /^flwr\.client(\.\w+)*\.(NumPyClient|Client)$/;
 const ACCELERATOR = /^(accelerate|lightning|lightning_fabric)\.(\w+\.)*(Accelerator|Fabric)$/;
 const BACKWARD_ARGUMENTS = new Set(['gradient', 'retain_graph', 'create_graph', 'inputs']);
 
+/** Names of what Accelerate and Fabric make. */
+export function acceleratorsOf(outline: Outline): string[] {
+  return outline.calls.filter(({ qualified }) => ACCELERATOR.test(qualified)).flatMap(({ targets }) => targets);
+}
+
 /** In the order of the text. A file without any does not train. */
-export function trainingPointsOf(outline: Outline): TrainingPoint[] {
-  const usesTorch = TORCH.some((name) => outline.packages.has(name));
-  const accelerators = new Set(
-    outline.calls.filter(({ qualified }) => ACCELERATOR.test(qualified)).flatMap(({ targets }) => targets),
-  );
+export function trainingPointsOf(outline: Outline, { packages, accelerators }: Surroundings): TrainingPoint[] {
+  const usesTorch = TORCH.some((name) => packages.has(name));
   const points: Omit<TrainingPoint, 'isFirst'>[] = [];
   for (const call of outline.calls) {
     const kind = kindOf(call, outline, usesTorch, accelerators);
@@ -45,7 +48,7 @@ export function trainingPointsOf(outline: Outline): TrainingPoint[] {
     }
   }
   for (const owner of outline.classes) {
-    points.push(...methodPoints(owner, outline));
+    points.push(...methodPoints(owner, packages));
   }
   points.sort((one, other) => one.at - other.at);
   const seen = new Set<Scope>();
@@ -100,7 +103,7 @@ function isAccelerator(receiver: string, made: ReadonlySet<string>): boolean {
   return made.has(receiver) || /^(accelerator|fabric)$/i.test(receiver.split('.').at(-1) ?? '');
 }
 
-function methodPoints(owner: ClassOutline, { packages }: Outline): Omit<TrainingPoint, 'isFirst'>[] {
+function methodPoints(owner: ClassOutline, packages: ReadonlySet<string>): Omit<TrainingPoint, 'isFirst'>[] {
   const isLightning =
     owner.bases.some((base) => LIGHTNING_MODULE.test(base)) ||
     (owner.bases.some((base) => base.endsWith('Module')) &&

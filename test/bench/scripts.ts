@@ -38,7 +38,7 @@ export function typingCost(lines: number): TypingCost {
     const from = Math.floor((text.length * (at + 0.5)) / KEYSTROKES);
     text = `${text.slice(0, from)}x${text.slice(from)}`;
     return timed(() => {
-      document = updatePython(document, text, [{ from, to: from, inserted: 1 }]);
+      document = updatePython(document, text);
       analyseScript(document);
     });
   });

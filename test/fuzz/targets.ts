@@ -404,7 +404,7 @@ const NOTES: readonly Target[] = [
       points.forEach(({ insertion }) => insertion);
       const half = text.length >> 1;
       const shorter = text.slice(0, half) + text.slice(half + 1);
-      analyseScript(updatePython(document, shorter, [{ from: half, to: half + 1, inserted: 0 }]));
+      analyseScript(updatePython(document, shorter));
     },
   },
   {

@@ -40,6 +40,7 @@ export interface TensorRow {
 interface Module {
   readonly path: string;
   readonly label: string;
+  /** In the order of their first tensors. */
   readonly modules: Map<string, Module>;
   readonly tensors: number[];
   count: number;
@@ -129,8 +130,51 @@ export function flatRows(tensors: Tensors, indices: readonly number[], sort: Sor
   }));
 }
 
+function emptyModule(path: string, label: string): Module {
+  return { path, label, modules: new Map(), tensors: [], count: 0, bytes: 0 };
+}
+
+function partsOf(name: string): string[] {
+  // Splitting by a text is much faster than by an expression.
+  return name.includes('/') ? name.split(/[./]/) : name.split('.');
+}
+
+/** @param indices in the order of the rows: a module stands where its first tensor would */
+function moduleTree(tensors: Tensors, indices: readonly number[]): Module {
+  const root = emptyModule('', '');
+  for (const at of indices) {
+    const parts = partsOf(tensors.names[at] ?? '');
+    const bytes = tensors.bytes[at] ?? 0;
+    let module = root;
+    for (let depth = 0; depth < parts.length - 1; depth++) {
+      const label = parts[depth] ?? '';
+      let next = module.modules.get(label);
+      if (!next) {
+        next = emptyModule(module.path === '' ? label : `${module.path}.${label}`, label);
+        module.modules.set(label, next);
+      }
+      next.count++;
+      next.bytes += bytes;
+      module = next;
+    }
+    module.tensors.push(at);
+  }
+  return root;
+}
+
+/** A chain of modules with one child each is one row: `state_dict.model.layers`. */
+function endOfChain(module: Module, blocks: Tensors['blocks']): Module {
+  let own = module;
+  while (own.tensors.length === 0 && own.modules.size === 1 && !blocks.has(own.path)) {
+    const [only = own] = own.modules.values();
+    own = only;
+  }
+  return own;
+}
+
 /**
- * Rows of a tree by module path, `/` and `.` alike; modules first come where their first tensor is.
+ * Rows of a tree by module path, `/` and `.` alike; modules first come where their first tensor is. Sorted, a module
+ * stands where the first of its tensors would, and by its own size.
  *
  * @param collapsed paths of modules that are closed
  */
@@ -140,48 +184,22 @@ export function treeRows(
   sort: Sort | null,
   collapsed: ReadonlySet<string>,
 ): Row[] {
+  return rowsOf(moduleTree(tensors, sorted(tensors, indices, sort)), tensors, sort, collapsed);
+}
+
+function rowsOf(root: Module, tensors: Tensors, sort: Sort | null, collapsed: ReadonlySet<string>): Row[] {
   const { blocks } = tensors;
-  const root: Module = { path: '', label: '', modules: new Map(), tensors: [], count: 0, bytes: 0 };
-  for (const at of indices) {
-    const parts = (tensors.names[at] ?? '').split(/[./]/);
-    const bytes = tensors.bytes[at] ?? 0;
-    let module = root;
-    for (const label of parts.slice(0, -1)) {
-      let next = module.modules.get(label);
-      if (!next) {
-        next = {
-          path: module.path === '' ? label : `${module.path}.${label}`,
-          label,
-          modules: new Map(),
-          tensors: [],
-          count: 0,
-          bytes: 0,
-        };
-        module.modules.set(label, next);
-      }
-      next.count++;
-      next.bytes += bytes;
-      module = next;
-    }
-    module.tensors.push(at);
-  }
   const rows: Row[] = [];
   const add = (module: Module, level: number): void => {
-    for (const child of inOrder([...module.modules.values()], blocks)) {
-      // A chain of modules with one child each is one row: `state_dict.model.layers`.
-      let own = child;
-      let label = child.label;
-      while (own.tensors.length === 0 && own.modules.size === 1 && !blocks.has(own.path)) {
-        own = [...own.modules.values()][0] ?? own;
-        label += `.${own.label}`;
-      }
+    for (const child of inOrder([...module.modules.values()], blocks, sort)) {
+      const own = endOfChain(child, blocks);
       const { path, count, bytes } = own;
       const block = blocks.get(path);
       const expanded = !collapsed.has(path);
       rows.push({
         kind: 'module',
         path,
-        label: block === undefined ? label : `Block ${block}`,
+        label: block === undefined ? child.label + path.slice(child.path.length) : `Block ${block}`,
         isBlock: block !== undefined,
         level,
         tensors: count,
@@ -192,8 +210,8 @@ export function treeRows(
         add(own, level + 1);
       }
     }
-    for (const index of sorted(tensors, module.tensors, sort)) {
-      rows.push({ kind: 'tensor', index, label: (tensors.names[index] ?? '').split(/[./]/).at(-1) ?? '', level });
+    for (const index of module.tensors) {
+      rows.push({ kind: 'tensor', index, label: partsOf(tensors.names[index] ?? '').at(-1) ?? '', level });
     }
   };
   add(root, 1);
@@ -201,7 +219,11 @@ export function treeRows(
 }
 
 /** Files have names in the order of their letters, in which 10 comes before 2. */
-function inOrder(modules: Module[], blocks: Tensors['blocks']): Module[] {
+function inOrder(modules: Module[], blocks: Tensors['blocks'], sort: Sort | null): Module[] {
+  if (sort) {
+    const sign = sort.descending ? -1 : 1;
+    return sort.by === 'bytes' ? modules.sort((one, other) => sign * (one.bytes - other.bytes)) : modules;
+  }
   return modules.every(({ path }) => blocks.has(path))
     ? modules.sort((one, other) => (blocks.get(one.path) ?? 0) - (blocks.get(other.path) ?? 0))
     : modules;
@@ -218,13 +240,22 @@ export function startCollapsed(tensors: Tensors): Set<string> {
   if (names.length <= (blocks.size > 0 ? MOST_OPEN_OF_BLOCKS : MOST_OPEN)) {
     return new Set();
   }
-  const indices = [...names.keys()];
+  const tree = moduleTree(tensors, [...names.keys()]);
   const closedBlocks = new Set(blocks.keys());
-  if (blocks.size > 0 && treeRows(tensors, indices, null, closedBlocks).length <= MOST_OPEN) {
-    return closedBlocks;
+  return blocks.size > 0 && rowsOf(tree, tensors, null, closedBlocks).length <= MOST_OPEN
+    ? closedBlocks
+    : new Set(pathsIn(tree));
+}
+
+function pathsIn({ modules }: Module): string[] {
+  const paths: string[] = [];
+  for (const module of modules.values()) {
+    paths.push(module.path);
+    for (const path of pathsIn(module)) {
+      paths.push(path);
+    }
   }
-  const all = treeRows(tensors, indices, null, new Set());
-  return new Set(all.flatMap((row) => (row.kind === 'module' ? [row.path] : [])));
+  return paths;
 }
 
 /** `12.3 MB`, powers of 1024. */

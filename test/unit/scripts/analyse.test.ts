@@ -4,10 +4,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ScriptAnalysis, analyseScript } from '../../../src/scripts/analyse.js';
 import { cellAt, joinCells } from '../../../src/scripts/notebook.js';
+import { blocksOf } from '../../../src/scripts/python-blocks.js';
 import { type PythonDocument, parsePython, updatePython } from '../../../src/scripts/python-document.js';
 
 const SCRIPTS = join(import.meta.dirname, '..', '..', 'fixtures', 'scripts');
 const scripts = readdirSync(SCRIPTS).filter((name) => name.endsWith('.py'));
+/** On any machine. */
+const ENOUGH_MS = 60_000;
 const read = (name: string): string => readFileSync(join(SCRIPTS, name), 'utf8');
 
 /** Runs it where half of the calls that fit into the stack are under way already. */
@@ -24,13 +27,17 @@ function withHalfTheStack<T>(run: () => T): T {
 }
 
 /** Every node with its place. */
-function treeOf({ tree }: PythonDocument): string {
+function treeOf({ blocks }: PythonDocument): string {
   const nodes: string[] = [];
-  tree.iterate({
-    enter({ name, from, to }) {
-      nodes.push(`${name} ${from} ${to}`);
-    },
-  });
+  let start = 0;
+  for (const { tree, text } of blocks) {
+    tree.iterate({
+      enter({ name, from, to }) {
+        nodes.push(`${name} ${start + from} ${start + to}`);
+      },
+    });
+    start += text.length;
+  }
   return nodes.join('\n');
 }
 
@@ -52,6 +59,11 @@ function foundIn(text: string, { points, hints }: ScriptAnalysis): string[] {
     .map(({ at, what }) => ({ line: line(at), what }))
     .sort((one, other) => one.line - other.line)
     .map((own) => `${own.line}: ${own.what}`);
+}
+
+/** `3: GL101`, so many lines further down. */
+function moved(own: string, lines: number): string {
+  return own.replace(/^\d+/, (line) => String(Number(line) + lines));
 }
 
 describe('lenses and hints, exactly those that the scripts name', () => {
@@ -110,7 +122,7 @@ describe('parsing again after a change', () => {
           for (const [from, length, inserted] of edits) {
             const to = Math.min(from + length, text.length);
             text = text.slice(0, from) + inserted + text.slice(to);
-            document = updatePython(document, text, [{ from, to, inserted: inserted.length }]);
+            document = updatePython(document, text, ENOUGH_MS);
           }
           const afresh = treeOf(parsePython(text));
           // Where the text is not Python, how the parser recovers depends on where it comes from.
@@ -126,11 +138,14 @@ describe('parsing again after a change', () => {
   it('goes on where time ran out', () => {
     const text = read('plain_mnist.py');
     const part = parsePython(text, 0);
-    expect(part.tree.length).toBeLessThan(text.length);
+    expect(part.isComplete).toBe(false);
     expect(analyseScript(part).points).toEqual([]);
-    expect(treeOf(updatePython(part, `${text}\n`, [{ from: text.length, to: text.length, inserted: 1 }]))).toBe(
-      treeOf(parsePython(`${text}\n`)),
-    );
+    for (const next of [text, `${text}\n`]) {
+      const whole = updatePython(part, next, ENOUGH_MS);
+      expect(whole.isComplete).toBe(true);
+      expect(treeOf(whole)).toBe(treeOf(parsePython(next)));
+      expect(foundIn(next, analyseScript(whole))).toEqual(expectedIn(next));
+    }
   });
 
   it('gives nothing where a text is nested deeper than the stack is, and goes on once it is not', () => {
@@ -146,10 +161,10 @@ describe('parsing again after a change', () => {
     );
     const nested = readFileSync(deep, 'utf8');
     const document = withHalfTheStack(() => parsePython(nested));
-    expect(document.tree.length).toBe(0);
+    expect(document.blocks.some(({ tree }) => tree.length === 0)).toBe(true);
     expect(analyseScript(document)).toEqual({ points: [], hints: [] });
     const text = read('plain_mnist.py');
-    const mended = updatePython(document, text, [{ from: 0, to: nested.length, inserted: text.length }]);
+    const mended = updatePython(document, text, ENOUGH_MS);
     expect(treeOf(mended)).toBe(treeOf(parsePython(text)));
   });
 
@@ -160,8 +175,7 @@ describe('parsing again after a change', () => {
     let document = parsePython(before);
     for (let length = 1; length <= typed.length; length++) {
       const text = before.slice(0, place) + typed.slice(0, length) + before.slice(place);
-      const from = place + length - 1;
-      document = updatePython(document, text, [{ from, to: from, inserted: 1 }]);
+      document = updatePython(document, text, ENOUGH_MS);
       const afresh = parsePython(text);
       if (!treeOf(afresh).includes('⚠')) {
         expect(treeOf(document)).toBe(treeOf(afresh));
@@ -169,6 +183,58 @@ describe('parsing again after a change', () => {
     }
     expect(treeOf(document)).not.toContain('⚠');
     expect(analyseScript(document).points).toHaveLength(2);
+  });
+});
+
+describe('blocks of a script', () => {
+  const [start, end] = [read('plain_mnist.py'), read('flower_numpy.py')];
+
+  it.each(['def f(\n', 'x = [\n', 'def f():\n        pass\n    x\n', 'x = "unclosed\n'])(
+    'what %j leaves open ends with its block',
+    (open) => {
+      const text = `${start}${open}def after(): pass\n${end}`;
+      const lines = text.split('\n').length - end.split('\n').length;
+      const expected = [...expectedIn(start), ...expectedIn(end).map((own) => moved(own, lines))];
+      expect(foundIn(text, analyseScript(parsePython(text)))).toEqual(expected);
+    },
+  );
+
+  it.each([
+    ['a text in quotation marks', '"""\ndef f():\n    pass\n"""\ndef g(): pass\n', 2],
+    ['one with escapes', '"""\\"""\ndef f():\n"""\ndef g(): pass\n', 2],
+    ['a comment with a quotation mark', "# don't\ndef g(): pass\n", 2],
+    ['a quotation mark without an end', "x = 'a\ndef g(): pass\n", 2],
+    ['decorators', 'x\n@one\n@two\nasync def f(): pass\nclass G: pass\n', 3],
+    ['nothing', '', 1],
+  ])('%s', (_, text, count) => {
+    const blocks = blocksOf(text);
+    expect(blocks.join('')).toBe(text);
+    expect(blocks).toHaveLength(count);
+  });
+
+  it('know of one another: imports, numbers, layers that are not trained, clipping with noise', () => {
+    const text = [
+      'def loader():\n    return tud.DataLoader(data, batch_size=SIZE)\n\n\n',
+      'def train(model):\n    loss = model(x)\n    loss.backward()\n    torch.save(model.weight.grad, "g.pt")\n\n\n',
+      'class Net:\n    def __init__(self):\n        self.embed = torch.nn.Embedding(10, 4)\n\n\n',
+    ].join('');
+    const codes = (own: string): string[] => analyseScript(parsePython(own)).hints.map(({ code }) => code);
+    const head = 'import torch\nimport torch.utils.data as tud\n';
+    const noise = 'def clip(p):\n    clip_grad_norm_(p, 1)\n\n\ndef blur(p):\n    torch.randn_like(p)\n';
+    expect(codes(`${head}SIZE = 1\n${text}`)).toEqual(['GL101', 'GL106', 'GL105']);
+    expect(codes(`${head}${text}\nclass A:\n  pass\nSIZE = 1\n`)).toEqual(['GL101', 'GL106', 'GL105']);
+    expect(codes(`${head}SIZE = 1\n${text}SIZE = 2\n`)).toEqual(['GL106', 'GL105']);
+    expect(codes(`${head}${text}self.embed.requires_grad_(False)\n`)).toEqual(['GL106']);
+    expect(codes(`${head}${text}${noise}`)).toEqual(['GL105']);
+  });
+
+  it('find after an edit of an import what parsing afresh finds', () => {
+    const all = `${start}${end}`;
+    const before = parsePython(all);
+    analyseScript(before);
+    const text = all.replace('import torch\n', 'import torc\n');
+    expect(text).not.toBe(all);
+    expect(analyseScript(updatePython(before, text, ENOUGH_MS))).toEqual(analyseScript(parsePython(text)));
   });
 });
 

@@ -123,8 +123,7 @@ function curveView({ title, xTitle, yTitle, series }: CurveDetail): TemplateResu
   const names = series.map(({ name }) => name).join(', ');
   return html`
     <h4>${title}</h4>
-    ${lineChart(series, (lowest) => `${title}: ${yTitle} over ${xTitle} of ${names}; lowest ${short(lowest)}`)}
-    <p class="muted">${yTitle} over ${xTitle}: ${names}</p>
+    ${lineChart(series, { x: xTitle, y: yTitle }, (lowest) => `${title}: ${yTitle} over ${xTitle} of ${names}; lowest ${short(lowest)}`)}
   `;
 }
 

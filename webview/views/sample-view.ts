@@ -9,7 +9,7 @@ import {
 } from '../../src/words/label-words.js';
 import { className, featureKnown, nameOfSample, short, statusInWords } from '../../src/words/report-words.js';
 import { tag } from '../ui/toolkit.js';
-import { fact, featureStrip } from './feature-strip.js';
+import { fact, featureScaleOf, featureStrip } from './feature-strip.js';
 import { labelBars } from './label-bars.js';
 import { landscapeChart } from './landscape-chart.js';
 import { detailsOfSample } from './leak-view.js';
@@ -55,7 +55,8 @@ export function sampleSection(
           </div>
           <div>
             <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
-            ${featureStrip(sample.featureStatistics)} ${againstTruth('relative', truth?.featureRelativeError)}
+            ${featureStrip(sample.featureStatistics, featureScaleOf(report.samples.map((own) => own.featureStatistics)))}
+            ${againstTruth('relative', truth?.featureRelativeError)}
           </div>
         </div>
       </div>
@@ -90,11 +91,7 @@ export function sampleEvidence(
       ${
         sample.landscape
           ? html`<h3>Loss landscape</h3>
-              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest' : 'solution', chart, actions.setChart)}
-              <p class="muted">
-                How badly each λ explains the gradient. The deep notch is the solution; a second one as deep would make
-                it ambiguous.
-              </p>`
+              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest point' : 'solution', chart, actions.setChart, actions.savePng)}`
           : ''
       }
     </section>

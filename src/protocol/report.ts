@@ -325,14 +325,14 @@ export interface FeatureStatistics {
   preview: number[];
 }
 
-/** Loss over lambda around and far from the solution; all arrays have one length, lambda ascends. */
+/** Loss over lambda around and far from the solution, at the gradient's own scale; all arrays have one length, lambda ascends. */
 export interface LandscapeReport {
   lambda: number[];
   /** The residual rho of the chosen label family. */
   residual: number[];
   /** The paper's L_label. */
   paperLoss: number[];
-  /** lambda of the solution. */
+  /** lambda of the solution, one of the above; where no label was told, that of the lowest residual. */
   solution: number;
 }
 

@@ -3,7 +3,7 @@ import { paperCurve } from './paper-method.js';
 import { residualCurve, smallestScalar } from './scalar-scan.js';
 import type { RecoveredSample } from './recovered-sample.js';
 
-/** The search as a picture: both losses over lambda, with the solution between the points. */
+/** The search as a picture: both losses over lambda, with the solution among the points. */
 export interface Landscape {
   /** Ascending; x = lambda G_r. */
   readonly lambda: number[];
@@ -11,29 +11,48 @@ export interface Landscape {
   readonly residual: number[];
   /** The paper's L_label(lambda). */
   readonly paperLoss: number[];
+  /** lambda of the solution; where no label was told, that of the lowest residual. */
+  readonly solution: number;
 }
 
 const POINTS_FAR = 120;
 const POINTS_NEAR = 81;
 
-/** Samples both curves over the scan's whole range and, densely, around the solution. Softmax heads only. */
+/**
+ * Samples both curves over the scan's whole range and, densely, around the solution, of the gradient at the scale that was
+ * found for it. Undefined but for softmax heads, and for a dense label, which no search has found.
+ */
 export function landscapeOf(head: HeadGradient, sample: RecoveredSample, row: number): Landscape | undefined {
-  if (sample.activation !== 'softmax') {
+  const isTold = sample.status !== 'not-identifiable';
+  if (sample.activation !== 'softmax' || (isTold && sample.label.kind === 'other')) {
     return undefined;
   }
-  const perLambda = sample.problem.u[row]! * sample.scale;
-  const lambdas = lambdaGrid(sample, perLambda);
-  const curve = paperCurve(head, row, sample.family.m === 1 ? 'label-smoothing' : 'mixup');
-  const scalars = lambdas.map((lambda) => lambda * perLambda);
+  const perLambda = sample.problem.u[row]!;
+  const lambda = lambdaGrid(sample, perLambda);
+  const curve = paperCurve(unscaled(head, sample.scale), row, sample.family.m === 1 ? 'label-smoothing' : 'mixup');
+  const residual = residualCurve(
+    sample.problem,
+    sample.family,
+    lambda.map((own) => own * perLambda),
+  );
+  const lowest = residual.reduce((best, value, at) => (value < residual[best]! ? at : best), 0);
   return {
-    lambda: lambdas,
-    residual: residualCurve(sample.problem, sample.family, scalars),
-    paperLoss: lambdas.map((lambda) => curve.loss(lambda)),
+    lambda,
+    residual,
+    paperLoss: lambda.map((own) => curve.loss(own)),
+    solution: isTold ? sample.lambda : lambda[lowest]!,
   };
 }
 
+function unscaled(head: HeadGradient, scale: number): HeadGradient {
+  const { weightGradient } = head;
+  return scale === 1
+    ? head
+    : { ...head, weightGradient: { ...weightGradient, data: weightGradient.data.map((value) => value / scale) } };
+}
+
 function lambdaGrid(sample: RecoveredSample, perLambda: number): number[] {
-  const solution = sample.scalar / perLambda;
+  const solution = sample.lambda;
   const least = smallestScalar(sample.problem.u) / Math.abs(perLambda);
   const far = Math.max(Math.abs(solution) * 6, least * 20);
   const grid = [solution];

@@ -1,17 +1,32 @@
-import { type TemplateResult, html } from 'lit';
+import { type TemplateResult, html, svg } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FeatureStatistics } from '../../src/protocol/report.js';
 import { percent } from '../../src/words/label-words.js';
 import { short } from '../../src/words/report-words.js';
 
-/** The feature as a heat strip with its statistics. */
+/** The feature as a heat strip with its axis, its colours and its statistics. */
 
-export function featureStrip(feature: FeatureStatistics): TemplateResult {
+/** What colours mean, the same for all features of a report: from zero up, or around zero where some are negative. */
+export interface FeatureScale {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Numbers this small against the largest are rounding, and make no feature a signed one. */
+const ROUNDING = 1e-3;
+
+export function featureScaleOf(features: readonly FeatureStatistics[]): FeatureScale {
+  const [least, most] = [Math.min(...features.map(({ min }) => min)), Math.max(...features.map(({ max }) => max))];
+  const reach = Math.max(Math.abs(least), Math.abs(most)) || 1;
+  return least < -ROUNDING * reach ? { low: -reach, high: reach } : { low: 0, high: reach };
+}
+
+export function featureStrip(feature: FeatureStatistics, scale: FeatureScale): TemplateResult {
   const canvas: Ref<HTMLCanvasElement> = createRef();
   // Drawn after lit has put the canvas in place.
   queueMicrotask(() => {
     if (canvas.value) {
-      drawStrip(canvas.value, feature);
+      drawStrip(canvas.value, feature, scale);
     }
   });
   const averaged = feature.preview.length < feature.length ? `, averaged to ${feature.preview.length} cells` : '';
@@ -24,12 +39,12 @@ export function featureStrip(feature: FeatureStatistics): TemplateResult {
       role="img"
       aria-label=${`Feature of ${feature.length} numbers from ${short(feature.min)} to ${short(feature.max)}`}
     ></canvas>
-    <div class="strip-scale">
-      <span>${short(feature.min)}</span><span>feature 0 to ${feature.length - 1}${averaged}</span
-      ><span>${short(feature.max)}</span>
+    <div class="strip-scale"><span>0</span><span>position${averaged}</span><span>${feature.length - 1}</span></div>
+    <div class="strip-scale palette">
+      <span>activation</span><span>${short(scale.low)}</span>${palette(scale)}<span>${short(scale.high)}</span>
     </div>
     <dl class="facts">
-      ${fact('numbers', String(feature.length))} ${fact('mean', short(feature.mean))}
+      ${fact('from', short(feature.min))} ${fact('to', short(feature.max))} ${fact('mean', short(feature.mean))}
       ${fact('norm', short(feature.norm))} ${fact('zero', percent(feature.zeroShare))}
     </dl>
   `;
@@ -42,19 +57,31 @@ export function fact(name: string, value: string): TemplateResult {
   </div>`;
 }
 
-function drawStrip(canvas: HTMLCanvasElement, { preview, min, max }: FeatureStatistics): void {
+const PALETTE_CELLS = 32;
+
+function palette(scale: FeatureScale): TemplateResult {
+  return html`<svg viewBox="0 0 ${PALETTE_CELLS} 1" preserveAspectRatio="none" aria-hidden="true">
+    ${Array.from({ length: PALETTE_CELLS }, (_, at) => {
+      const value = scale.low + ((scale.high - scale.low) * at) / (PALETTE_CELLS - 1);
+      return svg`<rect x=${at} y="0" width="1.1" height="1" fill=${`rgb(${colourOf(value, scale).join(' ')})`}></rect>`;
+    })}
+  </svg>`;
+}
+
+function drawStrip(canvas: HTMLCanvasElement, { preview }: FeatureStatistics, scale: FeatureScale): void {
   const context = canvas.getContext('2d');
   if (!context) {
     return;
   }
   const image = context.createImageData(preview.length, 1);
-  const symmetric = min < 0;
-  const reach = Math.max(Math.abs(min), Math.abs(max)) || 1;
   preview.forEach((value, index) => {
-    const [red, green, blue] = symmetric ? diverging(value / reach) : sequential((value - min) / (max - min || 1));
-    image.data.set([red, green, blue, 255], index * 4);
+    image.data.set([...colourOf(value, scale), 255], index * 4);
   });
   context.putImageData(image, 0, 0);
+}
+
+function colourOf(value: number, { low, high }: FeatureScale): Colour {
+  return interpolate(low < 0 ? DIVERGING : SEQUENTIAL, (value - low) / (high - low));
 }
 
 type Colour = [number, number, number];
@@ -74,15 +101,6 @@ const DIVERGING: Colour[] = [
   [244, 165, 130],
   [178, 24, 43],
 ];
-
-function sequential(share: number): Colour {
-  return interpolate(SEQUENTIAL, share);
-}
-
-/** @param value -1 to 1 */
-function diverging(value: number): Colour {
-  return interpolate(DIVERGING, (value + 1) / 2);
-}
 
 function interpolate(stops: Colour[], share: number): Colour {
   const at = Math.min(Math.max(share, 0), 1) * (stops.length - 1);

@@ -1,5 +1,5 @@
 import { type TemplateResult, html } from 'lit';
-import type { Report } from '../../src/protocol/report.js';
+import type { Finding, Report } from '../../src/protocol/report.js';
 import { noFindingsInWords } from '../../src/words/report-words.js';
 
 /** What leaks, and what would stop it. */
@@ -18,11 +18,21 @@ export function findingsSection(report: Report): TemplateResult {
               <p>${evidence}</p>
               <p>
                 <strong>What would stop it:</strong>
-                ${mitigation === findings[at - 1]?.mitigation ? 'the same as above.' : mitigation}
+                ${saidBefore(findings, at) ?? mitigation}
               </p>
             </li>`,
         )}
       </ul>
     </section>
   `;
+}
+
+/** A remedy is read once. */
+function saidBefore(findings: readonly Finding[], at: number): string | undefined {
+  const first = findings.findIndex(({ mitigation }) => mitigation === findings[at]?.mitigation);
+  return first === at
+    ? undefined
+    : first === at - 1
+      ? 'the same as above.'
+      : `the same as for "${findings[first]?.title ?? ''}".`;
 }

@@ -3,9 +3,15 @@ import { line } from 'd3-shape';
 import { type TemplateResult, html, svg } from 'lit';
 import type { LandscapeReport } from '../../src/protocol/report.js';
 import { button, choice } from '../ui/toolkit.js';
+import { axisTitles, decadeName, decadesOf } from './axes.js';
 import { short } from '../../src/words/report-words.js';
 
 /** The loss over lambda with the solution marked: the search as a picture. */
+
+const TITLES: Record<Curve, string> = {
+  residual: 'misfit ρ, 0 is perfect',
+  paperLoss: 'loss of the paper, 0 is perfect',
+};
 
 export type Curve = 'residual' | 'paperLoss';
 
@@ -17,7 +23,8 @@ export interface ChartView {
 
 const WIDTH = 760;
 const HEIGHT = 280;
-const MARGIN = { left: 62, right: 16, top: 18, bottom: 42 };
+const MARGIN = { left: 76, right: 16, top: 18, bottom: 42 };
+const FRAME = { width: WIDTH, height: HEIGHT, margin: MARGIN };
 const LOWEST = 1e-18;
 
 export function landscapeChart(
@@ -26,6 +33,7 @@ export function landscapeChart(
   label: string,
   view: ChartView,
   onView: (view: ChartView) => void,
+  onSave: () => void,
 ): TemplateResult {
   const full = fullRange(landscape);
   const range = view.range ?? full;
@@ -83,8 +91,8 @@ export function landscapeChart(
         label: 'Curve',
         value: view.curve,
         choices: [
-          { value: 'residual', label: 'residual ρ' },
-          { value: 'paperLoss', label: 'L_label (paper)' },
+          { value: 'residual', label: 'Misfit ρ' },
+          { value: 'paperLoss', label: "Paper's loss" },
         ],
         onChange: (curve) => {
           onView({ ...view, curve });
@@ -93,32 +101,32 @@ export function landscapeChart(
       <span class="spacer"></span>
       ${button({
         label: '+',
-        title: '+ zoom in',
+        title: '+ zooms in',
         onClick: () => {
           zoom(0.5);
         },
       })}
       ${button({
         label: '−',
-        title: '− zoom out',
+        title: '− zooms out',
         onClick: () => {
           zoom(2);
         },
       })}
       ${button({
-        label: 'Solution',
-        title: 'Solution: zoom to it',
+        label: 'Zoom to solution',
         onClick: () => {
           zoomTo(nearSolution(landscape));
         },
       })}
       ${button({
-        label: 'All',
-        title: 'All: show the whole range',
+        label: 'Show all',
+        title: 'Show all of the range',
         onClick: () => {
           zoomTo(undefined);
         },
       })}
+      ${button({ label: 'Save plot', title: 'Save plot (PNG): the loss landscape as it is drawn', onClick: onSave })}
     </div>
     <div class="chart-scroll">
       <svg
@@ -126,14 +134,29 @@ export function landscapeChart(
         viewBox="0 0 ${WIDTH} ${HEIGHT}"
         role="img"
         tabindex="0"
-        aria-label=${`${view.curve === 'residual' ? 'Residual' : 'L_label'} over lambda; the ${label} is at ${short(landscape.solution)}. Plus and minus zoom, arrows move, 0 shows all.`}
+        aria-label=${`${TITLES[view.curve]}, over lambda; the ${label} is at ${short(landscape.solution)}. Plus and minus zoom, arrows move, 0 shows all.`}
         @keydown=${onKey}
         @wheel=${onWheel}
       >
         ${chartBody(landscape, view.curve, range, label)}
       </svg>
     </div>
+    <p class="muted">
+      ${readingOf(landscape, view.curve, label)} The wheel zooms with Ctrl held down, the keys + − ← → 0 when the chart
+      has the focus.
+    </p>
   `;
+}
+
+/** What the curve says of the point that is marked. */
+function readingOf(landscape: LandscapeReport, curve: Curve, label: string): string {
+  const values = landscape[curve];
+  const lowest = values.reduce((best, value, at) => (value < (values[best] ?? Infinity) ? at : best), 0);
+  const isLowest = landscape.lambda[lowest] === landscape.solution;
+  const what = 'How badly the gradient is explained by a feature that is λ times its own row of the gradient.';
+  return isLowest
+    ? `${what} The curve is lowest at the ${label}; a second dip as deep would make it ambiguous.`
+    : `${what} This curve alone is lowest at λ = ${short(landscape.lambda[lowest] ?? 0)}; the ${label} is the most probable when the noise is taken into account.`;
 }
 
 function fullRange({ lambda }: LandscapeReport): [number, number] {
@@ -161,9 +184,6 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
   const solutionX = x(landscape.solution);
   const inside = landscape.solution >= range[0] && landscape.solution <= range[1];
   const solutionValue = values[landscape.lambda.indexOf(landscape.solution)] ?? low;
-  const decades = Math.log10(high / low);
-  const yTicks = y.ticks(5).filter((tick) => decades < 2 || Number.isInteger(Math.round(Math.log10(tick) * 1e6) / 1e6));
-  const everyTick = Math.max(1, Math.ceil(yTicks.length / 6));
   return svg`
     <clipPath id="plot"><rect x=${MARGIN.left} y=${MARGIN.top} width=${WIDTH - MARGIN.left - MARGIN.right} height=${HEIGHT - MARGIN.top - MARGIN.bottom}></rect></clipPath>
     ${x.ticks(7).map(
@@ -171,14 +191,12 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
         <line class="grid" x1=${x(tick)} x2=${x(tick)} y1=${MARGIN.top} y2=${HEIGHT - MARGIN.bottom}></line>
         <text class="tick" x=${x(tick)} y=${HEIGHT - MARGIN.bottom + 16} text-anchor="middle">${short(tick)}</text>`,
     )}
-    ${yTicks
-      .filter((_, index) => index % everyTick === 0)
-      .map(
-        (tick) => svg`
+    ${decadesOf(y.ticks(5), 6).map(
+      (tick) => svg`
         <line class="grid" x1=${MARGIN.left} x2=${WIDTH - MARGIN.right} y1=${y(tick)} y2=${y(tick)}></line>
         <text class="tick" x=${MARGIN.left - 6} y=${y(tick) + 4} text-anchor="end">${decadeName(tick)}</text>`,
-      )}
-    <text class="axis" x=${(MARGIN.left + WIDTH - MARGIN.right) / 2} y=${HEIGHT - 6} text-anchor="middle">λ (feature = λ · gradient row)</text>
+    )}
+    ${axisTitles(FRAME, 'λ: length of the feature, in lengths of its gradient row', TITLES[curve])}
     <g clip-path="url(#plot)">
       <path class="curve" d=${path(negative) ?? ''}></path>
       <path class="curve" d=${path(positive) ?? ''}></path>
@@ -195,10 +213,6 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
         : ''
     }
   `;
-}
-
-function decadeName(value: number): string {
-  return value >= 0.01 && value < 1e4 ? String(Number(value.toPrecision(1))) : value.toExponential(0);
 }
 
 /** The chart as a PNG, base64; colours are resolved because a detached picture knows no theme. */

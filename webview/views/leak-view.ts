@@ -14,7 +14,7 @@ import { tag } from '../ui/toolkit.js';
 import { fact } from './feature-strip.js';
 import { bar } from './label-bars.js';
 import { lineChart } from './loss-curve.js';
-import { SHOWN_SIZE, asPicture, pictureFigure } from './picture.js';
+import { asPicture, fittingZoom, pictureFigure } from './picture.js';
 import type { PanelPicture } from './reconstruction-view.js';
 import { type TextActions, textsView } from './texts-view.js';
 
@@ -123,8 +123,7 @@ function curveView({ title, xTitle, yTitle, series }: CurveDetail): TemplateResu
   const names = series.map(({ name }) => name).join(', ');
   return html`
     <h4>${title}</h4>
-    ${lineChart(series, (lowest) => `${title}: ${yTitle} over ${xTitle} of ${names}; lowest ${short(lowest)}`)}
-    <p class="muted">${yTitle} over ${xTitle}: ${names}</p>
+    ${lineChart(series, { x: xTitle, y: yTitle }, (lowest) => `${title}: ${yTitle} over ${xTitle} of ${names}; lowest ${short(lowest)}`)}
   `;
 }
 
@@ -143,8 +142,7 @@ function pictureView(
     return html`<p>${title}: ${shape.join(' x ')} numbers, whose file is not here.</p>`;
   }
   const picture = asPicture(shape, own.values);
-  const zoom = Math.max(1, Math.floor(SHOWN_SIZE / Math.max(picture.shape[2] ?? 1, picture.shape[1] ?? 1)));
   return html`<div class="pictures">
-    ${pictureFigure(picture, { normalisation, channel: -1, zoom }, title, `picture-${file}`)}
+    ${pictureFigure(picture, { normalisation, channel: -1, zoom: fittingZoom(picture.shape) }, title, `picture-${file}`)}
   </div>`;
 }

@@ -19,8 +19,13 @@ export interface PictureView {
   readonly range?: readonly [number, number];
 }
 
-/** Small pictures are enlarged to so many pixels, at least or about. */
-export const SHOWN_SIZE = 256;
+/** Pixels of a picture's longer side, of previews too (panel.css). */
+const SHOWN_SIZE = 256;
+
+/** @param shape channels, height, width */
+export function fittingZoom([, height = 1, width = 1]: readonly number[]): number {
+  return SHOWN_SIZE / Math.max(height, width, 1);
+}
 
 export function decodeFloats(base64: string): Float32Array {
   const text = atob(base64);
@@ -65,7 +70,8 @@ export function pictureFigure(picture: Picture, view: PictureView, caption: stri
       drawPicture(canvas.value, picture, view);
     }
   });
-  return html`<figure class="picture">
+  const isLarge = Math.max(height, width) * view.zoom > SHOWN_SIZE;
+  return html`<figure class="picture ${isLarge ? 'picture-large' : ''}">
     <div class="picture-frame" tabindex="0" role="group" aria-label=${`${caption}, scrollable`}>
       <canvas
         ${ref(canvas)}

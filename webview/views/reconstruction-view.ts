@@ -5,7 +5,15 @@ import { button, tag } from '../ui/toolkit.js';
 import { short } from '../../src/words/report-words.js';
 import { fact } from './feature-strip.js';
 import { lossCurve } from './loss-curve.js';
-import { type Picture, type PictureView, SHOWN_SIZE, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';
+import {
+  type Picture,
+  type PictureView,
+  asPicture,
+  fittingZoom,
+  isPicture,
+  pictureFigure,
+  rangeOf,
+} from './picture.js';
 
 /** The reconstructed input of a sample: the picture, what it rests on, and the truth beside it when it is known. */
 
@@ -46,32 +54,64 @@ const VERDICTS: Record<ReconstructionReport['verdict'], string> = {
   failed: 'Not found',
 };
 
-export function reconstructionView(
+/** How the input came out. */
+export function inputHeading(own: ReconstructionReport): TemplateResult {
+  return html`<h3 class="with-tag">
+    The input
+    ${tag(own.method === 'none' ? 'Not reconstructed' : VERDICTS[own.verdict])}${own.usedTruth ? tag('with the true label') : ''}
+  </h3>`;
+}
+
+/** The input with what it is compared with, a cell each. */
+export function inputPictures(picture: PanelPicture, choice: PictureChoice): TemplateResult {
+  const found = asPicture(picture.shape, picture.values);
+  const truth = picture.truth && asPicture(picture.shape, picture.truth);
+  const view: PictureView = {
+    normalisation: normalisationOf(picture, choice),
+    channel: choice.channel,
+    zoom: zoomOf(found, choice),
+    range: rangeOf((truth ?? found).values),
+  };
+  const id = idOf(picture);
+  return html`
+    ${pictureFigure(found, view, isPicture(picture.shape) ? 'Reconstructed from the gradient' : 'Reconstructed numbers', id)}
+    ${truth ? pictureFigure(truth, view, 'True input', `${id}-truth`) : ''}
+    ${
+      truth
+        ? pictureFigure(
+            difference(found, truth, choice.amplify),
+            { ...view, normalisation: undefined, range: [-0.5, 0.5] },
+            `Difference x ${choice.amplify}`,
+            `${id}-difference`,
+          )
+        : ''
+    }
+  `;
+}
+
+/** Why it is believed or not, how far it is from the truth, and how it is drawn and saved. */
+export function inputNotes(
   own: ReconstructionReport,
   picture: PanelPicture | undefined,
   choice: PictureChoice,
   actions: ReconstructionActions,
 ): TemplateResult {
   return html`
-    <h3 class="with-tag">
-      The input
-      ${tag(own.method === 'none' ? 'Not reconstructed' : VERDICTS[own.verdict])}${own.usedTruth ? tag('with the true label') : ''}
-    </h3>
-    ${picture ? pictures(picture, choice, actions) : ''}
     <p>${own.reason}</p>
-    ${
-      own.method === 'none'
-        ? ''
-        : html`<dl class="facts">
-            ${own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`)}
-            ${own.psnrFitted === undefined ? '' : fact('PSNR up to its size', `${own.psnrFitted.toFixed(1)} dB`)}
-            ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`)}
-            ${own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4))}
-            ${own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2))}
-            ${own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4))}
-          </dl>`
-    }
+    ${own.method === 'none' ? '' : errorsOf(own)} ${picture ? pictureControls(picture, choice, actions) : ''}
   `;
+}
+
+function errorsOf(own: ReconstructionReport): TemplateResult | string {
+  const errors = [
+    own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`),
+    own.psnrFitted === undefined ? '' : fact('PSNR, brightness fitted', `${own.psnrFitted.toFixed(1)} dB`),
+    own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`),
+    own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4)),
+    own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2)),
+    own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4)),
+  ].filter((error) => error !== '');
+  return errors.length === 0 ? '' : html`<dl class="facts" aria-label="Against the true input">${errors}</dl>`;
 }
 
 /** How it was found, and the network that it was found through. */
@@ -90,31 +130,13 @@ export function reconstructionEvidence(report: Report, own: ReconstructionReport
       `;
 }
 
-function pictures(picture: PanelPicture, choice: PictureChoice, actions: ReconstructionActions): TemplateResult {
-  const found = asPicture(picture.shape, picture.values);
-  const truth = picture.truth && asPicture(picture.shape, picture.truth);
-  const view: PictureView = {
-    normalisation: normalisationOf(picture, choice),
-    channel: choice.channel,
-    zoom: zoomOf(found, choice),
-    range: rangeOf((truth ?? found).values),
-  };
-  const id = `picture-${picture.sample ?? picture.file}`;
-  return html`
-    <div class="pictures">
-      ${pictureFigure(found, view, isPicture(picture.shape) ? 'Reconstructed from the gradient' : 'Reconstructed numbers', id)}
-      ${truth ? pictureFigure(truth, view, 'True input', `${id}-truth`) : ''}
-      ${
-        truth
-          ? pictureFigure(
-              difference(found, truth, choice.amplify),
-              { ...view, normalisation: undefined, range: [-0.5, 0.5] },
-              `Difference x ${choice.amplify}`,
-              `${id}-difference`,
-            )
-          : ''
-      }
-    </div>
+function idOf({ sample, file }: PanelPicture): string {
+  return `picture-${sample ?? file}`;
+}
+
+function pictureControls(picture: PanelPicture, choice: PictureChoice, actions: ReconstructionActions): TemplateResult {
+  return html`<details class="fold">
+    <summary>Colours, zoom and saving of the picture</summary>
     <div class="picture-controls">
       ${select('Normalisation', choice.normalisation, normalisationChoices(picture), (value) => {
         actions.setPicture({ ...choice, normalisation: value });
@@ -122,7 +144,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
       ${select(
         'Channel',
         String(choice.channel),
-        [['-1', picture.shape[0] === 3 ? 'colour' : 'first'], ...channels(found)],
+        [['-1', picture.shape[0] === 3 ? 'colour' : 'first'], ...channels(asPicture(picture.shape, picture.values))],
         (value) => {
           actions.setPicture({ ...choice, channel: Number(value) });
         },
@@ -136,7 +158,7 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
         },
       )}
       ${
-        truth
+        picture.truth
           ? select(
               'Amplify difference',
               String(choice.amplify),
@@ -148,19 +170,19 @@ function pictures(picture: PanelPicture, choice: PictureChoice, actions: Reconst
           : ''
       }
       ${button({
-        label: 'Save PNG...',
-        title: 'Save PNG... of the reconstruction',
+        label: 'Save picture',
+        title: 'Save picture (PNG): the reconstruction as it is drawn',
         onClick: () => {
-          actions.savePicture(id);
+          actions.savePicture(idOf(picture));
         },
       })}
-      ${actions.saveInput ? button({ label: 'Save .npy...', title: 'Save .npy... of the reconstruction', onClick: actions.saveInput }) : ''}
+      ${actions.saveInput ? button({ label: 'Save numbers', title: "Save numbers (.npy): the reconstruction in the input's own units", onClick: actions.saveInput }) : ''}
     </div>
-  `;
+  </details>`;
 }
 
 function zoomOf({ shape }: Picture, { zoom }: PictureChoice): number {
-  return zoom === TO_SIZE ? Math.max(1, SHOWN_SIZE / Math.max(shape[1] ?? 1, shape[2] ?? 1)) : zoom;
+  return zoom === TO_SIZE ? fittingZoom(shape) : zoom;
 }
 
 function channels({ shape }: Picture): [string, string][] {

@@ -4,6 +4,7 @@ import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcom
 import {
   METHODS_TITLE,
   baseName,
+  durationInWords,
   fileInWords,
   headInWords,
   methodsInWords,
@@ -96,7 +97,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       <p class="muted">
         ${baseName(report.inputs.gradients.path)}
         ${report.inputs.checkpoint ? `against ${baseName(report.inputs.checkpoint.path)}` : 'without a checkpoint'} ·
-        head: ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
+        head: ${headInWords(report)} · ${durationInWords(report.timings.totalMs)}
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
@@ -112,15 +113,6 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
         ${
           report.samples.length > 0 && actions.saveFeatures
             ? button({ label: 'Save features', title: 'Save features (.npy)', onClick: actions.saveFeatures })
-            : ''
-        }
-        ${
-          report.samples.some(({ landscape }) => landscape)
-            ? button({
-                label: 'Save plot',
-                title: 'Save plot of the loss landscape (PNG)',
-                onClick: actions.savePng,
-              })
             : ''
         }
         ${button({ label: 'Copy summary', onClick: actions.copySummary })}

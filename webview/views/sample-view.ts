@@ -9,11 +9,11 @@ import {
 } from '../../src/words/label-words.js';
 import { className, featureKnown, nameOfSample, short, statusInWords } from '../../src/words/report-words.js';
 import { tag } from '../ui/toolkit.js';
-import { fact, featureStrip } from './feature-strip.js';
+import { fact, featureScaleOf, featureStrip } from './feature-strip.js';
 import { labelBars } from './label-bars.js';
 import { landscapeChart } from './landscape-chart.js';
 import { detailsOfSample } from './leak-view.js';
-import { reconstructionEvidence, reconstructionView } from './reconstruction-view.js';
+import { inputHeading, inputNotes, inputPictures, reconstructionEvidence } from './reconstruction-view.js';
 import type { PanelActions, ReportState } from './report-view.js';
 
 /** One sample: what was found of it, and on what that rests. */
@@ -31,37 +31,36 @@ export function sampleSection(
       ? html`<p class="muted">Against the truth${beside}: ${kind} error ${error.toExponential(1)}</p>`
       : '';
   const name = (at: number): string => className(report, at);
+  const own = sample.reconstruction;
+  const shown = own && pictures.find((given) => given.sample === index);
   return html`
     <section aria-labelledby="sample-${index}">
-      <h2 id="sample-${index}">${nameOfSample(sample, index)} ${tag(statusInWords(sample))}</h2>
-      ${
-        sample.reconstruction
-          ? reconstructionView(
-              sample.reconstruction,
-              pictures.find((own) => own.sample === index),
-              picture,
-              actions,
-            )
-          : ''
-      }
-      <div class="columns">
-        <div>
-          ${
-            sample.status === 'not-identifiable'
-              ? html`<h3>No label</h3>
-                  <p>None can be told, so none is shown.</p>`
-              : html`<h3>Label: ${labelInWords(sample, name)}</h3>
-                  <p class="muted">Kind: ${kindInWords(sample)}</p>
-                  ${labelBars(report, sample)}`
-          }
-          ${againstTruth('largest', truth?.labelMaxError)}
-        </div>
-        <div>
-          <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
-          ${featureStrip(sample.featureStatistics)} ${againstTruth('relative', truth?.featureRelativeError)}
+      <div class="headings">
+        <h2 id="sample-${index}">${nameOfSample(sample, index)} ${tag(statusInWords(sample))}</h2>
+        ${own ? inputHeading(own) : ''}
+      </div>
+      <div class="sample">
+        ${shown ? inputPictures(shown, picture) : ''}
+        <div class="told">
+          <div>
+            ${
+              sample.status === 'not-identifiable'
+                ? html`<h3>No label</h3>
+                    <p>None can be told, so none is shown.</p>`
+                : html`<h3>Label: ${labelInWords(sample, name)}</h3>
+                    <p class="muted">Kind: ${kindInWords(sample)}</p>
+                    ${labelBars(report, sample)}`
+            }
+            ${againstTruth('largest', truth?.labelMaxError)}
+          </div>
+          <div>
+            <h3>Last-layer feature${featureKnown(sample) === '' ? '' : `, ${featureKnown(sample)}`}</h3>
+            ${featureStrip(sample.featureStatistics, featureScaleOf(report.samples.map((own) => own.featureStatistics)))}
+            ${againstTruth('relative', truth?.featureRelativeError)}
+          </div>
         </div>
       </div>
-      ${detailsOfSample({ report, pictures }, index, actions)}
+      ${own ? inputNotes(own, shown, picture, actions) : ''} ${detailsOfSample({ report, pictures }, index, actions)}
     </section>
   `;
 }
@@ -92,11 +91,7 @@ export function sampleEvidence(
       ${
         sample.landscape
           ? html`<h3>Loss landscape</h3>
-              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest' : 'solution', chart, actions.setChart)}
-              <p class="muted">
-                How badly each λ explains the gradient. The deep notch is the solution; a second one as deep would make
-                it ambiguous.
-              </p>`
+              ${landscapeChart(sample.landscape, sample.status === 'not-identifiable' ? 'lowest point' : 'solution', chart, actions.setChart, actions.savePng)}`
           : ''
       }
     </section>

@@ -24,11 +24,11 @@ export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[
       id: 'label-recovered',
       severity: certain || isClassSure ? 'high' : 'low',
       title: certain
-        ? 'The label can be computed from this gradient'
+        ? 'The label can be computed'
         : isClassSure
-          ? 'The class of the label can be computed from this gradient'
-          : 'An attacker could guess the label from this gradient, and might be wrong',
-      evidence: `${labelInWords(sample, facts.className)}; class at a confidence of ${confidenceInDigits(classConfidence)}, residual ${sample.residual.toExponential(1)} against a floor of ${sample.residualFloor.toExponential(1)}.`,
+          ? 'The class of the label can be computed'
+          : 'An attacker could guess the label, and might be wrong',
+      evidence: `It is ${labelInWords(sample, facts.className)}; confidence in the class ${confidenceInDigits(classConfidence)}.`,
       mitigation: stopAdvice(facts.sweep),
     },
     ...featureFinding(sample, certain || isClassSure || sample.method === 'closed-form-bias'),
@@ -38,7 +38,7 @@ export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[
       id: 'smoothing-hides-nothing',
       severity: 'medium',
       title: 'Label smoothing does not protect this label',
-      evidence: `epsilon = ${sample.label.smoothing.toPrecision(5)} was computed along with the label.`,
+      evidence: `Its epsilon, ${sample.label.smoothing.toPrecision(5)}, was computed along with the label.`,
       mitigation: 'Treat label smoothing as regularisation only.',
     });
   }
@@ -63,8 +63,8 @@ function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
     {
       id: 'feature-recovered',
       severity: 'high',
-      title: 'The last-layer feature can be computed from this gradient',
-      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}); features like these identify people and are the start of reconstructing the input.`,
+      title: 'The last-layer feature can be computed',
+      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}). Features like these can identify people, and reconstructing the input starts from them.`,
       mitigation:
         'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
     },
@@ -93,14 +93,15 @@ function sumFinding(sample: SampleReport): Finding {
 
 function stopAdvice(sweep: NoiseSweep | undefined): string {
   const always =
-    'Never share the gradient of one sample: sum over many samples (or use secure aggregation) before anything leaves the machine.';
+    'Do not share the gradient of a single sample: sum over many first, for instance by secure aggregation.';
+  const guarantee = "For a guarantee, clip each sample's gradient and add noise (DP-SGD).";
   if (!sweep) {
-    return `${always} For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+    return `${always} ${guarantee}`;
   }
   if (sweep.stopsAt === null || sweep.standardDeviation === null) {
-    return `${always} Noise alone does not help here: even ${Math.max(...sweep.levels)} times the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} draws` : ''}.`;
+    return `${always} Noise alone does not help here: even ${Math.max(...sweep.levels)} x the gradient's root mean square, the most that was tried, left the main class readable${sweep.below ? ` in ${sweep.below.told} of ${sweep.draws} trials` : ''}.`;
   }
-  return `${always} Tried on this gradient, ${sweep.draws} draws a level: with Gaussian noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} times its root mean square) the main class was still told in ${sweep.toldAtStop} of ${sweep.draws}${sweep.below ? `, with ${sweep.below.level} times in ${sweep.below.told} of ${sweep.draws}` : ''}. For a guarantee use DP-SGD: clip each sample's gradient and add noise.`;
+  return `${always} Tried here: noise of standard deviation ${sweep.standardDeviation.toPrecision(2)} (${sweep.stopsAt} x the gradient's root mean square) left the main class readable in ${sweep.toldAtStop} of ${sweep.draws} trials${sweep.below ? `, ${sweep.below.level} x in ${sweep.below.told} of ${sweep.draws}` : ''}. ${guarantee}`;
 }
 
 export function countFinding(

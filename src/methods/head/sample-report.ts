@@ -107,8 +107,7 @@ function describeLabel(label: FittedLabel): SampleReport['label'] {
 }
 
 function describeLandscape(head: HeadGradient, sample: RecoveredSample, factors: HeadFactors): LandscapeReport | null {
-  const landscape = landscapeOf(head, sample, factors.row);
-  return landscape ? { ...landscape, solution: sample.lambda } : null;
+  return landscapeOf(head, sample, factors.row) ?? null;
 }
 
 const PREVIEW_LENGTH = 512;

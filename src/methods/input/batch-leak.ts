@@ -110,14 +110,14 @@ function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: st
     ? {
         id: 'batch-inputs-reconstructed',
         severity: verdict === 'exact' ? 'critical' : 'high',
-        title: 'The training inputs of the whole batch can be computed from this gradient',
+        title: 'The training inputs of the whole batch can be computed',
         evidence: `${samples.length} inputs, from feature maps that follow from the layers' gradients; the gradient that all of them give together is the captured one up to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: MITIGATION,
       }
     : {
         id: 'feature-maps-computed',
         severity: 'high',
-        title: 'Feature maps of every sample can be computed from this gradient',
+        title: 'Feature maps of every sample can be computed',
         evidence: `${run.walk.batch} samples, down to ${where}.${alone}`,
         mitigation: MITIGATION,
       };

@@ -220,12 +220,12 @@ export function reasonOf(
     const error = best.gradientError.toExponential(1);
     parts.push(
       {
-        exact: `Its simulated gradient is the captured one up to ${error}, so this is the input.`,
+        exact: `The gradient computed from it matches the captured one to ${error}, so this is the input.`,
         close:
           best.sizeOpen && best.gradientError <= Math.min(floor, CERTAIN)
-            ? `Its simulated gradient is the captured one up to ${error}, so this is the input, up to one factor.`
-            : `Its simulated gradient differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
-        uncertain: `Its simulated gradient differs from the captured one by ${error}: the gradient does not confirm this picture.`,
+            ? `The gradient computed from it matches the captured one to ${error}, so this is the input, up to one factor.`
+            : `The gradient computed from it differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
+        uncertain: `The gradient computed from it differs from the captured one by ${error}: this picture is not confirmed.`,
         failed: '',
       }[verdict],
     );

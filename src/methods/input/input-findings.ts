@@ -3,7 +3,7 @@ import type { Finding, ReconstructionReport } from '../../protocol/report.js';
 /** As the rest of "numbers by". */
 const HOW: Readonly<Partial<Record<ReconstructionReport['method'], string>>> = {
   chain: 'a closed form, without any search',
-  maps: "computing the feature maps from the layers' gradients, and the input from the deepest of them",
+  maps: "feature maps computed from the layers' gradients, and the input from the deepest of them",
   matching: 'gradient matching',
 };
 
@@ -20,7 +20,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
         id: 'input-reconstructed-with-true-label',
         severity: 'low',
         title: 'With the true label, which the user gave, the training input was reconstructed',
-        evidence: `${reconstruction.shape.join(' x ')} numbers by gradient matching with the true label. An attacker would have to know the label first, so this is no finding about the gradient alone. ${reconstruction.reason}`,
+        evidence: `${reconstruction.shape.join(' x ')} numbers, by gradient matching with the true label. An attacker would have to know the label first, so this is no finding about the gradient alone. ${reconstruction.reason}`,
         mitigation: 'Audit without `--labels true` to see what the gradient gives away by itself.',
       },
     ];
@@ -30,11 +30,11 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
       id: 'input-reconstructed',
       severity: exact ? 'critical' : 'high',
       title: exact
-        ? 'The training input itself can be computed from this gradient'
-        : 'Much of the training input can be computed from this gradient',
-      evidence: `${reconstruction.shape.join(' x ')} numbers by ${HOW[reconstruction.method] ?? reconstruction.by}. ${reconstruction.reason}`,
+        ? 'The training input itself can be computed'
+        : 'Much of the training input can be computed',
+      evidence: `${reconstruction.shape.join(' x ')} numbers, by ${HOW[reconstruction.method] ?? reconstruction.by}. ${reconstruction.reason}`,
       mitigation:
-        'Do not share gradients of single samples: aggregate them securely over many clients, or clip and add noise (differential privacy) before they leave the machine.',
+        'Do not share the gradient of a single sample: sum over many first (secure aggregation), or clip and add noise (DP-SGD).',
     },
   ];
 }

@@ -158,7 +158,51 @@ describe('landscape', () => {
       const lowest = (curve: number[]): number => landscape.lambda[curve.indexOf(Math.min(...curve))]!;
       expect(lowest(landscape.residual)).toBe(sample.lambda);
       expect(lowest(landscape.paperLoss)).toBe(sample.lambda);
+      expect(landscape.solution).toBe(sample.lambda);
       expect([...landscape.lambda].sort((a, b) => a - b)).toEqual(landscape.lambda);
     }
+  });
+
+  it.each([true, false])('bias %s: so it has where the gradient was clipped', (bias) => {
+    const { head } = syntheticSample({
+      classes: 10,
+      features: 64,
+      kind: 'hard',
+      bias,
+      random: generator(11),
+      spread: 4,
+    });
+    const times = (values: Float64Array): Float64Array => values.map((value) => 0.37 * value);
+    const clipped = {
+      ...head,
+      weightGradient: { ...head.weightGradient, data: times(head.weightGradient.data) },
+      biasGradient: head.biasGradient && times(head.biasGradient),
+    };
+    const shape = shapeOfGradient(clipped);
+    const sample = recoverSingle(clipped, shape);
+    expect(sample.scale).toBeCloseTo(0.37, 4);
+    const { lambda, residual, paperLoss, solution } = landscapeOf(clipped, sample, factorsOf(clipped, shape).row)!;
+    const lowest = (curve: number[]): number => lambda[curve.indexOf(Math.min(...curve))]!;
+    expect([lowest(residual), lowest(paperLoss)]).toEqual([solution, solution]);
+  });
+
+  it('marks the lowest point where no label was told', () => {
+    const { head } = syntheticSample({
+      classes: 10,
+      features: 64,
+      kind: 'hard',
+      bias: false,
+      random: generator(11),
+      spread: 4,
+    });
+    const foreign = {
+      ...head,
+      weight: { ...head.weight, data: head.weight.data.map((value) => value + 1 / (3 + value)) },
+    };
+    const shape = shapeOfGradient(foreign);
+    const sample = recoverSingle(foreign, shape);
+    expect(sample.status).toBe('not-identifiable');
+    const { lambda, residual, solution } = landscapeOf(foreign, sample, factorsOf(foreign, shape).row)!;
+    expect(lambda[residual.indexOf(Math.min(...residual))]).toBe(solution);
   });
 });

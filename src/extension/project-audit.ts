@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
-import { settingsKey } from '../project/fingerprint.js';
+import { settingsKey } from '../project/settings-key.js';
 import { readProject, runProject } from '../project/run-project.js';
 import { RunnerPool } from '../runner/pool.js';
 import { openOf, projectInWords } from '../words/outcome-words.js';

@@ -6,12 +6,13 @@ import type { FileKind } from '../protocol/inspection.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
 import { fitOf } from '../facts/matching.js';
+import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { contentHash, contentHashIfAny, isFileSystemError } from '../formats/content-hash.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
-import { besideOf, contentHash, contentHashIfAny, isFileSystemError, partsOf, partsOfTruth } from './fingerprint.js';
 
 /** Which gradient is audited against which checkpoint. */
 

@@ -63,15 +63,20 @@ export function reconstructionView(
       own.method === 'none'
         ? ''
         : html`<dl class="facts">
-            ${own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`)}
-            ${own.psnrFitted === undefined ? '' : fact('PSNR up to its size', `${own.psnrFitted.toFixed(1)} dB`)}
-            ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`)}
+            ${own.psnr === undefined ? '' : fact('PSNR', decibels(own.psnr))}
+            ${own.psnrFitted === undefined ? '' : fact('PSNR up to its size', decibels(own.psnrFitted))}
+            ${own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', decibels(own.psnr8bit))}
             ${own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4))}
             ${own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2))}
             ${own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4))}
           </dl>`
     }
   `;
+}
+
+/** @param value null in a stored report where no number differs */
+function decibels(value: number | null): string {
+  return value === null ? 'no difference' : `${value.toFixed(1)} dB`;
 }
 
 /** How it was found, and the network that it was found through. */

@@ -23,3 +23,8 @@ export function truthInWords({ truth, samples }: Pick<Report, 'truth' | 'samples
     ...(countErrors === null ? [] : [countErrors === 0 ? 'every class counted right' : `${countErrors} classes counted wrong`]),
   ].join(', ');
 }
+
+/** @param value of a PSNR; not finite, or null in a stored report, where nothing differs */
+export function decibels(value: number | null): string {
+  return value === null || !Number.isFinite(value) ? 'no difference' : `${value.toFixed(1)} dB`;
+}

@@ -3,6 +3,7 @@ import type { ReconstructionReport, Report } from '../../src/protocol/report.js'
 import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
 import { button, tag } from '../ui/toolkit.js';
 import { short } from '../../src/words/report-words.js';
+import { decibels } from '../../src/words/truth-words.js';
 import { fact } from './feature-strip.js';
 import { lossCurve } from './loss-curve.js';
 import { type Picture, type PictureView, SHOWN_SIZE, asPicture, isPicture, pictureFigure, rangeOf } from './picture.js';
@@ -72,11 +73,6 @@ export function reconstructionView(
           </dl>`
     }
   `;
-}
-
-/** @param value null in a stored report where no number differs */
-function decibels(value: number | null): string {
-  return value === null ? 'no difference' : `${value.toFixed(1)} dB`;
 }
 
 /** How it was found, and the network that it was found through. */

@@ -7,7 +7,7 @@ import { readStored } from '../../../src/audit/output.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { upgradeReport } from '../../../src/audit/upgrade-report.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
-import type { AuditRequest } from '../../../src/protocol/audit-request.js';
+import type { ReconstructionRequest } from '../../../src/protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import type { Report, SampleReport } from '../../../src/protocol/report.js';
 import { NETWORKS } from '../../networks.js';
@@ -18,7 +18,7 @@ const FIXTURES = join(import.meta.dirname, '..', '..', 'fixtures');
 const BATCH = join(FIXTURES, 'batches', 'trained-smoothed-bias-s0');
 const scratch = mkdtempSync(join(tmpdir(), 'gradleak-compare-'));
 const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
-const reconstruction: AuditRequest['reconstruction'] = {
+const reconstruction: ReconstructionRequest = {
   attack: 'chain',
   preset: 'soft-label',
   engine: 'auto',

@@ -35,7 +35,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const panels = new ResultsPanels(context.extensionUri, store, log);
   const project = new ProjectAudits(projects, runner, store, log);
-  const summary = new ProjectSummaryPanel(context.extensionUri, project, log);
+  const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);
   const tree = new ProjectTree(project);
   const scripts = new PythonScripts();
   const captures = new Captures();

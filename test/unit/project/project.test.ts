@@ -532,7 +532,7 @@ describe('outcomes of a project', () => {
     expect(text).toMatch(/^runs\/step-3\/gradient\.pt +files do not fit: It is mismatch\.$/m);
     expect(text).toMatch(/^runs\/step-4\/gradient\.pt +could not be audited: .*truth\.json/m);
     expect(text).toMatch(/^runs\/step-5\/gradient\.pt +high, leaks: 1 of 1 labels/m);
-    expect(text).toContain('Labels of 1 of 4 samples, 0 inputs computed exactly');
+    expect(text).toContain('Labels of 1 of 4 samples recovered');
     expect(text).not.toMatch(/%/);
   });
 
@@ -647,7 +647,7 @@ describe('outcomes of a project', () => {
   it('totals of an earlier version are made anew when its report is read', async () => {
     dump('k10_hard_bias_default', 'a');
     const { summary, ...rest } = await run(await plan());
-    const { notAssessed: _, nothing: __, ...earlier } = summary;
+    const { closeInputs: _, nothing: __, ...earlier } = summary;
     const path = join(root, 'gradleak-report', 'report.json');
     for (const own of [earlier, undefined]) {
       writeFileSync(path, JSON.stringify({ ...rest, summary: own }));

@@ -6,6 +6,7 @@ import { type Method, READABLE } from '../src/methods/method.js';
 export const toyMethod: Method = {
   id: 'toy',
   title: 'The largest number of the head',
+  assumes: 'a number says something.',
   cites: null,
   cost: 'ms',
   kinds: READABLE,

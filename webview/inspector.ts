@@ -18,7 +18,8 @@ import {
   sortedBy,
   zoomedTo,
 } from './inspector/store.js';
-import { RowWindow } from './inspector/table-view.js';
+import { ROW_HEIGHT } from './inspector/table-view.js';
+import { RowWindow } from './ui/row-window.js';
 
 /** Entry of the gradient inspector: host, state and page are connected here, and each does its part elsewhere. */
 
@@ -35,8 +36,13 @@ const host = connectHost<FromInspector, ToInspector, InspectorState>([
   'problem',
 ]);
 const table = (): HTMLElement | null => document.getElementById('table');
-const rowWindow = new RowWindow(table, () => {
-  draw();
+const rowWindow = new RowWindow({
+  scroller: table,
+  rowHeight: ROW_HEIGHT,
+  headHeight: ROW_HEIGHT,
+  changed: () => {
+    draw();
+  },
 });
 
 let state: State = startState(host?.recall());

@@ -31,6 +31,16 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'save', what: 'html' });
       }),
+    print: host
+      ? undefined
+      : () => {
+          print();
+        },
+    chooseTruth:
+      host &&
+      (() => {
+        host.post({ t: 'truth' });
+      }),
     saveFeatures:
       host &&
       (() => {

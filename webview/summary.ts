@@ -1,8 +1,18 @@
 import { html, render } from 'lit';
-import type { ProjectProgress, ProjectReport } from '../src/protocol/project-report.js';
-import type { FromSummary, ToSummary } from '../src/protocol/summary-messages.js';
+import type { ProjectEntry, ProjectProgress, ProjectReport } from '../src/protocol/project-report.js';
+import type { EntryPreview, FromSummary, ToSummary } from '../src/protocol/summary-messages.js';
 import { connectHost } from './host.js';
-import { type EntryColumn, type SummaryState, summaryView } from './views/summary-view.js';
+import { RowWindow } from './ui/row-window.js';
+import { ENTRIES_SCROLLER, ENTRY_HEIGHT } from './views/entries-table.js';
+import {
+  type EntryColumn,
+  type EntrySort,
+  matchingEntries,
+  recoveredEntries,
+  sortedEntries,
+} from './views/entry-order.js';
+import { GALLERY_SCROLLER, TILE_ROW_HEIGHT, galleryColumns, tilesOnScreen } from './views/recovered-gallery.js';
+import { summaryView } from './views/summary-view.js';
 
 /** Entry of the summary of a project, in VS Code and on a saved page. */
 
@@ -10,22 +20,98 @@ interface Kept {
   filter: string;
 }
 
+/** A report with what follows from it: made when something changes, as every step of scrolling draws. */
+interface Shown {
+  readonly report: ProjectReport;
+  readonly sort: EntrySort;
+  readonly sorted: readonly ProjectEntry[];
+  readonly matching: readonly ProjectEntry[];
+  readonly recovered: readonly ProjectEntry[];
+  readonly closedScripts: ReadonlyMap<string, string>;
+}
+
 const root = document.getElementById('root');
-const host = connectHost<FromSummary, ToSummary, Kept>(['show', 'progress', 'problem']);
-let state: SummaryState | undefined;
+const host = connectHost<FromSummary, ToSummary, Kept>(['show', 'progress', 'previews', 'problem']);
+let shown: Shown | undefined;
 let progress: ProjectProgress | null = null;
 let filter = host?.recall()?.filter ?? '';
 
+/** Lists up to this length are drawn whole. */
+const FEW = 200;
+const changed = (): void => {
+  drawSoon();
+};
+const galleryScroller = (): HTMLElement | null => document.getElementById(GALLERY_SCROLLER);
+const windows = {
+  entries: new RowWindow({
+    scroller: () => document.getElementById(ENTRIES_SCROLLER),
+    rowHeight: ENTRY_HEIGHT,
+    wholeUpTo: FEW,
+    changed,
+  }),
+  gallery: new RowWindow({ scroller: galleryScroller, rowHeight: TILE_ROW_HEIGHT, overscan: 2, changed }),
+};
+
+/** Those that have come, the one that was on screen last at the end. */
+const previews = new Map<string, EntryPreview>();
+const asked = new Set<string>();
+const MOST_PREVIEWS = 500;
+/** As many as one message may ask for. */
+const MOST_ASKED = 100;
+
 function show(report: ProjectReport, closedScripts: readonly { file: string; why: string }[]): void {
-  state = {
+  const sort = shown?.sort ?? { by: 'severity', descending: true };
+  const sorted = sortedEntries(report.entries, sort);
+  shown = {
     report,
-    progress,
-    filter,
-    sort: state?.sort ?? { by: 'severity', descending: true },
-    isLive: host !== undefined,
+    sort,
+    sorted,
+    matching: matchingEntries(sorted, filter),
+    recovered: recoveredEntries(report.entries),
     closedScripts: new Map(closedScripts.map(({ file, why }) => [file, why])),
   };
   draw();
+}
+
+/** Other entries, or the same in another order. */
+function arrange(own: Partial<Shown>): void {
+  if (shown) {
+    shown = { ...shown, ...own };
+    shown = { ...shown, matching: matchingEntries(shown.sorted, filter) };
+    windows.entries.forget();
+    draw();
+  }
+}
+
+const actions = {
+  post: (message: FromSummary): void => {
+    host?.post(message);
+  },
+  setFilter: (own: string): void => {
+    filter = own;
+    host?.remember({ filter });
+    arrange({});
+  },
+  sortBy: (by: EntryColumn): void => {
+    if (shown) {
+      const descending = shown.sort.by === by ? !shown.sort.descending : by !== 'gradients';
+      const sort = { by, descending };
+      arrange({ sort, sorted: sortedEntries(shown.report.entries, sort) });
+    }
+  },
+};
+
+let waiting = false;
+
+/** Scrolling and typing ask for more drawings than a screen shows. */
+function drawSoon(): void {
+  if (!waiting) {
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      draw();
+    });
+  }
 }
 
 function draw(): void {
@@ -33,7 +119,7 @@ function draw(): void {
     return;
   }
   root.querySelector(':scope > [role="status"]')?.remove();
-  if (!state) {
+  if (!shown) {
     render(
       html`<h1>Audit of the workspace</h1>
         <p role="status">${progress ? `${progress.done} of ${progress.of}: ${progress.message}` : 'No audit yet.'}</p>`,
@@ -41,32 +127,55 @@ function draw(): void {
     );
     return;
   }
-  render(
-    summaryView(
-      { ...state, progress, filter },
-      {
-        post: (message) => {
-          host?.post(message);
-        },
-        setFilter: (own) => {
-          filter = own;
-          host?.remember({ filter });
-          draw();
-        },
-        sortBy: (by: EntryColumn) => {
-          if (state) {
-            const isSame = state.sort.by === by;
-            state = { ...state, sort: { by, descending: isSame ? !state.sort.descending : by !== 'gradients' } };
-            draw();
-          }
-        },
-      },
-    ),
-    root,
-  );
+  const { report, sort, matching, recovered, closedScripts } = shown;
+  const gallery = { entries: recovered, previews, columns: galleryColumns(galleryScroller()?.clientWidth ?? 0) };
+  const state = {
+    report,
+    progress,
+    filter,
+    sort,
+    shown: matching,
+    closedScripts,
+    gallery,
+    isLive: host !== undefined,
+  };
+  render(summaryView(state, windows, actions), root);
+  const isNew = [
+    windows.entries.update(matching.length),
+    windows.gallery.update(Math.ceil(recovered.length / gallery.columns)),
+  ].some(Boolean);
+  if (isNew || gallery.columns !== galleryColumns(galleryScroller()?.clientWidth ?? 0)) {
+    // The lists have just come into being: what is on screen is known only now.
+    drawSoon();
+    return;
+  }
+  askFor(tilesOnScreen(gallery, windows.gallery));
+}
+
+function askFor(tiles: readonly ProjectEntry[]): void {
+  const ids = tiles.map(({ id }) => id).filter((id) => !asked.has(id));
+  for (const id of ids) {
+    asked.add(id);
+  }
+  for (let at = 0; at < ids.length; at += MOST_ASKED) {
+    host?.post({ t: 'previews', ids: ids.slice(at, at + MOST_ASKED) });
+  }
+}
+
+/** Those longest not asked for go first. */
+function keep(own: readonly EntryPreview[]): void {
+  for (const preview of own) {
+    previews.set(preview.id, preview);
+  }
+  for (const id of [...previews.keys()].slice(0, Math.max(0, previews.size - MOST_PREVIEWS))) {
+    previews.delete(id);
+    asked.delete(id);
+  }
+  drawSoon();
 }
 
 const embedded = document.getElementById('gradleak-report')?.textContent;
+window.addEventListener('resize', changed);
 if (embedded) {
   show(JSON.parse(embedded) as ProjectReport, []);
 } else if (host) {
@@ -78,6 +187,9 @@ if (embedded) {
       case 'progress':
         progress = message.progress;
         draw();
+        break;
+      case 'previews':
+        keep(message.previews);
         break;
       case 'problem':
         if (root) {

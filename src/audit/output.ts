@@ -20,7 +20,7 @@ const MOST_REPORT_BYTES = 256 * 2 ** 20;
  * @throws UnusableInputError when the folder cannot be made, holds somebody else's files, or another audit writes to it
  */
 export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'>): (() => void) | undefined {
-  const names = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', 'truth-0.npy'];
+  const names = [REPORT_FILE, FEATURES_FILE, 'reconstruction-0.npy', 'reconstruction-0.png', truthFileOf(0)];
   return out === undefined ? undefined : openOutput(out, names, force === true);
 }
 
@@ -51,7 +51,17 @@ export function writeResults(
   for (const { name, shape, data } of arrays) {
     write(arrayFile(name), encodeNpyArray(data, shape));
   }
-  write(REPORT_FILE, `${JSON.stringify(report, undefined, 1)}\n`);
+  writeReport({ out, force: force === true }, report);
+}
+
+/** The report alone, into a folder that holds what it refers to. */
+export function writeReport({ out, force }: { readonly out: string; readonly force?: boolean }, report: Report): void {
+  writeOutput(out, REPORT_FILE, `${JSON.stringify(report, undefined, 1)}\n`, force === true);
+}
+
+/** Name of the true input of a sample. */
+export function truthFileOf(sample: number): string {
+  return `truth-${sample}.npy`;
 }
 
 type Write = (name: string, content: string | Uint8Array) => void;
@@ -87,7 +97,7 @@ function writeImages(write: Write, { sample, reconstruction, truth }: ImageResul
     write(report.preview, encodePicture(input, report.shape, report.normalisation));
   }
   if (truth?.length === input.length) {
-    report.truthFile = `truth-${sample}.npy`;
+    report.truthFile = truthFileOf(sample);
     write(report.truthFile, encodeNpyArray(truth, [1, ...report.shape]));
   }
 }

@@ -10,6 +10,7 @@ import { type Leak, READABLE } from '../methods/method.js';
 import type {
   BatchDescription,
   ConsistencyCheck,
+  HashedFile,
   LabelCountReport,
   LeakReport,
   MethodReport,
@@ -140,6 +141,8 @@ export async function coreOf(facts: Facts): Promise<Core> {
 
 export interface ReportParts {
   readonly files: { readonly checkpoint: TensorFile | undefined; readonly gradients: TensorFile };
+  /** Undefined where the audit ended before they were known. */
+  readonly hashes: HashedFile[] | undefined;
   readonly core: Core;
   readonly leaks: readonly FoundLeak[];
   readonly methods: readonly MethodReport[];
@@ -162,7 +165,12 @@ export function assemble(parts: ReportParts): Report {
     tool: { name: 'gradleak', version: TOOL_VERSION },
     verdict: verdictOfAll(core, leaks),
     ...(parts.isStopped ? { cancelled: true as const } : {}),
-    inputs: { checkpoint: checkpoint ? describeFile(checkpoint) : null, gradients: describeFile(gradients) },
+    finished: new Date().toISOString(),
+    inputs: {
+      checkpoint: checkpoint ? describeFile(checkpoint) : null,
+      gradients: describeFile(gradients),
+      ...(parts.hashes ? { files: parts.hashes } : {}),
+    },
     update: core.update,
     head: core.head,
     consistency: [...core.checks],

@@ -15,7 +15,8 @@ import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
-import type { MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
+import type { HashedFile, MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
+import { hashFiles } from './input-files.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
 import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage, truthBeside } from './truth.js';
@@ -70,7 +71,7 @@ export async function runAudit(
     const whole = given && otherHalf ? joinedFile(given, otherHalf) : given;
     const checkpoint = whole ?? namesOf(gradients);
     const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
-    return await new Audit(facts, options.methods ?? METHODS, trace, started).run();
+    return await new Audit(facts, options.methods ?? METHODS, trace, started, otherHalf?.path).run();
   } finally {
     unlock?.();
     traceFile?.close();
@@ -106,6 +107,7 @@ class Audit {
     private readonly methods: readonly Method[],
     private readonly trace: (event: TraceEvent) => void,
     private readonly started: number,
+    private readonly otherHalf: string | undefined,
   ) {}
 
   async run(): Promise<AuditResult> {
@@ -161,7 +163,7 @@ class Audit {
   }
 
   private async tryOne(method: Method, core: Core, given: Truth | undefined): Promise<void> {
-    const { id, title, cost, needs } = method;
+    const { id, title, assumes, cost, needs } = method;
     const facts = this.facts.for(id);
     const started = performance.now();
     const isMissing = facts.given.request.checkpoint === undefined && needs !== 'gradient';
@@ -169,7 +171,7 @@ class Audit {
     if (applies !== true) {
       this.trace({ method: id, applies, milliseconds: performance.now() - started });
       if (applies !== null) {
-        this.rows.push({ id, title, outcome: 'not-applicable', detail: applies });
+        this.rows.push({ id, title, assumes, outcome: 'not-applicable', detail: applies });
       }
       return;
     }
@@ -180,7 +182,7 @@ class Audit {
     const milliseconds = performance.now() - started;
     const { outcome, detail, leaks, network } = result;
     this.trace({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
-    this.rows.push({ id, title, outcome, detail });
+    this.rows.push({ id, title, assumes, outcome, detail });
     this.keep(method, result);
     if (network !== undefined) {
       this.reconstructMs = (this.reconstructMs ?? 0) + milliseconds;
@@ -266,7 +268,8 @@ class Audit {
         }
       }
     }
-    const report = this.assemble(core, comparison, this.isStopped);
+    const files = await this.hashes(truth?.path);
+    const report = this.assemble(core, comparison, this.isStopped, files);
     if (beside && 'problem' in beside) {
       const detail = `The truth beside the gradient was not read: ${beside.problem}`;
       report.consistency.push({ id: 'truth', status: 'warn', detail });
@@ -278,16 +281,42 @@ class Audit {
     return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
   }
 
+  /** Undefined once the user has stopped the audit: what was found does not wait for it. */
+  private async hashes(truth: string | undefined): Promise<HashedFile[] | undefined> {
+    if (this.isStopped) {
+      return undefined;
+    }
+    const { hooks, request } = this.facts.given;
+    try {
+      await step(hooks, 'write', 'Computing the hashes of the files');
+      const { gradients, checkpoint } = request;
+      const network = this.network?.file ?? null;
+      return await hashFiles({ gradients, checkpoint, otherHalf: this.otherHalf, network, truth }, () => hooks.pause());
+    } catch (error) {
+      if (error instanceof CancelledError) {
+        this.isStopped = true;
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
   private arrays(): FoundLeak['leak']['arrays'] {
     return this.leaks.flatMap(({ leak }) => leak.arrays);
   }
 
-  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean): Report {
+  private assemble(
+    core: Core,
+    truth: TruthComparison | undefined,
+    isStopped: boolean,
+    hashes?: HashedFile[],
+  ): Report {
     const { checkpoint, gradients, request } = this.facts.given;
     const { readMs, recoverMs, reconstructMs } = this;
     const totalMs = this.elapsed();
     return assemble({
       files: { checkpoint: request.checkpoint === undefined ? undefined : checkpoint, gradients },
+      hashes,
       core,
       leaks: this.leaks,
       methods: this.rows,

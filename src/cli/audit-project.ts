@@ -6,7 +6,7 @@ import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import { removeOutput, writeOutput } from '../audit/output-folder.js';
-import { settingsKey } from '../project/fingerprint.js';
+import { settingsKey } from '../project/settings-key.js';
 import { runProject } from '../project/run-project.js';
 import { renderSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';

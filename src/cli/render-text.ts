@@ -23,6 +23,7 @@ import {
   statusInWords,
   updateInWords,
 } from '../words/report-words.js';
+import { decibels } from '../words/truth-words.js';
 import { leakLines } from './render-leaks.js';
 import { barLine, indent, wrap } from './text-layout.js';
 
@@ -95,7 +96,7 @@ function batchLines(report: Report, width: number): string[] {
     const count = multiplicity > 1 ? ` x ${multiplicity}` : '';
     const input =
       reconstruction && reconstruction.method !== 'none'
-        ? `, input ${reconstruction.verdict}${reconstruction.usedTruth ? ' with the true label' : ''}${reconstruction.psnr === undefined ? '' : ` ${reconstruction.psnr.toFixed(1)} dB`}`
+        ? `, input ${reconstruction.verdict}${reconstruction.usedTruth ? ' with the true label' : ''}${reconstruction.psnr === undefined ? '' : ` ${decibels(reconstruction.psnr)}`}`
         : '';
     return {
       prefix: `  ${String(index + 1).padStart(3)}  `,
@@ -155,9 +156,9 @@ function sampleLines(sample: SampleReport, index: number, report: Report, width:
 function reconstructionLines(own: ReconstructionReport, report: Report, width: number): string[] {
   const { network, engine } = report;
   const measured = [
-    own.psnr === undefined ? '' : `PSNR ${own.psnr.toFixed(1)} dB`,
-    own.psnrFitted === undefined ? '' : `${own.psnrFitted.toFixed(1)} dB up to its size`,
-    own.psnr8bit === undefined ? '' : `in 8 bits ${own.psnr8bit.toFixed(1)} dB`,
+    own.psnr === undefined ? '' : `PSNR ${decibels(own.psnr)}`,
+    own.psnrFitted === undefined ? '' : `${decibels(own.psnrFitted)} up to its size`,
+    own.psnr8bit === undefined ? '' : `in 8 bits ${decibels(own.psnr8bit)}`,
     own.ssim === undefined ? '' : `SSIM ${own.ssim.toFixed(4)}`,
     own.mse === undefined ? '' : `MSE ${own.mse.toExponential(2)}`,
     own.lpips === undefined ? '' : `LPIPS ${own.lpips.toFixed(4)}`,

@@ -21,6 +21,7 @@ import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
 import { registerScriptPrompts } from './script-prompts.js';
 import { registerTasks } from './tasks.js';
+import { chooseTruth } from './truth-command.js';
 
 /** Registers everything; nothing heavier happens before a command is used. */
 export function activate(context: vscode.ExtensionContext): void {
@@ -34,7 +35,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const panels = new ResultsPanels(context.extensionUri, store, log);
   const project = new ProjectAudits(projects, runner, store, log);
-  const summary = new ProjectSummaryPanel(context.extensionUri, project, log);
+  const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);
   const tree = new ProjectTree(project);
   const scripts = new PythonScripts();
   const captures = new Captures();
@@ -93,6 +94,7 @@ export function activate(context: vscode.ExtensionContext): void {
       }
     }),
     vscode.commands.registerCommand(COMMANDS.openAudit, () => openAudit(store, panels)),
+    vscode.commands.registerCommand(COMMANDS.chooseTruth, (id?: string) => chooseTruth(services, id)),
     vscode.commands.registerCommand(COMMANDS.showEngines, () => showEngines(runner, log)),
     vscode.commands.registerCommand(COMMANDS.installCudaEngine, () => installCudaEngine(context.globalStorageUri, log)),
     vscode.commands.registerCommand(COMMANDS.copyCaptureScript, () => copyCaptureScript(context.extensionUri)),

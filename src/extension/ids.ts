@@ -4,6 +4,7 @@ export const COMMANDS = {
   inspectFile: 'gradleak.inspectFile',
   openLastAudit: 'gradleak.openLastAudit',
   openAudit: 'gradleak.openAudit',
+  chooseTruth: 'gradleak.chooseTruth',
   showEngines: 'gradleak.showEngines',
   installCudaEngine: 'gradleak.installCudaEngine',
   copyCaptureScript: 'gradleak.copyCaptureScript',

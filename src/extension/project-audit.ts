@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
-import { settingsKey } from '../project/fingerprint.js';
+import { Pace } from '../project/pace.js';
 import { readProject, runProject } from '../project/run-project.js';
+import { settingsKey } from '../project/settings-key.js';
 import { RunnerPool } from '../runner/pool.js';
 import { openOf, projectInWords } from '../words/outcome-words.js';
 import { visibleInList } from '../words/visible.js';
@@ -134,6 +135,7 @@ export class ProjectAudits implements vscode.Disposable {
     const given = vscode.workspace.getConfiguration(undefined, folder.uri).get<number>(SETTINGS.concurrency, 0);
     const signal = cancelSignal(token);
     let shown = 0;
+    const pace = new Pace();
     const report = await runProject({
       plan,
       out,
@@ -150,7 +152,9 @@ export class ProjectAudits implements vscode.Disposable {
         const share = (100 * own.done) / Math.max(own.of, 1);
         notify({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
         shown = share;
-        this.hasChanged();
+        pace.act(() => {
+          this.hasChanged();
+        });
       },
       cancelled: () => token.isCancellationRequested,
     });

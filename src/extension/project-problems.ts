@@ -3,7 +3,7 @@ import * as vscode from 'vscode';
 import { STANDING_WORDS, standingOf, whyOpen } from '../words/outcome-words.js';
 import { visible } from '../words/visible.js';
 import type { ProjectAudits } from './project-audit.js';
-import { workspaceFile } from './workspace-file.js';
+import { type WorkspaceFile, workspaceFile } from './workspace-file.js';
 import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** What captures give away, in the Problems view on the line of the script that made them. */
@@ -21,6 +21,7 @@ export class ProjectProblems implements vscode.Disposable {
   private update(): void {
     const report = this.project.report();
     const folders = workspaceFolderPaths();
+    const places = new Map<string, WorkspaceFile>();
     const byFile = new Map<string, vscode.Diagnostic[]>();
     for (const entry of report?.entries ?? []) {
       const { script, result, gradients } = entry;
@@ -28,7 +29,8 @@ export class ProjectProblems implements vscode.Disposable {
       if (!script || (!result?.severity && why === null)) {
         continue;
       }
-      const place = workspaceFile(script.file, folders);
+      const place = places.get(script.file) ?? workspaceFile(script.file, folders);
+      places.set(script.file, place);
       if ('why' in place) {
         continue;
       }
@@ -45,7 +47,9 @@ export class ProjectProblems implements vscode.Disposable {
       diagnostic.relatedInformation = [
         new vscode.DiagnosticRelatedInformation(new vscode.Location(dump, new vscode.Position(0, 0)), 'the gradient'),
       ];
-      byFile.set(place.file, [...(byFile.get(place.file) ?? []), diagnostic]);
+      const own = byFile.get(place.file) ?? [];
+      byFile.set(place.file, own);
+      own.push(diagnostic);
     }
     this.collection.clear();
     for (const [file, diagnostics] of byFile) {

@@ -1,10 +1,12 @@
 import * as vscode from 'vscode';
+import { previewOf, reportForPreview } from '../project/previews.js';
 import { renderProjectHtml } from '../project/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
-import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
+import type { EntryPreview, FromSummary, ToSummary } from '../protocol/summary-messages.js';
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
+import type { AuditStore } from './audit-store.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import { showError, showInformation } from './notifications.js';
@@ -22,6 +24,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly project: ProjectAudits,
+    private readonly store: AuditStore,
     private readonly log: Log,
   ) {
     this.subscription = project.onDidChange(() => {
@@ -56,7 +59,11 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
   }
 
   private update(): void {
-    const post = (message: ToSummary): void => void this.panel?.webview.postMessage(message);
+    if (!this.panel) {
+      return;
+    }
+    const { webview } = this.panel;
+    const post = (message: ToSummary): void => void webview.postMessage(message);
     const report = this.project.report();
     if (report) {
       post({ t: 'show', report, closedScripts: closedScripts(report) });
@@ -73,6 +80,9 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
         break;
       case 'open':
         await vscode.commands.executeCommand(COMMANDS.showAudit, message.id);
+        break;
+      case 'previews':
+        await this.sendPreviews(message.ids);
         break;
       case 'script': {
         const script = entryOf(message.id)?.script;
@@ -91,6 +101,21 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
         this.project.stop();
         break;
     }
+  }
+
+  /** Each comes as it is read: the first are on screen while others are still on disk. */
+  private async sendPreviews(ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      const message: ToSummary = { t: 'previews', previews: [this.previewOf(id)] };
+      await this.panel?.webview.postMessage(message);
+    }
+  }
+
+  private previewOf(id: string): EntryPreview {
+    const report = this.store.read(id);
+    return report
+      ? previewOf(id, report, this.store.images(id, reportForPreview(report)))
+      : { id, pictures: [], texts: [] };
   }
 
   /** Asks where; the dialog asks before it replaces a file. */

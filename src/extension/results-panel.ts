@@ -54,10 +54,23 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     const panel = this.open.get(auditId);
     if (panel && !this.store.read(auditId)) {
       panel.dispose();
-    } else if (panel) {
+    } else {
+      this.refresh(auditId);
+    }
+  }
+
+  /** The stored report has changed. */
+  refresh(auditId: string): void {
+    const panel = this.open.get(auditId);
+    if (panel) {
       void panel.webview.postMessage(this.contentOf(auditId));
       panel.title = this.titleOf(auditId);
     }
+  }
+
+  /** The audit whose panel is in front. */
+  active(): string | undefined {
+    return [...this.open].find(([, panel]) => panel.active)?.[0];
   }
 
   /** Shows an audit, in its panel when it is already open. */
@@ -101,6 +114,9 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
         break;
       case 'save':
         await this.save(auditId, message);
+        break;
+      case 'truth':
+        await vscode.commands.executeCommand(COMMANDS.chooseTruth, auditId);
         break;
       case 'copy':
         await vscode.env.clipboard.writeText(message.text);

@@ -18,6 +18,8 @@ export interface Method {
   readonly id: string;
   /** Of its row among what was and was not assessed. */
   readonly title: string;
+  /** What its results rest on, as the rest of "It assumes that ...". */
+  readonly assumes: string;
   /** Where it was published, null for what is ours. */
   readonly cites: string | null;
   /** How long it may take; what takes minutes comes last, and until then the others' results are safe on disk. */

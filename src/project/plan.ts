@@ -6,12 +6,13 @@ import type { FileKind } from '../protocol/inspection.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
 import { fitOf } from '../facts/matching.js';
+import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { contentHash, contentHashIfAny, isFileSystemError } from '../formats/content-hash.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
-import { besideOf, contentHash, contentHashIfAny, isFileSystemError, partsOf, partsOfTruth } from './fingerprint.js';
 
 /** Which gradient is audited against which checkpoint. */
 
@@ -67,11 +68,16 @@ export async function planProject(
   const isDump = ({ kind, path }: Opened): boolean => kind === 'gradient' || kind === 'delta' || isCaptured(path);
   const dumps = opened.filter(isDump);
   const checkpoints = opened.filter((own) => !isDump(own) && own.kind !== 'optimiser-state');
+  const byFolder = new Map<string, Opened[]>();
+  for (const own of checkpoints) {
+    const folder = dirname(own.path);
+    byFolder.set(folder, [...(byFolder.get(folder) ?? []), own]);
+  }
   const entries: ProjectEntry[] = [];
   for (const dump of dumps) {
     await pause();
     const name = portable(relative(root, dump.path));
-    const best = await watch(dump.path, () => bestCheckpoint(dump, checkpoints));
+    const best = await watch(dump.path, () => bestCheckpoint(dump, checkpoints, byFolder));
     if (best) {
       const network = networkFor(root, dump.path, networks);
       try {
@@ -112,8 +118,24 @@ function isCaptured(path: string): boolean {
   return /^gradients?\./.test(basename(path)) && existsSync(join(dirname(path), 'capture.json'));
 }
 
-function bestCheckpoint(dump: Opened, checkpoints: readonly Opened[]): { path: string; fit: number } | undefined {
-  let best: { path: string; fit: number; score: number } | undefined;
+interface Candidate {
+  readonly path: string;
+  readonly fit: number;
+  readonly score: number;
+}
+
+/** Of thousands of captures, each with its own checkpoint, only those beside each other are compared. */
+function bestCheckpoint(
+  dump: Opened,
+  checkpoints: readonly Opened[],
+  byFolder: ReadonlyMap<string, readonly Opened[]>,
+): Candidate | undefined {
+  const beside = bestOf(dump, byFolder.get(dirname(dump.path)) ?? []);
+  return beside?.fit === 1 ? beside : bestOf(dump, checkpoints);
+}
+
+function bestOf(dump: Opened, checkpoints: readonly Opened[]): Candidate | undefined {
+  let best: Candidate | undefined;
   for (const { path, file } of checkpoints) {
     const fit = fitOf(file, dump.file);
     // Rounds of one network fit equally well: the file beside the dump, and the one called a checkpoint, come first.

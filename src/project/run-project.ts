@@ -9,6 +9,7 @@ import { REPORT_FILE, readStored } from '../audit/output.js';
 import { isOwnOutput, makeFolder, openOutput, tidyOutput, writeOutput } from '../audit/output-folder.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { Pace } from './pace.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
 
 /** Audits every pair of a plan, a few at a time; what is done stays done when it is stopped. */
@@ -79,6 +80,7 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
   const say = (message: string): void => {
     run.progress({ done: entries.filter(({ status }) => status !== 'pending').length, of: entries.length, message });
   };
+  const pace = new Pace();
   const waiting = [...entries.keys()].filter((at) => entries[at]?.status === 'pending');
   say(`${waiting.length} of ${entries.length} dumps to audit`);
   const work = async (): Promise<void> => {
@@ -86,8 +88,11 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
       const entry = entries[at];
       if (entry) {
         entries[at] = await auditEntry(run, entry, earlier.get(entry.gradients));
-        // A crash of the editor loses no more than what is running; and who hears of the entry finds it in the report.
-        write(report('cancelled'));
+        // Who hears of the entry finds it in the report, unless that is long. A crash loses no more than what is running:
+        // the next audit finds each entry by its folder.
+        pace.act(() => {
+          write(report('cancelled'));
+        });
         say(entry.gradients);
       }
     }
@@ -164,7 +169,7 @@ export function readProject(out: string): ProjectReport | undefined {
 function withTotals(stored: unknown): unknown {
   const report = stored as
     (Partial<Omit<ProjectReport, 'summary'>> & { summary?: Partial<ProjectReport['summary']> }) | undefined | null;
-  if (report?.summary?.notAssessed !== undefined || !report?.entries) {
+  if (report?.summary?.closeInputs !== undefined || !report?.entries) {
     return stored;
   }
   try {

@@ -1,6 +1,7 @@
 import { SEVERITIES, type LabelKindName, type Report, type Severity } from '../protocol/report.js';
 import type { EntryResult, ProjectEntry, ProjectSummary } from '../protocol/project-report.js';
 import { type Standing, isOpen, standingOf } from '../words/outcome-words.js';
+import { textsOf } from '../words/recovered-texts.js';
 
 /** From single reports to rows, and from rows to totals. */
 
@@ -59,6 +60,7 @@ export function resultOf(report: Report): EntryResult {
     features: count(known),
     exactInputs: inputs('exact') + beside.reduce((sum, { gives }) => sum + gives.inputs, 0),
     closeInputs: inputs('close'),
+    texts: textsOf(report).length,
     tokens: beside.reduce((sum, { gives }) => sum + gives.tokens, 0),
     kinds,
     layers: [...layers],
@@ -163,6 +165,7 @@ export function summarise(entries: readonly ProjectEntry[]): ProjectSummary {
     samples: total(({ samples }) => samples),
     labels: total(({ labels }) => labels),
     exactInputs: total(({ exactInputs }) => exactInputs),
+    closeInputs: total(({ closeInputs }) => closeInputs),
     byKind: [...kinds].map(([kind, samples]) => ({ kind, samples })).sort((one, other) => other.samples - one.samples),
     byLayer: [...layers].map(([layer, dumps]) => ({ layer, dumps })).sort((one, other) => other.dumps - one.dumps),
     overRounds: [...runs].map(([run, rounds]) => ({

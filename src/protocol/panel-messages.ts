@@ -52,7 +52,7 @@ export interface ShowProblem {
  *
  * @discriminator t
  */
-export type FromPanel = PanelReady | SaveRequest | CopyRequest | LogRequest | StopRequest;
+export type FromPanel = PanelReady | SaveRequest | TruthRequest | CopyRequest | LogRequest | StopRequest;
 
 /** Sent once the panel can receive messages. */
 export interface PanelReady {
@@ -75,6 +75,11 @@ export interface SaveRequest {
   sample?: number;
   /** Name to suggest for a picture that is not the chart. */
   name?: 'reconstruction.png';
+}
+
+/** Choose a truth that the report is compared with. */
+export interface TruthRequest {
+  t: 'truth';
 }
 
 /** Put text on the clipboard. */

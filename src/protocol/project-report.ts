@@ -66,6 +66,8 @@ export interface EntryResult {
   /** Inputs computed exactly, and those known for the most part. */
   exactInputs: number;
   closeInputs: number;
+  /** Texts that were recovered token by token, uncertain ones too. Absent in reports of earlier versions. */
+  texts?: number;
   /** Distinct tokens or items that embeddings give away. */
   tokens: number;
   kinds: Partial<Record<LabelKindName, number>>;
@@ -94,6 +96,8 @@ export interface ProjectSummary {
   samples: number;
   labels: number;
   exactInputs: number;
+  /** Inputs known for the most part. */
+  closeInputs: number;
   /** Recovered samples by kind of label. */
   byKind: { kind: LabelKindName; samples: number }[];
   /** In how many dumps each part leaks, most first. */

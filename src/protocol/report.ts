@@ -13,8 +13,13 @@ export interface Report {
   tool: { name: 'gradleak'; version: string };
   /** What the audit found, in one sentence. */
   verdict: Verdict;
-  /** `checkpoint` is null where none was given. */
-  inputs: { checkpoint: InputFile | null; gradients: InputFile };
+  /** When the audit ended, ISO 8601; absent in reports of earlier versions. */
+  finished?: string;
+  /**
+   * `checkpoint` is null where none was given. `files`: every file that was read, by its contents; absent in reports of
+   * earlier versions, and where the audit was stopped before.
+   */
+  inputs: { checkpoint: InputFile | null; gradients: InputFile; files?: HashedFile[] };
   /** Null where no classifier head was found and only other parts leak. */
   head: HeadDescription | null;
   /** What the file given as a gradient is; absent in reports of earlier versions. */
@@ -86,6 +91,16 @@ export interface InputFile {
   tensors: Count;
 }
 
+/** A file as it was when the audit ended. */
+export interface HashedFile {
+  /** `beside`: notes that lay beside the gradient or the checkpoint, such as `capture.json` or a vocabulary. */
+  role: 'gradient' | 'checkpoint' | 'network' | 'beside' | 'truth';
+  path: string;
+  bytes: Count;
+  /** 64 hexadecimal digits. */
+  sha256: string;
+}
+
 export interface HeadDescription {
   /** Name of the weight in the checkpoint. */
   weight: string;
@@ -126,6 +141,8 @@ export interface BatchDescription {
 export interface MethodReport {
   id: string;
   title: string;
+  /** What its results rest on, as the rest of "It assumes that ..."; absent in reports of earlier versions. */
+  assumes?: string;
   /**
    * `found`: it recovered something; `estimated`: nothing confirms what it found; `nothing`: it ran and found nothing;
    * `not-applicable`: it could not run here.
@@ -375,6 +392,8 @@ export interface TruthComparison {
   path: string;
   /** It lay beside the gradient and was not asked for: it took no part. */
   found?: true;
+  /** It was chosen when the audit had ended: it took no part. */
+  chosenAfterwards?: true;
   samples: {
     /** Largest |recovered - true| over the classes. */
     labelMaxError: number | null;

@@ -98,6 +98,13 @@ export interface FileOfKind {
   canBeGradient: boolean;
 }
 
+export interface CompareParams {
+  /** Of a stored report, which is written anew with the comparison. */
+  folder: string;
+  /** `truth.json` that the user chose. */
+  truth: string;
+}
+
 export interface EnginesParams {
   /** Folder of `@tensorflow/tfjs-node-gpu`, null for none. */
   tfjsFolder: string | null;
@@ -153,6 +160,8 @@ export interface PlanParams {
 }
 
 export const PlanProject = new RequestType<PlanParams, ProjectPlan, UnusableInputParts>('gradleak/plan');
+/** Compares what an audit recovered with a truth; it has no part in any result. */
+export const CompareTruth = new RequestType<CompareParams, null, UnusableInputParts>('gradleak/compare');
 export const ProbeEngines = new RequestType<EnginesParams, EngineStatus[], void>('gradleak/engines');
 export const OpenInspection = new RequestType<{ path: string }, OpenedInspection, UnusableInputParts>(
   'gradleak/inspect/open',

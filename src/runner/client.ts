@@ -16,6 +16,8 @@ import {
   type AuditOutcome,
   type AuditParams,
   AuditRun,
+  type CompareParams,
+  CompareTruth,
   type EngineStatus,
   type EnginesParams,
   type FileOfKind,
@@ -251,6 +253,15 @@ export class RunnerClient {
    */
   async plan(params: PlanParams, signal: CancelSignal): Promise<ProjectPlan> {
     return this.untilCancelled(signal, (token) => this.connection.sendRequest(PlanProject, params, token));
+  }
+
+  /**
+   * Compares a stored report with a truth. Cancelled as an audit is; the report then stays as it was.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async compare(params: CompareParams, signal: CancelSignal): Promise<void> {
+    await this.untilCancelled(signal, (token) => this.connection.sendRequest(CompareTruth, params, token));
   }
 
   /** Which engines work on this machine. */

@@ -5,6 +5,7 @@ import type { Reading } from '../protocol/deadlines.js';
 import type { FileKind } from '../protocol/inspection.js';
 import {
   AuditRun,
+  CompareTruth,
   type FileOfKind,
   HelloRequest,
   InspectDifferences,
@@ -26,6 +27,7 @@ import {
   TellKinds,
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
+import { compareStored } from '../audit/compare-stored.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
@@ -64,6 +66,12 @@ export function serve(connection: MessageConnection): void {
         notAssessed: report.verdict.outcome === 'not-assessed' ? report.verdict.sentence : null,
         cancelled: report.cancelled === true,
       };
+    }),
+  );
+  connection.onRequest(CompareTruth, ({ folder, truth }, token) =>
+    answered(async () => {
+      await compareStored(folder, truth, pausing(token));
+      return null;
     }),
   );
   connection.onRequest(ProbeEngines, async ({ tfjsFolder }) => {

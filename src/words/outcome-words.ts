@@ -57,7 +57,7 @@ export function openOf({ notAssessed, mismatched, failed }: ProjectSummary): num
   return notAssessed + mismatched + failed;
 }
 
-/** A project in one sentence, counted in gradients: batches differ too much in size for anything else. */
+/** A project in one sentence, counted in gradients and in inputs: batches differ too much in size for anything else. */
 export function projectInWords(summary: ProjectSummary): string {
   const { dumps, done, leaking, estimated, nothing, notAssessed, mismatched, failed } = summary;
   if (dumps === 0) {
@@ -73,6 +73,7 @@ export function projectInWords(summary: ProjectSummary): string {
         ? `${leaking} of ${all} ${leaking === 1 ? 'leaks' : 'leak'}`
         : `None of ${all} was found to leak`;
   const rest = [
+    inputsInWords(summary),
     estimated > 0 ? `label counts estimated for ${estimated}` : '',
     nothing > 0 ? `nothing found in ${nothing} by the methods that apply` : '',
     notAssessed > 0 ? `${notAssessed} not assessed` : '',
@@ -83,7 +84,16 @@ export function projectInWords(summary: ProjectSummary): string {
   return `${[lead, ...rest].join('; ')}.`;
 }
 
-/** What is known of a project's samples, as counts. */
-export function samplesInWords({ labels, samples, exactInputs }: ProjectSummary): string {
-  return `Labels of ${labels} of ${samples} samples, ${exactInputs} ${exactInputs === 1 ? 'input' : 'inputs'} computed exactly`;
+/** Empty where no input was recovered. */
+function inputsInWords({ exactInputs, closeInputs }: ProjectSummary): string {
+  const inputs = (count: number): string => `${count} ${count === 1 ? 'input' : 'inputs'}`;
+  if (exactInputs === 0) {
+    return closeInputs === 0 ? '' : `${inputs(closeInputs)} recovered closely`;
+  }
+  return `${inputs(exactInputs)} recovered exactly${closeInputs === 0 ? '' : `, ${closeInputs} closely`}`;
+}
+
+/** What is known of the labels of a project's samples. */
+export function samplesInWords({ labels, samples }: ProjectSummary): string {
+  return `Labels of ${labels} of ${samples} ${samples === 1 ? 'sample' : 'samples'} recovered`;
 }

@@ -64,11 +64,13 @@ const MOST_TEXTS = 16;
 export function beginningsOf(report: Pick<Report, 'leaks'>): string[] {
   return textsOf(report)
     .slice(0, MOST_TEXTS)
-    .map(({ text, detail }) => {
-      const letters = Array.from(inOneLine(runningText(text, detail)));
-      const shown = letters.slice(0, MOST_LETTERS).join('');
-      return `${headingOf(text)}: ${shown}${letters.length > MOST_LETTERS ? '...' : ''}`;
-    });
+    .map((own) => `${headingOf(own.text)}: ${beginningOf(own, MOST_LETTERS)}`);
+}
+
+/** How a text begins, in one line. @param most letters, after which there are three dots */
+export function beginningOf({ text, detail }: TextOfReport, most: number): string {
+  const letters = Array.from(inOneLine(runningText(text, detail)));
+  return `${letters.slice(0, most).join('')}${letters.length > most ? '...' : ''}`;
 }
 
 /** All texts of a report, for a file or the clipboard; empty where there are none. */
@@ -78,7 +80,13 @@ export function allTextsOf(report: Pick<Report, 'leaks'>): string {
     .join('\n');
 }
 
-function textsOf({ leaks }: Pick<Report, 'leaks'>): { text: RecoveredText; detail: TextsDetail }[] {
+export interface TextOfReport {
+  readonly text: RecoveredText;
+  readonly detail: TextsDetail;
+}
+
+/** Every text that was recovered, in the report's order. */
+export function textsOf({ leaks }: Pick<Report, 'leaks'>): TextOfReport[] {
   return leaks
     .flatMap(({ details }) => details.flatMap((detail) => (detail.type === 'texts' ? [detail] : [])))
     .flatMap((detail) => detail.texts.map((text) => ({ text, detail })));

@@ -85,13 +85,20 @@ export interface MethodInWords {
   readonly title: string;
   readonly outcome: string;
   readonly detail: string;
+  /** What a result of it rests on, a sentence; undefined where it did not run, or the report is of an earlier version. */
+  readonly assumption: string | undefined;
 }
 
 export const METHODS_TITLE = 'What was and was not assessed';
 
 /** Which methods ran and what came of them; none in a report of an earlier version. */
 export function methodsInWords({ methods }: Report): MethodInWords[] {
-  return (methods ?? []).map(({ title, outcome, detail }) => ({ title, outcome: METHOD_OUTCOMES[outcome], detail }));
+  return (methods ?? []).map(({ title, outcome, detail, assumes }) => ({
+    title,
+    outcome: METHOD_OUTCOMES[outcome],
+    detail,
+    assumption: outcome === 'not-applicable' || assumes === undefined ? undefined : `It assumes that ${assumes}`,
+  }));
 }
 
 /** Undefined for a report from before counts said what confirms them. */

@@ -11,7 +11,8 @@ import { runProject } from '../../src/project/run-project.js';
 import { summarise } from '../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-report.js';
 import { standingOf } from '../../src/words/outcome-words.js';
-import type { FromSummary } from '../../src/protocol/summary-messages.js';
+import type { EntryPreview, FromSummary } from '../../src/protocol/summary-messages.js';
+import { entryResult, projectEntry } from '../project-entries.js';
 import { SCREENSHOTS, launchBrowser, openView, post, sent, seriousFindings, tell } from './browser.js';
 
 /** The summary of a project in a browser, over the real audit of the fixtures. */
@@ -140,6 +141,60 @@ function withOpenEntries(leaking = true): ProjectReport {
   return { ...report, entries, summary: summarise(entries) };
 }
 
+/** Rounds of eight clients, every fifth of which gives away a picture or a text. */
+function manyEntries(count: number): ProjectReport {
+  const entries = Array.from({ length: count }, (_, at): ProjectEntry => {
+    const [round, client] = [Math.floor(at / 8), at % 8];
+    const leaks = at % 3 !== 0;
+    const own = at % 5 === 2 ? { exactInputs: 1 + (at % 4) } : {};
+    return projectEntry({
+      id: at.toString(16).padStart(20, '0'),
+      gradients: `runs/mnist/round_${round}/client_${client}/gradient.pt`,
+      checkpoint: `runs/mnist/round_${round}/checkpoint.pt`,
+      run: `runs/mnist/client_${client}`,
+      round,
+      script: { file: '/home/me/project/train.py', line: 41 },
+      change: at % 50 === 0 ? 'worse' : 'same',
+      result: entryResult({
+        outcome: leaks ? 'leaks' : 'none',
+        severity: leaks ? 'high' : null,
+        sentence: 'A sentence on what was found.',
+        labels: leaks ? 1 : 0,
+        kinds: leaks ? { hard: 1 } : {},
+        layers: leaks ? ['fc.weight'] : [],
+        ...own,
+        ...(at % 5 === 2 && at % 10 === 7 ? { exactInputs: 0, texts: 2 } : {}),
+      }),
+    });
+  });
+  return { ...report, entries, skipped: [], summary: summarise(entries) };
+}
+
+function previewOfTest(id: string): EntryPreview {
+  const at = parseInt(id, 16);
+  const side = 28;
+  const picture = Float32Array.from({ length: side * side }, (_, pixel) => {
+    const [x, y] = [pixel % side, Math.floor(pixel / side)];
+    return Math.exp(-((Math.hypot(x - 14, y - 14) - 4 - (at % 7)) ** 2) / 6);
+  });
+  const values = Buffer.from(picture.buffer).toString('base64');
+  return at % 10 === 7
+    ? {
+        id,
+        pictures: [],
+        texts: ['The treaty was signed on the third of May, before any of them had read it to its end.'],
+      }
+    : {
+        id,
+        pictures: Array.from({ length: Math.min(1 + (at % 4), 3) }, () => ({
+          shape: [1, side, side],
+          values,
+          normalisation: null,
+        })),
+        texts: [],
+      };
+}
+
 async function firstCells(page: Page): Promise<string[]> {
   return page
     .locator('table.entries tbody th')
@@ -249,6 +304,75 @@ describe('the summary of a project', () => {
     expect(await page.getByRole('button', { name: 'Save SARIF' }).count()).toBe(0);
     await page.close();
   });
+
+  it('of 10,000 dumps draws only what is on screen, and comes to the last by scrolling and by filter', async () => {
+    const many = manyEntries(10_000);
+    const page = await open('dark', many);
+    const elements = (): Promise<number> => page.locator('*').count();
+    await expect.poll(() => page.locator('table.entries tbody tr[data-index]').count()).toBeGreaterThan(5);
+    expect(await elements()).toBeLessThan(2500);
+    expect(await page.locator('table.entries').getAttribute('aria-rowcount')).toBe('10001');
+    const table = page.locator('#entries-scroller');
+    await table.evaluate((element) => {
+      const own = element as unknown as { scrollTop: number; scrollHeight: number };
+      own.scrollTop = own.scrollHeight;
+    });
+    await expect.poll(() => page.locator('tr[data-index="9999"]').count()).toBe(1);
+    expect(await elements()).toBeLessThan(2500);
+    await page.getByRole('searchbox').fill('round_1249/client_7');
+    await expect.poll(async () => (await firstCells(page)).length).toBe(1);
+    expect(await page.locator('svg.rounds circle').count()).toBeLessThan(500);
+    await page.close();
+  });
+
+  it('shows what was recovered as tiles: asked for as they come on screen, and each opens its audit', async () => {
+    const asked: string[] = [];
+    const page = await openView(browser, 'summary', 'dark', { width: 1100, height: 1000 }, async (message, own) => {
+      const request = message as FromSummary;
+      if (request.t === 'previews') {
+        asked.push(...request.ids);
+        await tell(own, { t: 'previews', previews: request.ids.map(previewOfTest) });
+      }
+    });
+    const many = manyEntries(1000);
+    await post(page, { t: 'show', report: many, closedScripts: [] });
+    const recovered = many.entries.filter(({ result }) => (result?.exactInputs ?? 0) + (result?.texts ?? 0) > 0);
+    await expect.poll(() => page.locator('.recovered-tile canvas').count()).toBeGreaterThan(3);
+    await expect.poll(() => page.locator('.recovered-text').first().innerText()).toContain('The treaty');
+    expect(asked.length).toBeLessThan(60);
+    expect(asked).not.toContain(recovered.at(-1)?.id);
+    await page.locator('#gallery-scroller').evaluate((element) => {
+      const own = element as unknown as { scrollTop: number; scrollHeight: number };
+      own.scrollTop = own.scrollHeight;
+    });
+    await expect.poll(() => asked).toContain(recovered.at(-1)?.id);
+    expect(new Set(asked).size).toBe(asked.length);
+    // With the keyboard, from the table's search back to the last tile.
+    const last = page.getByRole('button', { name: /round_124\/client_7/ }).first();
+    await last.focus();
+    await page.keyboard.press('Enter');
+    await expect
+      .poll(async () => (await sent<FromSummary>(page)).at(-1))
+      .toEqual({ t: 'open', id: recovered.at(-1)?.id });
+    await page.close();
+  });
+
+  it.each(['light', 'dark', 'high-contrast'] as const)(
+    'is accessible and looks right with 10,000 dumps: %s',
+    async (theme) => {
+      const page = await openView(browser, 'summary', theme, { width: 1100, height: 1400 }, async (message, own) => {
+        const request = message as FromSummary;
+        if (request.t === 'previews') {
+          await tell(own, { t: 'previews', previews: request.ids.map(previewOfTest) });
+        }
+      });
+      await post(page, { t: 'show', report: manyEntries(10_000), closedScripts: [] });
+      await page.locator('.recovered-tile canvas').first().waitFor();
+      await page.screenshot({ path: join(SCREENSHOTS, `summary-many-${theme}.png`) });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    },
+  );
 
   it.each(['light', 'dark', 'high-contrast'] as const)('is accessible and looks right: %s', async (theme) => {
     const page = await open(theme);

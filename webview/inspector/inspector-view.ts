@@ -5,7 +5,8 @@ import { button, choice, tag } from '../ui/toolkit.js';
 import { type DetailActions, detailView } from './detail-view.js';
 import { formatBytes } from './rows.js';
 import { type State, hasSparseRows, isHeavy, noticeOf, sortOf } from './state.js';
-import { type RowWindow, type TableActions, tableView } from './table-view.js';
+import type { RowWindow } from '../ui/row-window.js';
+import { type TableActions, tableView } from './table-view.js';
 
 /** The whole inspector, drawn from its state. */
 

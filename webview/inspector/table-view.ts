@@ -1,13 +1,11 @@
-import { Virtualizer, elementScroll, observeElementOffset, observeElementRect } from '@tanstack/virtual-core';
 import { type TemplateResult, html, nothing } from 'lit';
 import type { TensorDifference, TensorStatistics } from '../../src/protocol/inspection.js';
+import type { RowWindow } from '../ui/row-window.js';
 import { type Column, type Row, type Sort, type Tensors, formatBytes, formatNumber, formatShare } from './rows.js';
 
 /** The table of tensors: only the rows on screen exist. */
 
 export const ROW_HEIGHT = 22;
-/** Rows above and below the screen that are drawn too, so that scrolling shows no gaps. */
-const OVERSCAN = 12;
 
 export interface TableState {
   rows: readonly Row[];
@@ -60,59 +58,6 @@ const STATISTICS: ColumnDescription[] = [
 
 function columnsOf(compares: boolean): ColumnDescription[] {
   return [...BASE, ...(compares ? DIFFERENCE : []), ...STATISTICS];
-}
-
-/** Keeps which rows are on screen. `changed` is called when that changes. */
-export class RowWindow {
-  private readonly virtualizer: Virtualizer<HTMLElement, HTMLElement>;
-  private mounted = false;
-
-  constructor(
-    private readonly scroller: () => HTMLElement | null,
-    changed: () => void,
-  ) {
-    this.virtualizer = new Virtualizer({
-      count: 0,
-      getScrollElement: this.scroller,
-      estimateSize: () => ROW_HEIGHT,
-      overscan: OVERSCAN,
-      observeElementRect,
-      observeElementOffset,
-      scrollToFn: elementScroll,
-      onChange: () => {
-        changed();
-      },
-      // The head of the table comes before the rows and stays on top, so every row is one lower than it says.
-      scrollPaddingEnd: ROW_HEIGHT,
-    });
-  }
-
-  /** After every drawing: the scroller exists only then. True when it is there for the first time. */
-  update(count: number): boolean {
-    this.virtualizer.setOptions({ ...this.virtualizer.options, count });
-    const isNew = !this.mounted && this.scroller() !== null;
-    if (isNew) {
-      this.virtualizer._didMount();
-      this.mounted = true;
-    }
-    this.virtualizer._willUpdate();
-    return isNew;
-  }
-
-  /** Indices of rows to draw, and the height of all. */
-  items(count: number): { items: { index: number; start: number }[]; height: number } {
-    this.virtualizer.setOptions({ ...this.virtualizer.options, count });
-    return { items: this.virtualizer.getVirtualItems(), height: this.virtualizer.getTotalSize() };
-  }
-
-  reveal(at: number): void {
-    this.virtualizer.scrollToIndex(at, { align: 'auto' });
-  }
-
-  /** Rows that fit on the screen. */
-  page(): number {
-    return Math.max(1, Math.floor((this.scroller()?.clientHeight ?? 200) / ROW_HEIGHT) - 2);
-  }
 }
 
 export function tableView(state: TableState, window: RowWindow, actions: TableActions): TemplateResult {

@@ -46,10 +46,13 @@ export function countsSection(report: Report, counts: LabelCountReport): Templat
           </tbody>
         </table>
       </div>
-      <p class="muted">
-        Each estimator rests on its own assumption (hover a name). Where most of them agree the count is given,
-        elsewhere it is left open.
-      </p>
+      <p class="muted">Where most of the estimators agree the count is given, elsewhere it is left open.</p>
+      <details class="fold">
+        <summary>What each estimator assumes</summary>
+        <ul class="assumptions">
+          ${counts.estimators.map(({ name, assumption }) => html`<li>${name}: ${assumption}</li>`)}
+        </ul>
+      </details>
     </section>
   `;
 }

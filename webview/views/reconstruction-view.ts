@@ -3,6 +3,7 @@ import type { ReconstructionReport, Report } from '../../src/protocol/report.js'
 import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
 import { button, tag } from '../ui/toolkit.js';
 import { short } from '../../src/words/report-words.js';
+import { decibels } from '../../src/words/truth-words.js';
 import { fact } from './feature-strip.js';
 import { lossCurve } from './loss-curve.js';
 import {
@@ -104,9 +105,9 @@ export function inputNotes(
 
 function errorsOf(own: ReconstructionReport): TemplateResult | string {
   const errors = [
-    own.psnr === undefined ? '' : fact('PSNR', `${own.psnr.toFixed(1)} dB`),
-    own.psnrFitted === undefined ? '' : fact('PSNR, brightness fitted', `${own.psnrFitted.toFixed(1)} dB`),
-    own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', `${own.psnr8bit.toFixed(1)} dB`),
+    own.psnr === undefined ? '' : fact('PSNR', decibels(own.psnr)),
+    own.psnrFitted === undefined ? '' : fact('PSNR, brightness fitted', decibels(own.psnrFitted)),
+    own.psnr8bit === undefined ? '' : fact('PSNR in 8 bits', decibels(own.psnr8bit)),
     own.ssim === undefined ? '' : fact('SSIM', own.ssim.toFixed(4)),
     own.mse === undefined ? '' : fact('MSE', own.mse.toExponential(2)),
     own.lpips === undefined ? '' : fact('LPIPS', own.lpips.toFixed(4)),

@@ -5,18 +5,17 @@ import {
   METHODS_TITLE,
   baseName,
   durationInWords,
-  fileInWords,
   headInWords,
   methodsInWords,
   updateInWords,
 } from '../../src/words/report-words.js';
 import { button } from '../ui/toolkit.js';
 import { countsSection } from './counts-view.js';
-import { fact } from './feature-strip.js';
 import { findingsSection } from './findings-view.js';
 import { galleryView } from './gallery-view.js';
 import type { ChartView } from './landscape-chart.js';
 import { leakSections } from './leak-view.js';
+import { headOfPage, recordSection } from './record-view.js';
 import type { PanelPicture, PictureChoice, ReconstructionActions } from './reconstruction-view.js';
 import { sampleEvidence, sampleSection } from './sample-view.js';
 import type { TextActions } from './texts-view.js';
@@ -29,6 +28,10 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, 
   saveJson: () => void;
   /** Undefined on a saved page. */
   savePage: (() => void) | undefined;
+  /** Undefined in the editor, which prints nothing. */
+  print: (() => void) | undefined;
+  /** Undefined where no file can be chosen. */
+  chooseTruth: (() => void) | undefined;
   /** Undefined where there is no file to save, as on a saved page. */
   saveFeatures: (() => void) | undefined;
   savePng: () => void;
@@ -66,7 +69,7 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
     <details class="evidence">
       <summary>Evidence: what this rests on, and what was checked</summary>
       ${shown.map(({ sample, index }) => sampleEvidence(state, sample, index, actions))} ${kindSection(report)}
-      ${consistencySection(report.consistency)} ${filesSection(report)}
+      ${consistencySection(report.consistency)} ${recordSection(report)}
     </details>
   `;
 }
@@ -99,6 +102,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
         ${report.inputs.checkpoint ? `against ${baseName(report.inputs.checkpoint.path)}` : 'without a checkpoint'} ·
         head: ${headInWords(report)} · ${durationInWords(report.timings.totalMs)}
       </p>
+      ${headOfPage(report)}
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}
         ${
@@ -107,6 +111,24 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
                 label: 'Save page',
                 title: 'Save page (HTML in one file, to read, print or send)',
                 onClick: actions.savePage,
+              })
+            : ''
+        }
+        ${
+          actions.print
+            ? button({
+                label: 'Print',
+                title: 'Print, or save as PDF: all that is folded is opened',
+                onClick: actions.print,
+              })
+            : ''
+        }
+        ${
+          actions.chooseTruth && (report.samples.length > 0 || report.labelCounts)
+            ? button({
+                label: 'Choose truth...',
+                title: 'Choose truth... to compare with (JSON); nothing that was recovered changes',
+                onClick: actions.chooseTruth,
               })
             : ''
         }
@@ -140,11 +162,13 @@ function methodsSection(report: Report): TemplateResult | string {
             </thead>
             <tbody>
               ${methods.map(
-                ({ title, outcome, detail }) =>
+                ({ title, outcome, detail, assumption }) =>
                   html`<tr>
                     <th scope="row">${title}</th>
                     <td class="outcome">${outcome}</td>
-                    <td>${detail}</td>
+                    <td>
+                      ${detail}${assumption === undefined ? '' : html` <span class="assumption muted">${assumption}</span>`}
+                    </td>
                   </tr>`,
               )}
             </tbody>
@@ -169,20 +193,6 @@ function consistencySection(checks: readonly ConsistencyCheck[]): TemplateResult
             </li>`,
         )}
       </ul>
-    </section>
-  `;
-}
-
-function filesSection({ inputs, batch, tool, timings }: Report): TemplateResult {
-  return html`
-    <section aria-labelledby="files">
-      <h2 id="files">Files and run</h2>
-      <dl class="facts wide">
-        ${fact('checkpoint', fileInWords(inputs.checkpoint))} ${fact('gradient', fileInWords(inputs.gradients))}
-        ${fact('batch', `${batch.size ?? `at least ${batch.lowerBound}`}: ${batch.evidence}`)}
-        ${fact('time', `read ${timings.readMs.toFixed(0)} ms, labels in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
-        ${fact('tool', `${tool.name} ${tool.version}`)}
-      </dl>
     </section>
   `;
 }

@@ -8,6 +8,7 @@ import {
   percent,
 } from '../../src/words/label-words.js';
 import { className, featureKnown, nameOfSample, short, statusInWords } from '../../src/words/report-words.js';
+import { originOfTruth } from '../../src/words/truth-words.js';
 import { tag } from '../ui/toolkit.js';
 import { fact, featureScaleOf, featureStrip } from './feature-strip.js';
 import { labelBars } from './label-bars.js';
@@ -25,7 +26,8 @@ export function sampleSection(
   actions: PanelActions,
 ): TemplateResult {
   const truth = report.truth?.samples[index];
-  const beside = report.truth?.found ? ' (found beside the file, not used)' : '';
+  const origin = report.truth ? originOfTruth(report.truth) : '';
+  const beside = origin === '' ? '' : ` (${origin})`;
   const againstTruth = (kind: string, error: number | null | undefined): TemplateResult | string =>
     typeof error === 'number'
       ? html`<p class="muted">Against the truth${beside}: ${kind} error ${error.toExponential(1)}</p>`

@@ -6,6 +6,7 @@ import { Captures } from './captures.js';
 import { copyCaptureScript } from './capture-command.js';
 import { installCudaEngine, showEngines } from './engine-commands.js';
 import { openAudit } from './history-command.js';
+import { keepContexts } from './contexts.js';
 import { COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
@@ -48,6 +49,7 @@ export function activate(context: vscode.ExtensionContext): void {
     summary,
     tree,
     new ProjectProblems(project),
+    keepContexts(store, project),
     scripts,
     captures,
     registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),

@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import type { AuditProgress, AuditRequest } from '../protocol/audit-request.js';
+import { type AuditProgress, type AuditRequest, LAYOUTS, METHODS } from '../protocol/audit-request.js';
 import type { AuditOutcome } from '../protocol/runner-messages.js';
 import type { Executor } from '../runner/executor.js';
 import type { AuditStore } from './audit-store.js';
@@ -40,12 +40,13 @@ export async function launchAudit(launch: Launch): Promise<AuditOutcome> {
 export function auditSettings(scope: vscode.Uri): Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'> {
   const settings = vscode.workspace.getConfiguration(undefined, scope);
   const head = settings.get<string>(SETTINGS.head, '').trim();
-  const layout = settings.get<string>(SETTINGS.layout, 'auto');
+  const layout = LAYOUTS.find((own) => own === settings.get<string>(SETTINGS.layout));
+  const method = METHODS.find((own) => own === settings.get<string>(SETTINGS.method));
   const batchSize = settings.get<number>(SETTINGS.batchSize, 0);
   return {
-    method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
+    method: method ?? 'auto',
     ...(head === '' ? {} : { head }),
-    ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),
+    ...(layout === undefined ? {} : { layout }),
     ...(Number.isInteger(batchSize) && batchSize > 0 ? { batchSize } : {}),
     batchTimeLimitSeconds: Math.max(1, settings.get<number>(SETTINGS.batchTimeLimit, 120)),
     reconstruction: reconstructionSettings(settings),

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
+import { ATTACKS } from '../protocol/audit-request.js';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { settingsKey } from '../project/fingerprint.js';
@@ -26,6 +27,8 @@ export class ProjectAudits implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   /** Report or progress of the shown project has changed. */
   readonly onDidChange = this.changed.event;
+  private readonly startedOrEnded = new vscode.EventEmitter<void>();
+  readonly onDidStartOrEnd = this.startedOrEnded.event;
   progress: ProjectProgress | null = null;
   private root: string | undefined;
   private known: ProjectReport | undefined;
@@ -50,6 +53,10 @@ export class ProjectAudits implements vscode.Disposable {
     return this.known;
   }
 
+  get isRunning(): boolean {
+    return this.running !== undefined;
+  }
+
   private hasChanged(): void {
     this.isRead = false;
     this.changed.fire();
@@ -72,6 +79,7 @@ export class ProjectAudits implements vscode.Disposable {
     this.isRead = false;
     const source = new vscode.CancellationTokenSource();
     this.running = source;
+    this.startedOrEnded.fire();
     const pool = new RunnerPool(() => this.runner.another());
     try {
       await withProgressNotification(`GradLeak: ${folder.name}`, async (report, token) => {
@@ -92,6 +100,7 @@ export class ProjectAudits implements vscode.Disposable {
       }
     } finally {
       this.running = undefined;
+      this.startedOrEnded.fire();
       this.progress = null;
       pool.dispose();
       source.dispose();
@@ -169,6 +178,7 @@ export class ProjectAudits implements vscode.Disposable {
   dispose(): void {
     this.running?.cancel();
     this.changed.dispose();
+    this.startedOrEnded.dispose();
   }
 }
 
@@ -200,7 +210,7 @@ function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
       ? {
           reconstruction: {
             ...settings.reconstruction,
-            attack: attack === 'auto' || attack === 'none' ? attack : 'chain',
+            attack: ATTACKS.find((own) => own === attack) ?? 'chain',
           },
         }
       : {}),

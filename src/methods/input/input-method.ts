@@ -1,3 +1,4 @@
+import { normalisationFor } from '../../facts/capture.js';
 import type { Facts } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
@@ -100,7 +101,7 @@ async function attemptInputs(
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
   const network = await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause());
-  const normalisation = wanted.normalisation ?? capture?.normalisation;
+  const normalisation = normalisationFor(wanted, capture);
   const given = {
     request: normalisation ? { ...wanted, normalisation } : wanted,
     checkpoint,

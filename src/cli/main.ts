@@ -26,6 +26,7 @@ import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } fro
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
+import { renderError } from './render-error.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from '../project/render-html.js';
 import { renderProject } from './render-project.js';
@@ -114,16 +115,11 @@ export async function runCli(args: readonly string[], surroundings: CliSurroundi
     return await dispatch(args, surroundings);
   } catch (error) {
     if (error instanceof CancelledError) {
-      surroundings.printError('Cancelled.\n');
+      surroundings.printError(`${error.message}\n`);
       return exitCode({ cancelled: true });
     }
-    if (error instanceof UnusableInputError) {
-      surroundings.printError(`gradleak: ${error.message}\n`);
-      return exitCode({ unusable: true });
-    }
-    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    surroundings.printError(`gradleak: this is a defect of GradLeak, please report it.\n${detail}\n`);
-    return exitCode({ fault: true });
+    surroundings.printError(renderError(error));
+    return exitCode(error instanceof UnusableInputError ? { unusable: true } : { fault: true });
   }
 }
 
@@ -236,7 +232,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
       format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderProject(report, written),
     );
     if (report.status === 'cancelled') {
-      throw new CancelledError();
+      throw new CancelledError(true);
     }
     const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
     const open = openOf(report.summary) + left;
@@ -262,11 +258,11 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),
   );
   if (report.cancelled === true) {
-    throw new CancelledError();
+    throw new CancelledError(true);
   }
   const mismatch = mismatchError(report);
   if (mismatch) {
-    surroundings.printError(`gradleak: ${mismatch.message}\n`);
+    surroundings.printError(renderError(mismatch));
   } else if (report.verdict.outcome === 'not-assessed') {
     surroundings.printError(`gradleak: not assessed: ${report.verdict.sentence}\n`);
   }

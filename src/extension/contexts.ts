@@ -21,5 +21,9 @@ export function keepContexts(store: AuditStore, project: ProjectAudits): vscode.
     set(CONTEXTS.isAuditingWorkspace, project.isRunning);
   };
   update();
-  return vscode.Disposable.from(store.onDidChange(update), project.onDidChange(update), project.onDidStartOrEnd(update));
+  return vscode.Disposable.from(
+    store.onDidChange(update),
+    project.onDidChange(update),
+    project.onDidStartOrEnd(update),
+  );
 }

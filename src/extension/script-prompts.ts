@@ -82,7 +82,10 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
       ({ at, kind, isFirst }) => places.isHere(at) && (every || isFirst) && isOn(SETTINGS.lenses, kind, document),
     );
     const [first] = shown;
-    const last = first && isOn(SETTINGS.lenses, LENS_SWITCHES.lastCapture, document) ? await this.lastCapture(document) : undefined;
+    const last =
+      first && isOn(SETTINGS.lenses, LENS_SWITCHES.lastCapture, document)
+        ? await this.lastCapture(document)
+        : undefined;
     return shown.flatMap((point) => {
       const { position } = places.locate(point.at);
       const range = new vscode.Range(position, position);

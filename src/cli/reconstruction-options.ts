@@ -58,7 +58,7 @@ export function reconstructionRequest(value: (name: string) => string | undefine
     timeLimitSeconds: numberOption(value, 'time-limit', 1e-3) ?? DEFAULT_TIME_LIMIT,
     ...(model === undefined ? {} : { model }),
     ...(lpips === undefined ? {} : { lpips }),
-    ...(shape === undefined ? {} : { inputShape: inputShape(shape) }),
+    ...(shape === undefined ? {} : { inputShape: sizesOf(shape) }),
     ...(settings ? { settings } : {}),
     ...(tfjsFolder === undefined ? {} : { tfjsFolder }),
     ...(normalisation === undefined ? {} : { normalisation }),
@@ -106,7 +106,8 @@ function overrides(value: (name: string) => string | undefined): MatchingOverrid
   return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
-function inputShape(given: string): number[] {
+/** @throws UnusableInputError for what is no shape */
+export function sizesOf(given: string): number[] {
   const sizes = given.split(/[x,]/).map(Number);
   if (sizes.length === 0 || sizes.some((size) => !Number.isInteger(size) || size < 1)) {
     throw badArguments(`--input-shape ${given}`, 'sizes such as 3x32x32');

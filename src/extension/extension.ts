@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import { auditFile, auditPair } from './audit-command.js';
+import type { NextStep } from '../protocol/next-steps.js';
+import { auditFile, auditPair, takeStepOf } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
 import { Captures } from './captures.js';
 import { copyCaptureScript } from './capture-command.js';
@@ -80,6 +81,7 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.auditPair, (checkpoint: string, gradients: string) =>
       auditPair(services, checkpoint, gradients),
     ),
+    vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStepOf(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.auditExample, () => {
       const example = (name: string): string => join(context.extensionPath, 'media', 'example', name);
       return auditPair(services, example('checkpoint.pt'), example('gradient.pt'));

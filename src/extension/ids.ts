@@ -16,10 +16,16 @@ export const COMMANDS = {
   insertCapture: 'gradleak.insertCapture',
   showAudit: 'gradleak.showAudit',
   auditPair: 'gradleak.auditPair',
+  takeStep: 'gradleak.takeStep',
 } as const;
 
 /** Called by lenses and views with arguments; not for the palette. */
-export const INTERNAL_COMMANDS: readonly string[] = [COMMANDS.insertCapture, COMMANDS.showAudit, COMMANDS.auditPair];
+export const INTERNAL_COMMANDS: readonly string[] = [
+  COMMANDS.insertCapture,
+  COMMANDS.showAudit,
+  COMMANDS.auditPair,
+  COMMANDS.takeStep,
+];
 
 /** Keys of `when` clauses. */
 export const CONTEXTS = {

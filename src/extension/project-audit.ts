@@ -5,7 +5,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { ATTACKS } from '../protocol/audit-request.js';
-import { CancelledError, messageOf } from '../protocol/errors.js';
+import { CancelledError } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { settingsKey } from '../project/fingerprint.js';
 import { readProject, runProject } from '../project/run-project.js';
@@ -16,8 +16,10 @@ import { isTrusted } from './audit-command.js';
 import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
+import { failureSentence, offerSteps } from './failures.js';
 import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
+import { stepsFrom, takeStep } from './next-steps.js';
 import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -96,7 +98,7 @@ export class ProjectAudits implements vscode.Disposable {
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         this.log.error(error);
-        void showError(messageOf(error).split('\n')[0] ?? '');
+        void this.sayFailed(error, askFirst);
       }
     } finally {
       this.running = undefined;
@@ -107,6 +109,11 @@ export class ProjectAudits implements vscode.Disposable {
       this.store.changed();
       this.hasChanged();
     }
+  }
+
+  private async sayFailed(error: unknown, askFirst: boolean): Promise<void> {
+    const context = { error, again: () => this.run(askFirst) };
+    await offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
   }
 
   private async plan(
@@ -206,14 +213,7 @@ function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
   const attack = vscode.workspace.getConfiguration(undefined, scope).get<string>(SETTINGS.projectAttack, 'chain');
   return {
     ...settings,
-    ...(settings.reconstruction
-      ? {
-          reconstruction: {
-            ...settings.reconstruction,
-            attack: ATTACKS.find((own) => own === attack) ?? 'chain',
-          },
-        }
-      : {}),
+    reconstruction: { ...settings.reconstruction, attack: ATTACKS.find((own) => own === attack) ?? 'chain' },
   };
 }
 

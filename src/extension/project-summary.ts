@@ -5,6 +5,7 @@ import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js'
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
+import { withShortPaths } from './failures.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import { showError, showInformation } from './notifications.js';
@@ -115,7 +116,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     try {
       replaceFile(target.fsPath, content[what]());
     } catch (error) {
-      void showError(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
+      void showError(withShortPaths(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`));
     }
   }
 

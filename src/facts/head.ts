@@ -123,8 +123,7 @@ export function findHead(
       file: checkpoint.path,
       found: `a head "${chosen.parameter.name}" with ${classes} class`,
       expected: 'at least 2 classes',
-      advice:
-        'One output leaves softmax nothing to tell apart: name the layer that classifies, or its layout.',
+      advice: 'One output leaves softmax nothing to tell apart: name the layer that classifies, or its layout.',
     });
   }
   const { data } = gradients.read(chosen.gradient.name);

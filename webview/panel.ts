@@ -1,11 +1,13 @@
 import { html, render } from 'lit';
 import type { FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
+import type { NextStep } from '../src/protocol/next-steps.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
 import { chartAsPng } from './views/landscape-chart.js';
 import { decodeFloats } from './views/picture.js';
 import { AMPLIFICATIONS, type PanelPicture, TO_SIZE } from './views/reconstruction-view.js';
+import { stepsView } from './views/steps-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
 import { allTextsOf } from '../src/words/recovered-texts.js';
 import { summaryOf } from '../src/words/report-words.js';
@@ -71,6 +73,7 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'save', what: 'input-npy', sample: state?.selected ?? 0 });
       }),
+    takeStep,
     savePicture,
     setPicture: (picture) => {
       if (state) {
@@ -92,6 +95,12 @@ function actionsFor(report: Report): PanelActions {
     },
   };
 }
+
+const takeStep =
+  host &&
+  ((step: NextStep): void => {
+    host.post({ t: 'step', step });
+  });
 
 function copy(text: string): void {
   if (host) {
@@ -218,7 +227,14 @@ if (embedded) {
       case 'problem':
         if (root) {
           clearPlaceholder(root);
-          render(html`<p class="problem" role="alert">${message.sentence}</p>`, root);
+          const { sentence, next } = message;
+          state = undefined;
+          run = undefined;
+          render(
+            html`<p class="problem" role="alert">${sentence}</p>
+              ${stepsView(next, takeStep)}`,
+            root,
+          );
         }
         break;
     }

@@ -56,7 +56,7 @@ const MOST_ELEMENTS = 2 ** 26;
 const MOST_TRIES = 48;
 const MOST_DRAWS = 4;
 const MIRRORS = 3;
-const TRACE_INSTEAD = 'Report the output of "gradleak audit --trace FILE" instead: no tensor is in it.';
+const TRACE_INSTEAD = 'Report the trace of an audit instead: no tensor is in it.';
 const BATCH_SECONDS = 20;
 
 /**
@@ -285,7 +285,7 @@ function refuseTaken({ out, force }: MinimiseRequest): void {
       file: join(out, taken),
       found: 'a file',
       expected: 'a folder without it',
-      advice: 'Choose another folder with --out, or replace it with --force.',
+      advice: 'Choose another folder, or replace it.',
     });
   }
 }

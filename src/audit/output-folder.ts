@@ -87,7 +87,8 @@ export function makeFolder(folder: string): void {
       file: folder,
       found: 'a link to another place',
       expected: 'a folder to write to',
-      advice: 'Give the folder itself with --out, or remove the link.',
+      advice: 'Give the folder itself, or remove the link.',
+      next: ['choose-output'],
     });
   }
   try {
@@ -157,7 +158,7 @@ function refuseForeign(folder: string, name: string, force: boolean, own: string
     file: path,
     found: 'a file that GradLeak did not write, or that was changed since',
     expected: 'an empty folder or an earlier report',
-    advice: 'Choose another folder with --out, or replace it with --force.',
+    advice: 'Choose another folder, or replace it.',
   });
 }
 
@@ -235,7 +236,8 @@ function lock(folder: string): () => void {
           file: folder,
           found: 'another audit that writes to it',
           expected: 'a folder of its own for each audit',
-          advice: `Wait until that has ended, choose another folder with --out, or delete ${LOCK_FILE} if none is running.`,
+          advice: `Wait until that has ended, choose another folder, or delete ${LOCK_FILE} if none is running.`,
+          next: ['retry', 'choose-output'],
         });
       }
       rmSync(path, { force: true });
@@ -287,6 +289,7 @@ function unwritable(path: string, error: unknown): UnusableInputError {
     file: path,
     found: DISK[codeOf(error)] ?? `a place that cannot be written to (${messageOf(error)})`,
     expected: 'a folder to write to',
-    advice: 'Make room or change its permissions, or choose another folder with --out.',
+    advice: 'Make room or change its permissions, or choose another folder.',
+    next: ['retry', 'choose-output'],
   });
 }

@@ -7,6 +7,7 @@ import { classNamer } from '../methods/head/head-methods.js';
 import { RECOVERY } from '../methods/head/recovery.js';
 import { verdictOf } from '../methods/head/verdict.js';
 import { type Leak, READABLE } from '../methods/method.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type {
   BatchDescription,
   ConsistencyCheck,
@@ -48,6 +49,8 @@ export interface Core {
   readonly classNames: readonly string[] | undefined;
   /** Why nothing of the head was assessed, one sentence; undefined where it was. */
   readonly why: string | undefined;
+  /** What would let the head be assessed, or assessed further. */
+  readonly next: readonly NextStep[];
   /** No head was found, which says nothing against the rest of the gradient. */
   readonly isHeadless: boolean;
   /** Of the samples as they are now. */
@@ -61,6 +64,7 @@ const NOTHING = {
   labelCounts: null,
   classNames: undefined,
   isHeadless: false,
+  next: [],
   verdict: () => undefined,
 };
 
@@ -83,7 +87,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
   if (!READABLE.includes(update.kind)) {
     return { ...NOTHING, update, checks: files, batch: { ...unknown, evidence }, why: unreadable(update.kind) };
   }
-  const { tensors, why, checks: headChecks } = await facts.get(HEAD);
+  const { tensors, why, next, checks: headChecks } = await facts.get(HEAD);
   const [head, shape, recovered] = [
     await facts.get(HEAD_GRADIENT),
     await facts.get(HEAD_SHAPE),
@@ -96,6 +100,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
       checks: [...files, { id: 'head', status: 'warn', detail: why }, ...headChecks],
       batch: { ...unknown, evidence: 'Without a head, the number of samples is not known.' },
       why,
+      next,
       isHeadless: true,
     };
   }
@@ -134,6 +139,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
     labelCounts: recovered.labelCounts,
     classNames: await facts.get(CLASS_NAMES),
     why: undefined,
+    next: isOneTold || request.batchSize !== undefined ? [] : ['choose-batch-size'],
     isHeadless: false,
     verdict: () => verdictOf(recovered, samples, tensors, className, shape),
   };
@@ -146,6 +152,8 @@ export interface ReportParts {
   readonly core: Core;
   readonly leaks: readonly FoundLeak[];
   readonly methods: readonly MethodReport[];
+  /** What would let methods find more. */
+  readonly next: readonly NextStep[];
   /** Whether the leaks' arrays are in files beside the report. */
   readonly isWritten: boolean;
   readonly isStopped: boolean;
@@ -160,10 +168,13 @@ export function assemble(parts: ReportParts): Report {
   const { files, core, network, engine, truth } = parts;
   const { checkpoint, gradients } = files;
   const leaks = parts.leaks.map(({ leak }) => leak);
+  const verdict = verdictOfAll(core, leaks);
+  const mismatch: NextStep[] = verdict.outcome === 'mismatch' ? ['choose-checkpoint'] : [];
+  const next = [...new Set([...mismatch, ...core.next, ...parts.next])];
   return {
     schemaVersion: 2,
     tool: { name: 'gradleak', version: TOOL_VERSION },
-    verdict: verdictOfAll(core, leaks),
+    verdict,
     ...(parts.isStopped ? { cancelled: true as const } : {}),
     finished: new Date().toISOString(),
     inputs: {
@@ -184,6 +195,7 @@ export function assemble(parts: ReportParts): Report {
     ...(network === undefined ? {} : { network }),
     ...(engine ? { engine } : {}),
     timings: parts.timings,
+    ...(next.length > 0 ? { next } : {}),
     ...(truth === undefined ? {} : { truth }),
   };
 }

@@ -15,6 +15,7 @@ import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
 import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { HashedFile, MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
 import { hashFiles } from './input-files.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
@@ -97,6 +98,7 @@ class Audit {
   private inputs: readonly Reconstruction[] = [];
   private network: Report['network'];
   private engine: Report['engine'];
+  private readonly next: NextStep[] = [];
   private isStopped = false;
   private readMs = 0;
   private recoverMs = 0;
@@ -189,7 +191,8 @@ class Audit {
     }
   }
 
-  private keep({ id }: Method, { leaks, inputs, network, engine, stopped }: MethodResult): void {
+  private keep({ id }: Method, { leaks, inputs, network, engine, stopped, next = [] }: MethodResult): void {
+    this.next.push(...next);
     this.leaks.push(...leaks.map((leak) => ({ method: id, leak })));
     this.inputs = surest(this.inputs, inputs ?? []);
     this.network = network === undefined ? this.network : network;
@@ -305,12 +308,7 @@ class Audit {
     return this.leaks.flatMap(({ leak }) => leak.arrays);
   }
 
-  private assemble(
-    core: Core,
-    truth: TruthComparison | undefined,
-    isStopped: boolean,
-    hashes?: HashedFile[],
-  ): Report {
+  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean, hashes?: HashedFile[]): Report {
     const { checkpoint, gradients, request } = this.facts.given;
     const { readMs, recoverMs, reconstructMs } = this;
     const totalMs = this.elapsed();
@@ -320,6 +318,7 @@ class Audit {
       core,
       leaks: this.leaks,
       methods: this.rows,
+      next: this.next,
       isWritten: request.out !== undefined,
       isStopped,
       network: this.network,

@@ -42,7 +42,8 @@ export function openTrace({ trace, force, ...request }: AuditRequest): TraceFile
       file: trace,
       found: messageOf(error),
       expected: 'a new file to write the trace to',
-      advice: 'Choose another with --trace, or replace it with --force.',
+      advice: 'Choose another file for the trace, or replace it.',
+      next: ['replace-output'],
     });
   }
   const line = (value: object): void => {

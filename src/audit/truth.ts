@@ -106,7 +106,7 @@ function meanOf(rows: readonly (readonly number[])[]): number[] | undefined {
 const VALIDATOR = validatorOf<TruthFile>(schema);
 const WORDS = {
   expected: 'a JSON object with "labels" [[...K]] and "feature" [[...d]]',
-  advice: 'Give the truth file that the capture wrote, or leave --truth out.',
+  advice: 'Give the truth file that the capture wrote, or leave it out.',
 };
 
 /** @throws UnusableInputError when the file is not such a JSON */

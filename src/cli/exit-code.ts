@@ -8,7 +8,7 @@ export const EXIT = { done: 0, finding: 1, unusable: 2, fault: 3, notAssessed: 4
 
 /** In the order in which they are told; README and docs/findings.md hold the same words. */
 export const EXIT_TABLE: readonly (readonly [code: number, meaning: string])[] = [
-  [EXIT.cancelled, 'cancelled'],
+  [EXIT.cancelled, 'stopped by the user'],
   [EXIT.fault, 'a defect of GradLeak'],
   [EXIT.finding, 'a finding at or above --fail-on'],
   [EXIT.unusable, 'unusable input: arguments, files, a folder without dumps, a gradient of another checkpoint'],

@@ -1,6 +1,15 @@
-import { parseArgs } from 'node:util';
-import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
-import { type AuditRequest, READING_STAGES } from '../protocol/audit-request.js';
+import { existsSync, statSync } from 'node:fs';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
+import {
+  ATTACKS,
+  type AuditRequest,
+  ENGINE_CHOICES,
+  LAYOUTS,
+  type Layout,
+  METHODS,
+  READING_STAGES,
+} from '../protocol/audit-request.js';
+import { NORMALISATION_CHOICES } from '../protocol/normalisations.js';
 import type { Reading } from '../protocol/deadlines.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
@@ -13,16 +22,19 @@ import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
 import { openOf } from '../words/outcome-words.js';
-import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
+import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } from './arguments.js';
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
+import { renderError } from './render-error.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from '../project/render-html.js';
 import { renderProject } from './render-project.js';
 import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
+
+const COMMANDS = ['audit', 'minimise', 'doctor', 'inspect'];
 
 const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
@@ -37,22 +49,28 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
 Options of audit
   --head NAME          the classifier head's weight or layer, when it is not found by itself
-  --layout kxd|dxk     classes x features as in PyTorch, or features x classes as in Keras and Flax
-  --method auto|paper  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
+  --layout auto|kxd|dxk
+                       classes x features as in PyTorch, or features x classes as in Keras and Flax
+  --method ${METHODS.join('|')}  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
   --batch-size N       number of samples in the gradient, when you know it; else it is found
   --batch-time-limit SECONDS
                        the search for a batch's samples ends with what it has (default 120)
-  --attack auto|chain|matching|none
+  --attack ${ATTACKS.join('|')}
                        reconstruct the input: exactly where the network allows it, else by gradient matching (default auto)
   --model FILE         the network: ONNX, Keras (.keras, .h5, model.json) or a recipe; else recognised where possible
   --input-shape CxHxW  shape of one input, when nothing else tells it
   --preset NAME        gradient matching as published: dlg, idlg, inverting-gradients, soft-label (default)
-  --engine NAME        auto (default), onnxruntime-cpu, onnxruntime-webgpu, onnxruntime-cuda, tfjs-node-gpu, tfjs-wasm, ...
+  --engine NAME        ${ENGINE_CHOICES.slice(0, 5).join(', ')},
+                       ${ENGINE_CHOICES.slice(5).join(', ')}
+  --tfjs-folder FOLDER whose node_modules holds @tensorflow/tfjs-node-gpu
   --time-limit SECONDS gradient matching is shortened to fit (default 600)
   --distance l2|cosine, --terms g|f|gf, --feature-weight X, --labels recovered|hard|free|true, --total-variation X,
   --norm-prior X, --optimiser adam|lbfgs, --learning-rate X, --iterations N, --restarts N, --seed N
                        settings that differ from the preset's
-  --normalisation NAME cifar10, imagenet, none: how inputs were normalised, for pictures
+  --normalisation NAME ${NORMALISATION_CHOICES.join(', ')}: how inputs were normalised, for pictures
+                       (default capture: as capture.json says)
+  --mean A,B,C, --std A,B,C
+                       a custom normalisation, one number for each channel
   --lpips FILE         ONNX model of LPIPS, to measure with --truth
   --truth FILE         JSON with "labels" and "feature": adds errors to the report; takes part only with --labels true
   --jobs N             projects: audits at a time (default half the cores)
@@ -97,16 +115,11 @@ export async function runCli(args: readonly string[], surroundings: CliSurroundi
     return await dispatch(args, surroundings);
   } catch (error) {
     if (error instanceof CancelledError) {
-      surroundings.printError('Cancelled.\n');
+      surroundings.printError(`${error.message}\n`);
       return exitCode({ cancelled: true });
     }
-    if (error instanceof UnusableInputError) {
-      surroundings.printError(`gradleak: ${error.message}\n`);
-      return exitCode({ unusable: true });
-    }
-    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    surroundings.printError(`gradleak: this is a defect of GradLeak, please report it.\n${detail}\n`);
-    return exitCode({ fault: true });
+    surroundings.printError(renderError(error));
+    return exitCode(error instanceof UnusableInputError ? { unusable: true } : { fault: true });
   }
 }
 
@@ -121,7 +134,8 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
     command === '--help' ||
     command === '-h' ||
     command === 'help' ||
-    rest.includes('--help')
+    rest.includes('--help') ||
+    rest.includes('-h')
   ) {
     surroundings.print(HELP);
     return command === undefined ? EXIT.unusable : EXIT.done;
@@ -136,7 +150,13 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
     case 'doctor':
       return doctor(rest, surroundings);
     default:
-      throw badArguments(`the command "${command}"`, 'audit, minimise, doctor or inspect');
+      throw badArguments(
+        `the command "${command}"`,
+        COMMANDS.join(', '),
+        existsSync(command)
+          ? `Did you mean gradleak ${statSync(command).isDirectory() ? 'audit' : 'inspect'} ${command}?`
+          : didYouMean(command, COMMANDS),
+      );
   }
 }
 
@@ -165,7 +185,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   const text = textOf(values);
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const failOn: Severity | undefined = oneOf('--fail-on', text('fail-on'), SEVERITIES);
-  const layout = oneOf('--layout', text('layout'), ['kxd', 'dxk']);
+  const layout = layoutOption(text);
   const head = text('head');
   const truth = text('truth');
   const out = text('out');
@@ -179,7 +199,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     throw badArguments('--trace with a folder of many dumps', 'the folder of one dump to trace');
   }
   const reconstruction = reconstructionRequest(text);
-  const method = oneOf('--method', text('method'), ['auto', 'paper']) ?? 'auto';
+  const method = oneOf('--method', text('method'), METHODS) ?? 'auto';
   const batchSize = wholeOption(text, 'batch-size', 1);
   const batchTime = numberOption(text, 'batch-time-limit', 1);
   const settings = {
@@ -212,7 +232,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
       format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderProject(report, written),
     );
     if (report.status === 'cancelled') {
-      throw new CancelledError();
+      throw new CancelledError(true);
     }
     const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
     const open = openOf(report.summary) + left;
@@ -238,11 +258,11 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderReport(report, surroundings.columns),
   );
   if (report.cancelled === true) {
-    throw new CancelledError();
+    throw new CancelledError(true);
   }
   const mismatch = mismatchError(report);
   if (mismatch) {
-    surroundings.printError(`gradleak: ${mismatch.message}\n`);
+    surroundings.printError(renderError(mismatch));
   } else if (report.verdict.outcome === 'not-assessed') {
     surroundings.printError(`gradleak: not assessed: ${report.verdict.sentence}\n`);
   }
@@ -280,7 +300,7 @@ async function minimiseDump(args: readonly string[], surroundings: CliSurroundin
     force: { type: 'boolean', default: false },
   });
   const text = textOf(values);
-  const [out, head, layout] = [text('out'), text('head'), oneOf('--layout', text('layout'), ['kxd', 'dxk'])];
+  const [out, head, layout] = [text('out'), text('head'), layoutOption(text)];
   if (out === undefined) {
     throw badArguments('minimise without --out', 'a folder to write to');
   }
@@ -353,20 +373,15 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
   return EXIT.done;
 }
 
+function layoutOption(text: (name: string) => string | undefined): Layout | undefined {
+  const layout = oneOf('--layout', text('layout'), ['auto', ...LAYOUTS]);
+  return layout === 'auto' ? undefined : layout;
+}
+
 /** The options that take a text, by their names. */
 function textOf(values: Record<string, unknown>): (name: string) => string | undefined {
   return (name) => {
     const value = values[name];
     return typeof value === 'string' ? value : undefined;
   };
-}
-
-type Options = Record<string, { type: 'string' | 'boolean'; default?: string | boolean }>;
-
-function parse(args: readonly string[], options: Options): { values: Record<string, unknown>; positionals: string[] } {
-  try {
-    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
-  } catch (error) {
-    throw badArguments(messageOf(error).split('\n')[0] ?? '', 'the options that "gradleak --help" lists');
-  }
 }

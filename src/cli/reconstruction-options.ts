@@ -1,11 +1,12 @@
 import {
   ATTACKS,
   ENGINE_CHOICES,
+  MATCHING_CHOICES,
   type MatchingOverrides,
   PRESET_NAMES,
   type ReconstructionRequest,
 } from '../protocol/audit-request.js';
-import { NORMALISATIONS } from '../protocol/normalisations.js';
+import { NORMALISATION_CHOICES, type Normalisation, chosenNormalisation } from '../protocol/normalisations.js';
 import { badArguments, numberOption, oneOf, wholeOption } from './arguments.js';
 
 /** Command-line options of the reconstruction; each setting of gradient matching is one. */
@@ -31,6 +32,9 @@ export const RECONSTRUCTION_OPTIONS = {
   restarts: text,
   seed: text,
   normalisation: text,
+  mean: text,
+  std: text,
+  'tfjs-folder': text,
   lpips: text,
 };
 
@@ -44,7 +48,8 @@ export function reconstructionRequest(value: (name: string) => string | undefine
   const model = value('model');
   const lpips = value('lpips');
   const shape = value('input-shape');
-  const normalisation = oneOf('--normalisation', value('normalisation'), ['cifar10', 'imagenet', 'none']);
+  const tfjsFolder = value('tfjs-folder');
+  const normalisation = normalisationOption(value);
   const settings = overrides(value);
   return {
     attack: oneOf('--attack', value('attack'), ATTACKS) ?? 'auto',
@@ -53,23 +58,45 @@ export function reconstructionRequest(value: (name: string) => string | undefine
     timeLimitSeconds: numberOption(value, 'time-limit', 1e-3) ?? DEFAULT_TIME_LIMIT,
     ...(model === undefined ? {} : { model }),
     ...(lpips === undefined ? {} : { lpips }),
-    ...(shape === undefined ? {} : { inputShape: inputShape(shape) }),
+    ...(shape === undefined ? {} : { inputShape: sizesOf(shape) }),
     ...(settings ? { settings } : {}),
-    ...(normalisation === undefined || normalisation === 'none'
-      ? {}
-      : { normalisation: NORMALISATIONS[normalisation] }),
+    ...(tfjsFolder === undefined ? {} : { tfjsFolder }),
+    ...(normalisation === undefined ? {} : { normalisation }),
   };
+}
+
+/** A mean and a deviation are a choice by themselves. */
+function normalisationOption(value: (name: string) => string | undefined): Normalisation | null | undefined {
+  const own = { mean: numbers(value, 'mean'), std: numbers(value, 'std') };
+  const isGiven = own.mean.length + own.std.length > 0;
+  const choice = oneOf('--normalisation', value('normalisation'), NORMALISATION_CHOICES);
+  if (isGiven && choice !== undefined && choice !== 'custom') {
+    throw badArguments(`--normalisation ${choice} with --mean or --std`, 'one of both');
+  }
+  return chosenNormalisation(choice ?? (isGiven ? 'custom' : 'capture'), own, {
+    file: 'command line',
+    advice: 'Give both, such as --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25.',
+  });
+}
+
+function numbers(value: (name: string) => string | undefined, name: string): number[] {
+  const given = value(name);
+  const found = given?.split(',').map((own) => (own.trim() === '' ? NaN : Number(own))) ?? [];
+  if (!found.every(Number.isFinite)) {
+    throw badArguments(`--${name} ${given ?? ''}`, 'a number for each channel, such as 0.5,0.5,0.5');
+  }
+  return found;
 }
 
 function overrides(value: (name: string) => string | undefined): MatchingOverrides | undefined {
   const found: Partial<Record<keyof MatchingOverrides, unknown>> = {
-    distance: oneOf('--distance', value('distance'), ['l2', 'cosine']),
-    terms: oneOf('--terms', value('terms'), ['g', 'f', 'gf']),
+    distance: oneOf('--distance', value('distance'), MATCHING_CHOICES.distance),
+    terms: oneOf('--terms', value('terms'), MATCHING_CHOICES.terms),
     featureWeight: numberOption(value, 'feature-weight', 0),
-    labels: oneOf('--labels', value('labels'), ['recovered', 'hard', 'free', 'true']),
+    labels: oneOf('--labels', value('labels'), MATCHING_CHOICES.labels),
     totalVariation: numberOption(value, 'total-variation', 0),
     normPrior: numberOption(value, 'norm-prior', 0),
-    optimiser: oneOf('--optimiser', value('optimiser'), ['adam', 'lbfgs']),
+    optimiser: oneOf('--optimiser', value('optimiser'), MATCHING_CHOICES.optimiser),
     learningRate: numberOption(value, 'learning-rate', 0),
     iterations: wholeOption(value, 'iterations', 1),
     restarts: wholeOption(value, 'restarts', 1),
@@ -79,7 +106,8 @@ function overrides(value: (name: string) => string | undefined): MatchingOverrid
   return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 
-function inputShape(given: string): number[] {
+/** @throws UnusableInputError for what is no shape */
+export function sizesOf(given: string): number[] {
   const sizes = given.split(/[x,]/).map(Number);
   if (sizes.length === 0 || sizes.some((size) => !Number.isInteger(size) || size < 1)) {
     throw badArguments(`--input-shape ${given}`, 'sizes such as 3x32x32');

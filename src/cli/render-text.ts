@@ -23,6 +23,7 @@ import {
   statusInWords,
   updateInWords,
 } from '../words/report-words.js';
+import { stepsForTerminal } from '../words/next-steps.js';
 import { decibels } from '../words/truth-words.js';
 import { leakLines } from './render-leaks.js';
 import { barLine, indent, wrap } from './text-layout.js';
@@ -60,6 +61,7 @@ export function renderReport(report: Report, columns = DEFAULT_COLUMNS): string 
     ...(labelCounts ? countLines(labelCounts, report, width) : []),
     ...leakLines(report.leaks, null, width),
     ...methodLines(report, width),
+    ...nextLines(report),
     '',
     ...(findings.length > 0 ? ['Findings'] : wrap(noFindingsInWords(report), width)),
     ...findings.flatMap(({ severity, title, evidence, mitigation }) => [
@@ -85,6 +87,11 @@ function methodLines(report: Report, width: number): string[] {
           indent(`  ${outcome.padEnd(14)}  `, `${title}. ${detail}`, width),
         ),
       ];
+}
+
+function nextLines({ next = [] }: Report): string[] {
+  const steps = stepsForTerminal(next);
+  return steps.length === 0 ? [] : ['', 'To find out more, give', ...steps];
 }
 
 /** A line or two per sample; the report has the rest. */

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import { DEADLINES, type Deadlines, type Reading, tookTooLong } from '../protocol/deadlines.js';
+import { CancelledError } from '../protocol/errors.js';
 import { visible } from '../words/visible.js';
 import { EXIT } from './exit-code.js';
+import { renderError } from './render-error.js';
 
 /**
  * The command in a child of its own: a signal that comes while the child is deep in a computation, or in a file that holds
@@ -57,7 +59,7 @@ export function supervise(script: string, args: readonly string[], deadlines: De
     if (reading) {
       const limit = deadlines[reading.what];
       deadline = setTimeout(() => {
-        problem = tookTooLong(reading.path, reading.what, limit).message;
+        problem = renderError(tookTooLong(reading.path, reading.what, limit));
         child.kill('SIGKILL');
       }, limit);
     }
@@ -79,10 +81,10 @@ export function supervise(script: string, args: readonly string[], deadlines: De
       }
       // It may have heard of Ctrl+C first.
       if (isCancelled || signal === 'SIGINT') {
-        process.stderr.write('Cancelled.\n');
+        process.stderr.write(`${new CancelledError().message}\n`);
         resolve(EXIT.cancelled);
       } else if (problem !== undefined) {
-        process.stderr.write(visible(`gradleak: ${problem}\n`));
+        process.stderr.write(visible(problem));
         resolve(EXIT.unusable);
       } else {
         process.stderr.write(`gradleak: its process was ended by ${signal ?? 'a signal'}; too little memory?\n`);

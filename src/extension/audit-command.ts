@@ -1,14 +1,15 @@
-import { basename, dirname, join, sep } from 'node:path';
+import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
-import { CancelledError, UnusableInputError, type UnusableInputParts, messageOf } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { FileKind } from '../protocol/inspection.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
-import { RunnerCrashedError } from '../runner/client.js';
 import { visible, visibleInList } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
-import { COMMANDS } from './ids.js';
+import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import { type Launch, launchAudit } from './launch-audit.js';
 import type { Log } from './log.js';
+import { type AuditFiles, type AuditWays, type StepContext, stepsFrom, takeStep } from './next-steps.js';
 import { showError, showWarning, withProgressNotification } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
@@ -45,16 +46,26 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       const gradients = await askForGradient(services, path);
       if (gradients) {
         await remember(services, path, localPath(gradients));
-        await runAndShow(services, path, localPath(gradients));
+        await runAndShow(services, { checkpoint: path, gradients: localPath(gradients), given: {} });
       }
       return;
     }
     const chosen = await askForCheckpoint(services, path);
     if (chosen) {
-      await runAndShow(services, chosen.checkpoint, path);
+      await runAndShow(services, { ...chosen, gradients: path, given: {} });
     }
   } catch (error) {
-    await reportFailure(services, error, { again: () => auditFile(services, clicked) });
+    const again = (): Promise<void> => auditFile(services, clicked);
+    await reportFailure(
+      services,
+      clicked?.scheme === 'file'
+        ? {
+            error,
+            again,
+            audit: { files: { checkpoint: undefined, gradients: clicked.fsPath, given: {} }, ways: waysOf(services) },
+          }
+        : { error, again },
+    );
   }
 }
 
@@ -287,19 +298,47 @@ async function rankCandidates(services: AuditServices, gradients: string): Promi
 /** Audits a gradient against a checkpoint that is known. */
 export async function auditPair(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
   if (await isTrusted()) {
-    await runAndShow(services, checkpoint, gradients);
+    await runAndShow(services, { checkpoint, gradients, given: {} });
   }
 }
 
-/** @param checkpoint undefined for the gradient alone */
-async function runAndShow(services: AuditServices, checkpoint: string | undefined, gradients: string): Promise<void> {
+/** Goes on from an audit that is shown. */
+export async function takeStepOf(services: AuditServices, auditId: string, step: NextStep): Promise<void> {
+  const failed = services.panels.failureOf(auditId);
+  const inputs = services.store.read(auditId)?.inputs;
+  const files =
+    failed?.files ?? (inputs && { checkpoint: inputs.checkpoint?.path, gradients: inputs.gradients.path, given: {} });
+  if (files && (await isTrusted())) {
+    await takeStep(step, contextOf(services, files, failed?.error));
+  }
+}
+
+function contextOf(services: AuditServices, files: AuditFiles, error?: unknown): StepContext {
+  return { error, again: () => runAndShow(services, files), audit: { files, ways: waysOf(services) } };
+}
+
+function waysOf(services: AuditServices): AuditWays {
+  return {
+    run: (files) => runAndShow(services, files),
+    start: (gradients) => auditFile(services, vscode.Uri.file(gradients)),
+    chooseCheckpoint: (gradients) => askForCheckpoint(services, gradients),
+    chooseGradient: async (checkpoint) => {
+      const chosen = await askForGradient(services, checkpoint);
+      return chosen && localPath(chosen);
+    },
+    remember: (checkpoint, gradients) => remember(services, checkpoint, gradients),
+  };
+}
+
+async function runAndShow(services: AuditServices, files: AuditFiles): Promise<void> {
+  const { checkpoint, gradients } = files;
   const { id, folder } = services.store.create();
   const source = new vscode.CancellationTokenSource();
   services.panels.begin(id, () => {
     source.cancel();
   });
   try {
-    const outcome = await runWithProgress(services, { id, folder, checkpoint, gradients }, source);
+    const outcome = await runWithProgress(services, { ...files, id, folder }, source);
     const done = `Audit ${id} of ${gradients} ${checkpoint === undefined ? 'alone' : `against ${checkpoint}`} is done: ${folder}`;
     // What nobody could judge must not pass for a clean result, in the log either.
     const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
@@ -309,41 +348,37 @@ async function runAndShow(services: AuditServices, checkpoint: string | undefine
       services.log.warn(`${done}. ${unjudged}`);
     }
     if (outcome.cancelled) {
-      sayCancelled(services);
+      sayStopped(services, true);
     }
     services.panels.end(id);
     services.panels.show(id);
     if (unjudged !== null) {
-      void showWarning(unjudged);
+      void offerSteps(showWarning, withShortPaths(unjudged), services.store.read(id)?.next ?? [], (step) =>
+        takeStep(step, contextOf(services, files)),
+      );
     }
   } catch (error) {
     if (error instanceof CancelledError && services.store.read(id)) {
       // It did not listen and was killed, but had written what it knew before the reconstruction.
       services.panels.end(id);
       services.panels.show(id);
-      sayCancelled(services);
+      sayStopped(services, true);
       return;
     }
     services.store.remove(id);
-    services.panels.end(id);
-    await reportFailure(services, error, {
-      again: () => runAndShow(services, checkpoint, gradients),
-      ...(checkpoint === undefined
-        ? {}
-        : {
-            swapped: async () => {
-              // The next audit of this folder offers what turned out to be the checkpoint.
-              await remember(services, gradients, checkpoint);
-              await runAndShow(services, gradients, checkpoint);
-            },
-          }),
-    });
+    const context = contextOf(services, files, error);
+    if (error instanceof CancelledError) {
+      services.panels.end(id);
+    } else {
+      services.panels.fail(id, { files, error, steps: stepsFrom(context) });
+    }
+    await reportFailure(services, context);
   }
 }
 
 function runWithProgress(
   services: AuditServices,
-  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients'>,
+  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients' | 'given'>,
   source: vscode.CancellationTokenSource,
 ): Thenable<AuditOutcome> {
   return withProgressNotification(`GradLeak: ${basename(audit.gradients)}`, (report, token) => {
@@ -368,49 +403,19 @@ function runWithProgress(
   });
 }
 
-function sayCancelled(services: AuditServices): void {
-  services.log.info('Audit cancelled.');
-  void vscode.window.setStatusBarMessage('GradLeak: audit cancelled', 5000);
+/** @param isKept whether there is a report of what was found until then */
+function sayStopped(services: AuditServices, isKept: boolean): void {
+  const words = isKept ? 'audit stopped, what was found is kept' : 'audit stopped, nothing was found yet';
+  services.log.info(words);
+  void vscode.window.setStatusBarMessage(`GradLeak: ${words}`, 5000);
 }
 
-interface WaysOn {
-  readonly again: () => Promise<void>;
-  /** The same audit with its two files exchanged, where both are known. */
-  readonly swapped?: () => Promise<void>;
-}
-
-async function reportFailure(services: AuditServices, error: unknown, { again, swapped }: WaysOn): Promise<void> {
+async function reportFailure(services: AuditServices, context: StepContext): Promise<void> {
+  const { error } = context;
   if (error instanceof CancelledError) {
-    sayCancelled(services);
+    sayStopped(services, false);
     return;
   }
   services.log.error(error);
-  const retry = 'Retry';
-  const showLog = 'Show Log';
-  const swap = 'Swap and Audit';
-  const canSwap = error instanceof UnusableInputError && error.code === 'swapped-files' && swapped !== undefined;
-  const actions = canSwap ? [swap, showLog] : error instanceof UnusableInputError ? [showLog] : [retry, showLog];
-  const answer = await showError(canSwap ? swappedSentence(error.parts) : failureSentence(error), ...actions);
-  if (answer === retry) {
-    await again();
-  } else if (answer === swap) {
-    await swapped?.();
-  } else if (answer === showLog) {
-    await vscode.commands.executeCommand(COMMANDS.showLog);
-  }
-}
-
-/** The error's own advice is a command line; here a button does it. */
-function swappedSentence({ file, found }: UnusableInputParts): string {
-  const folders = vscode.workspace.workspaceFolders ?? [];
-  // Of several folders, two may hold files of one name.
-  const root = folders.length === 1 && folders[0] ? join(folders[0].uri.fsPath, sep) : undefined;
-  const sentence = `The checkpoint and the gradient look swapped. ${file}: found ${found}.`;
-  return root === undefined ? sentence : sentence.replaceAll(root, '');
-}
-
-function failureSentence(error: unknown): string {
-  return error instanceof UnusableInputError || error instanceof RunnerCrashedError
-    ? error.message
-    : `GradLeak failed: ${messageOf(error).split('\n')[0] ?? ''}`;
+  await offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
 }

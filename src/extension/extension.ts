@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import { auditFile, auditPair } from './audit-command.js';
+import type { NextStep } from '../protocol/next-steps.js';
+import { auditFile, auditPair, takeStepOf } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
 import { Captures } from './captures.js';
 import { copyCaptureScript } from './capture-command.js';
 import { installCudaEngine, showEngines } from './engine-commands.js';
 import { openAudit } from './history-command.js';
+import { keepContexts } from './contexts.js';
 import { COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
@@ -49,6 +51,7 @@ export function activate(context: vscode.ExtensionContext): void {
     summary,
     tree,
     new ProjectProblems(project),
+    keepContexts(store, project),
     scripts,
     captures,
     registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),
@@ -79,6 +82,7 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.auditPair, (checkpoint: string, gradients: string) =>
       auditPair(services, checkpoint, gradients),
     ),
+    vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStepOf(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.auditExample, () => {
       const example = (name: string): string => join(context.extensionPath, 'media', 'example', name);
       return auditPair(services, example('checkpoint.pt'), example('gradient.pt'));

@@ -17,10 +17,23 @@ export const COMMANDS = {
   insertCapture: 'gradleak.insertCapture',
   showAudit: 'gradleak.showAudit',
   auditPair: 'gradleak.auditPair',
+  takeStep: 'gradleak.takeStep',
 } as const;
 
 /** Called by lenses and views with arguments; not for the palette. */
-export const INTERNAL_COMMANDS: readonly string[] = [COMMANDS.insertCapture, COMMANDS.showAudit, COMMANDS.auditPair];
+export const INTERNAL_COMMANDS: readonly string[] = [
+  COMMANDS.insertCapture,
+  COMMANDS.showAudit,
+  COMMANDS.auditPair,
+  COMMANDS.takeStep,
+];
+
+/** Keys of `when` clauses. */
+export const CONTEXTS = {
+  noAudits: 'gradleak.noAudits',
+  noSummary: 'gradleak.noSummary',
+  isAuditingWorkspace: 'gradleak.isAuditingWorkspace',
+} as const;
 
 export const SETTINGS = {
   nodePath: 'gradleak.runtime.nodePath',
@@ -39,35 +52,29 @@ export const SETTINGS = {
   lpips: 'gradleak.reconstruction.lpips',
   preset: 'gradleak.matching.preset',
   matching: 'gradleak.matching.settings',
-  everyPoint: 'gradleak.lenses.everyPoint',
-  lastCapture: 'gradleak.lenses.lastCapture',
+  mean: 'gradleak.reconstruction.mean',
+  std: 'gradleak.reconstruction.std',
+  lenses: 'gradleak.lenses',
+  hints: 'gradleak.hints',
   concurrency: 'gradleak.project.concurrency',
   projectAttack: 'gradleak.project.attack',
   includeIgnored: 'gradleak.project.includeIgnored',
 } as const;
 
-/** One switch per kind of place. */
-export const LENS_SETTINGS = {
-  backward: 'gradleak.lenses.backward',
-  autogradGrad: 'gradleak.lenses.autogradGrad',
-  acceleratorBackward: 'gradleak.lenses.acceleratorBackward',
-  manualBackward: 'gradleak.lenses.manualBackward',
-  trainingStep: 'gradleak.lenses.trainingStep',
-  flowerFit: 'gradleak.lenses.flowerFit',
-  tapeGradient: 'gradleak.lenses.tapeGradient',
+/** The switch of each hint in its setting. Lenses have one per kind of place, under its own name. */
+export const HINT_SWITCHES = {
+  GL101: 'batchSizeOne',
+  GL102: 'labelSmoothing',
+  GL103: 'mixup',
+  GL104: 'headWithoutBias',
+  GL105: 'trainedEmbedding',
+  GL106: 'unprotectedSharing',
+  GL107: 'littleNoise',
+  GL108: 'unsafeLoad',
 } as const;
 
-/** One switch per code. */
-export const HINT_SETTINGS = {
-  GL101: 'gradleak.hints.GL101',
-  GL102: 'gradleak.hints.GL102',
-  GL103: 'gradleak.hints.GL103',
-  GL104: 'gradleak.hints.GL104',
-  GL105: 'gradleak.hints.GL105',
-  GL106: 'gradleak.hints.GL106',
-  GL107: 'gradleak.hints.GL107',
-  GL108: 'gradleak.hints.GL108',
-} as const;
+/** Switches of lenses that are none of a kind of place. */
+export const LENS_SWITCHES = { everyPoint: 'everyPoint', lastCapture: 'lastCapture' } as const;
 
 export const RESULTS_VIEW = 'gradleak.results';
 /** By default for files that nobody else opens; as an option for types that other editors open too. */

@@ -1,5 +1,13 @@
 import * as vscode from 'vscode';
-import type { AuditProgress, AuditRequest } from '../protocol/audit-request.js';
+import {
+  type AuditProgress,
+  type AuditRequest,
+  LAYOUTS,
+  type Layout,
+  METHODS,
+  type MatchingOverrides,
+  type ReconstructionRequest,
+} from '../protocol/audit-request.js';
 import type { AuditOutcome } from '../protocol/runner-messages.js';
 import type { Executor } from '../runner/executor.js';
 import type { AuditStore } from './audit-store.js';
@@ -15,6 +23,7 @@ export interface Launch {
   /** Undefined for a gradient alone. */
   readonly checkpoint: string | undefined;
   readonly gradients: string;
+  readonly given?: Given;
   /** The audit's id in the store, made by `store.create()`. */
   readonly id: string;
   readonly folder: string;
@@ -22,11 +31,22 @@ export interface Launch {
   readonly progress?: (progress: AuditProgress) => void;
 }
 
+/** What was chosen for one audit, over what the settings say. */
+export interface Given {
+  readonly head?: string;
+  readonly layout?: Layout;
+  readonly batchSize?: number;
+  readonly model?: string;
+  readonly inputShape?: number[];
+  readonly attack?: ReconstructionRequest['attack'];
+  readonly labels?: MatchingOverrides['labels'];
+}
+
 /** @throws CancelledError, UnusableInputError, RunnerCrashedError; the store then holds what the audit had written, if anything */
 export async function launchAudit(launch: Launch): Promise<AuditOutcome> {
-  const { executor, store, checkpoint, gradients, id, folder, token, progress } = launch;
+  const { executor, store, checkpoint, gradients, given = {}, id, folder, token, progress } = launch;
   const request = {
-    ...auditSettings(vscode.Uri.file(gradients)),
+    ...withGiven(auditSettings(vscode.Uri.file(gradients)), given),
     ...(checkpoint === undefined ? {} : { checkpoint }),
     gradients,
     out: folder,
@@ -36,16 +56,43 @@ export async function launchAudit(launch: Launch): Promise<AuditOutcome> {
   return outcome;
 }
 
-/** What the user's settings say of every audit. */
-export function auditSettings(scope: vscode.Uri): Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'> {
+type AuditSettings = Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'> & {
+  reconstruction: ReconstructionRequest;
+};
+
+function withGiven(
+  settings: AuditSettings,
+  { head, layout, batchSize, labels, ...reconstruction }: Given,
+): AuditSettings {
+  const own = settings.reconstruction;
+  return {
+    ...settings,
+    ...(head === undefined ? {} : { head }),
+    ...(layout === undefined ? {} : { layout }),
+    ...(batchSize === undefined ? {} : { batchSize }),
+    reconstruction: {
+      ...own,
+      ...reconstruction,
+      ...(labels === undefined ? {} : { settings: { ...own.settings, labels } }),
+    },
+  };
+}
+
+/**
+ * What the user's settings say of every audit.
+ *
+ * @throws UnusableInputError for settings that contradict each other
+ */
+export function auditSettings(scope: vscode.Uri): AuditSettings {
   const settings = vscode.workspace.getConfiguration(undefined, scope);
   const head = settings.get<string>(SETTINGS.head, '').trim();
-  const layout = settings.get<string>(SETTINGS.layout, 'auto');
+  const layout = LAYOUTS.find((own) => own === settings.get<string>(SETTINGS.layout));
+  const method = METHODS.find((own) => own === settings.get<string>(SETTINGS.method));
   const batchSize = settings.get<number>(SETTINGS.batchSize, 0);
   return {
-    method: settings.get<string>(SETTINGS.method, 'auto') === 'paper' ? 'paper' : 'auto',
+    method: method ?? 'auto',
     ...(head === '' ? {} : { head }),
-    ...(layout === 'kxd' || layout === 'dxk' ? { layout } : {}),
+    ...(layout === undefined ? {} : { layout }),
     ...(Number.isInteger(batchSize) && batchSize > 0 ? { batchSize } : {}),
     batchTimeLimitSeconds: Math.max(1, settings.get<number>(SETTINGS.batchTimeLimit, 120)),
     reconstruction: reconstructionSettings(settings),

@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import { CancelledError, messageOf } from '../protocol/errors.js';
+import { ATTACKS } from '../protocol/audit-request.js';
+import { CancelledError } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { Pace } from '../project/pace.js';
 import { readProject, runProject } from '../project/run-project.js';
@@ -16,8 +17,10 @@ import { isTrusted } from './audit-command.js';
 import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
+import { failureSentence, offerSteps } from './failures.js';
 import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
+import { stepsFrom, takeStep } from './next-steps.js';
 import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -27,6 +30,8 @@ export class ProjectAudits implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   /** Report or progress of the shown project has changed. */
   readonly onDidChange = this.changed.event;
+  private readonly startedOrEnded = new vscode.EventEmitter<void>();
+  readonly onDidStartOrEnd = this.startedOrEnded.event;
   progress: ProjectProgress | null = null;
   private root: string | undefined;
   private known: ProjectReport | undefined;
@@ -51,6 +56,10 @@ export class ProjectAudits implements vscode.Disposable {
     return this.known;
   }
 
+  get isRunning(): boolean {
+    return this.running !== undefined;
+  }
+
   private hasChanged(): void {
     this.isRead = false;
     this.changed.fire();
@@ -73,6 +82,7 @@ export class ProjectAudits implements vscode.Disposable {
     this.isRead = false;
     const source = new vscode.CancellationTokenSource();
     this.running = source;
+    this.startedOrEnded.fire();
     const pool = new RunnerPool(() => this.runner.another());
     try {
       await withProgressNotification(`GradLeak: ${folder.name}`, async (report, token) => {
@@ -89,16 +99,22 @@ export class ProjectAudits implements vscode.Disposable {
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         this.log.error(error);
-        void showError(messageOf(error).split('\n')[0] ?? '');
+        void this.sayFailed(error, askFirst);
       }
     } finally {
       this.running = undefined;
+      this.startedOrEnded.fire();
       this.progress = null;
       pool.dispose();
       source.dispose();
       this.store.changed();
       this.hasChanged();
     }
+  }
+
+  private async sayFailed(error: unknown, askFirst: boolean): Promise<void> {
+    const context = { error, again: () => this.run(askFirst) };
+    await offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
   }
 
   private async plan(
@@ -173,6 +189,7 @@ export class ProjectAudits implements vscode.Disposable {
   dispose(): void {
     this.running?.cancel();
     this.changed.dispose();
+    this.startedOrEnded.dispose();
   }
 }
 
@@ -200,14 +217,7 @@ function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
   const attack = vscode.workspace.getConfiguration(undefined, scope).get<string>(SETTINGS.projectAttack, 'chain');
   return {
     ...settings,
-    ...(settings.reconstruction
-      ? {
-          reconstruction: {
-            ...settings.reconstruction,
-            attack: attack === 'auto' || attack === 'none' ? attack : 'chain',
-          },
-        }
-      : {}),
+    reconstruction: { ...settings.reconstruction, attack: ATTACKS.find((own) => own === attack) ?? 'chain' },
   };
 }
 

@@ -7,6 +7,7 @@ import type { EntryPreview, FromSummary, ToSummary } from '../protocol/summary-m
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
 import type { AuditStore } from './audit-store.js';
+import { withShortPaths } from './failures.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import { showError, showInformation } from './notifications.js';
@@ -140,7 +141,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     try {
       replaceFile(target.fsPath, content[what]());
     } catch (error) {
-      void showError(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
+      void showError(withShortPaths(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`));
     }
   }
 

@@ -6,10 +6,14 @@ import {
   PRESET_NAMES,
   type ReconstructionRequest,
 } from '../protocol/audit-request.js';
-import { NORMALISATIONS } from '../protocol/normalisations.js';
+import { NORMALISATION_CHOICES, chosenNormalisation } from '../protocol/normalisations.js';
 import { SETTINGS } from './ids.js';
 
-/** The user's settings as a request; values that are not allowed count as unset. */
+/**
+ * The user's settings as a request; values that are not allowed count as unset.
+ *
+ * @throws UnusableInputError for a mean and a deviation that do not normalise
+ */
 export function reconstructionSettings(settings: vscode.WorkspaceConfiguration): ReconstructionRequest {
   const text = (name: string): string => settings.get<string>(name, '').trim();
   const oneOf = <T extends string>(name: string, allowed: readonly T[], fallback: T): T =>
@@ -18,7 +22,12 @@ export function reconstructionSettings(settings: vscode.WorkspaceConfiguration):
   const lpips = text(SETTINGS.lpips);
   const tfjsFolder = text(SETTINGS.tfjsFolder);
   const shape = settings.get<number[]>(SETTINGS.inputShape, []);
-  const normalisation = oneOf(SETTINGS.normalisation, ['capture', 'cifar10', 'imagenet'], 'capture');
+  const numbers = (name: string): number[] => settings.get<unknown[]>(name, []).map(Number);
+  const normalisation = chosenNormalisation(
+    oneOf(SETTINGS.normalisation, NORMALISATION_CHOICES, 'capture'),
+    { mean: numbers(SETTINGS.mean), std: numbers(SETTINGS.std) },
+    { file: 'settings', advice: 'Give both, or choose another normalisation.' },
+  );
   const overrides = settings.get<MatchingOverrides>(SETTINGS.matching, {});
   return {
     attack: oneOf(SETTINGS.attack, ATTACKS, 'auto'),
@@ -30,6 +39,6 @@ export function reconstructionSettings(settings: vscode.WorkspaceConfiguration):
     ...(tfjsFolder === '' ? {} : { tfjsFolder }),
     ...(shape.length > 0 && shape.every((size) => Number.isInteger(size) && size > 0) ? { inputShape: shape } : {}),
     ...(Object.keys(overrides).length > 0 ? { settings: overrides } : {}),
-    ...(normalisation === 'capture' ? {} : { normalisation: NORMALISATIONS[normalisation] }),
+    ...(normalisation === undefined ? {} : { normalisation }),
   };
 }

@@ -1,23 +1,37 @@
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
+import { messageOf } from '../protocol/errors.js';
 import type { AuditProgress } from '../protocol/audit-request.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { renderHtml } from '../project/render-html.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
+import { failureSentence, withShortPaths } from './failures.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import type { Log } from './log.js';
+import type { AuditFiles } from './next-steps.js';
 import { showError } from './notifications.js';
 import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
+
+/** An audit that ended without a report, with what its panel goes on by. */
+export interface FailedAudit {
+  readonly files: AuditFiles;
+  readonly error: unknown;
+  readonly steps: NextStep[];
+}
 
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
 export class ResultsPanels implements vscode.WebviewPanelSerializer {
   private readonly open = new Map<string, vscode.WebviewPanel>();
   /** Audits that run, with the way to stop them and where they stand. */
   private readonly running = new Map<string, { stop: () => void; progress: AuditProgress | undefined }>();
+
+  /** Audits that ended without a report, as long as the window is open. */
+  private readonly failed = new Map<string, FailedAudit>();
 
   constructor(
     private readonly extensionUri: vscode.Uri,
@@ -73,6 +87,20 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     return [...this.open].find(([, panel]) => panel.active)?.[0];
   }
 
+  /** The audit has ended without a report: a panel that is open says why, and what can be done. */
+  fail(auditId: string, failure: FailedAudit): void {
+    this.running.delete(auditId);
+    const panel = this.open.get(auditId);
+    if (panel) {
+      this.failed.set(auditId, failure);
+      void panel.webview.postMessage(this.contentOf(auditId));
+    }
+  }
+
+  failureOf(auditId: string): FailedAudit | undefined {
+    return this.failed.get(auditId);
+  }
+
   /** Shows an audit, in its panel when it is already open. */
   show(auditId: string): void {
     const existing = this.open.get(auditId);
@@ -99,6 +127,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     );
     panel.onDidDispose(() => {
       this.open.delete(auditId);
+      this.failed.delete(auditId);
     });
     this.open.set(auditId, panel);
     panel.webview.html = webviewPage(panel.webview, this.extensionUri, 'panel', 'Loading the report...');
@@ -124,6 +153,9 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       case 'log':
         await vscode.commands.executeCommand(COMMANDS.showLog);
         break;
+      case 'step':
+        await vscode.commands.executeCommand(COMMANDS.takeStep, auditId, message.step);
+        break;
     }
   }
 
@@ -132,13 +164,18 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     if (progress) {
       return { t: 'run', auditId, progress };
     }
+    const failure = this.failed.get(auditId);
+    if (failure) {
+      return { t: 'problem', sentence: failureSentence(failure.error), next: failure.steps };
+    }
     const report = this.store.read(auditId);
-    return report
-      ? { t: 'show', auditId, report, images: this.store.images(auditId, report) }
-      : {
-          t: 'problem',
-          sentence: 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".',
-        };
+    if (!report) {
+      const sentence = 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".';
+      return { t: 'problem', sentence, next: [] };
+    }
+    // Where the files lie is a fact of the report; elsewhere it is in the way.
+    const shown = { ...withShortPaths(report), inputs: report.inputs };
+    return { t: 'show', auditId, report: shown, images: this.store.images(auditId, report) };
   }
 
   private titleOf(auditId: string): string {
@@ -199,7 +236,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       }
     } catch (error) {
       this.log.error(error);
-      void showError(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
+      void showError(withShortPaths(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`));
     }
   }
 }

@@ -7,7 +7,7 @@ import type { ScriptPoint } from '../scripts/analyse.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import type { Captures } from './captures.js';
-import { COMMANDS, HINT_SETTINGS, LENS_SETTINGS, SETTINGS } from './ids.js';
+import { COMMANDS, HINT_SWITCHES, LENS_SWITCHES, SETTINGS } from './ids.js';
 import { showError, showInformation } from './notifications.js';
 import type { PythonScripts } from './python-scripts.js';
 
@@ -41,8 +41,14 @@ export function registerScriptPrompts(services: PromptServices): vscode.Disposab
   );
 }
 
-function isOn(setting: string, document: vscode.TextDocument, fallback = true): boolean {
-  return vscode.workspace.getConfiguration(undefined, document.uri).get<boolean>(setting, fallback);
+/** What the user has not switched is as the setting's default says, which VS Code fills in. */
+function isOn(
+  setting: typeof SETTINGS.lenses | typeof SETTINGS.hints,
+  name: string,
+  document: vscode.TextDocument,
+): boolean {
+  const switches = vscode.workspace.getConfiguration(undefined, document.uri).get<Record<string, unknown>>(setting, {});
+  return switches[name] === true;
 }
 
 class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
@@ -60,7 +66,7 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
       services.captures.onDidChange(again),
       services.store.onDidChange(again),
       vscode.workspace.onDidChangeConfiguration((event) => {
-        if (event.affectsConfiguration('gradleak.lenses')) {
+        if (event.affectsConfiguration(SETTINGS.lenses)) {
           again();
         }
       }),
@@ -72,12 +78,15 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
     if (!places) {
       return [];
     }
-    const every = isOn(SETTINGS.everyPoint, document, false);
+    const every = isOn(SETTINGS.lenses, LENS_SWITCHES.everyPoint, document);
     const shown = places.analysis.points.filter(
-      ({ at, kind, isFirst }) => places.isHere(at) && (every || isFirst) && isOn(LENS_SETTINGS[kind], document),
+      ({ at, kind, isFirst }) => places.isHere(at) && (every || isFirst) && isOn(SETTINGS.lenses, kind, document),
     );
     const [first] = shown;
-    const last = first && isOn(SETTINGS.lastCapture, document) ? await this.lastCapture(document) : undefined;
+    const last =
+      first && isOn(SETTINGS.lenses, LENS_SWITCHES.lastCapture, document)
+        ? await this.lastCapture(document)
+        : undefined;
     return shown.flatMap((point) => {
       const { position } = places.locate(point.at);
       const range = new vscode.Range(position, position);
@@ -162,7 +171,7 @@ class Hints implements vscode.Disposable {
         this.collection.delete(uri);
       }),
       vscode.workspace.onDidChangeConfiguration((event) => {
-        if (event.affectsConfiguration('gradleak.hints')) {
+        if (event.affectsConfiguration(SETTINGS.hints)) {
           this.all();
         }
       }),
@@ -212,7 +221,7 @@ function diagnosticsOf(scripts: PythonScripts, document: vscode.TextDocument): v
     return [];
   }
   return places.analysis.hints
-    .filter(({ from, code }) => places.isHere(from) && isOn(HINT_SETTINGS[code], document))
+    .filter(({ from, code }) => places.isHere(from) && isOn(SETTINGS.hints, HINT_SWITCHES[code], document))
     .map(({ from, to, code }) => {
       const range = new vscode.Range(places.locate(from).position, places.locate(to).position);
       const diagnostic = new vscode.Diagnostic(range, HINTS[code], vscode.DiagnosticSeverity.Information);

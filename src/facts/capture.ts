@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import schema from '../../media/capture.schema.json';
+import type { ReconstructionRequest } from '../protocol/audit-request.js';
 import type { CaptureFile } from '../protocol/capture-file.js';
+import type { Normalisation } from '../protocol/normalisations.js';
 import { readJson, unusableJson, validatorOf } from '../formats/json-file.js';
 
 /** What `gradleak_capture.py` notes beside a dump, in `capture.json`. */
@@ -10,7 +12,7 @@ export interface Capture {
   readonly inputShape: number[] | undefined;
   readonly mode: 'eval' | 'train' | undefined;
   readonly batchSize: number | undefined;
-  readonly normalisation: { readonly mean: number[]; readonly std: number[] } | undefined;
+  readonly normalisation: Normalisation | undefined;
   /** Absolute path and line, from 1, of the call that captured. */
   readonly script: { file: string; line: number } | undefined;
   /** Round of the training that the gradient is of, where the script noted one. */
@@ -50,4 +52,16 @@ export function readCapture(gradients: string): Capture | undefined {
     script: typeof script === 'string' && typeof line === 'number' ? { file: script, line } : undefined,
     round: round ?? undefined,
   };
+}
+
+/**
+ * By what pictures of inputs are drawn: as the user says, else as the capture says; undefined for their own range.
+ *
+ * @param request undefined where no reconstruction is asked for
+ */
+export function normalisationFor(
+  request: Pick<ReconstructionRequest, 'normalisation'> | undefined,
+  capture: Pick<Capture, 'normalisation'> | undefined,
+): Normalisation | undefined {
+  return request?.normalisation === undefined ? capture?.normalisation : (request.normalisation ?? undefined);
 }

@@ -1,5 +1,6 @@
 import type { TensorFile } from '../formats/tensor-file.js';
-import { UnusableInputError } from '../protocol/errors.js';
+import { UnusableInputError, nextSteps } from '../protocol/errors.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { ConsistencyCheck, UpdateReport } from '../protocol/report.js';
 import {
   type GradientShape,
@@ -22,6 +23,7 @@ export interface HeadSearch {
   /** The embedding that the head is tied to. */
   readonly tied: string | undefined;
   readonly checks: readonly ConsistencyCheck[];
+  readonly next: readonly NextStep[];
   /** What to throw where no other part of the gradient leaks: several heads, or an unusable one. */
   readonly error: UnusableInputError | undefined;
 }
@@ -34,18 +36,18 @@ export const HEAD: Fact<HeadSearch> = {
     const matching = await facts.get(MATCHING);
     const language = request.head === undefined ? await languageHead(facts) : undefined;
     if (language) {
-      return { tensors: undefined, why: LANGUAGE_MODEL, tied: language.tied, checks: [], error: undefined };
+      return { tensors: undefined, why: LANGUAGE_MODEL, tied: language.tied, next: [], checks: [], error: undefined };
     }
     try {
       const { found, notes, doubtful } = findHead(matching, checkpoint, gradients, request);
       const checks: ConsistencyCheck[] =
         notes.length > 0 ? [{ id: 'head-hint', status: doubtful ? 'warn' : 'pass', detail: notes.join(' ') }] : [];
       return 'why' in found
-        ? { tensors: undefined, why: found.why, tied: found.tied, checks, error: undefined }
-        : { tensors: found, why: '', tied: undefined, checks, error: undefined };
+        ? { tensors: undefined, why: found.why, tied: found.tied, next: found.next ?? [], checks, error: undefined }
+        : { tensors: found, why: '', tied: undefined, next: [], checks, error: undefined };
     } catch (error) {
       if (error instanceof UnusableInputError && request.head === undefined) {
-        return { tensors: undefined, why: error.message, tied: undefined, checks: [], error };
+        return { tensors: undefined, why: error.message, tied: undefined, next: nextSteps(error), checks: [], error };
       }
       throw error;
     }
@@ -55,7 +57,7 @@ export const HEAD: Fact<HeadSearch> = {
 };
 
 const LANGUAGE_MODEL =
-  "Not assessed as a classifier: the head is a language model's. Its classes are the next tokens, which are read with the texts; --head reads it as a classifier.";
+  "Not assessed as a classifier: the head is a language model's. Its classes are the next tokens, which are read with the texts; named as the head, it is read as a classifier.";
 
 /** Where the head is a language model's: what it is tied to. */
 async function languageHead(facts: Facts): Promise<{ tied: string | undefined } | undefined> {

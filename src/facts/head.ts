@@ -1,4 +1,5 @@
 import { UnusableInputError } from '../protocol/errors.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { columnSumNorm } from '../recovery/head-gradient.js';
 import { type Matrix, transpose } from '../recovery/linear-algebra.js';
@@ -54,6 +55,7 @@ export interface NoHead {
   readonly why: string;
   /** The embedding whose weight is the head's as well: its dense gradient tells of no look-up. */
   readonly tied?: string;
+  readonly next?: readonly NextStep[];
 }
 
 /** ||1^T G|| / ||G|| below this marks softmax cross-entropy: rounding stays far below, other layers far above. */
@@ -121,8 +123,7 @@ export function findHead(
       file: checkpoint.path,
       found: `a head "${chosen.parameter.name}" with ${classes} class`,
       expected: 'at least 2 classes',
-      advice:
-        'One output leaves softmax nothing to tell apart: name the layer that classifies with --head, or its layout with --layout.',
+      advice: 'One output leaves softmax nothing to tell apart: name the layer that classifies, or its layout.',
     });
   }
   const { data } = gradients.read(chosen.gradient.name);
@@ -172,7 +173,8 @@ function namedHead(name: string, matrices: readonly TensorPair[], gradients: Ten
       file: gradients.path,
       found: only ? `${matches.length} matrices called "${name}"` : `no matrix called "${name}" with a gradient`,
       expected: `one of: ${listNames(matrices)}`,
-      advice: 'Give its full name with --head.',
+      advice: 'Give its full name.',
+      choices: matrices.map(({ parameter }) => parameter.name),
     });
   }
   return only;
@@ -215,7 +217,8 @@ function chooseHead(search: Search, hint: HeadHint): TensorPair | NoHead {
   if (!chosen) {
     const reason = rejected[rejected.length - 1];
     return {
-      why: `Not assessed: none of the ${search.matching.pairs.length} matched tensors is a classifier head${reason === undefined ? '' : ` (the last matrix, ${reason})`}; if one is, name it with --head.`,
+      why: `Not assessed: none of the ${search.matching.pairs.length} matched tensors is a classifier head${reason === undefined ? '' : ` (the last matrix, ${reason})`}; if one is, name it.`,
+      next: ['choose-head'],
     };
   }
   const rivals = placed.filter((pair) => isSibling(pair, chosen, structure));
@@ -231,7 +234,8 @@ function severalHeads(rivals: readonly TensorPair[], gradients: TensorFile): Unu
     file: gradients.path,
     found: `${rivals.length} layers that could be the head: ${listNames(rivals)}`,
     expected: 'one classifier head',
-    advice: 'Say which with --head NAME.',
+    advice: 'Say which one classifies.',
+    choices: rivals.map(({ parameter }) => parameter.name),
   });
 }
 

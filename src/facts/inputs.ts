@@ -34,7 +34,8 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
       file: folder,
       found: existsSync(folder) ? 'a file' : 'no such folder',
       expected: 'a folder that holds checkpoint.* and gradient.*',
-      advice: 'Give such a folder, or the two files with --checkpoint and --gradients.',
+      advice: 'Give such a folder, or the two files.',
+      next: ['give-files'],
     });
   }
   const names = readdirSync(folder);
@@ -76,8 +77,8 @@ function onlyOf(folder: string, found: readonly string[], expected: string): str
       file: folder,
       found: only === undefined ? 'no such file' : found.join(', '),
       expected: `one file ${expected}`,
-      advice:
-        'Give the two files with --checkpoint and --gradients; --gradients alone tells what leaks without a checkpoint.',
+      advice: 'Give the two files; the gradient alone tells what leaks without a checkpoint.',
+      next: ['give-files', 'without-checkpoint'],
     });
   }
   return join(folder, only);

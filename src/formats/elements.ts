@@ -103,7 +103,7 @@ export function readElements(
       file: source.path,
       found: `${count} elements of tensor "${name}" to be read at once${isRepeated ? `, which repeat the ${source.size} bytes that the file holds for them` : ''}`,
       expected: `at most ${most}`,
-      advice: 'Name a smaller layer with --head.',
+      advice: 'Name a smaller layer as the head.',
     });
   }
   const out = new Float64Array(count);
@@ -185,7 +185,7 @@ function decoderOf(dtype: Dtype, littleEndian: boolean, path: string, name: stri
       file: path,
       found: `tensor "${name}" of type ${dtype}`,
       expected: 'real numbers',
-      advice: 'Save its real part, or name another layer with --head.',
+      advice: 'Save its real part, or name another layer as the head.',
     });
   }
   if (littleEndian && dtype === 'float32') {

@@ -294,7 +294,7 @@ function refuseSwapped(
     file: gradients.path,
     found: `what looks like weights (${weights}), while ${checkpoint.path} looks like a gradient (${isDifference ? 'the exact difference of two states' : (traitOf(stored) ?? 'no normalisation weights near 1')})`,
     expected: 'the gradient here and the weights there',
-    advice: `The two files look swapped: call it with --checkpoint "${gradients.path}" --gradients "${checkpoint.path}".`,
+    advice: 'The two files look swapped: exchange them.',
   });
 }
 

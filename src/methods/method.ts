@@ -1,4 +1,5 @@
 import type { Facts } from '../facts/facts.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import type { ReconstructionProgress } from '../protocol/audit-request.js';
 import type {
   EngineReport,
@@ -67,6 +68,8 @@ export interface MethodResult {
   readonly engine?: EngineReport;
   /** The user stopped it, and this is what it had. */
   readonly stopped?: boolean;
+  /** What would let it find more. */
+  readonly next?: readonly NextStep[];
 }
 
 /** A leak with what a report does not hold itself. */

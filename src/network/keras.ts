@@ -26,7 +26,7 @@ export function importKeras(value: unknown, file: string): Recipe {
       file,
       found,
       expected,
-      advice: 'Describe the network by a recipe instead, or audit with --attack none.',
+      advice: 'Describe the network by a recipe instead, or audit labels only.',
     });
   const model = modelOf(value);
   const config = record(model?.config);

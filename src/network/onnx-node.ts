@@ -62,6 +62,6 @@ export function unsupported(file: string, node: OnnxNode, what?: string, index?:
     file,
     found: `the operation ${node.opType}${name}${what === undefined ? '' : ` with ${what}`}`,
     expected: 'operations of image classifiers, such as Conv, Gemm, BatchNormalization, Relu, MaxPool',
-    advice: 'Describe the network by a recipe instead, or audit with --attack none.',
+    advice: 'Describe the network by a recipe instead, or audit labels only.',
   });
 }

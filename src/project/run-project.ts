@@ -56,7 +56,7 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
       file: join(out, REPORT_FILE),
       found: 'a file that is no report on a project',
       expected: 'an empty folder or an earlier report on a project',
-      advice: 'Choose another folder with --out, or replace it with --force.',
+      advice: 'Choose another folder, or replace it.',
     });
   }
   makeFolder(join(out, ENTRIES_FOLDER));

@@ -1,3 +1,5 @@
+import type { Normalisation } from './normalisations.js';
+
 /** What an audit is asked to do and how it tells of its progress; the same for command line and editor. */
 
 export interface AuditRequest {
@@ -6,8 +8,8 @@ export interface AuditRequest {
   gradients: string;
   /** Name of the head's weight or layer, when it is not to be found automatically. */
   head?: string;
-  layout?: 'kxd' | 'dxk';
-  method: 'auto' | 'paper';
+  layout?: Layout;
+  method: (typeof METHODS)[number];
   /** Number of samples in the gradient, when the user knows it. */
   batchSize?: number;
   /** The search for a batch's samples ends after this long with what it has. */
@@ -24,6 +26,10 @@ export interface AuditRequest {
   reconstruction?: ReconstructionRequest;
 }
 
+export const METHODS = ['auto', 'paper'] as const;
+/** Classes x features, features x classes. */
+export const LAYOUTS = ['kxd', 'dxk'] as const;
+export type Layout = (typeof LAYOUTS)[number];
 export const ATTACKS = ['auto', 'chain', 'matching', 'none'] as const;
 export const PRESET_NAMES = ['dlg', 'idlg', 'inverting-gradients', 'soft-label'] as const;
 export const ENGINE_CHOICES = [
@@ -56,20 +62,30 @@ export interface ReconstructionRequest {
   tfjsFolder?: string;
   /** Gradient matching is shortened to fit into this. */
   timeLimitSeconds: number;
-  /** Per-channel mean and standard deviation by which inputs were normalised; pictures are drawn with them. */
-  normalisation?: { mean: number[]; std: number[] };
+  /** Pictures are drawn with it; null for their own range, absent for what the capture says. */
+  normalisation?: Normalisation | null;
   /** ONNX model of LPIPS: two images in, one number out. */
   lpips?: string;
 }
 
+/** What each setting of gradient matching that is no number can be. */
+export const MATCHING_CHOICES = {
+  distance: ['l2', 'cosine'],
+  terms: ['g', 'f', 'gf'],
+  labels: ['recovered', 'hard', 'free', 'true'],
+  optimiser: ['adam', 'lbfgs'],
+} as const;
+
+type MatchingChoice<Name extends keyof typeof MATCHING_CHOICES> = (typeof MATCHING_CHOICES)[Name][number];
+
 export interface MatchingOverrides {
-  distance?: 'l2' | 'cosine';
-  terms?: 'g' | 'f' | 'gf';
+  distance?: MatchingChoice<'distance'>;
+  terms?: MatchingChoice<'terms'>;
   featureWeight?: number;
-  labels?: 'recovered' | 'hard' | 'free' | 'true';
+  labels?: MatchingChoice<'labels'>;
   totalVariation?: number;
   normPrior?: number;
-  optimiser?: 'adam' | 'lbfgs';
+  optimiser?: MatchingChoice<'optimiser'>;
   learningRate?: number;
   iterations?: number;
   restarts?: number;

@@ -20,7 +20,7 @@ const WORDS: Record<Reading, { found: string; expected: string; advice: string }
     found: 'a dump that could not be read and matched with its checkpoint',
     expected: 'files that are read in seconds',
     advice:
-      'A file is damaged or made to hold readers up, or its disk does not answer: look at each with "gradleak inspect", or try copies on a local disk.',
+      'A file is damaged or made to hold readers up, or its disk does not answer: look at each, or try copies on a local disk.',
   },
 };
 

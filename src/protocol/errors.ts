@@ -1,3 +1,5 @@
+import type { NextStep } from './next-steps.js';
+
 /**
  * Failures that are told to a person. Anything else that is thrown is a defect of ours.
  *
@@ -44,7 +46,50 @@ export interface UnusableInputParts {
   file: string;
   found: string;
   expected: string;
+  /** One sentence; names no option and no button, which `next` is for. */
   advice: string;
+  /** What can be done, most useful first; by the code when absent. */
+  next?: NextStep[];
+  /** Names of layers to choose the head among. */
+  choices?: string[];
+}
+
+const STEPS_AFTER: Readonly<Record<UnusableInputCode, readonly NextStep[]>> = {
+  'missing-file': ['choose-file'],
+  'unreadable-file': ['choose-file', 'retry'],
+  'not-a-tensor-file': ['choose-file'],
+  'truncated-file': ['choose-file', 'retry'],
+  'changed-file': ['retry'],
+  'zip-bomb': ['choose-file'],
+  'size-lie': ['choose-file'],
+  'malformed-file': ['choose-file'],
+  'took-too-long': ['choose-file', 'inspect-file'],
+  'pickle-limit': ['choose-file'],
+  'unsupported-tensor': ['choose-head', 'inspect-file'],
+  'tensor-too-large': ['choose-head', 'inspect-file'],
+  'same-file': ['choose-gradient', 'choose-checkpoint'],
+  'swapped-files': ['swap-files'],
+  'not-a-gradient': ['choose-gradient', 'inspect-file'],
+  'no-match': ['choose-checkpoint', 'inspect-file'],
+  'ambiguous-match': ['copy-capture-script', 'inspect-file'],
+  'shape-mismatch': ['choose-checkpoint'],
+  'no-head': ['choose-head'],
+  'several-heads': ['choose-head'],
+  'single-class': ['choose-head', 'choose-layout'],
+  'not-finite': ['choose-gradient', 'inspect-file'],
+  'all-zero': ['choose-gradient', 'inspect-file'],
+  'other-checkpoint': ['choose-checkpoint'],
+  'bad-network': ['choose-network', 'labels-only'],
+  'unsupported-operation': ['choose-network', 'labels-only'],
+  'unsupported-dump': ['trace'],
+  'no-engine': ['show-engines', 'labels-only'],
+  'bad-arguments': ['open-settings'],
+  'would-overwrite': ['choose-output', 'replace-output'],
+};
+
+/** What can be done about anything that was thrown, most useful first. */
+export function nextSteps(error: unknown): readonly NextStep[] {
+  return error instanceof UnusableInputError ? (error.parts.next ?? STEPS_AFTER[error.code]) : ['retry'];
 }
 
 /** The user's input cannot be used; the message says why and what to do. Exit code 2. */
@@ -62,8 +107,9 @@ export class UnusableInputError extends Error {
 
 /** The user asked to stop. Not an error: never reported as one. Exit code 130. */
 export class CancelledError extends Error {
-  constructor() {
-    super('Cancelled.');
+  /** @param isKept whether what was found until then is there */
+  constructor(isKept = false) {
+    super(isKept ? 'Stopped. What was found until then is kept.' : 'Stopped.');
     this.name = 'CancelledError';
   }
 }

@@ -1,4 +1,5 @@
 import type { AuditProgress } from './audit-request.js';
+import type { NextStep } from './next-steps.js';
 import type { Report } from './report.js';
 
 /**
@@ -45,6 +46,7 @@ export interface ShowRun {
 export interface ShowProblem {
   t: 'problem';
   sentence: string;
+  next: NextStep[];
 }
 
 /**
@@ -52,7 +54,7 @@ export interface ShowProblem {
  *
  * @discriminator t
  */
-export type FromPanel = PanelReady | SaveRequest | TruthRequest | CopyRequest | LogRequest | StopRequest;
+export type FromPanel = PanelReady | SaveRequest | TruthRequest | CopyRequest | LogRequest | StopRequest | StepRequest;
 
 /** Sent once the panel can receive messages. */
 export interface PanelReady {
@@ -91,6 +93,12 @@ export interface CopyRequest {
 /** Stop the running audit and keep what it has. */
 export interface StopRequest {
   t: 'stop';
+}
+
+/** Do one of the steps that the report or the problem offers. */
+export interface StepRequest {
+  t: 'step';
+  step: NextStep;
 }
 
 /** Show the log channel. */

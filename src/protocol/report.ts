@@ -1,4 +1,5 @@
 import type { Certificate, Detail } from './detail.js';
+import type { NextStep } from './next-steps.js';
 
 /**
  * The audit report, schema version 2. `media/report.schema.json` is generated from these types.
@@ -43,6 +44,8 @@ export interface Report {
   timings: Timings;
   /** True when the user stopped the audit: what was found until then is here, the rest is missing. */
   cancelled?: true;
+  /** What can be given to find out more, most useful first; absent where nothing can. */
+  next?: NextStep[];
   /** Errors against a truth file; the truth takes part in a result only where its reconstruction says `usedTruth`. */
   truth?: TruthComparison;
 }

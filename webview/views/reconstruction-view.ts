@@ -194,7 +194,7 @@ function channels({ shape }: Picture): [string, string][] {
 function normalisationChoices({ normalisation, shape }: PanelPicture): [PictureChoice['normalisation'], string][] {
   return [
     ['auto', "picture's own range"],
-    ...(normalisation ? ([['capture', 'as captured']] as const) : []),
+    ...(normalisation ? ([['capture', 'as in the report']] as const) : []),
     ...(shape[0] === 3
       ? ([
           ['cifar10', 'CIFAR-10'],

@@ -1,4 +1,5 @@
 import { type TemplateResult, html } from 'lit';
+import type { NextStep } from '../../src/protocol/next-steps.js';
 import type { CheckStatus, ConsistencyCheck, Report } from '../../src/protocol/report.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import {
@@ -17,6 +18,7 @@ import type { ChartView } from './landscape-chart.js';
 import { leakSections } from './leak-view.js';
 import { headOfPage, recordSection } from './record-view.js';
 import type { PanelPicture, PictureChoice, ReconstructionActions } from './reconstruction-view.js';
+import { stepsView } from './steps-view.js';
 import { sampleEvidence, sampleSection } from './sample-view.js';
 import type { TextActions } from './texts-view.js';
 
@@ -37,6 +39,8 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, 
   savePng: () => void;
   copySummary: () => void;
   showLog: (() => void) | undefined;
+  /** Undefined on a saved page. */
+  takeStep: ((step: NextStep) => void) | undefined;
   setChart: (view: ChartView) => void;
   select: (sample: number) => void;
 }
@@ -140,6 +144,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
         ${button({ label: 'Copy summary', onClick: actions.copySummary })}
         ${actions.showLog ? button({ label: 'Show log', onClick: actions.showLog }) : ''}
       </div>
+      ${stepsView(report.next ?? [], actions.takeStep)}
     </header>
   `;
 }

@@ -73,7 +73,7 @@ function refuseWrongNetwork(task: ReconstructionTask, prepared: readonly Prepare
       file: task.checkpoint.path,
       found: `names and shapes of ${prepared.length} known networks, none of which explains the gradient (the best leaves ${(100 * unexplained(best)).toPrecision(2)} % of a layer's)`,
       expected: 'the network that the gradient was computed with',
-      advice: 'Give it with --model as ONNX, Keras model or recipe.',
+      advice: 'Give it as ONNX, Keras model or recipe.',
     });
   }
 }

@@ -21,7 +21,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
         severity: 'low',
         title: 'With the true label, which the user gave, the training input was reconstructed',
         evidence: `${reconstruction.shape.join(' x ')} numbers, by gradient matching with the true label. An attacker would have to know the label first, so this is no finding about the gradient alone. ${reconstruction.reason}`,
-        mitigation: 'Audit without `--labels true` to see what the gradient gives away by itself.',
+        mitigation: 'Audit with the recovered labels to see what the gradient gives away by itself.',
       },
     ];
   }
@@ -29,9 +29,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
     {
       id: 'input-reconstructed',
       severity: exact ? 'critical' : 'high',
-      title: exact
-        ? 'The training input itself can be computed'
-        : 'Much of the training input can be computed',
+      title: exact ? 'The training input itself can be computed' : 'Much of the training input can be computed',
       evidence: `${reconstruction.shape.join(' x ')} numbers, by ${HOW[reconstruction.method] ?? reconstruction.by}. ${reconstruction.reason}`,
       mitigation:
         'Do not share the gradient of a single sample: sum over many first (secure aggregation), or clip and add noise (DP-SGD).',

@@ -1,8 +1,10 @@
+import { normalisationFor } from '../../facts/capture.js';
 import type { Facts } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
-import { CancelledError, UnusableInputError } from '../../protocol/errors.js';
+import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/errors.js';
+import type { NextStep } from '../../protocol/next-steps.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import { RECOVERY } from '../head/recovery.js';
 import type { RecoveredHead } from '../head/recover-head.js';
@@ -70,6 +72,7 @@ interface Attempt {
   readonly network?: MethodResult['network'];
   readonly engine?: MethodResult['engine'];
   readonly stopped?: boolean;
+  readonly next?: readonly NextStep[];
 }
 
 /** Undefined where there are no recovered samples to start from. */
@@ -101,7 +104,7 @@ async function attemptInputs(
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
   const network = await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause());
-  const normalisation = wanted.normalisation ?? capture?.normalisation;
+  const normalisation = normalisationFor(wanted, capture);
   const given = {
     request: normalisation ? { ...wanted, normalisation } : wanted,
     checkpoint,
@@ -159,9 +162,10 @@ async function attemptWith(
     return unreachedByNetwork(
       recovered,
       [
-        'The network is not known: a checkpoint holds no graph, and this one is not recognised. Give it as ONNX, Keras model or recipe (--model).',
+        'The network is not known: a checkpoint holds no graph, and this one is not recognised. Give it as ONNX, Keras model or recipe.',
         ...network.reasons.slice(0, -1),
       ].join(' '),
+      ['choose-network'],
     );
   }
   try {
@@ -191,7 +195,8 @@ async function attemptWith(
     }
     if (error instanceof UnusableInputError && network.source === 'built-in' && request.attack !== 'matching') {
       // Recognising a network is a guess: that it does not fit must not take labels and features away.
-      return unreachedByNetwork(recovered, [error.message, ...network.reasons.slice(0, -1)].join(' '));
+      const next = nextSteps(error).filter((step) => step !== 'labels-only');
+      return unreachedByNetwork(recovered, [error.message, ...network.reasons.slice(0, -1)].join(' '), next);
     }
     throw error;
   }
@@ -224,8 +229,8 @@ function unreached({ samples }: RecoveredHead, reason: string): Attempt {
   return { inputs: samples.map(() => ({ report: nothingRebuilt(reason), input: undefined })) };
 }
 
-function unreachedByNetwork(recovered: RecoveredHead, reason: string): Attempt {
-  return { ...unreached(recovered, reason), network: null };
+function unreachedByNetwork(recovered: RecoveredHead, reason: string, next: readonly NextStep[] = []): Attempt {
+  return { ...unreached(recovered, reason), network: null, next };
 }
 
 function resultOf(
@@ -233,7 +238,7 @@ function resultOf(
   wanted: ReconstructionRequest | undefined,
   usesTruth: boolean,
 ): MethodResult {
-  const { inputs: tried = [], others = [], network, engine, stopped } = attempt ?? {};
+  const { inputs: tried = [], others = [], network, engine, stopped, next = [] } = attempt ?? {};
   const inputs = tried.map(({ report, input: values }): Reconstruction => ({
     report: usesTruth && report.method === 'matching' ? { ...report, usedTruth: true } : report,
     input: values,
@@ -245,6 +250,7 @@ function resultOf(
     ...(network === undefined ? {} : { network }),
     ...(engine ? { engine } : {}),
     ...(stopped === undefined ? {} : { stopped }),
+    next,
   };
 }
 

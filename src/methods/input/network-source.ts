@@ -90,7 +90,8 @@ async function readNetwork(
       file: path,
       found: 'no such file',
       expected: 'an ONNX, Keras or recipe file that describes the network',
-      advice: 'Correct --model, or leave it out.',
+      advice: "Correct the path of the network's file, or leave it out.",
+      next: ['choose-network'],
     });
   }
   const describedBy = (source: Exclude<NetworkSource['source'], 'built-in'>, recipe: Recipe): NetworkSource => ({
@@ -102,7 +103,7 @@ async function readNetwork(
   });
   /** Importers copy numbers from their files; what they make of them is held to what a written recipe is. */
   const imported = (recipe: Recipe): Recipe =>
-    parseRecipe(recipe, path, 'Describe the network by a recipe instead, or audit with --attack none.');
+    parseRecipe(recipe, path, 'Describe the network by a recipe instead, or audit labels only.');
   switch (extname(path).toLowerCase()) {
     case '.onnx': {
       const { recipe, own, notes } = importOnnx(readOnnx(path), path, checkpointView(checkpoint));

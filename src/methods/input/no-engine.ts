@@ -15,6 +15,6 @@ export function noEngine(error: unknown): never {
     file: 'engine',
     found: error.message,
     expected: 'an engine that computes',
-    advice: 'Run "gradleak doctor" to see which engines work here and what the others need.',
+    advice: 'See which engines work here and what the others need.',
   });
 }

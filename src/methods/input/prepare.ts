@@ -63,8 +63,9 @@ export function prepareAll(task: NetworkTask): Prepared[] {
       expected: `layers that fit the tensors of ${task.checkpoint.path}`,
       advice:
         task.network.file === null
-          ? 'Give the network with --model (ONNX, Keras or a recipe), or the input size with --input-shape.'
-          : 'Correct the file, or give another with --model.',
+          ? 'Give the network (ONNX, Keras or a recipe), or the shape of one input.'
+          : 'Correct the file, or give another.',
+      next: ['choose-network', 'choose-input-shape', 'labels-only'],
     });
   }
   return prepared;

@@ -14,7 +14,7 @@ export function preview(
   if (!isImage(shape)) {
     return null;
   }
-  return toBase64(encodePicture(x, shape, normalisation));
+  return toBase64(encodePicture(x, shape, normalisation ?? undefined));
 }
 
 export function toBase64(png: Uint8Array): string | null {

@@ -48,10 +48,11 @@ export function knownOf({
     if (!trueLabel) {
       throw new UnusableInputError({
         code: 'bad-arguments',
-        file: 'command line',
+        file: 'labels',
         found: 'true labels asked for, and none given',
         expected: 'a truth file with "labels"',
-        advice: 'Give it with --truth, or take --labels recovered.',
+        advice: 'Give one, or match with the recovered labels.',
+        next: ['recovered-labels', 'give-truth'],
       });
     }
     probabilities = Float64Array.from(trueLabel);

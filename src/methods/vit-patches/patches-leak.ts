@@ -79,7 +79,7 @@ function textOf({ recovered, picture }: PatchesToTell): string {
       : '';
   const open = picture
     ? ''
-    : ' How the patches are arranged is not known, or they overlap, so they are not shown as one image; the size of the input (`--input-shape`) may tell.';
+    : ' How the patches are arranged is not known, or they overlap, so they are not shown as one image; the shape of one input may tell.';
   return `The gradient of \`${weight.name}\` is the sum of each patch times the gradient of its row of \`${position.name}\`${tokens}: ${width} equations for ${patches} unknowns, for each number of a patch. Neither checkpoint, label nor any other layer takes part.${factor}${open}`;
 }
 

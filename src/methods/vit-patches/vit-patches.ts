@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Facts } from '../../facts/facts.js';
+import { normalisationFor } from '../../facts/capture.js';
 import { CAPTURE } from '../../facts/update.js';
 import { floorOf } from '../../recovery/vit/judge-patches.js';
 import { RECOVERY } from '../head/recovery.js';
@@ -76,7 +77,7 @@ async function found(
   const { reconstruction } = facts.given.request;
   const capture = await facts.get(CAPTURE);
   const input = reconstruction?.inputShape ?? capture?.inputShape;
-  const normalisation = reconstruction?.normalisation ?? capture?.normalisation;
+  const normalisation = normalisationFor(reconstruction, capture);
   const channels = recovered.kernel?.[0];
   const isInput = channels === undefined || CHANNELS_OF_IMAGES.includes(channels) || channels === input?.[0];
   const picture = pictureOfPatches(recovered, input);

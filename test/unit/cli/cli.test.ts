@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ajv } from 'ajv';
@@ -7,7 +7,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openTensorFile } from '../../../src/formats/open.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { NETWORKS } from '../../networks.js';
+import { parse } from '../../../src/cli/arguments.js';
 import { runCli } from '../../../src/cli/main.js';
+import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from '../../../src/cli/reconstruction-options.js';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 const DUMPS = join(ROOT, 'test', 'fixtures', 'dumps');
@@ -157,6 +159,76 @@ describe('gradleak audit', () => {
     const { code, err } = await cli(...args.filter((arg) => typeof arg === 'string'));
     expect(code).toBe(2);
     expect(err).toContain('command line');
+  });
+
+  it.each([
+    [['audit', 'a', '--modle', 'x.onnx'], 'Did you mean --model?'],
+    [['audit', 'a', '--batchsize', '3'], 'Did you mean --batch-size?'],
+    [['audit', 'a', '--chekpoint', 'c.pt'], 'Did you mean --checkpoint?'],
+    [['audit', 'a', '--check', 'c.pt'], 'Did you mean --checkpoint?'],
+    [['audit', 'a', '--attack', 'chian'], 'Did you mean chain?'],
+    [['audit', 'a', '--normalisation', 'cifar-10'], 'Did you mean cifar10?'],
+    [['inspect', 'a', '--fromat', 'json'], 'Did you mean --format?'],
+    [['audti', 'a'], 'Did you mean audit?'],
+    [['minimize', 'a'], 'Did you mean minimise?'],
+    [[join(ROOT, 'media', 'example')], `Did you mean gradleak audit ${join(ROOT, 'media', 'example')}?`],
+    [[join(ROOT, 'package.json')], `Did you mean gradleak inspect ${join(ROOT, 'package.json')}?`],
+  ])('says what %j may have meant', async (args, advice) => {
+    const { code, err } = await cli(...args);
+    expect(code).toBe(2);
+    expect(err).toContain(advice);
+  });
+
+  it('suggests nothing that is far from what was given', async () => {
+    for (const args of [
+      ['audit', 'a', '--colour', 'red'],
+      ['levitate', 'a'],
+      ['audit', 'a', '--attack', 'brute-force'],
+    ]) {
+      const { err } = await cli(...args);
+      expect(err).not.toContain('Did you mean');
+      expect(err).toContain('gradleak --help');
+    }
+  });
+
+  it.each([
+    [['--normalisation', 'cifar10'], { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] }],
+    [['--mean', '0.5', '--std', '0.25'], { mean: [0.5], std: [0.25] }],
+    [['--normalisation', 'custom', '--mean', '0.1,0.2', '--std', '1,2'], { mean: [0.1, 0.2], std: [1, 2] }],
+    [['--normalisation', 'none'], null],
+    [['--normalisation', 'capture'], undefined],
+    [[], undefined],
+  ])('takes %j for how inputs were normalised', (args, normalisation) => {
+    const { values } = parse(args, RECONSTRUCTION_OPTIONS);
+    const request = reconstructionRequest((name) => values[name] as string | undefined);
+    expect(request.normalisation).toEqual(normalisation);
+  });
+
+  it.each([
+    [['--mean', '0.5']],
+    [['--std', '0.5']],
+    [['--mean', '0.5,0.5', '--std', '0.25']],
+    [['--mean', '0.5', '--std', '0']],
+    [['--mean', 'grey', '--std', '1']],
+    [['--normalisation', 'custom']],
+    [['--normalisation', 'imagenet', '--mean', '0.5', '--std', '1']],
+  ])('refuses %j, which normalises nothing', async (args) => {
+    const { code, err } = await cli('audit', join(ROOT, 'media', 'example'), ...args);
+    expect(code).toBe(2);
+    expect(err).toContain('command line');
+  });
+
+  it('draws pictures with the mean and the deviation that were given, over what the capture says', async () => {
+    const dumped = join(folder, 'normalised');
+    cpSync(dump('k10_hard_bias_default'), dumped, { recursive: true });
+    writeFileSync(join(dumped, 'capture.json'), '{"normalisation": {"mean": [0.4], "std": [0.3]}}');
+    const drawn = async (...args: string[]): Promise<unknown> => {
+      const { out } = await cli('audit', dumped, '--format', 'json', ...args);
+      return (JSON.parse(out) as Report).samples[0]?.reconstruction?.normalisation;
+    };
+    expect(await drawn()).toEqual({ mean: [0.4], std: [0.3] });
+    expect(await drawn('--mean', '0.5', '--std', '0.25')).toEqual({ mean: [0.5], std: [0.25] });
+    expect(await drawn('--normalisation', 'none')).toBeUndefined();
   });
 
   it('passes settings of gradient matching on, and prints what came of it', async () => {

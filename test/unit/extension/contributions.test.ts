@@ -4,10 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { TENSOR_FILE_EXTENSIONS } from '../../../src/formats/open.js';
 import {
   COMMANDS,
-  HINT_SETTINGS,
+  CONTEXTS,
+  HINT_SWITCHES,
   INSPECTOR_VIEWS,
   INTERNAL_COMMANDS,
-  LENS_SETTINGS,
+  LENS_SWITCHES,
   PROJECT_TREE,
   RESULTS_VIEW,
   SETTINGS,
@@ -15,8 +16,28 @@ import {
   TASK_TYPE,
   TOOL_NAME,
 } from '../../../src/extension/ids.js';
+import { RECONSTRUCTION_OPTIONS } from '../../../src/cli/reconstruction-options.js';
+import {
+  ATTACKS,
+  ENGINE_CHOICES,
+  LAYOUTS,
+  MATCHING_CHOICES,
+  METHODS,
+  PRESET_NAMES,
+} from '../../../src/protocol/audit-request.js';
+import { NORMALISATION_CHOICES } from '../../../src/protocol/normalisations.js';
 import { HINTS } from '../../../src/scripts/hints.js';
 import { POINT_KINDS } from '../../../src/scripts/training-points.js';
+
+interface Setting {
+  markdownDescription?: string;
+  scope?: string;
+  enum?: string[];
+  enumItemLabels?: string[];
+  enumDescriptions?: string[];
+  default?: unknown;
+  properties?: Record<string, { description?: string; default?: boolean; enum?: string[] }>;
+}
 
 interface Manifest {
   activationEvents: string[];
@@ -26,15 +47,33 @@ interface Manifest {
     taskDefinitions: { type: string }[];
     languageModelTools: { name: string }[];
     walkthroughs: { steps: { media: { markdown: string } }[] }[];
-    commands: { command: string }[];
+    commands: { command: string; enablement?: string }[];
     menus: Record<string, { command: string; when: string }[]>;
-    configuration: { properties: Record<string, { markdownDescription?: string; scope?: string }> }[];
+    configuration: { title: string; properties: Record<string, Setting> }[];
   };
   capabilities: { untrustedWorkspaces: { restrictedConfigurations: string[] } };
 }
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest;
+
+function settingOf(name: string): Setting {
+  const setting = manifest.contributes.configuration.map(({ properties }) => properties[name]).find(Boolean);
+  if (!setting) {
+    throw new Error(`no setting ${name}`);
+  }
+  return setting;
+}
+
+/** Names of the switches in a setting, each of which has a plain description and its default in the whole setting's too. */
+function switchesOf(name: string): string[] {
+  const { properties = {}, default: all } = settingOf(name);
+  for (const { description } of Object.values(properties)) {
+    expect(description).toMatch(/^\w.*[\w)]$/);
+  }
+  expect(all).toEqual(Object.fromEntries(Object.entries(properties).map(([own, { default: on }]) => [own, on])));
+  return Object.keys(properties);
+}
 
 describe('package.json and the code', () => {
   it('name the same commands', () => {
@@ -47,13 +86,28 @@ describe('package.json and the code', () => {
 
   it('name the same settings, each described and scoped', () => {
     const properties = manifest.contributes.configuration.flatMap((group) => Object.entries(group.properties));
-    expect(properties.map(([name]) => name).sort()).toEqual(
-      [...Object.values(SETTINGS), ...Object.values(LENS_SETTINGS), ...Object.values(HINT_SETTINGS)].sort(),
-    );
+    expect(properties.map(([name]) => name).sort()).toEqual(Object.values(SETTINGS).sort());
     for (const [, { markdownDescription, scope }] of properties) {
       expect(markdownDescription).toMatch(/\w/);
       expect(scope).toMatch(/\w/);
     }
+  });
+
+  it('hide from the palette what cannot run, by keys that the code sets', () => {
+    const { commands, menus } = manifest.contributes;
+    const palette = new Map(menus.commandPalette?.map(({ command, when }) => [command, when]));
+    const known = [...Object.values(CONTEXTS), 'isWorkspaceTrusted', 'workspaceFolderCount'];
+    for (const { command, enablement } of commands) {
+      // A command that is greyed in menus is not listed at all.
+      expect(palette.get(command) ?? '').toContain(enablement ?? '');
+    }
+    for (const condition of palette.values()) {
+      for (const key of condition.match(/[a-zA-Z.]+/g) ?? []) {
+        expect(known).toContain(key);
+      }
+    }
+    expect(palette.get(COMMANDS.auditExample)).toBe('isWorkspaceTrusted');
+    expect(palette.get(COMMANDS.inspectFile)).toBeUndefined();
   });
 
   it('activate for restored panels and Python files only', () => {
@@ -72,11 +126,37 @@ describe('package.json and the code', () => {
   });
 
   it('have a switch for every lens and every hint, and a page that explains each hint', () => {
-    expect(Object.keys(LENS_SETTINGS).sort()).toEqual([...POINT_KINDS].sort());
-    expect(Object.keys(HINT_SETTINGS)).toEqual(Object.keys(HINTS));
+    expect(switchesOf(SETTINGS.lenses)).toEqual([...POINT_KINDS, ...Object.values(LENS_SWITCHES)]);
+    expect(switchesOf(SETTINGS.hints)).toEqual(Object.values(HINT_SWITCHES));
+    expect(Object.keys(HINT_SWITCHES)).toEqual(Object.keys(HINTS));
     const page = readFileSync(join(ROOT, 'docs', 'hints.md'), 'utf8');
     for (const code of Object.keys(HINTS)) {
       expect(page).toContain(`## ${code}\n`);
+    }
+  });
+
+  it.each([
+    [SETTINGS.method, METHODS],
+    [SETTINGS.layout, ['auto', ...LAYOUTS]],
+    [SETTINGS.attack, ATTACKS],
+    [SETTINGS.projectAttack, ATTACKS],
+    [SETTINGS.preset, PRESET_NAMES],
+    [SETTINGS.engine, ENGINE_CHOICES],
+    [SETTINGS.normalisation, NORMALISATION_CHOICES],
+  ])('offer with %s what the terminal takes, under plain names', (name, choices) => {
+    const { enum: offered = [], enumItemLabels = [], enumDescriptions } = settingOf(name);
+    expect([...offered].sort()).toEqual([...choices].sort());
+    expect(enumItemLabels).toHaveLength(offered.length);
+    expect(enumDescriptions ?? offered).toHaveLength(offered.length);
+  });
+
+  it('take the settings of gradient matching that the terminal takes', () => {
+    const { properties = {} } = settingOf(SETTINGS.matching);
+    const asOption = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    for (const [name, { description, enum: choices }] of Object.entries(properties)) {
+      expect(Object.keys(RECONSTRUCTION_OPTIONS)).toContain(asOption(name));
+      expect(description).toMatch(/\.$/);
+      expect(choices).toEqual(MATCHING_CHOICES[name as keyof typeof MATCHING_CHOICES]);
     }
   });
 

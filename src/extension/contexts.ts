@@ -1,0 +1,29 @@
+import * as vscode from 'vscode';
+import type { AuditStore } from './audit-store.js';
+import { CONTEXTS } from './ids.js';
+import type { ProjectAudits } from './project-audit.js';
+
+/**
+ * Keeps the keys by which package.json hides commands that cannot run. They are unset until the extension is active, so a
+ * command that may be able to run is hidden only by a key that says it is not.
+ */
+export function keepContexts(store: AuditStore, project: ProjectAudits): vscode.Disposable {
+  const shown = new Map<string, boolean>();
+  const set = (key: string, value: boolean): void => {
+    if (shown.get(key) !== value) {
+      shown.set(key, value);
+      void vscode.commands.executeCommand('setContext', key, value);
+    }
+  };
+  const update = (): void => {
+    set(CONTEXTS.noAudits, store.latest() === undefined);
+    set(CONTEXTS.noSummary, project.report() === undefined);
+    set(CONTEXTS.isAuditingWorkspace, project.isRunning);
+  };
+  update();
+  return vscode.Disposable.from(
+    store.onDidChange(update),
+    project.onDidChange(update),
+    project.onDidStartOrEnd(update),
+  );
+}

@@ -15,7 +15,9 @@ import type { PythonScripts, ScriptPlaces } from './python-scripts.js';
 
 const CAPTURE_FILE = 'gradleak_capture.py';
 const HELP = 'https://github.com/gradleak/gradleak/blob/main/docs/hints.md';
-const PYTHON: vscode.DocumentSelector = [{ language: 'python' }];
+/** Documents that can be edited: not the other side of a difference, which Git shows. */
+const SCHEMES = ['file', 'untitled', 'vscode-notebook-cell'];
+const PYTHON: vscode.DocumentSelector = SCHEMES.map((scheme) => ({ language: 'python', scheme }));
 /** Hints on what a captured gradient would show. */
 const LEAKS: ReadonlySet<HintCode> = new Set(['GL101', 'GL102', 'GL103', 'GL104', 'GL105', 'GL106', 'GL107']);
 /** Diagnostics follow typing at this distance; lenses are asked for by the editor. */
@@ -186,10 +188,7 @@ class Hints implements vscode.Disposable {
   }
 
   private later(document: vscode.TextDocument): void {
-    if (
-      document.languageId !== 'python' ||
-      !['file', 'untitled', 'vscode-notebook-cell'].includes(document.uri.scheme)
-    ) {
+    if (document.languageId !== 'python' || !SCHEMES.includes(document.uri.scheme)) {
       return;
     }
     const key = document.uri.toString();

@@ -20,10 +20,9 @@ const SIZE = { width: 1200, height: 760 };
 const CAPTURES = {
   'runs/digits/round_1': join(ROOT, 'media', 'example'),
   'runs/digits/round_2': join(FIXTURES, 'networks', 'lenet'),
-  'runs/digits/round_3': join(FIXTURES, 'networks', 'lenet-leaky'),
-  'runs/digits/round_4': join(FIXTURES, 'batches', 'trained-smoothed-bias-s0'),
+  'runs/digits/round_3': join(FIXTURES, 'batches', 'trained-smoothed-bias-s0'),
   'runs/photos/round_1': join(FIXTURES, 'vit', 'deit'),
-  'runs/photos/round_2': join(FIXTURES, 'vit', 'torchvision'),
+  'runs/photos/round_2': join(FIXTURES, 'vit', 'timm-pooled'),
   'runs/texts/round_1': join(FIXTURES, 'texts', 'gpt2'),
   'runs/texts/round_2': join(FIXTURES, 'texts', 'llama'),
 };
@@ -120,6 +119,7 @@ it('takes a look into a dump', async () => {
 
 it('takes the summary of a project', async () => {
   await workbench.closeEditors();
+  await workbench.runCommand('View: Close Primary Side Bar');
   await workbench.runCommand('GradLeak: Audit Workspace');
   await page.locator('.quick-input-title', { hasText: /Audit \d+ gradients/ }).waitFor({ timeout: 200_000 });
   await page.keyboard.press('Enter');

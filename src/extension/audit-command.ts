@@ -112,7 +112,7 @@ export async function isTrusted(): Promise<boolean> {
   }
   const manage = 'Manage Workspace Trust';
   const answer = await showWarning(
-    'GradLeak runs audits in trusted workspaces only. Inspecting tensors works here.',
+    'GradLeak runs audits in trusted workspaces only. Looking into tensor files, lenses and hints work here.',
     manage,
   );
   if (answer === manage) {

@@ -20,6 +20,8 @@ export interface ScriptPoint {
   /** Function that it is in, with its class: `Client.fit`; empty at the top of the file. */
   readonly within: string;
   readonly insertion: CaptureInsertion | undefined;
+  /** True where its function calls gradleak_capture.py already. */
+  readonly isCapturing: boolean;
 }
 
 /**
@@ -57,6 +59,7 @@ function scriptPoint(outline: Outline, point: TrainingPoint, place: BlockPlace, 
     kind: point.kind,
     at: place.start + point.at,
     isFirst,
+    isCapturing: point.scope.parent ? outline.capturing.has(point.scope) : place.isTopCapturing,
     within: [point.scope.owner?.name, point.scope.name].filter(Boolean).join('.'),
     // Computed when it is asked for: most places are never shown.
     get insertion() {

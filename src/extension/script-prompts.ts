@@ -298,9 +298,9 @@ function captureToSee({ uri }: vscode.TextDocument, { at }: ScriptPoint): vscode
 }
 
 function switchOf(code: HintCode): vscode.CodeAction {
-  const title = `Show the setting of this hint (GradLeak ${code})`;
+  const title = `Show the switch of this hint, ${HINT_SWITCHES[code]} (GradLeak ${code})`;
   const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
-  action.command = { title, command: 'workbench.action.openSettings', arguments: [HINT_SETTINGS[code]] };
+  action.command = { title, command: 'workbench.action.openSettings', arguments: [SETTINGS.hints] };
   return action;
 }
 

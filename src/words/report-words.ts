@@ -8,6 +8,7 @@ import type {
   UpdateReport,
   Verdict,
 } from '../protocol/report.js';
+import { counted } from './count-words.js';
 import { kindInWords, labelInWords } from './label-words.js';
 import { STANDING_WORDS, standingOfReport } from './outcome-words.js';
 import { beginningsOf } from './recovered-texts.js';
@@ -91,7 +92,11 @@ export const METHODS_TITLE = 'What was and was not assessed';
 
 /** Which methods ran and what came of them; none in a report of an earlier version. */
 export function methodsInWords({ methods }: Report): MethodInWords[] {
-  return (methods ?? []).map(({ title, outcome, detail }) => ({ title, outcome: METHOD_OUTCOMES[outcome], detail }));
+  return (methods ?? []).map(({ title, outcome, detail }) => ({
+    title,
+    outcome: METHOD_OUTCOMES[outcome],
+    detail: detail.replaceAll('`', ''),
+  }));
 }
 
 /** Undefined for a report from before counts said what confirms them. */
@@ -149,7 +154,7 @@ export function sampleInWords(report: Report, sample: SampleReport): string {
 
 /** One of an audit's two files. */
 export function fileInWords(file: InputFile | null): string {
-  return file ? `${file.path} (${file.format}, ${file.tensors} tensors)` : 'none was given';
+  return file ? `${file.path} (${file.format}, ${counted(file.tensors, 'tensor')})` : 'none was given';
 }
 
 /** The report in a few lines, for the clipboard. */

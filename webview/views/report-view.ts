@@ -75,7 +75,7 @@ function kindSection({ update, verdict: own }: Report): TemplateResult | string 
   return update
     ? html`<section aria-labelledby="kind">
         <h2 id="kind">What the file is</h2>
-        <p>${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>
+        <p>The file is ${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>
       </section>`
     : '';
 }

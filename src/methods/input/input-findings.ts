@@ -29,9 +29,7 @@ export function inputFindings(reconstruction: ReconstructionReport): Finding[] {
     {
       id: 'input-reconstructed',
       severity: exact ? 'critical' : 'high',
-      title: exact
-        ? 'The training input itself can be computed'
-        : 'Much of the training input can be computed',
+      title: exact ? 'The training input itself can be computed' : 'Much of the training input can be computed',
       evidence: `${reconstruction.shape.join(' x ')} numbers, by ${HOW[reconstruction.method] ?? reconstruction.by}. ${reconstruction.reason}`,
       mitigation:
         'Do not share the gradient of a single sample: sum over many first (secure aggregation), or clip and add noise (DP-SGD).',

@@ -58,11 +58,11 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
       <div class="found">
         ${isGallery(report) ? galleryView(state, actions.select) : ''}
         ${shown.map(({ sample, index }) => sampleSection(state, sample, index, actions))}
-        ${leakSections(state, actions)}
+        ${leakSections(state, actions)} ${report.labelCounts ? countsSection(report, report.labelCounts) : ''}
       </div>
       ${findingsSection(report)}
     </div>
-    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${methodsSection(report)}
+    ${methodsSection(report)}
     <details class="evidence">
       <summary>Evidence: what this rests on, and what was checked</summary>
       ${shown.map(({ sample, index }) => sampleEvidence(state, sample, index, actions))} ${kindSection(report)}

@@ -5,6 +5,7 @@ import { MAX_BIAS_MISFIT } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
 import type { Matching } from '../facts/matching.js';
 import { norm } from '../recovery/vectors.js';
+import { counted } from '../words/count-words.js';
 
 /** Do checkpoint and gradient belong together? Said before anything is recovered. */
 
@@ -43,7 +44,11 @@ export function checkFileSafety(files: readonly TensorFile[]): ConsistencyCheck 
 /** Names and shapes. */
 export function checkMatching(matching: Matching, gradients: TensorFile): ConsistencyCheck {
   const total = gradients.entries.length;
-  const matched = `${matching.pairs.length} of ${total} tensors match the checkpoint by ${matching.how === 'names' ? 'name and shape' : 'order and shape'}`;
+  const which =
+    total === 1 && matching.pairs.length === 1
+      ? 'The one tensor matches'
+      : `${matching.pairs.length} of ${counted(total, 'tensor')} match`;
+  const matched = `${which} the checkpoint by ${matching.how === 'names' ? 'name and shape' : 'order and shape'}`;
   if (matching.alternatives.length > 0) {
     return check(
       'names-and-shapes',
@@ -144,12 +149,12 @@ export function checkSums(
         ? check(
             'softmax-sum',
             'pass',
-            `The head's gradient sums to zero over the classes (${sum.toExponential(1)} of its size), as softmax cross-entropy's does.`,
+            `The head's gradient sums to zero over the classes (${shareOf(sum)}), as that of softmax cross-entropy does.`,
           )
         : check(
             'softmax-sum',
             'warn',
-            `The head's gradient does not sum to zero over the classes (${sum.toExponential(1)} of its size): noise, pruning, or sigmoid outputs.`,
+            `The head's gradient does not sum to zero over the classes (${shareOf(sum)}): noise, pruning, or sigmoid outputs.`,
           ),
   );
   const { biasGradient } = head;
@@ -158,8 +163,8 @@ export function checkSums(
     const noise = (4 * shape.noise * Math.sqrt(biasGradient.length)) / norm(biasGradient);
     checks.push(
       total <= Math.max(1e-5, noise, 8 * head.roundoff)
-        ? check('bias-sum', 'pass', `The bias gradient sums to zero (${total.toExponential(1)} of its size).`)
-        : check('bias-sum', 'warn', `The bias gradient does not sum to zero (${total.toExponential(1)} of its size).`),
+        ? check('bias-sum', 'pass', `The bias gradient sums to zero (${shareOf(total)}).`)
+        : check('bias-sum', 'warn', `The bias gradient does not sum to zero (${shareOf(total)}).`),
     );
     if (shape.nature !== 'batch') {
       checks.push(
@@ -180,6 +185,11 @@ export function checkSums(
   return checks;
 }
 
+/** Of the gradient's own size. */
+function shareOf(ratio: number): string {
+  return ratio === 0 ? 'exactly' : `${ratio.toExponential(1)} of its size`;
+}
+
 /** How precise the numbers are. */
 export function checkPrecision(head: HeadGradient, stored: number): ConsistencyCheck {
   const bits = (roundoff: number): number => Math.round(-Math.log2(roundoff));
@@ -198,19 +208,21 @@ export function checkPrecision(head: HeadGradient, stored: number): ConsistencyC
 
 /** What the rank says of the number of samples. */
 export function checkRank(shape: GradientShape, isOneTold: boolean): ConsistencyCheck {
-  const share = `${(shape.rankOne.residual / shape.rankOne.total).toExponential(1)} of its size`;
+  const ratio = shape.rankOne.residual / shape.rankOne.total;
+  const share = shareOf(ratio);
+  const rankOne = ratio === 0 ? 'rank one' : `rank one (but for ${share})`;
   if (!isOneTold) {
+    return check('rank', 'warn', `The head's gradient has ${rankOne}, which tells no number of samples here.`);
+  }
+  if (shape.nature === 'single') {
+    return check('rank', 'pass', `The head's gradient has ${rankOne}: it is of a single sample.`);
+  }
+  if (shape.nature === 'hidden') {
     return check(
       'rank',
       'warn',
-      `The head's gradient has rank one (all but ${share}), which tells no number of samples here.`,
+      "The head's gradient looks like noise alone; how many samples it is of cannot be told.",
     );
-  }
-  if (shape.nature === 'single') {
-    return check('rank', 'pass', `The head's gradient has rank one (all but ${share}): it is of a single sample.`);
-  }
-  if (shape.nature === 'hidden') {
-    return check('rank', 'warn', 'The head gradient looks like noise alone; how many samples it is of cannot be told.');
   }
   return shape.nature === 'single-noisy'
     ? check(

@@ -1,5 +1,6 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { Leak } from '../methods/method.js';
+import { counted } from '../words/count-words.js';
 import { type Finding, SEVERITIES, type Severity } from '../protocol/report.js';
 
 /** What the audit found, as risks with evidence and with what would stop each: of the methods' leaks, and of the files themselves. */
@@ -75,9 +76,9 @@ function mergeSamples(findings: readonly Finding[], classes: number): Finding[] 
       ? [
           {
             ...first,
-            title: `${first.title}: ${own.length} of the batch`,
+            title: `${first.title}, for ${counted(own.length, 'sample')} of the batch`,
             evidence: `The one that shows most: ${first.evidence}`,
-            mitigation: `Averaging over this batch did not protect its samples. Up to about ${Math.floor((classes - 2) / 2)} samples, half the number of classes, can be told apart one by one; sum over many more with secure aggregation before anyone sees the gradient, or use DP-SGD: clip each sample's gradient and add noise.`,
+            mitigation: `Averaging over this batch did not protect its samples: up to about ${Math.floor((classes - 2) / 2)}, half the number of classes, can be told apart one by one. Sum over many more before anyone sees the gradient (secure aggregation), or clip each sample's gradient and add noise (DP-SGD).`,
           },
         ]
       : [];

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { otherHalfOf } from '../facts/adapter-files.js';
 import { Facts } from '../facts/facts.js';
 import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
-import type { AuditHooks } from '../facts/hooks.js';
+import { type AuditHooks, fractionAt, rising } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
 import { namesOf } from '../facts/no-checkpoint.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
@@ -13,7 +13,7 @@ import { RECOVERY } from '../methods/head/recovery.js';
 import { type Context, type Method, type MethodResult, READABLE, type Reconstruction } from '../methods/method.js';
 import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
-import { AUDIT_STAGES, type AuditRequest, type AuditStage } from '../protocol/audit-request.js';
+import type { AuditRequest, AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { HashedFile, MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
@@ -48,10 +48,11 @@ export interface AuditOptions {
  */
 export async function runAudit(
   request: AuditRequest,
-  hooks: AuditHooks,
+  caller: AuditHooks,
   options: AuditOptions = {},
 ): Promise<AuditResult> {
   const started = performance.now();
+  const hooks = rising(caller);
   refuseSameFile(request);
   const unlock = prepareFolder(request);
   const files: TensorFile[] = [];
@@ -83,12 +84,8 @@ export async function runAudit(
 }
 
 async function step(hooks: AuditHooks, stage: AuditStage, message: string): Promise<void> {
-  hooks.progress({ stage, message, fraction: startOf(stage) });
+  hooks.progress({ stage, message, fraction: fractionAt(stage) });
   await hooks.pause();
-}
-
-function startOf(stage: AuditStage): number {
-  return AUDIT_STAGES.indexOf(stage) / AUDIT_STAGES.length;
 }
 
 /** One run: what the methods have found so far. */
@@ -208,7 +205,7 @@ class Audit {
         hooks.progress({
           stage,
           message,
-          fraction: startOf(stage) + share / AUDIT_STAGES.length,
+          fraction: fractionAt(stage, share),
           ...(preview ? { reconstruction: preview } : {}),
         });
       },

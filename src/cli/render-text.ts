@@ -9,6 +9,8 @@ import {
   percent,
   shareInWords,
 } from '../words/label-words.js';
+import { counted } from '../words/count-words.js';
+import { estimatorInWords, searchInWords } from '../words/terms.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../words/outcome-words.js';
 import {
   METHODS_TITLE,
@@ -108,7 +110,7 @@ function batchLines(report: Report, width: number): string[] {
     return {
       prefix: `  ${String(index + 1).padStart(3)}  `,
       what: `${labelInWords(sample, (at) => className(report, at))}${smoothed}${count}`,
-      numbers: `${percent(part).padStart(6)} of the gradient, feature to ${featureError.toExponential(0)}, confidence ${confidenceInDigits(label.classConfidence ?? confidence)}${input}`,
+      numbers: `${percent(part).padStart(6)} of the gradient, feature error ${featureError.toExponential(0)}, confidence ${confidenceInDigits(label.classConfidence ?? confidence)}${input}`,
     };
   });
   const labelWidth = Math.max(...rows.map(({ what }) => what.length));
@@ -123,7 +125,7 @@ function batchLines(report: Report, width: number): string[] {
   const failed = samples.find(({ reconstruction }) => reconstruction?.method === 'none')?.reconstruction;
   return [
     '',
-    `Samples     ${batch.found ?? samples.length} found, ${percent(batch.explained ?? 0)} of the head gradient explained`,
+    `Samples     ${batch.found ?? samples.length} found; together they explain ${percent(batch.explained ?? 0)} of the head's gradient`,
     ...lines,
     ...(failed ? indent('Inputs      ', `not reconstructed. ${failed.reason}`, width) : []),
     ...(network && !failed ? indent('  network   ', `${network.name} (${network.source})`, width) : []),
@@ -154,7 +156,11 @@ function sampleLines(sample: SampleReport, index: number, report: Report, width:
       ? [barLine(`${others} others`.padEnd(nameWidth), rest, rest, percent(rest))]
       : []),
     `  feature   ${told ? '' : `${featureKnown(sample)}: `}${feature.length} numbers, norm ${feature.norm.toPrecision(5)}, ${feature.min.toPrecision(3)} to ${feature.max.toPrecision(3)}, ${percent(feature.zeroShare)} zero`,
-    `  method    ${sample.method}, lambda = ${sample.scalar.toPrecision(6)}, residual ${sample.residual.toExponential(1)} (floor ${sample.residualFloor.toExponential(1)})`,
+    ...indent(
+      '  method    ',
+      `${searchInWords(sample.method)}; lambda = ${sample.scalar.toPrecision(6)}, misfit ${sample.residual.toExponential(1)}, of which noise alone leaves ${sample.residualFloor.toExponential(1)}`,
+      width,
+    ),
     ...indent('  sure      ', confidenceInWords(sample, name), width),
     ...(sample.reconstruction ? reconstructionLines(sample.reconstruction, report, width) : []),
   ];
@@ -164,7 +170,7 @@ function reconstructionLines(own: ReconstructionReport, report: Report, width: n
   const { network, engine } = report;
   const measured = [
     own.psnr === undefined ? '' : `PSNR ${decibels(own.psnr)}`,
-    own.psnrFitted === undefined ? '' : `${decibels(own.psnrFitted)} up to its size`,
+    own.psnrFitted === undefined ? '' : `${decibels(own.psnrFitted)} with the brightness fitted`,
     own.psnr8bit === undefined ? '' : `in 8 bits ${decibels(own.psnr8bit)}`,
     own.ssim === undefined ? '' : `SSIM ${own.ssim.toFixed(4)}`,
     own.mse === undefined ? '' : `MSE ${own.mse.toExponential(2)}`,
@@ -222,14 +228,14 @@ function countLines(counts: LabelCountReport, report: Report, width: number): st
     '',
     ...indent(
       'Labels      ',
-      `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${open} classes` : ''}`,
+      `${agreed.join(', ') || 'none agreed'}${open > 0 ? `; no agreement on ${counted(open, 'class', 'classes')}` : ''}`,
       width,
     ),
     ...(standing === undefined ? [] : indent('            ', standing, width)),
     ...counts.estimators.flatMap(({ name: estimator, counts: own, assumption }) => {
       const same = own.filter((count, at) => count === counts.agreed[at]).length;
       return indent(
-        `  ${estimator.padEnd(14)}  `,
+        `  ${estimatorInWords(estimator).title.padEnd(14)}  `,
         `agrees on ${same} of ${own.length} classes; assumes ${assumption}`,
         width,
       );
@@ -294,7 +300,7 @@ export function renderListing(file: TensorFile, traps: readonly string[]): strin
     return `  ${risk === 'dangerous' ? 'DANGER: ' : ''}this file would ${called ? 'run' : 'import'} ${what} when loaded with torch.load`;
   });
   const lines = [
-    `${file.path}: ${file.format}, ${entries.length} tensors, ${total} bytes`,
+    `${file.path}: ${file.format}, ${counted(entries.length, 'tensor')}, ${counted(total, 'byte')}`,
     ...risks,
     ...file.notes.map((note) => `  ${note}`),
     ...traps.map(
@@ -303,7 +309,7 @@ export function renderListing(file: TensorFile, traps: readonly string[]): strin
     '',
     ...shown.map(
       ({ name, shape, dtype, bytes, role }) =>
-        `${name.padEnd(nameWidth)}  [${shape.join(', ')}]  ${dtype}  ${bytes} bytes${role === 'buffer' ? '  buffer' : ''}`,
+        `${name.padEnd(nameWidth)}  [${shape.join(', ')}]  ${dtype}  ${counted(bytes, 'byte')}${role === 'buffer' ? '  buffer' : ''}`,
     ),
     ...(entries.length > shown.length
       ? [`... and ${entries.length - shown.length} more (--format json lists all)`]

@@ -252,8 +252,8 @@ function reasonOf(
   if (isSure) {
     const how =
       scalar === undefined
-        ? 'Of all lengths that the feature could have, one alone leaves a label of a known kind, down to the noise of the dump'
-        : 'The bias gradient gives p - y, its ratio to the weight gradient gives the feature, and the label that follows is of a known kind';
+        ? 'Exactly one length of the feature gives a label that is hard, smoothed or mixed, to within the noise of the gradient'
+        : 'The bias gradient gives the feature and the label, and that label is hard, smoothed or mixed, to within the noise of the gradient';
     const factor = best.isScaled
       ? `; the gradient is ${best.scale.toPrecision(4)} times the one this loss gives (clipping, a factor in the loss, or another reduction)`
       : '';
@@ -261,10 +261,10 @@ function reasonOf(
   }
   if (classConfidence >= SURE_CLASS) {
     return isKindKnown
-      ? 'The class is clear; the noise blurs how large its share of the label is.'
-      : 'The class is clear; the noise leaves open of which kind the label is.';
+      ? 'The class is sure; noise leaves open how large its share of the label is.'
+      : 'The class is sure; noise leaves open whether the label is hard, smoothed or mixed.';
   }
-  return 'Several labels explain this gradient about as well within its noise; the one shown is the most probable.';
+  return 'Several labels explain this gradient about equally well; the one shown is the most probable.';
 }
 
 /**

@@ -53,7 +53,7 @@ export function kindInWords({ label }: SampleReport): string {
     return `hard, ${classes.length} classes on and the others off`;
   }
   const named =
-    kind === 'mixup' ? 'mixed (mixup or CutMix)' : kind === 'other' ? 'another soft label' : KIND_WORDS[kind];
+    kind === 'mixup' ? 'mixed (mixup or CutMix)' : kind === 'other' ? 'soft, over many classes' : KIND_WORDS[kind];
   return smoothing > 0 ? `${named}, epsilon = ${smoothing.toPrecision(4)}` : named;
 }
 
@@ -76,15 +76,15 @@ export function confidenceInWords(sample: SampleReport, className: (index: numbe
   // Of several sigmoids none is the largest.
   const named =
     kind === 'hard' && classes.length > 1
-      ? `The ${classes.length} classes at a confidence of ${confidenceInDigits(classConfidence)}`
-      : `The class, ${className(first.index)}, at a confidence of ${confidenceInDigits(classConfidence)}`;
-  if (kindConfidence === undefined) {
+      ? `Confidence in the ${classes.length} classes: ${confidenceInDigits(classConfidence)}`
+      : `Confidence in the class (${className(first.index)}): ${confidenceInDigits(classConfidence)}`;
+  if (kindConfidence === undefined || kind === 'other') {
     return `${named}.`;
   }
   const probable = openKinds?.[0];
   return kind === 'undetermined'
-    ? `${named}; the kind is open${probable ? `, most probably ${KIND_WORDS[probable]} at ${confidenceInDigits(kindConfidence)}` : ''}.`
-    : `${named}; the kind, ${KIND_WORDS[kind]}, at ${confidenceInDigits(kindConfidence)}.`;
+    ? `${named}. The kind is open${probable ? `, most probably ${KIND_WORDS[probable]} (${confidenceInDigits(kindConfidence)})` : ''}.`
+    : `${named}; in the kind (${KIND_WORDS[kind]}): ${confidenceInDigits(kindConfidence)}.`;
 }
 
 export const KIND_WORDS: Record<SampleReport['label']['kind'], string> = {
@@ -96,9 +96,18 @@ export const KIND_WORDS: Record<SampleReport['label']['kind'], string> = {
   undetermined: 'undetermined',
 };
 
+/** Four digits after the point of a percentage show no less. */
+const LEAST_SHOWN = 5e-7;
+
 /** "73.4 %": one digit after the point, more where it would read as nothing or all. */
 export function percent(share: number): string {
-  const digits = share > 0 && share < 5e-4 ? 4 : share < 1 && share > 0.9995 ? 4 : 1;
+  if (share > 0 && share < LEAST_SHOWN) {
+    return '< 0.0001 %';
+  }
+  if (share < 1 && share > 1 - LEAST_SHOWN) {
+    return '> 99.9999 %';
+  }
+  const digits = (share > 0 && share < 5e-4) || (share < 1 && share > 0.9995) ? 4 : 1;
   return `${(100 * share).toFixed(digits)} %`;
 }
 

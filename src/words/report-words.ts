@@ -8,6 +8,7 @@ import type {
   UpdateReport,
   Verdict,
 } from '../protocol/report.js';
+import { counted } from './count-words.js';
 import { kindInWords, labelInWords } from './label-words.js';
 import { STANDING_WORDS, standingOfReport } from './outcome-words.js';
 import { beginningsOf } from './recovered-texts.js';
@@ -96,7 +97,7 @@ export function methodsInWords({ methods }: Report): MethodInWords[] {
   return (methods ?? []).map(({ title, outcome, detail, assumes }) => ({
     title,
     outcome: METHOD_OUTCOMES[outcome],
-    detail,
+    detail: detail.replaceAll('`', ''),
     assumption: outcome === 'not-applicable' || assumes === undefined ? undefined : `It assumes that ${assumes}`,
   }));
 }
@@ -156,7 +157,7 @@ export function sampleInWords(report: Report, sample: SampleReport): string {
 
 /** One of an audit's two files. */
 export function fileInWords(file: InputFile | null): string {
-  return file ? `${file.path} (${file.format}, ${file.tensors} tensors)` : 'none was given';
+  return file ? `${file.path} (${file.format}, ${counted(file.tensors, 'tensor')})` : 'none was given';
 }
 
 /** The report in a few lines, for the clipboard. */

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pathsInFolder } from '../../src/facts/inputs.js';
 import { readImages } from '../../src/audit/output.js';
@@ -186,9 +186,9 @@ describe('the results panel', () => {
       'Save report (JSON)',
       'Save page (HTML in one file, to read, print or send)',
       'Save features (.npy)',
-      'Save plot of the loss landscape (PNG)',
       'Copy summary',
       'Show log',
+      'Save plot (PNG): the loss landscape as it is drawn',
     ]) {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
@@ -347,6 +347,8 @@ describe('the reconstructed input', () => {
     const page = await openPanel('light');
     await show(page, reports.rebuilt, images.rebuilt);
     const before = await pixelsOf(page, 'picture-0');
+    await page.getByText('Colours, zoom and saving of the picture').focus();
+    await page.keyboard.press('Enter');
     await page.getByRole('combobox', { name: 'Normalisation' }).selectOption('imagenet');
     await expect.poll(async () => (await pixelsOf(page, 'picture-0')).join()).not.toBe(before.join());
     await page.getByRole('combobox', { name: 'Channel' }).selectOption('1');
@@ -362,7 +364,10 @@ describe('the reconstructed input', () => {
     const quiet = await pixelsOf(page, 'picture-0-difference');
     await page.getByRole('combobox', { name: 'Amplify difference' }).selectOption('1');
     await expect.poll(async () => (await pixelsOf(page, 'picture-0-difference')).join()).not.toBe(quiet.join());
-    for (const name of ['Save PNG... of the reconstruction', 'Save .npy... of the reconstruction']) {
+    for (const name of [
+      'Save picture (PNG): the reconstruction as it is drawn',
+      "Save numbers (.npy): the reconstruction in the input's own units",
+    ]) {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
@@ -397,6 +402,78 @@ describe('the reconstructed input', () => {
     await expect.poll(() => sent(page)).toContainEqual({ t: 'stop' });
     await show(page, reports.rebuilt, images.rebuilt);
     expect(await page.locator('progress').count()).toBe(0);
+    await page.close();
+  });
+});
+
+/** Where an element is on the page, in pixels. */
+async function boxOf(locator: Locator): Promise<{ x: number; y: number; width: number; height: number }> {
+  return (await locator.boundingBox())!;
+}
+
+describe('the first screen', () => {
+  it.each([
+    [1440, 900],
+    [1000, 820],
+  ])('of %i x %i holds verdict, pictures, label and all findings', async (width, height) => {
+    const page = await openView(browser, 'panel', 'dark', { width, height });
+    await show(page, reports.rebuilt, images.rebuilt);
+    const parts = [page.locator('h1'), page.locator('h3', { hasText: 'Label:' }), page.locator('.finding').last()];
+    for (const id of ['picture-0', 'picture-0-truth', 'picture-0-difference']) {
+      const picture = page.locator(`canvas#${id}`);
+      expect((await boxOf(picture)).width).toBeGreaterThanOrEqual(256);
+      parts.push(picture);
+    }
+    for (const part of parts) {
+      const box = await boxOf(part);
+      expect(box.y + box.height).toBeLessThanOrEqual(height);
+    }
+    expect((await boxOf(page.locator('.findings'))).x).toBeGreaterThan((await boxOf(parts[3]!)).x + 256);
+    await page.close();
+  });
+
+  it('says in words how bad a finding is, and shows critical and high unlike', async () => {
+    const page = await openPanel('high-contrast');
+    await show(page, reports.rebuilt, images.rebuilt);
+    const looks = await Promise.all(
+      ['critical', 'high'].map((severity) =>
+        page
+          .locator(`.severity-${severity}`)
+          .first()
+          .evaluate((own) => {
+            const { getComputedStyle } = globalThis as unknown as {
+              getComputedStyle(element: unknown): { backgroundColor: string };
+            };
+            return getComputedStyle(own).backgroundColor;
+          }),
+      ),
+    );
+    expect(looks[0]).not.toBe(looks[1]);
+    expect(await page.locator('.severity').allInnerTexts()).toContain('CRITICAL');
+    await page.close();
+  });
+});
+
+describe('terms', () => {
+  it('explain themselves to the keyboard until Escape, and are described by what they show', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.rebuilt, images.rebuilt);
+    const psnr = page.locator('.term', { hasText: /^PSNR$/ });
+    await psnr.focus();
+    const hint = page.getByRole('tooltip');
+    expect(await hint.textContent()).toContain('signal-to-noise');
+    expect(await psnr.getAttribute('aria-describedby')).toBe(await hint.getAttribute('id'));
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.keyboard.press('Escape');
+    expect(await hint.count()).toBe(0);
+    await page.close();
+  });
+
+  it('name the assumption of each estimator', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.batch);
+    await page.locator('.term', { hasText: 'LLG' }).focus();
+    expect(await page.getByRole('tooltip').textContent()).toContain('It assumes non-negative features');
     await page.close();
   });
 });

@@ -156,7 +156,7 @@ describe('recovered texts', () => {
 
   it('are copied one by one or all, and saved by the host from the report', async () => {
     const page = await openTexts('light');
-    for (const name of ['Copy text: Text 2', 'Copy all texts', 'Save as… (all texts, .txt)']) {
+    for (const name of ['Copy text: Text 2', 'Copy all texts', 'Save texts (.txt, all of them)']) {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
@@ -179,7 +179,7 @@ describe('recovered texts', () => {
     expect(await page.getByRole('tooltip').textContent()).toContain('" cough"');
     const [download] = await Promise.all([
       page.waitForEvent('download'),
-      page.getByRole('button', { name: 'Save as… (all texts, .txt)' }).click(),
+      page.getByRole('button', { name: 'Save texts (.txt, all of them)' }).click(),
     ]);
     expect(download.suggestedFilename()).toBe('texts.txt');
     expect(readFileSync(await download.path(), 'utf8')).toBe(allTextsOf(reportOf(lone)).replace('\ud83d', '\ufffd'));

@@ -1,15 +1,9 @@
-import { type TemplateResult, html, nothing, svg } from 'lit';
-import {
-  type ElementText,
-  type Histogram,
-  MOST_FILTERS,
-  type SliceRequest,
-  hasFilters,
-} from '../../src/protocol/inspection.js';
+import { type TemplateResult, html, nothing } from 'lit';
+import { type ElementText, MOST_FILTERS, type SliceRequest, hasFilters } from '../../src/protocol/inspection.js';
 import { button, choice } from '../ui/toolkit.js';
 import { type HeatMapActions, filtersView, heatMapView, zoomed } from './heat-map.js';
+import { histogramView } from './histogram-view.js';
 import { nonZeroRowsView } from './non-zero-rows-view.js';
-import { formatNumber } from './rows.js';
 import type { DetailState, HeatMapState, Tab } from './state.js';
 
 /** One tensor, opened below the table. */
@@ -153,40 +147,6 @@ function zoomButtons({ slice, cell }: HeatMapState, actions: HeatMapActions): Te
       },
     })}
   </div>`;
-}
-
-const WIDTH = 640;
-const HEIGHT = 200;
-
-function histogramView({ low, high, counts, notFinite }: Histogram): TemplateResult {
-  // Weights and gradients have a peak at zero that hides everything else on a linear scale.
-  const heights = counts.map((count) => Math.log1p(count));
-  const most = Math.max(...heights, 1e-9);
-  const bar = WIDTH / counts.length;
-  const total = counts.reduce((sum, count) => sum + count, 0);
-  const width = (high - low) / counts.length;
-  const zero = low < 0 && high > 0 ? ((0 - low) / (high - low)) * WIDTH : undefined;
-  return html`<figure class="histogram">
-    <svg
-      viewBox="0 0 ${WIDTH} ${HEIGHT + 24}"
-      role="img"
-      aria-label="Histogram of ${total} elements from ${formatNumber(low)} to ${formatNumber(high)}, counts on a logarithmic scale"
-    >
-      ${counts.map((count, at) => {
-        const height = ((heights[at] ?? 0) / most) * HEIGHT;
-        return svg`<rect class="bin" x=${at * bar} y=${HEIGHT - height} width=${Math.max(bar - 1, 1)} height=${height}>
-          <title>${count} elements from ${formatNumber(low + at * width)} to ${formatNumber(low + (at + 1) * width)}</title></rect>`;
-      })}
-      ${zero === undefined ? nothing : svg`<line class="zero" x1=${zero} x2=${zero} y1="0" y2=${HEIGHT}></line>`}
-      <line class="axis" x1="0" x2=${WIDTH} y1=${HEIGHT} y2=${HEIGHT}></line>
-      <text x="0" y=${HEIGHT + 16}>${formatNumber(low)}</text>
-      ${zero === undefined || zero < 60 || zero > WIDTH - 60 ? nothing : svg`<text x=${zero} y=${HEIGHT + 16} text-anchor="middle">0</text>`}
-      <text x=${WIDTH} y=${HEIGHT + 16} text-anchor="end">${formatNumber(high)}</text>
-    </svg>
-    <figcaption class="muted">
-      ${total} elements, counts on a logarithmic scale${notFinite > 0 ? `; ${notFinite} not finite` : ''}
-    </figcaption>
-  </figure>`;
 }
 
 /** Row-major position as indices. */

@@ -1,6 +1,8 @@
 import { type TemplateResult, html } from 'lit';
 import type { LabelCountReport, Report } from '../../src/protocol/report.js';
 import { className, countsInWords } from '../../src/words/report-words.js';
+import { estimatorInWords } from '../../src/words/terms.js';
+import { term } from '../ui/term.js';
 import { tag } from '../ui/toolkit.js';
 
 /** How often each class occurs in a batch, by every estimator. */
@@ -26,7 +28,10 @@ export function countsSection(report: Report, counts: LabelCountReport): Templat
             <tr>
               <th scope="col">Class</th>
               <th scope="col">Agreed</th>
-              ${counts.estimators.map(({ name, assumption }) => html`<th scope="col" title="Assumes ${assumption}">${name}</th>`)}
+              ${counts.estimators.map(({ name, assumption }) => {
+                const { title, how } = estimatorInWords(name);
+                return html`<th scope="col">${term(title, `${how} It assumes ${assumption}.`)}</th>`;
+              })}
             </tr>
           </thead>
           <tbody>
@@ -46,7 +51,10 @@ export function countsSection(report: Report, counts: LabelCountReport): Templat
           </tbody>
         </table>
       </div>
-      <p class="muted">Where most of the estimators agree the count is given, elsewhere it is left open.</p>
+      <p class="muted">
+        Each estimator rests on its own assumption, which its name shows under the pointer or with Tab. Where most of
+        them agree the count is given, elsewhere it is left open ("?"); "+" is at least so many.
+      </p>
       <details class="fold">
         <summary>What each estimator assumes</summary>
         <ul class="assumptions">

@@ -2,6 +2,7 @@ import { type TemplateResult, html, svg } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FeatureStatistics } from '../../src/protocol/report.js';
 import { percent } from '../../src/words/label-words.js';
+import { term } from '../ui/term.js';
 import { short } from '../../src/words/report-words.js';
 
 /** The feature as a heat strip with its axis, its colours and its statistics. */
@@ -52,7 +53,7 @@ export function featureStrip(feature: FeatureStatistics, scale: FeatureScale): T
 
 export function fact(name: string, value: string): TemplateResult {
   return html`<div>
-    <dt>${name}</dt>
+    <dt>${term(name)}</dt>
     <dd>${value}</dd>
   </div>`;
 }

@@ -19,7 +19,8 @@ export function galleryView(gallery: Gallery, select: (sample: number) => void):
   const { report } = gallery;
   const { batch, samples } = report;
   const of = batch.size === null ? `at least ${batch.lowerBound}` : String(batch.size);
-  const explained = batch.explained === undefined ? '' : `${percent(batch.explained)} of the head gradient explained`;
+  const explained =
+    batch.explained === undefined ? '' : `Together they explain ${percent(batch.explained)} of the head's gradient`;
   return html`
     <section aria-labelledby="gallery">
       <h2 id="gallery">Samples: ${batch.found ?? samples.length} of ${of}</h2>

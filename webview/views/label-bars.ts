@@ -1,6 +1,7 @@
 import { type TemplateResult, html, svg } from 'lit';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
 import { openRange, percent, shareInWords } from '../../src/words/label-words.js';
+import { counted } from '../../src/words/count-words.js';
 import { className } from '../../src/words/report-words.js';
 
 /** A label as bars: its own classes, the rest folded, all of them on demand. */
@@ -24,8 +25,7 @@ export function labelBars(report: Report, sample: SampleReport): TemplateResult 
         ? ''
         : html`<details class="fold">
             <summary>
-              ${folded.length} other ${folded.length === 1 ? 'class' : 'classes'}, ${percent(share)}
-              together${kind === 'other' ? '' : html` (${percent(share / folded.length)} each)`}
+              ${counted(folded.length, 'other class', 'other classes')}${restInWords(share, folded.length, kind !== 'other')}
             </summary>
             <ul class="bars">
               ${folded.slice(0, MOST_UNFOLDED).map((index) => bar(className(report, index), endsOf(sample, index), 'bar-weak', shareInWords(sample, index)))}
@@ -33,6 +33,15 @@ export function labelBars(report: Report, sample: SampleReport): TemplateResult 
           </details>`
     }
   `;
+}
+
+/** What the folded classes have of the label. */
+function restInWords(share: number, count: number, isEven: boolean): string {
+  if (share <= 0) {
+    return ', none of them in the label';
+  }
+  const each = isEven && count > 1 ? ` (${percent(share / count)} each)` : '';
+  return `, ${percent(share)}${count > 1 ? ' together' : ''}${each}`;
 }
 
 /** Where a bar ends; two ends where the noise leaves a range. */

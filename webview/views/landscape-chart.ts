@@ -153,9 +153,9 @@ function readingOf(landscape: LandscapeReport, curve: Curve, label: string): str
   const values = landscape[curve];
   const lowest = values.reduce((best, value, at) => (value < (values[best] ?? Infinity) ? at : best), 0);
   const isLowest = landscape.lambda[lowest] === landscape.solution;
-  const what = 'How badly the gradient is explained by a feature that is λ times its own row of the gradient.';
+  const what = 'Each λ is a guess at the feature, and the curve is how badly that guess explains the gradient.';
   return isLowest
-    ? `${what} The curve is lowest at the ${label}; a second dip as deep would make it ambiguous.`
+    ? `${what} It is lowest at the ${label}; a second dip as deep would make it ambiguous.`
     : `${what} This curve alone is lowest at λ = ${short(landscape.lambda[lowest] ?? 0)}; the ${label} is the most probable when the noise is taken into account.`;
 }
 
@@ -196,7 +196,7 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
         <line class="grid" x1=${MARGIN.left} x2=${WIDTH - MARGIN.right} y1=${y(tick)} y2=${y(tick)}></line>
         <text class="tick" x=${MARGIN.left - 6} y=${y(tick) + 4} text-anchor="end">${decadeName(tick)}</text>`,
     )}
-    ${axisTitles(FRAME, 'λ: length of the feature, in lengths of its gradient row', TITLES[curve])}
+    ${axisTitles(FRAME, 'λ, where feature = λ x gradient row', TITLES[curve])}
     <g clip-path="url(#plot)">
       <path class="curve" d=${path(negative) ?? ''}></path>
       <path class="curve" d=${path(positive) ?? ''}></path>

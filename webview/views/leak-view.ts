@@ -10,6 +10,7 @@ import type {
 import type { LeakReport, Report } from '../../src/protocol/report.js';
 import { drawable } from '../../src/words/detail-words.js';
 import { short } from '../../src/words/report-words.js';
+import { term } from '../ui/term.js';
 import { tag } from '../ui/toolkit.js';
 import { fact } from './feature-strip.js';
 import { bar } from './label-bars.js';
@@ -91,7 +92,7 @@ function tableView({ title, columns, rows }: TableDetail): TemplateResult {
       <table>
         <thead>
           <tr>
-            ${columns.map(({ title: own, hint }) => html`<th scope="col" title=${hint ?? ''}>${own}</th>`)}
+            ${columns.map(({ title: own, hint }) => html`<th scope="col">${term(own, hint)}</th>`)}
           </tr>
         </thead>
         <tbody>

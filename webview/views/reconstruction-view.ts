@@ -1,6 +1,8 @@
 import { type TemplateResult, html } from 'lit';
 import type { ReconstructionReport, Report } from '../../src/protocol/report.js';
 import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
+import { counted } from '../../src/words/count-words.js';
+import { term } from '../ui/term.js';
 import { button, tag } from '../ui/toolkit.js';
 import { short } from '../../src/words/report-words.js';
 import { decibels } from '../../src/words/truth-words.js';
@@ -248,12 +250,7 @@ function chainTable({ chain }: ReconstructionReport): TemplateResult {
         <thead>
           <tr>
             <th scope="col">Layer</th>
-            <th scope="col">Unknowns</th>
-            <th scope="col">Equations</th>
-            <th scope="col">Rank</th>
-            <th scope="col" title="Largest over smallest singular value">Condition</th>
-            <th scope="col" title="Share of the layer's gradient that is left unexplained">Unexplained</th>
-            <th scope="col" title="Expected root mean square error of the layer's input">Expected error</th>
+            ${['Unknowns', 'Equations', 'Rank', 'Condition', 'Unexplained', 'Expected error'].map((name) => html`<th scope="col">${term(name)}</th>`)}
           </tr>
         </thead>
         <tbody>
@@ -293,7 +290,7 @@ function matchingPart({ engine }: Report, { matching }: ReconstructionReport): T
 function networkPart({ network }: Report): TemplateResult | string {
   return network
     ? html`<dl class="facts wide">
-        ${fact('network', `${network.name}, ${network.inputShape.join(' x ')}, ${network.layers} layers`)}
+        ${fact('network', `${network.name}, ${network.inputShape.join(' x ')}, ${counted(network.layers, 'layer')}`)}
         ${fact('known from', `${network.reasons.join('; ')}.`)}
       </dl>`
     : '';

@@ -65,11 +65,11 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
       <div class="found">
         ${isGallery(report) ? galleryView(state, actions.select) : ''}
         ${shown.map(({ sample, index }) => sampleSection(state, sample, index, actions))}
-        ${leakSections(state, actions)}
+        ${leakSections(state, actions)} ${report.labelCounts ? countsSection(report, report.labelCounts) : ''}
       </div>
       ${findingsSection(report)}
     </div>
-    ${report.labelCounts ? countsSection(report, report.labelCounts) : ''} ${methodsSection(report)}
+    ${methodsSection(report)}
     <details class="evidence">
       <summary>Evidence: what this rests on, and what was checked</summary>
       ${shown.map(({ sample, index }) => sampleEvidence(state, sample, index, actions))} ${kindSection(report)}
@@ -82,7 +82,7 @@ function kindSection({ update, verdict: own }: Report): TemplateResult | string 
   return update
     ? html`<section aria-labelledby="kind">
         <h2 id="kind">What the file is</h2>
-        <p>${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>
+        <p>The file is ${updateInWords(update, own)}. ${update.reasons.join(' ')}</p>
       </section>`
     : '';
 }

@@ -8,6 +8,7 @@ import {
   percent,
 } from '../../src/words/label-words.js';
 import { className, featureKnown, nameOfSample, short, statusInWords } from '../../src/words/report-words.js';
+import { searchInWords } from '../../src/words/terms.js';
 import { originOfTruth } from '../../src/words/truth-words.js';
 import { tag } from '../ui/toolkit.js';
 import { fact, featureScaleOf, featureStrip } from './feature-strip.js';
@@ -80,11 +81,11 @@ export function sampleEvidence(
       <p>${sample.reason}</p>
       <p>${confidenceInWords(sample, name)} ${sample.explanation}</p>
       <dl class="facts">
-        ${fact('method', sample.method)}
+        ${fact('method', searchInWords(sample.method))}
         ${fact('confidence', confidenceInDigits(sample.label.classConfidence ?? sample.confidence))}
-        ${fact('λ', short(sample.scalar))} ${fact('residual ρ', short(sample.residual))}
+        ${fact('λ', short(sample.scalar))} ${fact('misfit ρ', short(sample.residual))}
         ${fact('noise floor', short(sample.residualFloor))}
-        ${sample.multiplicity === undefined ? '' : fact('samples', String(sample.multiplicity))}
+        ${sample.multiplicity === undefined ? '' : fact('samples alike', String(sample.multiplicity))}
         ${sample.share === undefined ? '' : fact('share of the gradient', percent(sample.share))}
         ${sample.featureError === undefined ? '' : fact('expected feature error', sample.featureError.toExponential(0))}
         ${sample.gradientScale === 1 ? '' : fact('gradient scaled by', short(sample.gradientScale))}

@@ -30,8 +30,8 @@ export function textsView(detail: TextsDetail, actions: TextActions): TemplateRe
       ${isSure ? '' : 'Underlined tokens are uncertain: point at one, or go to it with Tab and the arrow keys, to see what else it could be.'}
     </p>
     <div class="actions" role="toolbar" aria-label="All texts">
-      ${button({ label: 'Copy all', title: 'Copy all texts', onClick: actions.copyTexts })}
-      ${button({ label: 'Save as…', title: 'Save as… (all texts, .txt)', onClick: actions.saveTexts })}
+      ${button({ label: 'Copy all texts', onClick: actions.copyTexts })}
+      ${button({ label: 'Save texts', title: 'Save texts (.txt, all of them)', onClick: actions.saveTexts })}
     </div>
     ${guard([detail], () => textList(detail, actions))}
   `;

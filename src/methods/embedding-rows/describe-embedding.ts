@@ -1,3 +1,4 @@
+import { counted } from '../../words/count-words.js';
 import type { LeakReport } from '../../protocol/report.js';
 
 /** Rows of an embedding's gradient that are not zero. */
@@ -25,7 +26,10 @@ export function describeEmbedding(embedding: TouchedEmbedding): Omit<LeakReport,
   return {
     noun: 'Embedding',
     what: `${tensor}: ${touched} of ${entries} ${what} occur`,
-    brief: what === 'tokens' ? `${touched} tokens or items by "${tensor}"` : 'the length of the inputs',
+    brief:
+      what === 'tokens'
+        ? `${counted(touched, 'token or item', 'tokens or items')} by "${tensor}"`
+        : 'the length of the inputs',
     title: what === 'tokens' ? 'Tokens of the batch' : 'Positions of the batch',
     amount: `${touched} of ${entries}`,
     sample: null,

@@ -22,8 +22,16 @@ export const embeddingRows: Method = {
     const head = tensors?.weight.parameter.name ?? tied;
     const embeddings = findEmbeddings(await facts.get(MATCHING), gradients, request, head, isAlone);
     return embeddings.length > 0
-      ? { outcome: 'found', detail: 'Rows of embeddings tell what was looked up.', leaks: embeddings.map(leakOf) }
-      : { outcome: 'nothing', detail: 'No embedding has a gradient in some of its rows only.', leaks: [] };
+      ? {
+          outcome: 'found',
+          detail: 'The rows of an embedding whose gradient is not zero tell what was looked up.',
+          leaks: embeddings.map(leakOf),
+        }
+      : {
+          outcome: 'nothing',
+          detail: 'No embedding has a gradient in some rows and none in others, which would tell what was looked up.',
+          leaks: [],
+        };
   },
 };
 

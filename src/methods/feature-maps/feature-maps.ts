@@ -42,8 +42,8 @@ export const featureMaps: Method = {
     return {
       outcome: first ? 'found' : 'nothing',
       detail: first
-        ? 'Rows of a gradient tell the patches that the layer saw.'
-        : `${layers.length === 1 ? 'The convolution was not' : `None of the ${layers.length} convolutions was`} found to give its input away by itself, at strides of one, square sizes and up to ${mostUnknowns(facts)} unknowns.${omitted}`,
+        ? 'The gradient of one convolution alone tells what entered it.'
+        : `${layers.length === 1 ? 'The convolution was not' : `None of the ${layers.length} convolutions was`} found to give its input away by itself; looked for at a stride of one, square sizes and up to ${mostUnknowns(facts)} unknowns.${omitted}`,
       leaks: first ? [featureMapsLeak([first, ...others], (await facts.get(UPDATE)).kind === 'unknown')] : [],
       ...(stopped ? { stopped } : {}),
     };

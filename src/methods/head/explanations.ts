@@ -1,9 +1,9 @@
 /** How each search of the head comes to a label and a feature, for readers. */
 const EXPLANATIONS: Record<string, string> = {
   'batch-head':
-    'Each sample of a batch solves its own equations: its feature lies in the row space of the head’s gradient, and p − y of that feature in its column space. Solutions count when they fit to the noise, weigh in the gradient what a sample weighs, and do not contradict each other.',
+    'The head’s gradient of a batch is a sum with one term for each sample: its feature times the error of its prediction, p − y. A feature is accepted when the head’s own prediction for it gives such a term, to within the noise and with the weight of a sample, and when all that are accepted fit each other.',
   'closed-form-bias':
-    'The bias gradient is p − y itself, and the weight gradient divided by it is the feature: no search was needed.',
+    'The bias gradient is the error of the prediction, p − y: predicted minus true probabilities. The weight gradient divided by it is the feature, so no search was needed.',
   'scalar-scan':
     'Without a bias gradient one unknown number is left, the length of the feature. Every length was tried; only at the true one do all classes outside the label get the same small share.',
   'closed-form-bias-sigmoid':

@@ -1,6 +1,7 @@
 import type { Facts } from '../../facts/facts.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import type { SampleReport } from '../../protocol/report.js';
+import { counted } from '../../words/count-words.js';
 import { SURE_CLASS } from '../../recovery/single-sample.js';
 import { type Leak, type Method, type MethodResult, READABLE } from '../method.js';
 import { countFinding, labelFindings } from './label-findings.js';
@@ -56,7 +57,7 @@ export const labelCounts: Method = {
     const finding = countFinding(recovered.labelCounts, recovered.batch.size, await classNamer(facts));
     return {
       outcome: typeof confirmedBy === 'string' ? 'found' : 'estimated',
-      detail: confirmedBy ?? 'Class counts were estimated, and nothing confirms the estimate.',
+      detail: confirmedBy ?? 'Class counts were estimated; nothing confirms them.',
       leaks: [leakOf('Counts', finding.title, null, await headName(facts), [finding])],
     };
   },
@@ -96,7 +97,7 @@ async function samplesOf(facts: Facts): Promise<MethodResult> {
           ),
         );
   return {
-    ...told(samples, `at noise of ${shape.noise.toPrecision(2)} per number of the head`),
+    ...told(samples, noiseInWords(shape.nature === 'batch' ? recovered.noise : shape.noise)),
     leaks,
     stopped: recovered.cancelled !== undefined,
   };
@@ -114,16 +115,25 @@ function certificateOf({ status, residual, residualFloor, featureError }: Sample
       };
 }
 
+/** @param noise standard deviation; 0 where there is none beyond rounding */
+function noiseInWords(noise: number): string {
+  return noise === 0
+    ? "with no noise beyond rounding in the head's gradient"
+    : `with noise of ${noise.toPrecision(2)} in each number of the head's gradient`;
+}
+
 function told(samples: readonly SampleReport[], noise: string): Pick<MethodResult, 'outcome' | 'detail'> {
   const recovered = samples.filter(({ status }) => status === 'recovered').length;
   const classes = samples.filter(({ label: { classConfidence = 0 } }) => classConfidence >= SURE_CLASS).length;
   if (recovered > 0) {
-    const whose = recovered === 1 ? 'one sample or group' : `${recovered} samples or groups`;
-    return { outcome: 'found', detail: `Label and feature of ${whose} from the head, ${noise}.` };
+    const isGrouped = samples.some(({ multiplicity = 1 }) => multiplicity > 1);
+    const several = isGrouped ? counted(recovered, 'sample or group', 'samples or groups') : `${recovered} samples`;
+    const whose = recovered === 1 && !isGrouped ? 'one sample' : several;
+    return { outcome: 'found', detail: `Label and feature of ${whose}, ${noise}.` };
   }
   return classes > 0
-    ? { outcome: 'found', detail: `The class of the label from the head, and not its kind, ${noise}.` }
-    : { outcome: 'nothing', detail: `No label and feature that could be relied on from the head, ${noise}.` };
+    ? { outcome: 'found', detail: `The class of the label, but not its kind, ${noise}.` }
+    : { outcome: 'nothing', detail: `No label that could be relied on, ${noise}.` };
 }
 
 function leakOf(

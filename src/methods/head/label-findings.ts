@@ -1,5 +1,6 @@
 import type { Finding, LabelCountReport, SampleReport } from '../../protocol/report.js';
 import { SURE_CLASS } from '../../recovery/single-sample.js';
+import { counted } from '../../words/count-words.js';
 import { confidenceInDigits, labelInWords } from '../../words/label-words.js';
 import type { NoiseSweep } from './noise-sweep.js';
 
@@ -57,7 +58,7 @@ export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[
 /** The feature follows from the bias gradient whatever the label is; without one it is as sure as the label. */
 function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
   if (!isKnown) {
-    return [directionFinding(sample)];
+    return [sample.featureError === undefined ? directionFinding(sample) : blurredFinding(sample, sample.featureError)];
   }
   return [
     {
@@ -69,6 +70,17 @@ function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
         'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
     },
   ];
+}
+
+/** Of a batch under noise. */
+function blurredFinding({ featureStatistics }: SampleReport, error: number): Finding {
+  return {
+    id: 'feature-estimated',
+    severity: 'medium',
+    title: 'The last-layer feature can be estimated',
+    evidence: `All ${featureStatistics.length} numbers, with an expected relative error of ${error.toPrecision(1)}.`,
+    mitigation: stopAdvice(undefined),
+  };
 }
 
 function directionFinding(sample: SampleReport): Finding {
@@ -118,7 +130,7 @@ export function countFinding(
       id: 'label-counts-estimated',
       severity: 'low',
       title: 'How often each class occurs in the batch can be estimated, not computed',
-      evidence: `Estimate: ${shown || 'no class agreed on'}. The estimators share assumptions that nothing here confirms, and they disagree on ${open} classes.`,
+      evidence: `Estimate: ${shown || 'no class agreed on'}. Nothing here confirms what the estimators assume${open > 0 ? `, and they disagree on ${counted(open, 'class', 'classes')}` : ''}.`,
       mitigation:
         'Treat the estimate as what an attacker would guess. Aggregate over more clients before anyone sees the gradient (secure aggregation), or use DP-SGD.',
     };

@@ -1,4 +1,4 @@
-import { AUDIT_STAGES, type AuditRequest } from '../../protocol/audit-request.js';
+import type { AuditRequest } from '../../protocol/audit-request.js';
 import { CancelledError } from '../../protocol/errors.js';
 import type { BatchDescription, ConsistencyCheck, LabelCountReport, SampleReport } from '../../protocol/report.js';
 import type { BatchRecovery, BatchSample } from '../../recovery/batch/batch-result.js';
@@ -12,8 +12,9 @@ import { recoverLikePaper } from '../../recovery/paper-method.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
 import { asOneSample } from '../../recovery/one-sample.js';
 import { recoverFromFactors } from '../../recovery/single-sample.js';
-import type { AuditHooks } from '../../facts/hooks.js';
+import { type AuditHooks, fractionAt } from '../../facts/hooks.js';
 import { norm } from '../../recovery/vectors.js';
+import { counted } from '../../words/count-words.js';
 import { MOST_FEATURE_ERROR, describeBatchSample, describeSample } from './sample-report.js';
 
 /** From the head's gradient to labels and features: of one sample, or of every sample of a batch. */
@@ -134,8 +135,9 @@ function describeSingle(
     return { size: statedSize ?? null, lowerBound: 1, evidence: 'The rank of this head tells no number of samples.' };
   }
   const evidence = {
-    single: 'The head gradient is of rank one down to the rounding of its numbers.',
-    'single-noisy': 'The head gradient is of rank one plus noise that is independent from entry to entry.',
+    single: "The head's gradient has rank one, to within the rounding of its numbers, as that of one sample has.",
+    'single-noisy':
+      "The head's gradient has rank one, as that of one sample has, plus noise that is independent from entry to entry.",
     hidden: 'The noise hides how many samples there are.',
     batch: '',
   }[shape.nature];
@@ -143,9 +145,15 @@ function describeSingle(
   return { size: clear ? 1 : null, lowerBound: 1, evidence };
 }
 
+const FITS: Record<RecoveredSample['status'], string> = {
+  recovered: 'With this checkpoint the gradient gives a label of a known kind.',
+  ambiguous: 'With this checkpoint the gradient gives no label that is certain.',
+  'not-identifiable': 'With this checkpoint the gradient gives no label.',
+};
+
 function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
   const status = sample.status === 'recovered' ? 'pass' : sample.status === 'ambiguous' || noisy ? 'warn' : 'fail';
-  return { id: 'label-fits', status, detail: sample.reason };
+  return { id: 'label-fits', status, detail: FITS[sample.status] };
 }
 
 function scaleCheck({ scale }: RecoveredSample): ConsistencyCheck[] {
@@ -169,18 +177,19 @@ async function recoverSeveral(
   head: HeadGradient,
   { isDifference }: UpdateFacts,
 ): Promise<RecoveredHead> {
-  const start = AUDIT_STAGES.indexOf('recover') / AUDIT_STAGES.length;
-  const width = 1 / AUDIT_STAGES.length;
+  const progress = (message: string, share: number): void => {
+    hooks.progress({ stage: 'recover', message, fraction: fractionAt('recover', share) });
+  };
   let lastPause = 0;
   const whitened = await whiten(head, async (rank) => {
     if (performance.now() - lastPause > 30) {
       const message = `Estimating the batch size: at least ${rank} samples`;
-      hooks.progress({ stage: 'recover', message, fraction: start + (0.2 * width * rank) / (rank + 64) });
+      progress(message, (0.2 * rank) / (rank + 64));
       await hooks.pause();
       lastPause = performance.now();
     }
   });
-  hooks.progress({ stage: 'recover', message: 'Counting labels', fraction: start + 0.2 * width });
+  progress('Counting labels', 0.2);
   const estimate = await estimateBatch(head, whitened, () => hooks.pause());
   const size = request.batchSize ?? estimate.size;
   const counts = await countLabels(head, size ?? estimate.lowerBound, () => hooks.pause());
@@ -190,7 +199,7 @@ async function recoverSeveral(
     timeLimitMs: 1000 * (request.batchTimeLimitSeconds ?? BATCH_SECONDS),
     pause: async ({ found, rank }) => {
       const message = `Recovering samples one by one: ${found} found, ${rank} directions in all`;
-      hooks.progress({ stage: 'recover', message, fraction: start + width * (0.2 + (0.8 * found) / (found + rank)) });
+      progress(message, 0.2 + (0.8 * found) / (found + rank));
       await hooks.pause();
     },
   });
@@ -263,26 +272,27 @@ function describeBatch(
     const hidden = fromWeights - found;
     const rest =
       hidden === 0
-        ? `and that many were found.${alike(recovery, whitened.noise > 0)}`
-        : `${found} were found; ${hidden} left too little in the gradient, or could not be parted from others.`;
-    return { ...common, size: fromWeights, evidence: `Each sample found weighs 1/${fromWeights} of the mean, ${rest}` };
+        ? `all of them were found.${alike(recovery, whitened.noise > 0)}`
+        : `${found} were found; ${hidden} left too little in the gradient, or could not be told from others.`;
+    const evidence = `Each sample found has a share of 1/${fromWeights} in the mean, so the batch is of ${counted(fromWeights, 'sample')}; ${rest}`;
+    return { ...common, size: fromWeights, evidence };
   }
   if (recovery.complete && !isBlurred) {
     return {
       ...common,
       size: found,
-      evidence: `${found} samples explain the gradient down to its noise, each with the weight ${recovery.coefficient.toPrecision(4)}.`,
+      evidence: `${counted(found, 'sample')} explain the gradient to within its noise, each with the weight ${recovery.coefficient.toPrecision(4)}.`,
     };
   }
   const limit = mostSamples(whitened.classes);
   const reason =
     found === 0 && estimate.lowerBound > limit
-      ? ` With ${whitened.classes} classes, samples can be told apart one by one up to ${limit}; class counts are what is left.`
+      ? ` With ${whitened.classes} classes, only batches of up to ${limit} can be told apart sample by sample; what is left is to count classes.`
       : '';
   return {
     ...common,
     size: given ?? (isSizeTold(estimate, whitened) ? (estimate.size ?? null) : null),
-    evidence: given === undefined ? estimate.reason + reason : `${given} samples, as stated.${reason}`,
+    evidence: given === undefined ? estimate.reason + reason : `${counted(given, 'sample')}, as stated.${reason}`,
   };
 }
 
@@ -333,7 +343,7 @@ function describeCounts(
     const top = label.classes[0]?.index ?? 0;
     exact[top] = (exact[top] ?? 0) + multiplicity;
   }
-  const assumption = 'none: every sample was recovered, and together they explain the gradient';
+  const assumption = 'nothing: every sample was recovered, and together they explain the gradient';
   return {
     estimators: [...estimators, { name: 'samples', assumption, counts: exact, multiplicity: true }],
     agreed: exact,
@@ -373,7 +383,7 @@ function explainedCheck(
     status: 'warn',
     detail:
       samples.length === 0
-        ? `No sample could be told from the others: ${why}.`
+        ? `No single sample could be told from the others${ended === 'exhausted' ? '' : `: ${why}`}.`
         : `The samples found leave ${left} of the head's gradient unexplained${noise}: ${why}.`,
   };
 }

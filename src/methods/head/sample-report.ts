@@ -88,7 +88,7 @@ export function describeBatchSample(sample: BatchSample, row: number, written: b
     reason:
       multiplicity > 1
         ? `${multiplicity} samples of this class have features so alike that the gradient holds only their sum: the feature is their mean, and their number follows from their weight in the gradient.`
-        : `Its feature and label solve the equations that the head's gradient and weights set for every sample, down to the noise of the dump, and its weight in the gradient is that of one sample; the feature's expected relative error is ${error}.`,
+        : `Feature and label solve the equations that the head sets for each sample, to within the noise of the gradient, and weigh in it what one sample weighs. The feature's expected relative error is ${error}.`,
     gradientScale: 1,
     landscape: null,
     multiplicity,

@@ -29,8 +29,8 @@ export function verdictOf(
       outcome: 'counts',
       sentence:
         typeof confirmedBy === 'string'
-          ? `This gradient is of a batch of ${size} samples, and how often each of its ${tensors.classes} classes occurs was computed: ${known} occur.`
-          : `This gradient is of a batch of ${size} samples. No sample could be told from the others; how often each class occurs can only be estimated, for ${told} of ${tensors.classes} classes on which most of ${estimators.length} estimators agree, and nothing confirms the estimate.`,
+          ? `This gradient gives away how often each of ${tensors.classes} classes occurs in its batch of ${size} samples: ${known} ${known === 1 ? 'occurs' : 'occur'}.`
+          : `This gradient is of a batch of ${size} samples, of which none could be told from the others. How often each class occurs can only be estimated: most of ${estimators.length} estimators agree on ${told} of ${tensors.classes} classes, and nothing confirms them.`,
     };
   }
   if (recovered.several.length > 0) {
@@ -95,7 +95,7 @@ function severalVerdict({ batch, samples }: RecoveredHead, tensors: HeadTensors)
   if (sure.length === 0) {
     return {
       outcome: 'leaks',
-      sentence: `This gradient of a batch narrows ${samples.length} of its samples down, but its noise leaves each of them uncertain.`,
+      sentence: `This gradient of a batch narrows ${samples.length} of its samples down, but noise leaves each of them uncertain.`,
     };
   }
   const found = sure.reduce((sum, { multiplicity = 1 }) => sum + multiplicity, 0);
@@ -108,6 +108,6 @@ function severalVerdict({ batch, samples }: RecoveredHead, tensors: HeadTensors)
   const inputs = images > 0 ? `, and ${images} of the inputs themselves` : '';
   return {
     outcome: 'leaks',
-    sentence: `This gradient of a batch gives away ${found} of its ${of} samples one by one: each one's label and all ${tensors.features} numbers of its last-layer feature${inputs}${grouped}.`,
+    sentence: `This gradient of a batch gives away ${found === batch.size ? `all ${found}` : `${found} of its ${of}`} samples one by one: each one's label and all ${tensors.features} numbers of its last-layer feature${inputs}${grouped}.`,
   };
 }

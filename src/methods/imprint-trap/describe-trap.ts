@@ -1,3 +1,4 @@
+import { counted } from '../../words/count-words.js';
 import type { LeakReport } from '../../protocol/report.js';
 
 /** A layer made to catch inputs. */
@@ -21,10 +22,10 @@ export function describeTrap(trap: TrapFacts): Omit<LeakReport, 'method' | 'file
   const { layer, bins, filled, width, spread, inputs } = trap;
   return {
     noun: 'Trap',
-    what: `${layer}: ${bins} bins, ${filled} hit, ${inputs} inputs read out`,
-    brief: `${inputs} inputs by the trap "${layer}"`,
+    what: `${layer}: ${bins} bins, ${filled} hit, ${counted(inputs, 'input')} read out`,
+    brief: `${counted(inputs, 'input')} by the trap "${layer}"`,
     title: 'A trap in the checkpoint',
-    amount: `${inputs} inputs`,
+    amount: counted(inputs, 'input'),
     sample: null,
     tensor: layer,
     certificate: null,
@@ -32,7 +33,7 @@ export function describeTrap(trap: TrapFacts): Omit<LeakReport, 'method' | 'file
     details: [
       {
         type: 'text',
-        text: `The ${bins} rows of \`${layer}\` are nearly identical (to ${spread.toExponential(0)}) and its biases are thresholds in order. ${filled} bins were hit, ${inputs} by one input alone: its ${width} numbers follow from the difference of two rows.`,
+        text: `The ${bins} rows of \`${layer}\` are nearly identical (to ${spread.toExponential(0)}) and its biases are thresholds in order. ${counted(filled, 'bin was', 'bins were')} hit, ${inputs} by one input alone: its ${width} numbers follow from the difference of two rows.`,
       },
     ],
   };

@@ -1,5 +1,6 @@
 import { MATCHING } from '../../facts/update.js';
 import type { Finding } from '../../protocol/report.js';
+import { counted } from '../../words/count-words.js';
 import { type Leak, type Method, READABLE } from '../method.js';
 import { describeTrap } from './describe-trap.js';
 import { type FoundTrap, readTraps } from './traps.js';
@@ -18,7 +19,7 @@ export const imprintTrap: Method = {
     const traps = readTraps(checkpoint, gradients, await facts.get(MATCHING));
     return traps.length > 0
       ? { outcome: 'found', detail: 'The checkpoint holds a layer made to catch inputs.', leaks: traps.map(leakOf) }
-      : { outcome: 'nothing', detail: 'No layer has the rows of a trap ("Robbing the Fed").', leaks: [] };
+      : { outcome: 'nothing', detail: 'No layer is made to catch inputs, as in "Robbing the Fed".', leaks: [] };
   },
 };
 
@@ -45,9 +46,9 @@ function findingOf({ layer, bins, filled, width, imprints }: FoundTrap): Finding
   const inputs = imprints.length;
   const caught =
     inputs > 0
-      ? ` The gradient gives away ${inputs} inputs of ${width} numbers exactly, out of ${filled} bins that were hit.`
+      ? ` The gradient gives away ${counted(inputs, 'input')} of ${width} numbers exactly; ${counted(filled, 'bin was', 'bins were')} hit.`
       : filled > 0
-        ? ` ${filled} bins were hit, none by one input alone.`
+        ? ` ${counted(filled, 'bin was', 'bins were')} hit, none by one input alone.`
         : '';
   return {
     id: inputs > 0 ? 'imprint-inputs' : 'imprint-trap',

@@ -2,6 +2,7 @@ import { nodeName } from '../../network/layer-graph.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import type { Detail } from '../../protocol/detail.js';
 import type { Finding } from '../../protocol/report.js';
+import { counted } from '../../words/count-words.js';
 import type { Leak, NamedArray } from '../method.js';
 import type { BatchMaps, MappedSample } from './batch-maps.js';
 import { CERTAIN, CLOSE } from './certificate.js';
@@ -49,10 +50,12 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
   const where = nodeName(recipe, run.walk.maps[0]!.node);
   return {
     noun: isTold ? 'Inputs' : 'Feature maps',
-    what: isTold ? `${samples.length} inputs of the batch` : `feature maps of ${batch} samples down to ${where}`,
-    brief: isTold ? `${samples.length} inputs` : `feature maps of ${batch} samples`,
+    what: isTold
+      ? `${counted(samples.length, 'input')} of the batch`
+      : `feature maps of ${counted(batch, 'sample')} down to ${where}`,
+    brief: isTold ? counted(samples.length, 'input') : `feature maps of ${counted(batch, 'sample')}`,
     title: isTold ? 'The inputs of the batch' : 'Feature maps inside the network',
-    amount: isTold ? `${samples.length} inputs` : `${batch} samples`,
+    amount: isTold ? counted(samples.length, 'input') : counted(batch, 'sample'),
     sample: null,
     tensor: null,
     certificate: isTold
@@ -68,7 +71,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
     details: [
       {
         type: 'text',
-        text: `The row space of one layer's gradient shows ${batch} ${batch === 1 ? 'sample' : 'samples'} and their feature maps, without labels and without the head. ${run.ended === undefined ? '' : `It ended at ${run.ended}.`}`.trim(),
+        text: `The row space of one layer's gradient shows ${counted(batch, 'sample')} with ${batch === 1 ? 'its' : 'their'} feature maps, without labels and without the head. ${run.ended === undefined ? '' : `It could go no further than ${run.ended}.`}`.trim(),
       },
       ...(isTold ? [labelTable(samples)] : []),
       ...pictures,
@@ -111,14 +114,14 @@ function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: st
         id: 'batch-inputs-reconstructed',
         severity: verdict === 'exact' ? 'critical' : 'high',
         title: 'The training inputs of the whole batch can be computed',
-        evidence: `${samples.length} inputs, from feature maps that follow from the layers' gradients; the gradient that all of them give together is the captured one up to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
+        evidence: `${counted(samples.length, 'input')}, from feature maps that follow from the layers' gradients. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: MITIGATION,
       }
     : {
         id: 'feature-maps-computed',
         severity: 'high',
         title: 'Feature maps of every sample can be computed',
-        evidence: `${run.walk.batch} samples, down to ${where}.${alone}`,
+        evidence: `${counted(run.walk.batch, 'sample')}, down to ${where}.${alone}`,
         mitigation: MITIGATION,
       };
 }

@@ -33,7 +33,7 @@ export async function chainAttack(
   for (const [index, own] of prepared.entries()) {
     const share = index / prepared.length;
     const chain = await walkChain(chainProblem(task, own), product, async ({ layer, done, of, latest }) => {
-      context.progress(`Solving ${layer}`, (share + (done + 0.5) / of / prepared.length) * 0.5, {
+      context.progress(`Solving ${layer}`, share + (done + 0.5) / of / prepared.length, {
         sample: 0,
         method: 'chain',
         restart: 0,

@@ -3,6 +3,7 @@ import type { Facts } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
+import { counted } from '../../words/count-words.js';
 import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/errors.js';
 import type { NextStep } from '../../protocol/next-steps.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
@@ -267,7 +268,10 @@ function told(
     };
   }
   if (found > 0) {
-    return { outcome: 'found', detail: `${found} inputs were reconstructed and confirmed by the gradient.` };
+    return {
+      outcome: 'found',
+      detail: `${counted(found, 'input was', 'inputs were')} reconstructed and confirmed by the gradient.`,
+    };
   }
   if (!wanted || wanted.attack === 'none') {
     return { outcome: 'not-applicable', detail: NOT_ASKED };

@@ -46,16 +46,16 @@ export async function matchingAttack(
   const { graph, net, tensors, candidate, head } = prepared;
   const wanted: MatchingSettings = { ...PRESETS[request.preset], ...request.settings };
   const feature = head === 0 ? undefined : flatFeature(graph, net, head);
-  context.progress('Building the gradient-matching graph', 0.5);
+  context.progress('Building the gradient-matching graph', 0);
   await context.pause();
   const step = matchingGraph(graph, net, feature, capturedGradients(tensors), known, wanted, tensors.parameter);
   const outputs = [step.loss, step.misfit, ...step.slopes];
   const work = workOf(outputs);
-  context.progress('Choosing an engine', 0.5);
+  context.progress('Choosing an engine', 0);
   const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
     noEngine,
   );
-  context.progress(`Compiling for ${engine.description}`, 0.5);
+  context.progress(`Compiling for ${engine.description}`, 0);
   await context.pause();
   const program = await engine.compile(outputs);
   try {
@@ -76,7 +76,7 @@ export async function matchingAttack(
     const affordable = Math.floor((1000 * request.timeLimitSeconds) / milliseconds / wanted.restarts);
     const settings = { ...wanted, iterations: Math.max(1, Math.min(wanted.iterations, affordable)) };
     const total = settings.iterations * settings.restarts;
-    context.progress(`Gradient matching: ${total} iterations, about ${inWords((total * milliseconds) / 1000)}`, 0.5);
+    context.progress(`Gradient matching: ${total} iterations, about ${inWords((total * milliseconds) / 1000)}`, 0);
     const began = performance.now();
     let lastPreview = 0;
     let done = 0;
@@ -90,7 +90,7 @@ export async function matchingAttack(
           const secondsLeft = (((now - began) / done) * (total - done)) / 1000;
           context.progress(
             `Gradient matching: iteration ${state.iteration} of ${state.of}, loss ${state.misfit.toExponential(2)}, ${inWords(secondsLeft)} left`,
-            0.5 + (0.5 * done) / total,
+            done / total,
             {
               sample: 0,
               method: 'matching',

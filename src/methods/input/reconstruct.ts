@@ -49,12 +49,14 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
   const isExact = (): boolean => best !== undefined && verdictOf(best, certificateFloor(task, chosen)) === 'exact';
   try {
     if (request.attack !== 'matching') {
-      const walked = await chainAttack(task, prepared, known, context);
+      const walked = await chainAttack(task, prepared, known, within(context, 0, CHAIN_ENDS));
       chain = walked.chain;
       best = walked.found;
       chosen = walked.prepared;
       notes.push(...(chain?.stopped === undefined ? [] : [`The closed form ended at ${chain.stopped}.`]));
-      const attempt = isExact() ? undefined : await singleMaps(task, prepared, known, context);
+      const attempt = isExact()
+        ? undefined
+        : await singleMaps(task, prepared, known, within(context, CHAIN_ENDS, MAPS_END));
       if (attempt) {
         maps = attempt.run;
         ({ engine, stopped } = maps);
@@ -72,7 +74,13 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
     stopped = true;
   }
   if (!stopped && !isExact() && (request.attack === 'matching' || request.attack === 'auto')) {
-    const run = await matchingAttack(task, chosen, known, best?.input, context);
+    const run = await matchingAttack(
+      task,
+      chosen,
+      known,
+      best?.input,
+      within(context, maps ? MAPS_END : CHAIN_ENDS, 1),
+    );
     ({ matching, engine, stopped } = run);
     if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
       best = run.found;
@@ -116,6 +124,21 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       seconds: (performance.now() - started) / 1000,
       ...(request.normalisation ? { normalisation: request.normalisation } : {}),
     },
+  };
+}
+
+/** Of the progress, where the closed form and the feature maps end: what follows them takes longest by far. */
+const CHAIN_ENDS = 0.1;
+const MAPS_END = 0.25;
+
+/** The same, its progress being a part of this. */
+function within(context: Context, from: number, to: number): Context {
+  return {
+    ...context,
+    progress: (message, share, preview) => {
+      context.progress(message, from + (to - from) * share, preview);
+    },
+    pause: () => context.pause(),
   };
 }
 

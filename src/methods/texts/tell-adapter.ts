@@ -1,4 +1,5 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
+import { counted } from '../../words/count-words.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { most } from '../../recovery/vectors.js';
 import type { AdapterInputs, AdapterTexts } from './adapter-texts.js';
@@ -38,11 +39,11 @@ export function tellAdapter(transformer: Transformer, found: AdapterTexts): Text
       { name: 'room for tokens', value: roomOf(inputs) },
       {
         name: 'single tokens',
-        value: `${candidates.count} fit ${inputs.space.space.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+        value: `${candidates.count} fit ${inputs.space.space.rank} directions, at distances of up to ${short(candidates.farthest)}; the nearest other is at ${short(candidates.nextNearest)}`,
       },
       {
         name: 'beginnings of texts',
-        value: `${nodes.length} fit ${beyond.space.space.rank} directions to ${short(farthest)}, the nearest other is at ${short(nextNearest)}`,
+        value: `${nodes.length} fit ${beyond.space.space.rank} directions, at distances of up to ${short(farthest)}; the nearest other is at ${short(nextNearest)}`,
       },
     ],
     source: {
@@ -72,7 +73,7 @@ function explanation(
     return `${how} The head is no language model's, so their own gradient was not computed: they are candidates.`;
   }
   const { misfit } = confirmed;
-  const gradient = `The gradient of all adapters for these texts, each with its loss on every next token, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); another last token would leave ${misfit.resolution.toExponential(1)} or more.`;
+  const gradient = `The gradient of all adapters for these texts, each with its loss on every next token, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${counted(misfit.compared, 'tensor')} (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); another last token would leave ${misfit.resolution.toExponential(1)} or more.`;
   if (isSure) {
     return `${how} ${gradient} Last tokens are only labels, and were told by that gradient.`;
   }

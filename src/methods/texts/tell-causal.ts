@@ -1,4 +1,5 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
+import { counted } from '../../words/count-words.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { distinctStates } from '../../recovery/text/equal-states.js';
 import type { CausalTexts } from './causal-texts.js';
@@ -37,15 +38,15 @@ export function tellCausal(transformer: Transformer, found: CausalTexts): TextsT
     facts: [
       {
         name: 'room for tokens',
-        value: `${outputs.rank} directions used of ${Math.min(transformer.width, outputs.width)}; a batch of as many tokens would hide its texts from this method`,
+        value: `${outputs.rank} of ${Math.min(transformer.width, outputs.width)} directions are used; a batch of as many tokens as directions would hide its texts from this method`,
       },
       {
         name: 'single tokens',
-        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+        value: `${candidates.count} fit ${inputs.rank} directions, at distances of up to ${short(candidates.farthest)}; the nearest other is at ${short(candidates.nextNearest)}`,
       },
       {
         name: 'beginnings of texts',
-        value: `${nodes.length} fit to ${short(farthestOf(found))}, the nearest other is at ${short(nextNearest)}`,
+        value: `${nodes.length} fit, at distances of up to ${short(farthestOf(found))}; the nearest other is at ${short(nextNearest)}`,
       },
     ],
   };
@@ -96,15 +97,15 @@ const RUNS =
 function explanation(transformer: Transformer, found: CausalTexts, { verdict, floor }: Certificate): string {
   const { output } = transformer.blocks[0]!;
   const { misfit } = found;
-  const how = `What the first attention makes of each beginning of a text lies in the row space of the gradient of \`${output.weight}\`, and what it makes of any other does not: texts were extended token by token.`;
+  const how = `The gradient of \`${output.weight}\` holds, in its row space, what the first attention computes for each beginning of a text of the batch, and for no other: texts were extended token by token, as far as they lie in it.`;
   if (!misfit) {
     const whole =
       verdict === 'exact'
-        ? 'They fill that space: what is missing, if anything, is a text that equals one of these or is its beginning.'
+        ? 'They fill that space: what is missing, if anything, is a text that equals one of these or is the beginning of one.'
         : 'They do not fill that space: some are missing, or some are wrong.';
     return `${how} ${areRunsTold(transformer, found) ? whole : RUNS}`;
   }
-  const gradient = `The gradient of these texts, with their next tokens as targets, was computed through the whole model and differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}); its noise is ${(floor ?? 0).toExponential(1)}, and one wrong token would leave ${misfit.resolution.toExponential(1)} or more.`;
+  const gradient = `As a check, the gradient of these texts was computed through the whole model: it differs from the captured one by ${misfit.error.toExponential(1)} over ${counted(misfit.compared, 'tensor')} (most in \`${misfit.worst.tensor}\`, ${misfit.worst.error.toExponential(1)}). Noise alone would leave ${(floor ?? 0).toExponential(1)}, and one wrong token ${misfit.resolution.toExponential(1)} or more.`;
   if (verdict === 'exact') {
     return `${how} ${gradient}`;
   }

@@ -1,4 +1,5 @@
 import type { Transformer } from '../../network/transformers/transformer.js';
+import { counted } from '../../words/count-words.js';
 import type { Certificate } from '../../protocol/detail.js';
 import { type EncoderText, type EncoderTexts, isConfirmed } from './encoder-texts.js';
 import { type TextToTell, type TextsToTell, certificateOf } from './texts-leak.js';
@@ -20,11 +21,11 @@ export function tellEncoder(transformer: Transformer, found: EncoderTexts): Text
     facts: [
       {
         name: 'single tokens',
-        value: `${candidates.count} fit ${inputs.rank} directions to ${short(candidates.farthest)}, the nearest other is at ${short(candidates.nextNearest)}`,
+        value: `${candidates.count} fit ${inputs.rank} directions, at distances of up to ${short(candidates.farthest)}; the nearest other is at ${short(candidates.nextNearest)}`,
       },
       {
         name: 'texts',
-        value: `their outputs fit ${outputs.rank} directions to ${short(farthestOf(found))}, the nearest other text is at ${short(nextNearest)}`,
+        value: `their outputs fit ${outputs.rank} directions, at distances of up to ${short(farthestOf(found))}; the nearest other text is at ${short(nextNearest)}`,
       },
       ...(hidden > 0 ? [{ name: 'outputs that the noise hides', value: String(hidden) }] : []),
       ...left,
@@ -82,11 +83,11 @@ export function endOf({ texts, unplaced, endedAfter }: EncoderTexts): string {
 
 function explanation({ blocks }: Transformer, found: EncoderTexts, { verdict }: Certificate): string {
   const { misfit } = found;
-  const how = `What the first attention makes of every token of a text, with the others of it, lies in the row space of the gradient of \`${blocks[0]!.output.weight}\`.`;
+  const how = `The gradient of \`${blocks[0]!.output.weight}\` holds, in its row space, what the first attention computes for each token of a text among the others of that text: texts were put together so that all of theirs lie in it.`;
   if (!misfit) {
     return `${how} Not all tokens of the batch are in these texts, or nothing else confirms them: they are candidates.${endOf(found)}`;
   }
-  const gradient = `The gradient of all of them together, with the labels that the head tells, differs from the captured one by ${misfit.error.toExponential(1)} over ${misfit.compared} tensors.`;
+  const gradient = `As a check, the gradient of all of them together, with the labels that the head tells, was computed: it differs from the captured one by ${misfit.error.toExponential(1)} over ${counted(misfit.compared, 'tensor')}.`;
   return verdict === 'exact'
     ? `${how} ${gradient}`
     : `${how} ${gradient} That does not confirm them: they are candidates.${endOf(found)}`;

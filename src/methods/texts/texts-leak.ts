@@ -5,6 +5,7 @@ import type { Certificate, RecoveredText, TextsDetail } from '../../protocol/det
 import type { Finding } from '../../protocol/report.js';
 import { runningText } from '../../words/recovered-texts.js';
 import type { InputSpace } from '../../recovery/text/input-space.js';
+import { counted } from '../../words/count-words.js';
 import type { Leak } from '../method.js';
 import { type Difference, noiseOf } from './comparison.js';
 
@@ -71,7 +72,7 @@ export function textsLeak(transformer: Transformer, told: TextsToTell, vocabular
     what,
     brief: what,
     title: isSure ? 'Texts, word for word' : 'Candidates for texts',
-    amount: `${tokens} tokens`,
+    amount: counted(tokens, 'token'),
     sample: null,
     tensor: told.source?.tensor ?? transformer.blocks[0]!.output.weight,
     certificate,
@@ -140,9 +141,9 @@ function findingOf(
     id: isSure ? 'texts-recovered' : 'text-candidates',
     severity: isSure ? 'high' : 'medium',
     title: isSure
-      ? 'The texts of the batch can be read from this gradient, word for word'
-      : 'Candidates for the texts of the batch can be read from this gradient',
+      ? 'The texts of the batch can be read, word for word'
+      : 'Candidates for the texts of the batch can be read',
     evidence: `${quotes.join(', ')}${more}${misfit}.`,
-    mitigation: `Withhold the gradients of ${source?.gradients ?? `the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head`}. Batches of ${source?.room ?? width} tokens and more close this way; for a guarantee aggregate securely over many clients, or clip and add noise (differential privacy).`,
+    mitigation: `Withhold the gradients of ${source?.gradients ?? `the first block's attention (${blocks[0]!.output.weight} and those beside it), and of the embeddings and the head`}. Batches of ${source?.room ?? width} tokens and more close this way. For a guarantee, aggregate securely over many clients, or clip and add noise (differential privacy).`,
   };
 }

@@ -77,8 +77,8 @@ export const texts: Method = {
     return {
       outcome: 'found',
       detail: own
-        ? "What layers with an adapter are given lies in the row space of their adapters' gradients."
-        : `What the first attention makes of texts lies in the row space of \`${output}\`.`,
+        ? "Read from the row spaces of the adapters' gradients, which hold what entered their layers."
+        : `Read from the row space of the gradient of \`${output}\`, which holds what the first attention computes for texts of the batch.`,
       leaks: [textsLeak(transformer, found, findVocabulary(request, transformer.vocabulary))],
     };
   },

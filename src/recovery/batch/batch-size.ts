@@ -41,7 +41,7 @@ export async function estimateBatch(
       lowerBound: rank,
       size,
       counts,
-      reason: `${size} samples make every class's share, read from the bias gradient, a whole number of labels; the rank of the gradient says at least ${rank}.`,
+      reason: `With ${size} samples every class's share of the bias gradient is a whole number of labels; the gradient's rank says at least ${rank}.`,
     };
   }
   const saturated = rank >= Math.min(classes - 1, columns) || svd.saturated;

@@ -270,7 +270,7 @@ describe('the summary of a project', () => {
     await expect
       .poll(async () => (await firstCells(page))[0])
       .toContain([...report.entries].map(({ gradients }) => gradients).sort()[0]);
-    await page.getByRole('button', { name: /batch6_bias/ }).focus();
+    await page.getByRole('button', { name: 'batch6_bias/gradient.pt', exact: true }).focus();
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'train.py:41' }).first().focus();
     await page.keyboard.press('Enter');
@@ -405,7 +405,7 @@ describe('the summary of a project', () => {
       const own = element as unknown as { scrollTop: number; scrollHeight: number };
       own.scrollTop = own.scrollHeight;
     });
-    await expect.poll(() => page.locator('tr[data-index="9999"]').count()).toBe(1);
+    await expect.poll(() => page.locator('[data-index="9999"]').count()).toBe(1);
     expect(await elements()).toBeLessThan(2500);
     await page.getByRole('searchbox').fill('round_1249/client_7');
     await expect.poll(async () => (await firstCells(page)).length).toBe(1);

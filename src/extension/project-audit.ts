@@ -20,6 +20,7 @@ import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
 import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
+import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** "GradLeak: Audit Workspace": finds dumps, shows the plan, audits a few at a time, stops and goes on. */
 
@@ -39,7 +40,7 @@ export class ProjectAudits implements vscode.Disposable {
     private readonly store: AuditStore,
     private readonly log: Log,
   ) {
-    this.root = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+    this.root = workspaceFolderPaths()[0];
   }
 
   /** The report of the workspace's folder that was audited last; read once per change, as summary, tree and problems all ask. */
@@ -183,15 +184,30 @@ function projectFolder(storage: string, root: string): string {
 
 /** Folders of all projects of this window. */
 export function projectFolders(storage: string): string[] {
-  return (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => projectFolder(storage, uri.fsPath));
+  return workspaceFolderPaths().map((root) => projectFolder(storage, root));
 }
 
 async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
-  const folders = vscode.workspace.workspaceFolders ?? [];
-  if (folders.length === 0) {
-    void showInformation('Open the folder of a training project first.');
+  const all = vscode.workspace.workspaceFolders ?? [];
+  // A virtual folder, such as one on GitHub, has no files on disk.
+  const folders = all.filter(({ uri }) => uri.scheme === 'file');
+  const [only] = folders;
+  if (!only) {
+    void showInformation(
+      all.length === 0
+        ? 'Open the folder of a training project first.'
+        : 'This folder is virtual, and GradLeak reads files on disk. Clone it, or open it on the machine that has it.',
+    );
+    return undefined;
   }
-  return folders.length > 1 ? vscode.window.showWorkspaceFolderPick() : folders[0];
+  if (folders.length === 1) {
+    return only;
+  }
+  const chosen = await vscode.window.showQuickPick(
+    folders.map((folder) => ({ label: visibleInList(folder.name), folder })),
+    { title: 'Audit Workspace: which folder?' },
+  );
+  return chosen?.folder;
 }
 
 /** Gradient matching takes minutes a dump, so projects are audited in closed form unless the user says otherwise. */

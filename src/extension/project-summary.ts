@@ -138,7 +138,12 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
       sarif: () => renderSarif(report),
     };
     try {
-      replaceFile(target.fsPath, content[what]());
+      if (target.scheme === 'file') {
+        replaceFile(target.fsPath, content[what]());
+      } else {
+        // In a remote window, a file of the user's own machine.
+        await vscode.workspace.fs.writeFile(target, Buffer.from(content[what]()));
+      }
     } catch (error) {
       void showError(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`);
     }

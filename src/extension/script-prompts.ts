@@ -2,20 +2,24 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as vscode from 'vscode';
 import type { Report } from '../protocol/report.js';
-import { HINTS } from '../scripts/hints.js';
+import { HINTS, type Hint, type HintCode } from '../scripts/hints.js';
 import type { ScriptPoint } from '../scripts/analyse.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import type { Captures } from './captures.js';
 import { COMMANDS, HINT_SETTINGS, LENS_SETTINGS, SETTINGS } from './ids.js';
 import { showError, showInformation } from './notifications.js';
-import type { PythonScripts } from './python-scripts.js';
+import type { PythonScripts, ScriptPlaces } from './python-scripts.js';
 
 /** Prompts on training scripts: lenses, information diagnostics with quick fixes, and the capture that is inserted. */
 
 const CAPTURE_FILE = 'gradleak_capture.py';
 const HELP = 'https://github.com/gradleak/gradleak/blob/main/docs/hints.md';
-const PYTHON: vscode.DocumentSelector = [{ language: 'python' }];
+/** Documents that can be edited: not the other side of a difference, which Git shows. */
+const SCHEMES = ['file', 'untitled', 'vscode-notebook-cell'];
+const PYTHON: vscode.DocumentSelector = SCHEMES.map((scheme) => ({ language: 'python', scheme }));
+/** Hints on what a captured gradient would show. */
+const LEAKS: ReadonlySet<HintCode> = new Set(['GL101', 'GL102', 'GL103', 'GL104', 'GL105', 'GL106', 'GL107']);
 /** Diagnostics follow typing at this distance; lenses are asked for by the editor. */
 const SETTLE_MS = 300;
 
@@ -80,16 +84,8 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
     return shown.flatMap((point) => {
       const { position } = places.locate(point.at);
       const range = new vscode.Range(position, position);
-      const capture = point.insertion
-        ? [
-            new vscode.CodeLens(range, {
-              title: 'Capture gradients here',
-              tooltip: `Inserts a call of ${CAPTURE_FILE} and copies that file beside the script`,
-              command: COMMANDS.insertCapture,
-              arguments: [document.uri, point.at],
-            }),
-          ]
-        : [];
+      const own = captureCommand(point, document.uri);
+      const capture = own ? [new vscode.CodeLens(range, own)] : [];
       return [...capture, ...(point === first && last ? [new vscode.CodeLens(range, last)] : [])];
     });
   }
@@ -120,6 +116,25 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
       subscription.dispose();
     }
   }
+}
+
+/** What the lens at a place offers, or says will happen where a capture is in place. */
+function captureCommand({ at, insertion, isCapturing }: ScriptPoint, uri: vscode.Uri): vscode.Command | undefined {
+  if (isCapturing) {
+    return {
+      title: 'The next run captures a gradient here',
+      tooltip: `The call of ${CAPTURE_FILE} writes the gradient and its checkpoint. Once it has, a lens here offers to audit them.`,
+      command: '',
+    };
+  }
+  return insertion
+    ? {
+        title: 'Capture gradients here',
+        tooltip: `Inserts a call of ${CAPTURE_FILE}, which the next run writes one gradient with, and copies that file beside the script. One undo takes the lines back.`,
+        command: COMMANDS.insertCapture,
+        arguments: [uri, at],
+      }
+    : undefined;
 }
 
 /** `3 of 4 labels and 1 image leaked`. */
@@ -173,10 +188,7 @@ class Hints implements vscode.Disposable {
   }
 
   private later(document: vscode.TextDocument): void {
-    if (
-      document.languageId !== 'python' ||
-      !['file', 'untitled', 'vscode-notebook-cell'].includes(document.uri.scheme)
-    ) {
+    if (document.languageId !== 'python' || !SCHEMES.includes(document.uri.scheme)) {
       return;
     }
     const key = document.uri.toString();
@@ -227,24 +239,56 @@ class HintFixes implements vscode.CodeActionProvider {
     { diagnostics }: vscode.CodeActionContext,
   ): vscode.CodeAction[] {
     const places = this.scripts.analyse(document);
-    return (places?.analysis.hints ?? []).flatMap(({ from, to, code, fix }) => {
-      if (!places?.isHere(from)) {
+    return (places?.analysis.hints ?? []).flatMap((hint) => {
+      if (!places?.isHere(hint.from)) {
         return [];
       }
-      const own = new vscode.Range(places.locate(from).position, places.locate(to).position);
-      if (!fix || !own.intersection(range)) {
+      const own = new vscode.Range(places.locate(hint.from).position, places.locate(hint.to).position);
+      if (!own.intersection(range)) {
         return [];
       }
-      const action = new vscode.CodeAction(`${fix.title} (GradLeak ${code})`, vscode.CodeActionKind.QuickFix);
-      const start = places.locate(fix.at).position;
-      const end = fix.replaces > 0 ? places.locate(fix.at + fix.replaces).position : start;
-      action.edit = new vscode.WorkspaceEdit();
-      action.edit.replace(document.uri, new vscode.Range(start, end), fix.text);
-      action.diagnostics = diagnostics.filter((diagnostic) => diagnostic.range.isEqual(own));
-      action.isPreferred = true;
-      return [action];
+      const point = places.analysis.points.find(({ at, insertion }) => insertion && places.isHere(at));
+      const actions = [
+        ...(hint.fix ? [replacement(places, document, hint.code, hint.fix)] : []),
+        ...(point && LEAKS.has(hint.code) ? [captureToSee(document, point)] : []),
+        switchOf(hint.code),
+      ];
+      for (const action of actions) {
+        action.diagnostics = diagnostics.filter((diagnostic) => diagnostic.range.isEqual(own));
+      }
+      return actions;
     });
   }
+}
+
+function replacement(
+  places: ScriptPlaces,
+  document: vscode.TextDocument,
+  code: HintCode,
+  { title, at, replaces, text }: NonNullable<Hint['fix']>,
+): vscode.CodeAction {
+  const action = new vscode.CodeAction(`${title} (GradLeak ${code})`, vscode.CodeActionKind.QuickFix);
+  const start = places.locate(at).position;
+  const end = replaces > 0 ? places.locate(at + replaces).position : start;
+  action.edit = new vscode.WorkspaceEdit();
+  action.edit.replace(document.uri, new vscode.Range(start, end), text);
+  action.isPreferred = true;
+  return action;
+}
+
+/** Where no edit of a line would stop the leak, what it gives away can be seen. */
+function captureToSee({ uri }: vscode.TextDocument, { at }: ScriptPoint): vscode.CodeAction {
+  const title = 'Capture a gradient to see what it gives away (GradLeak)';
+  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
+  action.command = { title, command: COMMANDS.insertCapture, arguments: [uri, at] };
+  return action;
+}
+
+function switchOf(code: HintCode): vscode.CodeAction {
+  const title = `Show the setting of this hint (GradLeak ${code})`;
+  const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
+  action.command = { title, command: 'workbench.action.openSettings', arguments: [HINT_SETTINGS[code]] };
+  return action;
 }
 
 /** Inserts the call and its import in one step that one undo takes back, and copies the capture file beside the script. */
@@ -266,15 +310,18 @@ async function insertCapture({ scripts, extensionUri }: PromptServices, uri: vsc
     const place = places.locate(insertion.import.at);
     edit.insert(place.document.uri, place.position, insertion.import.text.replace(/\n/g, lineEnd));
   }
-  const copied = await copyBeside(extensionUri, uri);
+  await copyBeside(extensionUri, uri);
   if (!(await vscode.workspace.applyEdit(edit))) {
     void showError('The capture could not be inserted: the file cannot be edited.');
     return;
   }
   await selectFirstUnknown(call.document, insertion.unknown, text);
-  const note = insertion.unknown.length > 0 ? ` Fill in: ${insertion.unknown.join(', ')}.` : '';
-  const beside = copied ? ` ${CAPTURE_FILE} was copied beside the script.` : '';
-  void showInformation(`The next run captures one gradient into captures/.${note}${beside} Undo takes the lines back.`);
+  const { unknown } = insertion;
+  void showInformation(
+    unknown.length > 0
+      ? `Fill in ${unknown.join(', ')}: then the next run captures one gradient.`
+      : 'The next run captures one gradient into captures/.',
+  );
 }
 
 /** The text has changed since the lens was drawn. */
@@ -285,16 +332,15 @@ function nearest(points: readonly ScriptPoint[], at: number): ScriptPoint | unde
   );
 }
 
-/** Never replaces a file that is there. @returns whether it was copied */
-async function copyBeside(extensionUri: vscode.Uri, script: vscode.Uri): Promise<boolean> {
+/** Never replaces a file that is there. */
+async function copyBeside(extensionUri: vscode.Uri, script: vscode.Uri): Promise<void> {
   const path =
     script.scheme === 'vscode-notebook-cell' ? script.with({ scheme: 'file', fragment: '' }).fsPath : script.fsPath;
   const target = join(dirname(path), CAPTURE_FILE);
   if (script.scheme === 'untitled' || existsSync(target)) {
-    return false;
+    return;
   }
   await vscode.workspace.fs.copy(vscode.Uri.joinPath(extensionUri, 'media', CAPTURE_FILE), vscode.Uri.file(target));
-  return true;
 }
 
 /** Names that could not be told are selected, so that typing replaces the first. */

@@ -18,6 +18,8 @@ export interface ScriptPoint {
   /** Function that it is in, with its class: `Client.fit`; empty at the top of the file. */
   readonly within: string;
   readonly insertion: CaptureInsertion | undefined;
+  /** True where its function calls gradleak_capture.py already. */
+  readonly isCapturing: boolean;
 }
 
 /** Offsets are into the document's text, in UTF-16 units as the editor counts. A file that does not train gives nothing. */
@@ -29,6 +31,7 @@ export function analyseScript(document: PythonDocument): ScriptAnalysis {
       kind: point.kind,
       at: point.at,
       isFirst: point.isFirst,
+      isCapturing: outline.capturing.has(point.scope),
       within: [point.scope.owner?.name, point.scope.name].filter(Boolean).join('.'),
       // Computed when it is asked for: most places are never shown.
       get insertion() {

@@ -201,7 +201,18 @@ function noise(outline: Outline, call: Call): Hint[] {
     return [];
   }
   const value = numberOf(outline, multiplier, call.scope);
-  return value !== undefined && value < LEAST_NOISE ? [hintAt('GL107', keywordOf(multiplier))] : [];
+  if (value === undefined || value >= LEAST_NOISE) {
+    return [];
+  }
+  const { node } = multiplier;
+  // A name may stand for the noise of other trainings too.
+  const fix = {
+    title: 'Set a noise multiplier of 1.0, and look at the epsilon that the accountant reports',
+    at: node.from,
+    replaces: node.to - node.from,
+    text: '1.0',
+  };
+  return [{ ...hintAt('GL107', keywordOf(multiplier)), ...(node.name === 'Number' ? { fix } : {}) }];
 }
 
 function loading(call: Call): Hint[] {

@@ -174,6 +174,9 @@ describe('the packaged extension at work', () => {
       (await page.locator('.view-lines').first().innerText()).replace(/\u00a0/g, ' ');
     await expect.poll(text, { timeout: 20_000 }).toContain('gradleak_capture.capture(model');
     expect(existsSync(join(workspace, 'gradleak_capture.py'))).toBe(true);
+    await page
+      .locator('.codelens-decoration', { hasText: 'The next run captures a gradient here' })
+      .waitFor({ timeout: 20_000 });
     await page.locator('.view-lines').first().click();
     await page.keyboard.press('Control+z');
     await expect.poll(text).not.toContain('gradleak_capture');

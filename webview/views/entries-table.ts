@@ -13,7 +13,7 @@ import { scriptLink } from './script-link.js';
 /** A row per dump of a project, of which only those on screen exist. */
 
 /** Pixels, guessed until a row is measured. */
-export const ENTRY_HEIGHT = 64;
+export const ENTRY_HEIGHT = 46;
 export const ENTRIES_SCROLLER = 'entries-scroller';
 
 export interface EntriesState {

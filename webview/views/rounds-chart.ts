@@ -9,6 +9,8 @@ const WIDTH = 640;
 const HEIGHT = 150;
 const LEFT = 44;
 const RIGHT = 110;
+/** Between labels of runs. */
+const LINE = 13;
 const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
 const MOST_RUNS = 8;
 /** Of a long run, rounds are put together to so many dots at most. */
@@ -35,6 +37,7 @@ export function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult 
     (dot) => at(dot)[0],
     (dot) => at(dot)[1],
   );
+  const labels = apart(shown.map(({ dots }) => dots.slice(-1).map(at)[0]?.[1] ?? 0));
   return html`<section aria-labelledby="rounds">
     <h2 id="rounds">Share of gradients that leak, over rounds</h2>
     ${long.length > MOST_RUNS ? html`<p class="muted">The first ${MOST_RUNS} of ${long.length} runs.</p>` : ''}
@@ -52,12 +55,26 @@ export function roundsChart(runs: ProjectSummary['overRounds']): TemplateResult 
         const end = dots.at(-1);
         return svg`<g><path class="run" d=${path(dots) ?? ''} stroke-dasharray=${DASHES[index % DASHES.length] ?? ''}></path>
           ${dots.map((dot) => svg`<circle class="run-dot" cx=${at(dot)[0]} cy=${at(dot)[1]} r="2.5"><title>${run}, ${dotInWords(dot)} gradients leak</title></circle>`)}
-          ${end ? svg`<text x=${at(end)[0] + 6} y=${at(end)[1] + 4 + 12 * index}>${run.split('/').at(-1) ?? run}</text>` : ''}</g>`;
+          ${end ? svg`<text x=${at(end)[0] + 6} y=${(labels[index] ?? 0) + 4}>${run.split('/').at(-1) ?? run}</text>` : ''}</g>`;
       })}
       <text x=${LEFT} y=${HEIGHT + 20}>round ${first}</text>
       <text x=${WIDTH - RIGHT} y=${HEIGHT + 20} text-anchor="end">round ${last}</text>
     </svg>
   </section>`;
+}
+
+/** Heights of labels, moved down as far as it takes that none covers another, and up again at the bottom. */
+function apart(heights: readonly number[]): number[] {
+  const moved = [...heights];
+  const order = [...heights.keys()].sort((one, other) => (heights[one] ?? 0) - (heights[other] ?? 0));
+  let free = -Infinity;
+  order.forEach((label, rank) => {
+    const lowest = HEIGHT - LINE * (order.length - 1 - rank);
+    free = Math.min(Math.max(free, heights[label] ?? 0), lowest);
+    moved[label] = free;
+    free += LINE;
+  });
+  return moved;
 }
 
 function dotsOf(rounds: ProjectSummary['overRounds'][number]['rounds']): Dot[] {

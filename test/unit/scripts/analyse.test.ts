@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ScriptAnalysis, analyseScript } from '../../../src/scripts/analyse.js';
+import type { Hint } from '../../../src/scripts/hints.js';
 import { cellAt, joinCells } from '../../../src/scripts/notebook.js';
 import { type PythonDocument, parsePython, updatePython } from '../../../src/scripts/python-document.js';
 
@@ -270,4 +271,29 @@ describe('quick fixes', () => {
     expect(text).toContain('torch.load("victim.pth", weights_only=True)  # hint');
     expect(text.match(/weights_only=True/g)).toHaveLength(3);
   });
+
+  it('set a noise multiplier only where a number is written, not where a name stands for it', () => {
+    const script = (multiplier: string): string =>
+      `import torch\nfrom opacus import PrivacyEngine\nsigma = 0.01\n` +
+      `model, optimizer, loader = PrivacyEngine().make_private(module=m, noise_multiplier=${multiplier})\nloss.backward()\n`;
+    const hintOf = (text: string): Hint | undefined =>
+      analyseScript(parsePython(text)).hints.find(({ code }) => code === 'GL107');
+    const text = script('0.01');
+    const fix = hintOf(text)?.fix;
+    expect(fix).toBeDefined();
+    const fixed = text.slice(0, fix!.at) + fix!.text + text.slice(fix!.at + fix!.replaces);
+    expect(fixed).toBe(script('1.0'));
+    expect(hintOf(fixed)).toBeUndefined();
+    expect(hintOf(script('sigma'))).toMatchObject({ code: 'GL107' });
+    expect(hintOf(script('sigma'))?.fix).toBeUndefined();
+  });
+});
+
+it('a place knows that its function captures already', () => {
+  const script = read('plain_mnist.py');
+  const [point] = analyseScript(parsePython(script)).points;
+  const { at, text } = point!.insertion!;
+  const after = analyseScript(parsePython(`import gradleak_capture\n${script.slice(0, at)}${text}${script.slice(at)}`));
+  expect(point!.isCapturing).toBe(false);
+  expect(after.points[0]).toMatchObject({ kind: point!.kind, isCapturing: true, insertion: undefined });
 });

@@ -1,0 +1,128 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { VSIX } from '../end-to-end/package-extension.js';
+import { type VsCodeServer, startVsCode } from '../end-to-end/vscode-server.js';
+import { Workbench, openBrowser } from '../end-to-end/workbench.js';
+
+/** The pictures of README, walkthrough and tour, taken of the packaged extension in VS Code. */
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const FIXTURES = join(ROOT, 'test', 'fixtures');
+const PICTURES = join(ROOT, 'media', 'walkthrough');
+/** Bytes of one picture. */
+const MOST = 150_000;
+const SIZE = { width: 1200, height: 760 };
+
+/** Captures of a project, by the folder they lie in. */
+const CAPTURES = {
+  'runs/digits/round_1': join(ROOT, 'media', 'example'),
+  'runs/digits/round_2': join(FIXTURES, 'networks', 'lenet'),
+  'runs/digits/round_3': join(FIXTURES, 'networks', 'lenet-leaky'),
+  'runs/digits/round_4': join(FIXTURES, 'batches', 'trained-smoothed-bias-s0'),
+  'runs/photos/round_1': join(FIXTURES, 'vit', 'deit'),
+  'runs/photos/round_2': join(FIXTURES, 'vit', 'torchvision'),
+  'runs/texts/round_1': join(FIXTURES, 'texts', 'gpt2'),
+  'runs/texts/round_2': join(FIXTURES, 'texts', 'llama'),
+};
+
+let folder: string;
+let server: VsCodeServer;
+let browser: BrowserContext;
+let page: Page;
+let workbench: Workbench;
+
+beforeAll(async () => {
+  mkdirSync(PICTURES, { recursive: true });
+  folder = mkdtempSync(join(tmpdir(), 'gradleak-pictures-'));
+  const workspace = join(folder, 'project');
+  for (const [to, from] of Object.entries(CAPTURES)) {
+    cpSync(from, join(workspace, to), { recursive: true });
+  }
+  cpSync(join(FIXTURES, 'e2e', 'train.py'), join(workspace, 'train.py'));
+  mkdirSync(join(workspace, '.vscode'));
+  writeFileSync(
+    join(workspace, '.vscode', 'settings.json'),
+    JSON.stringify({ 'editor.minimap.enabled': false, 'files.exclude': { '.vscode': true } }),
+  );
+  server = await startVsCode({ workspace, vsix: VSIX, trust: true });
+  browser = await openBrowser(join(folder, 'profile'));
+  page = browser.pages()[0] ?? (await browser.newPage());
+  await page.setViewportSize(SIZE);
+  await page.goto(server.url);
+  workbench = new Workbench(page);
+  await workbench.waitForCommand('GradLeak: Audit Workspace', 200_000);
+});
+
+afterAll(async () => {
+  await browser.close();
+  await server.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** As WebP, which is small and keeps text sharp. */
+async function take(name: string): Promise<void> {
+  // Notifications go by themselves; nothing but the view is to be seen.
+  await workbench.runCommand('Notifications: Clear All Notifications');
+  await page.mouse.move(2, SIZE.height - 60);
+  await page.waitForTimeout(1500);
+  const png = (await page.screenshot()).toString('base64');
+  const blank = await browser.newPage();
+  const webp = await blank.evaluate(
+    // A string, as these types know no browser.
+    `(async () => {
+      const image = await createImageBitmap(await (await fetch('data:image/png;base64,${png}')).blob());
+      const canvas = new OffscreenCanvas(image.width, image.height);
+      canvas.getContext('2d').drawImage(image, 0, 0);
+      const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/webp', quality: 0.85 })).arrayBuffer());
+      return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+    })()`,
+  );
+  await blank.close();
+  const file = join(PICTURES, `${name}.webp`);
+  writeFileSync(file, Buffer.from(String(webp), 'base64'));
+  expect(statSync(file).size).toBeLessThan(MOST);
+}
+
+async function openFile(...path: string[]): Promise<void> {
+  await workbench.runCommand('View: Show Explorer');
+  for (const [at, name] of path.entries()) {
+    const row = page.locator('.explorer-folders-view .monaco-list-row', { hasText: name }).first();
+    await (at < path.length - 1 ? row.click() : row.dblclick());
+  }
+}
+
+it('takes the lens on a training script', async () => {
+  await openFile('train.py');
+  await page.locator('.codelens-decoration a', { hasText: 'Capture gradients here' }).waitFor({ timeout: 60_000 });
+  await take('capture');
+});
+
+it('takes the audit of the example', async () => {
+  await workbench.runCommand('GradLeak: Audit the Bundled Example');
+  await workbench.webview('h1', 'the label is seven', 200_000);
+  await workbench.runCommand('View: Close Primary Side Bar');
+  await take('example');
+});
+
+it('takes a look into a dump', async () => {
+  await workbench.closeEditors();
+  await openFile('runs', 'digits', 'round_1', 'gradient.pt');
+  const inspector = await workbench.webview('h1', 'gradient.pt');
+  await inspector.locator('#table .body .row').nth(1).click();
+  await page.waitForTimeout(3000);
+  await take('inspect');
+});
+
+it('takes the summary of a project', async () => {
+  await workbench.closeEditors();
+  await workbench.runCommand('GradLeak: Audit Workspace');
+  await page.locator('.quick-input-title', { hasText: /Audit \d+ gradients/ }).waitFor({ timeout: 200_000 });
+  await page.keyboard.press('Enter');
+  const summary = await workbench.webview('h1', /gradients leak/, 300_000);
+  await summary.getByRole('button', { name: 'Audit again' }).waitFor({ timeout: 500_000 });
+  await summary.locator('.recovered-tile canvas').first().waitFor({ timeout: 60_000 });
+  await take('project');
+});

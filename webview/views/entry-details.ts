@@ -32,7 +32,7 @@ export function entryDetails(
       isOpen(standingOf(entry)) ? nothing : html`<p>${sentence}</p>`
     }
     ${preview ? recovered(preview) : nothing}
-    ${truth ? html`<p class="muted">Against the truth, which took no part: ${truth.labelsRight} of ${truth.of} labels right.</p>` : nothing}
+    ${truth && truth.of > 0 ? html`<p class="muted">Against the truth, which took no part: ${truth.labelsRight} of ${truth.of} labels right.</p>` : nothing}
     ${findings.length === 0 ? html`<p>${noFindingsInWords({ verdict: { outcome, sentence } })}</p>` : findingList(findings)}
     ${
       open

@@ -1,6 +1,6 @@
 import { html, render } from 'lit';
 import type { ProjectEntry, ProjectProgress, ProjectReport } from '../src/protocol/project-report.js';
-import type { EntryPreview, FromSummary, ToSummary } from '../src/protocol/summary-messages.js';
+import type { EntryPreview, FromSummary, ProjectPage, ToSummary } from '../src/protocol/summary-messages.js';
 import { connectHost } from './host.js';
 import { RowWindow } from './ui/row-window.js';
 import { ENTRIES_SCROLLER, ENTRY_HEIGHT } from './views/entries-table.js';
@@ -49,7 +49,14 @@ const windows = {
     wholeUpTo: FEW,
     changed,
   }),
-  gallery: new RowWindow({ scroller: galleryScroller, rowHeight: TILE_ROW_HEIGHT, overscan: 2, changed }),
+  gallery: new RowWindow({
+    scroller: galleryScroller,
+    rowHeight: TILE_ROW_HEIGHT,
+    overscan: 2,
+    // Everything is at hand on a saved page, which may be printed.
+    ...(host ? {} : { wholeUpTo: FEW }),
+    changed,
+  }),
 };
 
 /** Those that have come, the one that was on screen last at the end. */
@@ -58,6 +65,10 @@ const asked = new Set<string>();
 const MOST_PREVIEWS = 500;
 /** As many as one message may ask for. */
 const MOST_ASKED = 100;
+
+/** Ids of the rows that are open. */
+let opened: ReadonlySet<string> = new Set();
+let hasPages = false;
 
 function show(report: ProjectReport, closedScripts: readonly { file: string; why: string }[]): void {
   const sort = shown?.sort ?? { by: 'severity', descending: true };
@@ -99,7 +110,37 @@ const actions = {
       arrange({ sort, sorted: sortedEntries(shown.report.entries, sort) });
     }
   },
+  toggle: (id: string): void => {
+    const isOpened = opened.has(id);
+    opened = isOpened ? new Set([...opened].filter((own) => own !== id)) : new Set([...opened, id]);
+    draw();
+  },
+  openTile: (id: string): void => {
+    if (host) {
+      host.post({ t: 'open', id });
+    } else {
+      openRow(id);
+    }
+  },
+  print: (): void => {
+    print();
+  },
 };
+
+/** Shows the row of an entry, whatever was filtered before. */
+function openRow(id: string): void {
+  opened = new Set([...opened, id]);
+  actions.setFilter('');
+  const at = shown?.matching.findIndex((entry) => entry.id === id) ?? -1;
+  if (at >= 0) {
+    windows.entries.reveal(at);
+    requestAnimationFrame(() => {
+      const row = document.getElementById(`entry-${id}`);
+      row?.scrollIntoView({ block: 'center' });
+      row?.previousElementSibling?.querySelector<HTMLElement>('.disclose')?.focus({ preventScroll: true });
+    });
+  }
+}
 
 let waiting = false;
 
@@ -128,7 +169,12 @@ function draw(): void {
     return;
   }
   const { report, sort, matching, recovered, closedScripts } = shown;
-  const gallery = { entries: recovered, previews, columns: galleryColumns(galleryScroller()?.clientWidth ?? 0) };
+  const gallery = {
+    entries: host ? recovered : recovered.filter(({ id }) => previews.has(id)),
+    previews,
+    columns: galleryColumns(galleryScroller()?.clientWidth ?? 0),
+    of: recovered.length,
+  };
   const state = {
     report,
     progress,
@@ -138,18 +184,21 @@ function draw(): void {
     closedScripts,
     gallery,
     isLive: host !== undefined,
+    opened,
+    previews,
+    hasPages,
   };
   render(summaryView(state, windows, actions), root);
   const isNew = [
     windows.entries.update(matching.length),
-    windows.gallery.update(Math.ceil(recovered.length / gallery.columns)),
+    windows.gallery.update(Math.ceil(gallery.entries.length / gallery.columns)),
   ].some(Boolean);
   if (isNew || gallery.columns !== galleryColumns(galleryScroller()?.clientWidth ?? 0)) {
     // The lists have just come into being: what is on screen is known only now.
     drawSoon();
     return;
   }
-  askFor(tilesOnScreen(gallery, windows.gallery));
+  askFor([...tilesOnScreen(gallery, windows.gallery), ...matching.filter(({ id }) => opened.has(id))]);
 }
 
 function askFor(tiles: readonly ProjectEntry[]): void {
@@ -174,10 +223,30 @@ function keep(own: readonly EntryPreview[]): void {
   drawSoon();
 }
 
+// What is closed on screen belongs on paper, as far as it is drawn.
+let openedOnScreen: ReadonlySet<string> = opened;
+addEventListener('beforeprint', () => {
+  openedOnScreen = opened;
+  opened = new Set(shown && shown.matching.length <= FEW ? shown.matching.map(({ id }) => id) : opened);
+  draw();
+  document.querySelectorAll('details').forEach((own) => {
+    own.open = true;
+  });
+});
+addEventListener('afterprint', () => {
+  opened = openedOnScreen;
+  draw();
+});
+
 const embedded = document.getElementById('gradleak-report')?.textContent;
 window.addEventListener('resize', changed);
 if (embedded) {
-  show(JSON.parse(embedded) as ProjectReport, []);
+  const page = JSON.parse(embedded) as ProjectPage;
+  hasPages = page.hasPages;
+  for (const preview of page.previews) {
+    previews.set(preview.id, preview);
+  }
+  show(page.report, []);
 } else if (host) {
   host.onMessage((message) => {
     switch (message.t) {

@@ -5,14 +5,19 @@ import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectReport } from '../protocol/project-report.js';
+import type { Report } from '../protocol/report.js';
+import type { EntryPreview } from '../protocol/summary-messages.js';
+import { readImages, readStored } from '../audit/output.js';
 import { removeOutput, writeOutput } from '../audit/output-folder.js';
+import { upgradeReport } from '../audit/upgrade-report.js';
+import { previewOf, previewsForPage, reportForPreview } from '../project/previews.js';
 import { settingsKey } from '../project/settings-key.js';
-import { runProject } from '../project/run-project.js';
+import { ENTRIES_FOLDER, runProject } from '../project/run-project.js';
 import { renderSarif } from '../project/sarif.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
 import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
-import { renderProjectHtml } from '../project/render-html.js';
+import { renderHtml, renderProjectHtml } from '../project/render-html.js';
 
 /** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
 
@@ -25,6 +30,8 @@ export interface ProjectOptions {
   readonly jobs: number | undefined;
   /** Whether dumps that were audited before are audited again. */
   readonly fresh: boolean;
+  /** Whether each dump's own page is written too. */
+  readonly pages: boolean;
   readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
 }
 
@@ -102,12 +109,37 @@ export async function auditProject(
     });
     const force = options.settings.force === true;
     writeOutput(out, 'report.sarif', renderSarif(report), force);
-    writeOutput(out, 'report.html', renderProjectHtml(report), force);
+    if (options.pages) {
+      writePages(out, report, force);
+    }
+    const previews = previewsForPage(report, (id) => previewIn(join(out, ENTRIES_FOLDER, id), id));
+    writeOutput(out, 'report.html', renderProjectHtml(report, previews, { hasPages: options.pages }), force);
     return { report, out };
   } finally {
     stop();
     pool.dispose();
     keepPrinted(out, printed);
+  }
+}
+
+/** The report of an entry; undefined where it is gone. */
+function storedIn(folder: string): Report | undefined {
+  return upgradeReport(readStored(folder));
+}
+
+function previewIn(folder: string, id: string): EntryPreview | undefined {
+  const report = storedIn(folder);
+  return report && previewOf(id, report, readImages(folder, reportForPreview(report)));
+}
+
+/** The page of every audit, which the project's page leads to. */
+function writePages(out: string, { entries }: ProjectReport, force: boolean): void {
+  for (const { id, result } of entries) {
+    const folder = join(out, ENTRIES_FOLDER, id);
+    const report = result ? storedIn(folder) : undefined;
+    if (report) {
+      writeOutput(folder, 'report.html', renderHtml(report, readImages(folder, report)), force);
+    }
   }
 }
 

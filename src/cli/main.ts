@@ -78,7 +78,8 @@ Options of audit
   --include-ignored    projects: also what .gitignore leaves out
   --fresh              projects: audit again what was audited before
   --out DIR            write report.json and features.npy (never replaces files of others without --force)
-  --html               with --out: also write report.html, the results panel as one file
+  --html               with --out: also write report.html, the results panel as one file; projects: one of each dump,
+                       which the project's page leads to
   --format text|json   what to print (default text)
   --fail-on SEVERITY   exit 1 when a finding is critical, high, medium or low, or worse
   --trace FILE         write what each method saw and decided, one JSON object a line; none of the tensors' numbers
@@ -220,6 +221,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
         includeIgnored: values['include-ignored'] === true,
         jobs: wholeOption(text, 'jobs', 1),
         fresh: values.fresh === true,
+        pages: values.html === true,
         // Gradient matching takes minutes a dump: for a whole project only when asked for.
         settings: {
           ...settings,

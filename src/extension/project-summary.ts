@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import { previewOf, reportForPreview } from '../project/previews.js';
+import { previewOf, previewsForPage, reportForPreview } from '../project/previews.js';
 import { renderProjectHtml } from '../project/render-html.js';
 import { messageOf } from '../protocol/errors.js';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
@@ -135,7 +135,7 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     }
     const content = {
       json: () => `${JSON.stringify(report, undefined, 1)}\n`,
-      html: () => renderProjectHtml(report),
+      html: () => renderProjectHtml(report, previewsForPage(report, (id) => this.previewOf(id))),
       sarif: () => renderSarif(report),
     };
     try {

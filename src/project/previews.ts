@@ -1,4 +1,5 @@
 import type { PanelImage } from '../protocol/panel-messages.js';
+import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
 import type { EntryPreview, PreviewPicture } from '../protocol/summary-messages.js';
 import { beginningOf, textsOf } from '../words/recovered-texts.js';
@@ -39,6 +40,34 @@ export function previewOf(id: string, report: Report, images: readonly PanelImag
       .slice(0, MOST_TEXTS)
       .map((own) => beginningOf(own, MOST_LETTERS)),
   };
+}
+
+/** A page that is passed on stays small enough to be mailed. */
+const MOST_PAGE_LETTERS = 16 * 2 ** 20;
+
+/**
+ * Of the entries that gave inputs or texts away, in their order, as many as a page has room for.
+ *
+ * @param previewOf reads what one entry's audit recovered
+ */
+export function previewsForPage(
+  { entries }: ProjectReport,
+  previewOf: (id: string) => EntryPreview | undefined,
+): EntryPreview[] {
+  const previews: EntryPreview[] = [];
+  let room = MOST_PAGE_LETTERS;
+  for (const { id, result } of entries) {
+    const isRecovered = result && result.exactInputs + result.closeInputs + (result.texts ?? 0) > 0;
+    const preview = isRecovered ? previewOf(id) : undefined;
+    if (preview && preview.pictures.length + preview.texts.length > 0) {
+      room -= JSON.stringify(preview).length;
+      if (room < 0) {
+        break;
+      }
+      previews.push(preview);
+    }
+  }
+  return previews;
 }
 
 /** Down to the size of a tile; what is no image is drawn as a map of its numbers. */

@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
+import type { EntryPreview, ProjectPage } from '../protocol/summary-messages.js';
 import { portable } from './discover.js';
 import { pathWithin } from './within.js';
 import { withoutLocalPaths } from '../words/local-paths.js';
@@ -26,18 +27,27 @@ export function renderHtml(report: Report, images: readonly PanelImage[], bundle
   return page('panel', 'GradLeak report', { report: withoutLocalPaths(report, folders, homedir()), images }, bundles);
 }
 
-/** The summary of a project, the same way. */
-export function renderProjectHtml(report: ProjectReport, bundles = BUNDLES): string {
+/**
+ * The summary of a project, the same way.
+ *
+ * @param previews see {@link previewsForPage}
+ * @param hasPages whether the page of each entry is written beside this one
+ */
+export function renderProjectHtml(
+  report: ProjectReport,
+  previews: EntryPreview[],
+  { hasPages = false, bundles = BUNDLES }: { hasPages?: boolean; bundles?: string } = {},
+): string {
   const entries = report.entries.map(({ script, ...entry }) => ({
     ...entry,
     script: script && { ...script, file: scriptName(report.root, script.file) },
   }));
-  return page(
-    'summary',
-    'GradLeak project report',
-    withoutLocalPaths({ ...report, entries }, [report.root], homedir()),
-    bundles,
-  );
+  const content: ProjectPage = {
+    report: withoutLocalPaths({ ...report, entries }, [report.root], homedir()),
+    previews,
+    hasPages,
+  };
+  return page('summary', 'GradLeak project report', content, bundles);
 }
 
 function scriptName(root: string, file: string): string {

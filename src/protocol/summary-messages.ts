@@ -55,3 +55,12 @@ export interface PreviewPicture {
   /** How inputs were normalised, when it is known. */
   normalisation: { mean: number[]; std: number[] } | null;
 }
+
+/** What a saved page of a project holds. */
+export interface ProjectPage {
+  report: ProjectReport;
+  /** Of the first entries that gave something away, as many as the page has room for. */
+  previews: EntryPreview[];
+  /** Whether each entry's own page lies at `entries/ID/report.html` beside it. */
+  hasPages: boolean;
+}

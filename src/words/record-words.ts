@@ -24,11 +24,12 @@ export function bytesInWords(bytes: number): string {
   return `${String(bytes).replace(/\B(?=(\d{3})+$)/g, ' ')} bytes`;
 }
 
-/** How to treat a page that shows what was recovered; undefined where nothing was. */
+/** How to treat a page that shows what was recovered. */
+export const CARE = 'This report shows what was recovered of the training data: keep and share it as the data themselves.';
+
+/** Undefined where nothing was recovered. */
 export function careInWords({ samples, leaks, labelCounts }: Report): string | undefined {
-  return samples.length > 0 || leaks.length > 0 || labelCounts
-    ? 'This report shows what was recovered of the training data: keep and share it as the data themselves.'
-    : undefined;
+  return samples.length > 0 || leaks.length > 0 || labelCounts ? CARE : undefined;
 }
 
 /** What the report does not tell, one sentence each. */

@@ -111,7 +111,7 @@ export function countsInWords({ confirmedBy }: LabelCountReport): string | undef
 }
 
 /** An empty list of findings is good news only where something was looked for. */
-export function noFindingsInWords({ verdict: { outcome } }: Report): string {
+export function noFindingsInWords({ verdict: { outcome } }: Pick<Report, 'verdict'>): string {
   switch (outcome) {
     case 'not-assessed':
       return 'No findings, because nothing was assessed: this is not a clean result.';

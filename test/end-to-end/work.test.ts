@@ -266,15 +266,9 @@ describe('the packaged extension at work', () => {
   });
 
   it('writes SARIF where the user says', async () => {
-    const { page } = workbench;
     await workbench.runCommand('GradLeak: Save Findings as SARIF');
     const target = join(workspace, 'findings.sarif');
-    const input = page.locator('.quick-input-widget input.input');
-    // The dialog suggests a name once it is there; the palette that started it is gone by then.
-    await expect.poll(() => input.inputValue(), { timeout: 20_000 }).toContain('gradleak.sarif');
-    await input.fill(target);
-    await page.waitForTimeout(800);
-    await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
+    await workbench.answerFileDialog('gradleak.sarif', target);
     await expect.poll(() => existsSync(target), { timeout: 20_000 }).toBe(true);
     const log = JSON.parse(readFileSync(target, 'utf8')) as {
       version: string;

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type BrowserContext, type Frame, type Locator, type Page, chromium } from 'playwright-core';
+import { expect } from 'vitest';
 
 /** VS Code's workbench as a person uses it. */
 
@@ -119,6 +120,18 @@ export class Workbench {
       await this.page.waitForTimeout(150);
     }
     throw new Error(`No webview shows ${selector} with ${String(text)}.`);
+  }
+
+  /** Types a path into VS Code's own file dialog (`files.simpleDialog.enable`), which opens with this in its input. */
+  async answerFileDialog(suggested: string, path: string): Promise<void> {
+    // The dialog suggests a path once it is there; the palette that started it is gone by then.
+    await expect.poll(() => this.input.inputValue(), { timeout: 20_000 }).toContain(suggested);
+    await this.input.fill(path);
+    await this.page.waitForTimeout(800);
+    await this.page
+      .locator('.quick-input-widget')
+      .getByRole('button', { name: /^(OK|Compare)$/ })
+      .click();
   }
 
   async useTheme(name: string): Promise<void> {

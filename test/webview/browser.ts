@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Browser, type Page, chromium } from 'playwright-core';
+import { type Browser, type Locator, type Page, chromium } from 'playwright-core';
 import { expect } from 'vitest';
 import { THEMES } from './themes.js';
 
@@ -87,6 +87,24 @@ export async function tell(page: Page, message: unknown): Promise<void> {
 export async function post(page: Page, message: unknown): Promise<void> {
   await tell(page, message);
   await page.locator('h1').waitFor();
+}
+
+/** A page as it goes to a printer, from a screen of this scheme. */
+export async function asPrinted(page: Page, colorScheme: 'light' | 'dark'): Promise<void> {
+  await page.emulateMedia({ media: 'print', colorScheme });
+  await page.evaluate(() => {
+    const own = globalThis as unknown as { dispatchEvent(event: unknown): void; Event: new (name: string) => unknown };
+    own.dispatchEvent(new own.Event('beforeprint'));
+  });
+}
+
+/** The colour behind an element of its own, as the browser computes it. */
+export function backgroundOf(element: Locator): Promise<string> {
+  return element.evaluate(
+    (own) =>
+      (globalThis as unknown as { getComputedStyle(e: unknown): { backgroundColor: string } }).getComputedStyle(own)
+        .backgroundColor,
+  );
 }
 
 interface AxeResult {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,13 +7,15 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../src/audit/run-audit.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
 import { planProject } from '../../src/project/plan.js';
+import { previewsForPage } from '../../src/project/previews.js';
 import { runProject } from '../../src/project/run-project.js';
+import { renderProjectHtml } from '../../src/project/render-html.js';
 import { summarise } from '../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-report.js';
 import { standingOf } from '../../src/words/outcome-words.js';
 import type { EntryPreview, FromSummary } from '../../src/protocol/summary-messages.js';
 import { entryResult, projectEntry } from '../project-entries.js';
-import { SCREENSHOTS, launchBrowser, openView, post, sent, seriousFindings, tell } from './browser.js';
+import { SCREENSHOTS, asPrinted, backgroundOf, launchBrowser, openView, post, sent, seriousFindings, tell } from './browser.js';
 
 /** The summary of a project in a browser, over the real audit of the fixtures. */
 
@@ -268,7 +270,7 @@ describe('the summary of a project', () => {
     await expect
       .poll(async () => (await firstCells(page))[0])
       .toContain([...report.entries].map(({ gradients }) => gradients).sort()[0]);
-    await page.getByRole('button', { name: /batch6_bias/ }).focus();
+    await page.getByRole('button', { name: 'batch6_bias/gradient.pt', exact: true }).focus();
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'train.py:41' }).first().focus();
     await page.keyboard.press('Enter');
@@ -289,27 +291,113 @@ describe('the summary of a project', () => {
     await page.close();
   });
 
-  it('is one self-contained page when saved, with nothing to press that does not work', async () => {
-    // As the command line writes it; rendered here from the same bundle.
-    const page = await browser.newPage();
-    const file = join(scratch, 'saved.html');
-    const bundle = (name: string): string => readFileSync(join(DIST, name), 'utf8');
-    writeFileSync(
-      file,
-      `<!doctype html><html lang="en"><head><title>x</title><style>${bundle('page-theme.css')}${bundle('summary.css')}</style></head><body><main id="root"></main>
-      <script type="application/json" id="gradleak-report">${JSON.stringify(report).replace(/</g, '\\u003c')}</script><script>${bundle('summary.js').replace(/<\/script/gi, '<\\/script')}</script></body></html>`,
+  it('opens a row to what was found, by keyboard, with the inputs that were recovered', async () => {
+    const page = await openView(browser, 'summary', 'dark', { width: 1100, height: 1000 }, async (message, own) => {
+      const request = message as FromSummary;
+      if (request.t === 'previews') {
+        await tell(own, { t: 'previews', previews: request.ids.map((id) => ({ ...previewOfTest('1'), id })) });
+      }
+    });
+    await post(page, { t: 'show', report, closedScripts: [] });
+    const entry = report.entries.find(({ gradients }) => gradients.startsWith('batch6_bias'))!;
+    const disclose = page.getByRole('button', { name: `Details of ${entry.gradients}` });
+    expect(await disclose.getAttribute('aria-expanded')).toBe('false');
+    await disclose.focus();
+    await page.keyboard.press('Enter');
+    const details = page.locator(`#entry-${entry.id}`);
+    await details.waitFor();
+    expect(await disclose.getAttribute('aria-expanded')).toBe('true');
+    expect(await disclose.getAttribute('aria-controls')).toBe(`entry-${entry.id}`);
+    expect(await details.locator('.finding h3').allInnerTexts()).toEqual(
+      entry.result!.findings.map(({ title }) => expect.stringContaining(title) as string),
     );
-    await page.goto(pathToFileURL(file).href);
-    expect(await page.locator('h1').innerText()).toContain('gradients leak');
-    expect(await page.getByRole('button', { name: 'Save SARIF' }).count()).toBe(0);
+    expect(await details.innerText()).toContain(entry.result!.findings[0]!.mitigation);
+    await details.getByRole('img', { name: 'Recovered input 1' }).waitFor();
+    await page.screenshot({ path: join(SCREENSHOTS, 'summary-opened.png') });
+    expect(await seriousFindings(page)).toEqual([]);
+    await details.getByRole('button', { name: 'Open audit' }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => sent<FromSummary>(page)).toContainEqual({ t: 'open', id: entry.id });
+    await disclose.focus();
+    await page.keyboard.press('Enter');
+    expect(await details.count()).toBe(0);
     await page.close();
+  });
+
+  it('what was not judged opens to no comfort', async () => {
+    const page = await open('light', withOpenEntries());
+    const row = page.locator('table.entries tbody', { hasText: REASON });
+    await row.getByRole('button', { name: /^Details of/ }).click();
+    expect(await row.locator('.entry-details').innerText()).toContain('this is not a clean result');
+    await page.close();
+  });
+
+  describe('saved as a page', () => {
+    /** The first few gave their inputs away. */
+    const FEW = 3;
+    const withInputs = (): ProjectReport => ({
+      ...report,
+      entries: report.entries.map((entry, at) => ({
+        ...entry,
+        result: entry.result && { ...entry.result, exactInputs: at < FEW ? 1 : 0, closeInputs: 0, texts: 0 },
+      })),
+    });
+    const saved = async (scheme: 'light' | 'dark', hasPages = false): Promise<Page> => {
+      const page = await browser.newPage({ colorScheme: scheme, viewport: { width: 1100, height: 1000 } });
+      const file = join(scratch, 'saved.html');
+      const previews = previewsForPage(withInputs(), (id) => ({ ...previewOfTest('1'), id }));
+      writeFileSync(file, renderProjectHtml(withInputs(), previews, { hasPages, bundles: DIST }));
+      await page.goto(pathToFileURL(file).href);
+      return page;
+    };
+
+    it('is self-contained, with nothing to press that does not work', async () => {
+      const page = await saved('light');
+      expect(await page.locator('h1').innerText()).toContain('gradients leak');
+      expect(await page.getByRole('button', { name: 'Save SARIF' }).count()).toBe(0);
+      expect(await page.getByRole('link').count()).toBe(0);
+      await page.close();
+    });
+
+    it('shows what was recovered, and a tile leads to its row', async () => {
+      const page = await saved('dark', true);
+      const tiles = page.locator('.recovered-tile');
+      await tiles.first().locator('canvas').first().waitFor();
+      await expect.poll(() => tiles.count()).toBe(FEW);
+      const [first] = report.entries;
+      await page.getByRole('searchbox').fill('nothing of the kind');
+      await tiles.first().focus();
+      await page.keyboard.press('Enter');
+      const details = page.locator(`#entry-${first!.id}`);
+      await details.waitFor();
+      await expect.poll(() => details.locator('.finding').count()).toBe(first!.result!.findings.length);
+      expect(await details.getByRole('link').getAttribute('href')).toBe(`entries/${first!.id}/report.html`);
+      await page.screenshot({ path: join(SCREENSHOTS, 'summary-saved-dark.png'), fullPage: true });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    });
+
+    it('prints every row open, on white, and without a link to a folder of the machine', async () => {
+      const page = await saved('dark', true);
+      const isOpened = page.locator('.entry-details');
+      const pdf = await page.pdf({ preferCSSPageSize: true });
+      expect(pdf.subarray(0, 5).toString()).toBe('%PDF-');
+      expect(pdf.toString('latin1')).not.toContain('file://');
+      // Closed again once it is printed.
+      await expect.poll(() => isOpened.count()).toBe(0);
+      await asPrinted(page, 'dark');
+      await expect.poll(() => isOpened.count()).toBe(report.entries.length);
+      expect(await backgroundOf(page.locator('body'))).toBe('rgb(255, 255, 255)');
+      expect(await page.getByRole('searchbox').isVisible()).toBe(false);
+      await page.close();
+    });
   });
 
   it('of 10,000 dumps draws only what is on screen, and comes to the last by scrolling and by filter', async () => {
     const many = manyEntries(10_000);
     const page = await open('dark', many);
     const elements = (): Promise<number> => page.locator('*').count();
-    await expect.poll(() => page.locator('table.entries tbody tr[data-index]').count()).toBeGreaterThan(5);
+    await expect.poll(() => page.locator('table.entries tbody[data-index]').count()).toBeGreaterThan(5);
     expect(await elements()).toBeLessThan(2500);
     expect(await page.locator('table.entries').getAttribute('aria-rowcount')).toBe('10001');
     const table = page.locator('#entries-scroller');
@@ -317,7 +405,7 @@ describe('the summary of a project', () => {
       const own = element as unknown as { scrollTop: number; scrollHeight: number };
       own.scrollTop = own.scrollHeight;
     });
-    await expect.poll(() => page.locator('tr[data-index="9999"]').count()).toBe(1);
+    await expect.poll(() => page.locator('[data-index="9999"]').count()).toBe(1);
     expect(await elements()).toBeLessThan(2500);
     await page.getByRole('searchbox').fill('round_1249/client_7');
     await expect.poll(async () => (await firstCells(page)).length).toBe(1);

@@ -2,10 +2,11 @@ import { type TemplateResult, html, nothing } from 'lit';
 import { ref } from 'lit/directives/ref.js';
 import { repeat } from 'lit/directives/repeat.js';
 import type { ProjectEntry } from '../../src/protocol/project-report.js';
-import type { FromSummary } from '../../src/protocol/summary-messages.js';
+import type { EntryPreview, FromSummary } from '../../src/protocol/summary-messages.js';
 import { STANDING_WORDS, isOpen, standingOf, whyOpen } from '../../src/words/outcome-words.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { tag } from '../ui/toolkit.js';
+import { entryDetails } from './entry-details.js';
 import type { EntryColumn, EntrySort } from './entry-order.js';
 import { scriptLink } from './script-link.js';
 
@@ -23,12 +24,20 @@ export interface EntriesState {
   readonly isLive: boolean;
   /** Why a script is not opened, by its path. */
   readonly closedScripts: ReadonlyMap<string, string>;
+  /** Ids of the rows that are open. */
+  readonly opened: ReadonlySet<string>;
+  /** By the entry's id; absent until it has come. */
+  readonly previews: ReadonlyMap<string, EntryPreview>;
+  /** Whether the page of each entry lies beside this one. */
+  readonly hasPages: boolean;
 }
 
 export interface EntriesActions {
   readonly post: (message: FromSummary) => void;
   readonly setFilter: (filter: string) => void;
   readonly sortBy: (by: EntryColumn) => void;
+  /** Opens or closes a row. */
+  readonly toggle: (id: string) => void;
 }
 
 const COLUMNS: { by: EntryColumn; label: string }[] = [
@@ -63,15 +72,13 @@ export function entriesTable(state: EntriesState, window: RowWindow, actions: En
             ${COLUMNS.map((column) => headCell(column, sort, actions))}
           </tr>
         </thead>
-        <tbody>
-          ${gap(above)}
-          ${repeat(
-            items,
-            ({ index }) => index,
-            ({ index }) => entryRow(shown[index], index, state, window, actions),
-          )}
-          ${gap(below)}
-        </tbody>
+        ${gap(above)}
+        ${repeat(
+          items,
+          ({ index }) => index,
+          ({ index }) => entryRows(shown[index], index, state, window, actions),
+        )}
+        ${gap(below)}
       </table>
     </div>
   </section>`;
@@ -80,9 +87,11 @@ export function entriesTable(state: EntriesState, window: RowWindow, actions: En
 /** As high as the rows that are not drawn. */
 function gap(height: number): TemplateResult | typeof nothing {
   return height > 0
-    ? html`<tr class="gap" aria-hidden="true">
-        <td colspan=${COLUMNS.length} style="height: ${height}px"></td>
-      </tr>`
+    ? html`<tbody class="gap" aria-hidden="true">
+        <tr>
+          <td colspan=${COLUMNS.length} style="height: ${height}px"></td>
+        </tr>
+      </tbody>`
     : nothing;
 }
 
@@ -108,40 +117,61 @@ function headCell(
   </th>`;
 }
 
-function entryRow(
+/** The row of an entry, and below it what it opens to: measured as one. */
+function entryRows(
   entry: ProjectEntry | undefined,
   index: number,
-  { isLive, closedScripts }: EntriesState,
+  state: EntriesState,
   window: RowWindow,
-  { post }: EntriesActions,
+  actions: EntriesActions,
 ): TemplateResult | typeof nothing {
   if (!entry) {
     return nothing;
   }
-  const { result, gradients, checkpoint, script, change } = entry;
-  return html`<tr data-index=${index} aria-rowindex=${index + 2} ${ref(window.measure)}>
+  const isOpened = state.opened.has(entry.id);
+  const open = state.isLive ? opener(actions) : undefined;
+  return html`<tbody data-index=${index} ${ref(window.measure)}>
+    ${entryRow(entry, index, state, actions)}
+    ${
+      isOpened
+        ? html`<tr id=${detailsId(entry)} class="entry-details">
+            <td colspan=${COLUMNS.length}>
+              ${entryDetails(entry, state.previews.get(entry.id), { open, hasPages: state.hasPages })}
+            </td>
+          </tr>`
+        : nothing
+    }
+  </tbody>`;
+}
+
+function detailsId({ id }: ProjectEntry): string {
+  return `entry-${id}`;
+}
+
+function opener({ post }: EntriesActions): (id: string) => void {
+  return (id) => {
+    post({ t: 'open', id });
+  };
+}
+
+function entryRow(
+  entry: ProjectEntry,
+  index: number,
+  state: EntriesState,
+  actions: EntriesActions,
+): TemplateResult {
+  const { result, checkpoint, script, change } = entry;
+  return html`<tr aria-rowindex=${index + 2}>
     <th scope="row">
-      ${
-        isLive && result
-          ? html`<button
-              class="link"
-              title="Show this audit: ${result.sentence}"
-              @click=${() => {
-                post({ t: 'open', id: entry.id });
-              }}
-            >
-              ${gradients}
-            </button>`
-          : gradients
-      }
+      ${discloser(entry, state, actions)}${nameOf(entry, state, actions)}
       <span class="muted">against ${checkpoint}</span>
       ${
         script
           ? scriptLink(script, {
-              isLive,
-              why: closedScripts.get(script.file),
+              isLive: state.isLive,
+              why: state.closedScripts.get(script.file),
               open: () => {
-                post({ t: 'script', id: entry.id });
+                actions.post({ t: 'script', id: entry.id });
               },
             })
           : nothing
@@ -154,6 +184,46 @@ function entryRow(
     <td class="number">${result ? inputsInWords(result) : ''}</td>
     <td>${change === 'same' ? '' : html`<span class="change change-${change}">${change}</span>`}</td>
   </tr>`;
+}
+
+/** Opens and closes the row; nothing for an entry of which nothing is known yet. */
+function discloser(
+  entry: ProjectEntry,
+  { opened }: EntriesState,
+  { toggle }: EntriesActions,
+): TemplateResult | typeof nothing {
+  const isOpened = opened.has(entry.id);
+  return entry.result || entry.problem !== null
+    ? html`<button
+        class="disclose"
+        aria-expanded=${isOpened ? 'true' : 'false'}
+        aria-controls=${isOpened ? detailsId(entry) : nothing}
+        aria-label="Details of ${entry.gradients}"
+        @click=${() => {
+          toggle(entry.id);
+        }}
+      >
+        ${isOpened ? '▾' : '▸'}
+      </button>`
+    : nothing;
+}
+
+function nameOf(
+  { id, result, gradients }: ProjectEntry,
+  { isLive }: EntriesState,
+  actions: EntriesActions,
+): TemplateResult | string {
+  return isLive && result
+    ? html`<button
+        class="link"
+        title="Show this audit: ${result.sentence}"
+        @click=${() => {
+          opener(actions)(id);
+        }}
+      >
+        ${gradients}
+      </button>`
+    : gradients;
 }
 
 /** `2 exact, 1 close`; empty where no input was recovered. */

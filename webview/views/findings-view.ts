@@ -10,21 +10,25 @@ export function findingsSection(report: Report): TemplateResult {
     <section aria-labelledby="findings">
       <h2 id="findings">Findings</h2>
       ${findings.length === 0 ? html`<p>${noFindingsInWords(report)}</p>` : ''}
-      <ul class="findings">
-        ${findings.map(
-          ({ severity, title, evidence, mitigation }, at) =>
-            html`<li class="finding finding-${severity}">
-              <h3><span class="severity severity-${severity}">${severity}</span> ${title}</h3>
-              <p>${evidence}</p>
-              <p>
-                <strong>What would stop it:</strong>
-                ${saidBefore(findings, at) ?? mitigation}
-              </p>
-            </li>`,
-        )}
-      </ul>
+      ${findingList(findings)}
     </section>
   `;
+}
+
+export function findingList(findings: readonly Finding[]): TemplateResult {
+  return html`<ul class="findings">
+    ${findings.map(
+      ({ severity, title, evidence, mitigation }, at) =>
+        html`<li class="finding finding-${severity}">
+          <h3><span class="severity severity-${severity}">${severity}</span> ${title}</h3>
+          <p>${evidence}</p>
+          <p>
+            <strong>What would stop it:</strong>
+            ${saidBefore(findings, at) ?? mitigation}
+          </p>
+        </li>`,
+    )}
+  </ul>`;
 }
 
 /** A remedy is read once. */

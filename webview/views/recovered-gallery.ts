@@ -1,13 +1,12 @@
 import { type TemplateResult, html, nothing } from 'lit';
 import { guard } from 'lit/directives/guard.js';
-import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import { repeat } from 'lit/directives/repeat.js';
 import type { ProjectEntry } from '../../src/protocol/project-report.js';
-import type { EntryPreview, PreviewPicture } from '../../src/protocol/summary-messages.js';
+import type { EntryPreview } from '../../src/protocol/summary-messages.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { tag } from '../ui/toolkit.js';
 import { inputsInWords } from './entries-table.js';
-import { asPicture, decodeFloats, drawPicture, rangeOf } from './picture.js';
+import { previewPicture } from './preview-picture.js';
 
 /** What the audits of a project recovered: a tile per gradient with its inputs and texts, of which only those on screen exist. */
 
@@ -22,6 +21,8 @@ export interface RecoveredGallery {
   readonly previews: ReadonlyMap<string, EntryPreview>;
   /** Tiles in a row. */
   readonly columns: number;
+  /** How many gradients gave something away: a saved page has room for the first only. */
+  readonly of: number;
 }
 
 /** As many tiles in a row as fit. */
@@ -47,10 +48,10 @@ export function recoveredGallery(
   window: RowWindow,
   open: (id: string) => void,
 ): TemplateResult {
-  const { entries, columns } = gallery;
+  const { entries, columns, of } = gallery;
   const rows = Math.ceil(entries.length / columns);
   return html`<section aria-labelledby="recovered">
-    <h2 id="recovered">Recovered inputs and texts ${tag(`${entries.length} gradients`)}</h2>
+    <h2 id="recovered">Recovered inputs and texts ${tag(entries.length < of ? `${entries.length} of ${of} gradients` : `${of} gradients`)}</h2>
     <div
       id=${GALLERY_SCROLLER}
       class="scroll recovered"
@@ -105,27 +106,10 @@ function contentOf(preview: EntryPreview | undefined): TemplateResult {
     return html`<span class="recovered-content muted">${preview ? 'Its files are no longer stored.' : ''}</span>`;
   }
   return html`<span class="recovered-content"
-    >${preview.pictures.map(picture)}${
+    >${preview.pictures.map((own) => previewPicture(own))}${
       preview.texts.length > 0 ? html`<q class="recovered-text">${preview.texts.join(' … ')}</q>` : nothing
     }</span
   >`;
-}
-
-function picture({ shape, values, normalisation }: PreviewPicture): TemplateResult {
-  const canvas: Ref<HTMLCanvasElement> = createRef();
-  const drawn = asPicture(shape, decodeFloats(values));
-  const [, height = 1, width = 1] = drawn.shape;
-  queueMicrotask(() => {
-    if (canvas.value) {
-      drawPicture(canvas.value, drawn, {
-        normalisation: normalisation ?? undefined,
-        channel: -1,
-        zoom: 1,
-        range: rangeOf(drawn.values),
-      });
-    }
-  });
-  return html`<canvas ${ref(canvas)} width=${width} height=${height} aria-hidden="true"></canvas>`;
 }
 
 /** Without the file name that every capture has; its end tells it from the others. */

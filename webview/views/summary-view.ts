@@ -3,6 +3,7 @@ import { guard } from 'lit/directives/guard.js';
 import type { ProjectProgress, ProjectReport, ProjectSummary, SkippedFile } from '../../src/protocol/project-report.js';
 import type { LabelKindName } from '../../src/protocol/report.js';
 import { openOf, projectInWords, samplesInWords } from '../../src/words/outcome-words.js';
+import { CARE } from '../../src/words/record-words.js';
 import { baseName } from '../../src/words/report-words.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { button } from '../ui/toolkit.js';
@@ -27,7 +28,14 @@ export interface SummaryWindows {
 const MOST_LAYERS = 10;
 const MOST_SKIPPED = 200;
 
-export function summaryView(state: SummaryState, windows: SummaryWindows, actions: EntriesActions): TemplateResult {
+export interface SummaryActions extends EntriesActions {
+  /** The audit of a tile in the editor, its row on a saved page. */
+  readonly openTile: (id: string) => void;
+  /** On a saved page. */
+  readonly print: () => void;
+}
+
+export function summaryView(state: SummaryState, windows: SummaryWindows, actions: SummaryActions): TemplateResult {
   const { report, gallery } = state;
   const { summary } = report;
   return html`
@@ -39,17 +47,11 @@ export function summaryView(state: SummaryState, windows: SummaryWindows, action
         ${report.finished.slice(0, 16).replace('T', ' ')} UTC · gradleak
         ${report.tool.version}${report.status === 'cancelled' ? ' · stopped before its end' : ''}
       </p>
-      ${state.isLive ? toolbar(state, actions) : nothing}
+      ${summary.leaking + summary.estimated > 0 ? html`<p class="page-only">${CARE}</p>` : nothing}
+      ${state.isLive ? toolbar(state, actions) : printing(actions)}
     </header>
     ${tiles(summary)}
-    ${
-      // A saved page has no folder of audits to take pictures from.
-      state.isLive && gallery.entries.length > 0
-        ? recoveredGallery(gallery, windows.gallery, (id) => {
-            actions.post({ t: 'open', id });
-          })
-        : nothing
-    }
+    ${gallery.entries.length > 0 ? recoveredGallery(gallery, windows.gallery, actions.openTile) : nothing}
     ${guard([summary], () => charts(summary))} ${entriesTable(state, windows.entries, actions)}
     ${guard([report.skipped], () => (report.skipped.length > 0 ? skippedFiles(report.skipped) : nothing))}
   `;
@@ -128,6 +130,12 @@ function toolbar({ progress, report }: SummaryState, { post }: EntriesActions): 
       ${button({ label: 'Save report', title: 'Save report (JSON)', onClick: save('json') })}
     </div>
     ${progress ? html`<p role="status">${progress.done} of ${progress.of}: ${progress.message}</p>` : nothing}`;
+}
+
+function printing({ print }: SummaryActions): TemplateResult {
+  return html`<div class="actions" role="toolbar" aria-label="Project">
+    ${button({ label: 'Print', title: 'Print, or save as PDF: rows are opened', onClick: print })}
+  </div>`;
 }
 
 function tiles({ truth, ...summary }: ProjectSummary): TemplateResult {

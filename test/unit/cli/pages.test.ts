@@ -8,6 +8,7 @@ import { renderSarif } from '../../../src/project/sarif.js';
 import { resultOf, summarise } from '../../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
+import type { ProjectPage } from '../../../src/protocol/summary-messages.js';
 import { projectEntry } from '../../project-entries.js';
 
 /** Pages and logs that are passed on: they name files, and not where those lie. */
@@ -99,9 +100,9 @@ describe('absolute paths', () => {
   });
 
   it('are not in the page of a project, but for the name of its folder', () => {
-    const page = renderProjectHtml(project(), bundles);
+    const page = renderProjectHtml(project(), [], { bundles });
     expect(page).not.toContain(JSON.stringify(tmpdir()).slice(1, -1));
-    const own = embedded(page) as unknown as ProjectReport;
+    const { report: own } = embedded(page) as unknown as ProjectPage;
     expect(root.endsWith(own.root)).toBe(true);
     expect(own.entries.map(({ script }) => script)).toEqual([
       { file: 'src/train.py', line: 7 },

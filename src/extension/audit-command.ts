@@ -353,8 +353,11 @@ async function runAndShow(services: AuditServices, files: AuditFiles): Promise<v
     services.panels.end(id);
     services.panels.show(id);
     if (unjudged !== null) {
-      void offerSteps(showWarning, withShortPaths(unjudged), services.store.read(id)?.next ?? [], (step) =>
-        takeStep(step, contextOf(services, files)),
+      void offerSteps(
+        showWarning,
+        withShortPaths(`${gradients}: ${unjudged}`),
+        services.store.read(id)?.next ?? [],
+        (step) => takeStep(step, contextOf(services, files)),
       );
     }
   } catch (error) {

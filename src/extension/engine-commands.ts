@@ -2,10 +2,12 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import { messageOf } from '../protocol/errors.js';
+import { CancelledError, messageOf } from '../protocol/errors.js';
 import { visibleInList } from '../words/visible.js';
-import { COMMANDS, SETTINGS } from './ids.js';
+import { offerSteps, withShortPaths } from './failures.js';
+import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
+import { stepsFrom, takeStep } from './next-steps.js';
 import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
@@ -57,11 +59,18 @@ export async function installCudaEngine(storage: vscode.Uri, log: Log): Promise<
     await vscode.workspace.getConfiguration().update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
     void showInformation('The CUDA engine is installed; "GradLeak: Show Engines" tells whether it works.');
   } catch (error) {
-    log.error(error);
-    const showLog = 'Show Log';
-    if ((await showError(`The CUDA engine was not installed: ${messageOf(error)}`, showLog)) === showLog) {
-      await vscode.commands.executeCommand(COMMANDS.showLog);
+    if (error instanceof CancelledError) {
+      void showInformation('The installation was stopped. The CUDA engine is not installed.');
+      return;
     }
+    log.error(error);
+    const context = { error, again: () => installCudaEngine(storage, log) };
+    await offerSteps(
+      showError,
+      withShortPaths(`The CUDA engine was not installed: ${messageOf(error)}`),
+      stepsFrom(context),
+      (step) => takeStep(step, context),
+    );
   }
 }
 
@@ -100,7 +109,9 @@ function npmInstall(folder: string, token: vscode.CancellationToken, log: Log): 
       if (code === 0) {
         resolve();
       } else {
-        reject(new Error(token.isCancellationRequested ? 'cancelled' : `npm ended with ${code ?? 'a signal'}`));
+        reject(
+          token.isCancellationRequested ? new CancelledError() : new Error(`npm ended with ${code ?? 'a signal'}`),
+        );
       }
     });
   });

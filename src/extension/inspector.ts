@@ -1,10 +1,11 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
-import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { Directory } from '../protocol/inspection.js';
 import type { FromInspector, LookAt, LookResult, ToInspector } from '../protocol/inspector-messages.js';
 import type { RunnerClient } from '../runner/client.js';
 import { visible, visibleInList } from '../words/visible.js';
+import { failureSentence } from './failures.js';
 import { COMMANDS, INSPECTOR_VIEWS } from './ids.js';
 import type { Log } from './log.js';
 import type { RunnerHost } from './runner-host.js';
@@ -173,7 +174,7 @@ class InspectorEditor implements vscode.Disposable {
       return;
     }
     this.log.error(error);
-    this.post({ t: 'problem', sentence: messageOf(error) });
+    this.post({ t: 'problem', sentence: failureSentence(error) });
   }
 
   private async answerRows(rows: number[], differences: boolean): Promise<void> {
@@ -214,7 +215,7 @@ class InspectorEditor implements vscode.Disposable {
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         this.log.error(error);
-        this.post({ t: 'look-failed', id, sentence: messageOf(error).split('\n')[0] ?? '' });
+        this.post({ t: 'look-failed', id, sentence: failureSentence(error) });
       }
     } finally {
       source.dispose();

@@ -62,7 +62,7 @@ export function serve(connection: MessageConnection): void {
       }).finally(done);
       return {
         folder: request.out,
-        mismatch: mismatchError(report)?.message ?? null,
+        mismatch: report.verdict.outcome === 'mismatch' ? report.verdict.sentence : null,
         notAssessed: report.verdict.outcome === 'not-assessed' ? report.verdict.sentence : null,
         cancelled: report.cancelled === true,
       };

@@ -322,7 +322,7 @@ describe('the packaged extension in VS Code', () => {
     expect(await toast.textContent()).not.toContain('--checkpoint');
     await workbench.page.waitForTimeout(800);
     await workbench.screenshot('swap');
-    await toast.getByRole('button', { name: 'Swap and Audit' }).click();
+    await toast.getByRole('button', { name: 'Swap and audit' }).click();
     await workbench.webview('h1', 'gives away 3 of its 3 samples');
     await workbench.closeEditors();
   });
@@ -374,7 +374,7 @@ describe('the packaged extension in VS Code', () => {
     const started = Date.now();
     const toast = workbench.notification('gradient.safetensors');
     await toast.getByRole('button', { name: 'Cancel' }).click();
-    await workbench.page.locator('.statusbar', { hasText: 'audit cancelled' }).waitFor({ timeout: 10_000 });
+    await workbench.page.locator('.statusbar', { hasText: 'audit stopped' }).waitFor({ timeout: 10_000 });
     expect(Date.now() - started).toBeLessThan(2500);
     expect(await toast.count()).toBe(0);
     // What was found until then is shown.

@@ -1,5 +1,5 @@
 import { html, render } from 'lit';
-import type { FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
+import type { CapturingLine, FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
@@ -16,6 +16,7 @@ const root = document.getElementById('root');
 const host = connectHost<FromPanel, ToPanel, PanelState>(['show', 'run', 'problem']);
 let state: ReportState | undefined;
 let run: RunState | undefined;
+let script: CapturingLine | undefined;
 
 function actionsFor(report: Report): PanelActions {
   return {
@@ -56,6 +57,21 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'log' });
       }),
+    ways: host && {
+      inspectGradient: () => {
+        host.post({ t: 'inspect', file: 'gradient' });
+      },
+      inspectCheckpoint: () => {
+        host.post({ t: 'inspect', file: 'checkpoint' });
+      },
+      changeCheckpoint: () => {
+        host.post({ t: 'change-checkpoint' });
+      },
+      script,
+      openScript: () => {
+        host.post({ t: 'script' });
+      },
+    },
     saveInput:
       host &&
       (() => {
@@ -197,6 +213,7 @@ if (embedded) {
     switch (message.t) {
       case 'show':
         host.remember({ auditId: message.auditId });
+        script = message.script;
         show(message.report, message.images);
         break;
       case 'run':

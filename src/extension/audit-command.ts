@@ -7,17 +7,20 @@ import { RunnerCrashedError } from '../runner/client.js';
 import { visible, visibleInList } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import { COMMANDS } from './ids.js';
-import { type Launch, launchAudit } from './launch-audit.js';
+import { type AuditSettings, type Launch, launchAudit } from './launch-audit.js';
 import type { Log } from './log.js';
 import { showError, showWarning, withProgressNotification } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
+import type { RunningAudits } from './running-audits.js';
+import { isNamedGradient, soleCheckpoint } from './sole-checkpoint.js';
 
 /** "GradLeak: Audit Gradient File...": from a file to the results panel. */
 
 export interface AuditServices {
   readonly runner: RunnerHost;
   readonly store: AuditStore;
+  readonly running: RunningAudits;
   readonly panels: ResultsPanels;
   readonly memory: vscode.Memento;
   readonly log: Log;
@@ -45,17 +48,46 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       const gradients = await askForGradient(services, path);
       if (gradients) {
         await remember(services, path, localPath(gradients));
-        await runAndShow(services, path, localPath(gradients));
+        await runAndShow(services, { checkpoint: path, gradients: localPath(gradients) });
       }
       return;
     }
-    const chosen = await askForCheckpoint(services, path);
+    const candidates = await rankCandidates(services, path);
+    const sole = soleCheckpoint(candidates, path, services.memory.get<string>(memoryKey(path)));
+    const chosen = sole === undefined ? await askForCheckpoint(services, path, candidates) : { checkpoint: sole };
     if (chosen) {
-      await runAndShow(services, chosen.checkpoint, path);
+      await runAndShow(services, { checkpoint: chosen.checkpoint, gradients: path });
     }
   } catch (error) {
     await reportFailure(services, error, { again: () => auditFile(services, clicked) });
   }
+}
+
+/** Asks for another checkpoint of a gradient that was audited, and audits again with it. */
+export async function changeCheckpoint(
+  services: AuditServices,
+  { gradients, settings }: Omit<AuditOf, 'checkpoint'>,
+): Promise<void> {
+  if (!(await isTrusted())) {
+    return;
+  }
+  try {
+    const chosen = await chooseCheckpoint(services, gradients);
+    if (chosen) {
+      await runAndShow(services, { checkpoint: chosen.checkpoint, gradients, settings });
+    }
+  } catch (error) {
+    await reportFailure(services, error, { again: () => changeCheckpoint(services, { gradients, settings }) });
+  }
+}
+
+/** The picker, whatever fits. @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
+export async function chooseCheckpoint(services: AuditServices, gradients: string): Promise<Chosen | undefined> {
+  return askForCheckpoint(services, gradients, await rankCandidates(services, gradients));
+}
+
+interface Chosen {
+  readonly checkpoint: string | undefined;
 }
 
 function localPath(uri: vscode.Uri): string {
@@ -171,7 +203,7 @@ async function gradientCandidates(
       files.sort(
         (one, other) =>
           Number(isNear(other)) - Number(isNear(one)) ||
-          Number(isNamedGradient(other)) - Number(isNamedGradient(one)) ||
+          Number(isNamedGradient(other.fsPath)) - Number(isNamedGradient(one.fsPath)) ||
           one.path.localeCompare(other.path),
       );
       const runner = await services.runner.get();
@@ -185,18 +217,13 @@ async function gradientCandidates(
   );
 }
 
-/** Names suggest which files hold gradients; the user decides. */
-function isNamedGradient({ fsPath }: vscode.Uri): boolean {
-  return /grad|delta|update/i.test(basename(fsPath));
-}
-
 /** How well it fits comes first; other checkpoints of one model fit as well as gradients, and come after them. */
 function likelihood({ uri, known }: GradientCandidate): number {
   const isGradient = known?.kind.kind === 'gradient' || known?.kind.kind === 'delta';
   const own =
     isGradient && known.kind.sure === true
       ? 0.3
-      : isGradient || isNamedGradient(uri)
+      : isGradient || isNamedGradient(uri.fsPath)
         ? 0.2
         : known === undefined || known.kind.kind === 'unknown'
           ? 0.1
@@ -213,19 +240,18 @@ function describeKind(uri: vscode.Uri, known: FileOfKind | undefined): string {
     const words = KIND_WORDS[known.kind.kind];
     return known.kind.sure === true ? `${words}, by its contents` : `perhaps ${words}`;
   }
-  return isNamedGradient(uri) ? 'a gradient, by its name' : '';
+  return isNamedGradient(uri.fsPath) ? 'a gradient, by its name' : '';
 }
 
 function memoryKey(gradients: string): string {
   return `checkpoint:${dirname(gradients)}`;
 }
 
-/** @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
 async function askForCheckpoint(
   services: AuditServices,
   gradients: string,
-): Promise<{ readonly checkpoint: string | undefined } | undefined> {
-  const all = await rankCandidates(services, gradients);
+  all: readonly RankedCheckpoint[],
+): Promise<Chosen | undefined> {
   const ranked = all.filter(({ isOther }) => isOther !== true);
   const remembered = services.memory.get<string>(memoryKey(gradients));
   ranked.sort((one, other) => score(other, gradients, remembered) - score(one, gradients, remembered));
@@ -284,22 +310,26 @@ async function rankCandidates(services: AuditServices, gradients: string): Promi
   );
 }
 
-/** Audits a gradient against a checkpoint that is known. */
-export async function auditPair(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
+/** The files of an audit, and how it is done: as the user's settings say where nothing else is said. */
+export interface AuditOf {
+  /** Undefined for the gradient alone. */
+  readonly checkpoint: string | undefined;
+  readonly gradients: string;
+  readonly settings?: AuditSettings | undefined;
+}
+
+/** Audits files that are known. */
+export async function auditPair(services: AuditServices, audit: AuditOf): Promise<void> {
   if (await isTrusted()) {
-    await runAndShow(services, checkpoint, gradients);
+    await runAndShow(services, audit);
   }
 }
 
-/** @param checkpoint undefined for the gradient alone */
-async function runAndShow(services: AuditServices, checkpoint: string | undefined, gradients: string): Promise<void> {
+async function runAndShow(services: AuditServices, audit: AuditOf): Promise<void> {
+  const { checkpoint, gradients, settings } = audit;
   const { id, folder } = services.store.create();
-  const source = new vscode.CancellationTokenSource();
-  services.panels.begin(id, () => {
-    source.cancel();
-  });
   try {
-    const outcome = await runWithProgress(services, { id, folder, checkpoint, gradients }, source);
+    const outcome = await runWithProgress(services, { ...audit, id, folder });
     const done = `Audit ${id} of ${gradients} ${checkpoint === undefined ? 'alone' : `against ${checkpoint}`} is done: ${folder}`;
     // What nobody could judge must not pass for a clean result, in the log either.
     const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
@@ -311,30 +341,25 @@ async function runAndShow(services: AuditServices, checkpoint: string | undefine
     if (outcome.cancelled) {
       sayCancelled(services);
     }
-    services.panels.end(id);
     services.panels.show(id);
     if (unjudged !== null) {
       void showWarning(unjudged);
     }
   } catch (error) {
     if (error instanceof CancelledError && services.store.read(id)) {
-      // It did not listen and was killed, but had written what it knew before the reconstruction.
-      services.panels.end(id);
       services.panels.show(id);
       sayCancelled(services);
       return;
     }
-    services.store.remove(id);
-    services.panels.end(id);
     await reportFailure(services, error, {
-      again: () => runAndShow(services, checkpoint, gradients),
+      again: () => runAndShow(services, audit),
       ...(checkpoint === undefined
         ? {}
         : {
             swapped: async () => {
               // The next audit of this folder offers what turned out to be the checkpoint.
               await remember(services, gradients, checkpoint);
-              await runAndShow(services, gradients, checkpoint);
+              await runAndShow(services, { checkpoint: gradients, gradients: checkpoint, settings });
             },
           }),
     });
@@ -343,23 +368,23 @@ async function runAndShow(services: AuditServices, checkpoint: string | undefine
 
 function runWithProgress(
   services: AuditServices,
-  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients'>,
-  source: vscode.CancellationTokenSource,
+  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients' | 'settings'>,
 ): Thenable<AuditOutcome> {
   return withProgressNotification(`GradLeak: ${basename(audit.gradients)}`, (report, token) => {
-    // The notification and the panel's button stop the same audit.
-    token.onCancellationRequested(() => {
-      source.cancel();
-    });
     let shown = 0;
+    let isWatched = false;
     return launchAudit({
       ...audit,
       executor: services.runner,
       store: services.store,
-      token: source.token,
-      progress: (own) => {
-        const { message, fraction } = own;
-        services.panels.advance(audit.id, own);
+      running: services.running,
+      token,
+      progress: ({ message, fraction, reconstruction }) => {
+        // Once: a panel that the user closed stays closed.
+        if (reconstruction && !isWatched) {
+          isWatched = true;
+          services.panels.show(audit.id);
+        }
         // VS Code wants what was added, not where it stands.
         report({ message, increment: Math.max(0, fraction - shown) * 100 });
         shown = Math.max(shown, fraction);

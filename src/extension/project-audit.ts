@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
@@ -15,9 +15,10 @@ import { isTrusted } from './audit-command.js';
 import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
+import { deleteFolders } from './delete-folders.js';
 import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
-import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 
 /** "GradLeak: Audit Workspace": finds dumps, shows the plan, audits a few at a time, stops and goes on. */
@@ -164,6 +165,31 @@ export class ProjectAudits implements vscode.Disposable {
 
   stop(): void {
     this.running?.cancel();
+  }
+
+  /** Deletes the shown project's report and the reports of its gradients. */
+  async delete(): Promise<void> {
+    const report = this.report();
+    if (this.running || !report || this.root === undefined) {
+      void showInformation(
+        this.running ? 'The workspace is being audited; stop that first.' : 'The workspace has not been audited yet.',
+      );
+      return;
+    }
+    const answer = 'Delete';
+    const question = `Delete the audit of ${basename(this.root)}, with ${report.entries.length} gradients?`;
+    const detail = 'The reports and what was recovered are deleted; the gradients and checkpoints stay.';
+    if ((await askModal(question, detail, answer)) !== answer) {
+      return;
+    }
+    try {
+      await deleteFolders([projectFolder(this.storage, this.root)], () => undefined);
+    } catch (error) {
+      this.log.error(error);
+      void showError(`The audit of the workspace could not be deleted: ${messageOf(error)}`);
+    }
+    this.store.changed();
+    this.hasChanged();
   }
 
   dispose(): void {

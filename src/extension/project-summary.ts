@@ -5,6 +5,7 @@ import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js'
 import type { FromSummary, ToSummary } from '../protocol/summary-messages.js';
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
+import { openScript } from './capturing-line.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import { showError, showInformation } from './notifications.js';
@@ -123,16 +124,6 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     this.subscription.dispose();
     this.panel?.dispose();
   }
-}
-
-async function openScript({ file, line }: { file: string; line: number }): Promise<void> {
-  const script = workspaceFile(file, workspaceFolderPaths());
-  if ('why' in script) {
-    void showError(script.why);
-    return;
-  }
-  const at = new vscode.Position(line - 1, 0);
-  await vscode.window.showTextDocument(vscode.Uri.file(script.file), { selection: new vscode.Range(at, at) });
 }
 
 /** Scripts that are named and not opened, each once. */

@@ -1,74 +1,65 @@
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
-import type { AuditProgress } from '../protocol/audit-request.js';
 import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { renderHtml } from '../project/render-html.js';
 import { allTextsOf } from '../words/recovered-texts.js';
+import { shortPath } from '../words/report-words.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
+import { capturingLine } from './capturing-line.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import { showError } from './notifications.js';
+import type { RunEvent, RunningAudits } from './running-audits.js';
 import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
-export class ResultsPanels implements vscode.WebviewPanelSerializer {
+export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disposable {
   private readonly open = new Map<string, vscode.WebviewPanel>();
-  /** Audits that run, with the way to stop them and where they stand. */
-  private readonly running = new Map<string, { stop: () => void; progress: AuditProgress | undefined }>();
+  private readonly subscription: { dispose: () => void };
 
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly store: AuditStore,
+    private readonly running: RunningAudits,
     private readonly log: Log,
-  ) {}
-
-  /** An audit starts; its panel opens once there is something to look at. */
-  begin(auditId: string, stop: () => void): void {
-    this.running.set(auditId, { stop, progress: undefined });
+  ) {
+    this.subscription = running.onDidChange((event) => {
+      this.follow(event);
+    });
   }
 
-  /** Progress of a running audit; a panel that the user closed stays closed. */
-  advance(auditId: string, progress: AuditProgress): void {
-    const run = this.running.get(auditId);
-    if (!run) {
-      return;
-    }
-    const first = run.progress === undefined;
-    if (progress.reconstruction) {
-      run.progress = progress;
-      if (first) {
-        this.show(auditId);
-      }
-    }
-    if (run.progress) {
-      void this.open.get(auditId)?.webview.postMessage({ t: 'run', auditId, progress } satisfies ToPanel);
-    }
-  }
-
-  /** The audit has ended, with a report or without. */
-  end(auditId: string): void {
-    this.running.delete(auditId);
-    const panel = this.open.get(auditId);
-    if (panel && !this.store.read(auditId)) {
+  private follow({ id, what }: RunEvent): void {
+    const panel = this.open.get(id);
+    if (panel && what === 'ended' && !this.store.read(id)) {
       panel.dispose();
     } else if (panel) {
-      void panel.webview.postMessage(this.contentOf(auditId));
-      panel.title = this.titleOf(auditId);
+      void panel.webview.postMessage(this.contentOf(id));
+      panel.title = this.titleOf(id);
     }
   }
 
-  /** Shows an audit, in its panel when it is already open. */
-  show(auditId: string): void {
+  /** Shows an audit, in its panel when it is already open. @param column where, the active one when absent */
+  show(auditId: string, column?: vscode.ViewColumn): void {
     const existing = this.open.get(auditId);
     if (existing) {
-      existing.reveal();
+      existing.reveal(column);
       return;
     }
-    const panel = vscode.window.createWebviewPanel(RESULTS_VIEW, 'GradLeak', vscode.ViewColumn.Active);
+    const panel = vscode.window.createWebviewPanel(RESULTS_VIEW, 'GradLeak', column ?? vscode.ViewColumn.Active);
     this.attach(panel, auditId);
+  }
+
+  /** The audit of the panel that the user looks at. */
+  active(): string | undefined {
+    return [...this.open].find(([, panel]) => panel.active)?.[0];
+  }
+
+  /** Closes an audit's panel. */
+  close(auditId: string): void {
+    this.open.get(auditId)?.dispose();
   }
 
   deserializeWebviewPanel(panel: vscode.WebviewPanel, state: unknown): Promise<void> {
@@ -108,6 +99,18 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       case 'log':
         await vscode.commands.executeCommand(COMMANDS.showLog);
         break;
+      case 'inspect':
+        await vscode.commands.executeCommand(
+          message.file === 'gradient' ? COMMANDS.inspectGradient : COMMANDS.inspectCheckpoint,
+          auditId,
+        );
+        break;
+      case 'script':
+        await vscode.commands.executeCommand(COMMANDS.openCapturingLine, auditId);
+        break;
+      case 'change-checkpoint':
+        await vscode.commands.executeCommand(COMMANDS.changeCheckpoint, auditId);
+        break;
     }
   }
 
@@ -117,8 +120,9 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       return { t: 'run', auditId, progress };
     }
     const report = this.store.read(auditId);
+    const script = report && capturingLine(report.inputs.gradients.path);
     return report
-      ? { t: 'show', auditId, report, images: this.store.images(auditId, report) }
+      ? { t: 'show', auditId, report, images: this.store.images(auditId, report), ...(script ? { script } : {}) }
       : {
           t: 'problem',
           sentence: 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".',
@@ -126,8 +130,12 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
   }
 
   private titleOf(auditId: string): string {
-    const gradient = this.store.read(auditId)?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
-    return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(gradient)}`;
+    const gradient = this.gradientOf(auditId);
+    return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(shortPath(gradient))}`;
+  }
+
+  private gradientOf(auditId: string): string | undefined {
+    return this.running.get(auditId)?.gradients ?? this.store.about(auditId)?.gradients;
   }
 
   private textsOf(auditId: string): string {
@@ -148,7 +156,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     return report;
   }
 
-  private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
+  /** Asks where, and says what could not be saved. */
+  async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
     const names = {
       json: 'report.json',
       npy: 'features.npy',
@@ -185,5 +194,9 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       this.log.error(error);
       void showError(`GradLeak could not save ${target.fsPath}: ${String(error)}`);
     }
+  }
+
+  dispose(): void {
+    this.subscription.dispose();
   }
 }

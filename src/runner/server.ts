@@ -234,8 +234,8 @@ function rankOne(path: string, gradients: TensorFile): RankedCheckpoint {
     try {
       const kind = fileKindOf(checkpoint, true);
       return canBe(kind, 'checkpoint')
-        ? { path, fit: fitOf(checkpoint, gradients), problem: null }
-        : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
+        ? { path, kind: kind.kind, fit: fitOf(checkpoint, gradients), problem: null }
+        : { path, kind: kind.kind, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
     } finally {
       checkpoint.close();
     }

@@ -3,7 +3,6 @@ import type { CheckStatus, ConsistencyCheck, Report } from '../../src/protocol/r
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import {
   METHODS_TITLE,
-  baseName,
   fileInWords,
   headInWords,
   methodsInWords,
@@ -12,6 +11,7 @@ import {
 import { button } from '../ui/toolkit.js';
 import { countsSection } from './counts-view.js';
 import { fact } from './feature-strip.js';
+import { type Ways, filesLine } from './files-line.js';
 import { findingsSection } from './findings-view.js';
 import { galleryView } from './gallery-view.js';
 import type { ChartView } from './landscape-chart.js';
@@ -33,6 +33,8 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, 
   savePng: () => void;
   copySummary: () => void;
   showLog: (() => void) | undefined;
+  /** To what the audit is of; undefined on a saved page. */
+  ways: Ways | undefined;
   setChart: (view: ChartView) => void;
   select: (sample: number) => void;
 }
@@ -94,9 +96,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       </p>
       <h1>${own.sentence}</h1>
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)}
-        ${report.inputs.checkpoint ? `against ${baseName(report.inputs.checkpoint.path)}` : 'without a checkpoint'} ·
-        head: ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
+        ${filesLine(report, actions.ways)} · head: ${headInWords(report)} · ${report.timings.totalMs.toFixed(0)} ms
       </p>
       <div class="actions" role="toolbar" aria-label="Report">
         ${button({ label: 'Save report', title: 'Save report (JSON)', primary: true, onClick: actions.saveJson })}

@@ -28,7 +28,7 @@ export function filesLine({ inputs }: Report, ways: Ways | undefined): TemplateR
       ? 'without a checkpoint'
       : html`against ${link(checkpoint, 'Inspect the checkpoint’s tensors', ways.inspectCheckpoint)}`
   }
-  (${link('change', 'Change the checkpoint: choose another and audit again', ways.changeCheckpoint)})${
+  (${link('Change', 'Change the checkpoint: choose another and audit again', ways.changeCheckpoint)})${
     script
       ? html` · captured at ${scriptLink(script, { isLive: true, why: script.why ?? undefined, open: ways.openScript })}`
       : ''

@@ -1,6 +1,8 @@
 import * as vscode from 'vscode';
 import type { SaveRequest } from '../protocol/panel-messages.js';
 import { messageOf } from '../protocol/errors.js';
+import { compareResults, comparisonInWords } from '../project/compare-results.js';
+import { resultOf } from '../project/summarise.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { shortPath } from '../words/report-words.js';
 import { type AuditOf, type AuditServices, auditPair, changeCheckpoint } from './audit-command.js';
@@ -176,6 +178,10 @@ async function compare({ panels, store }: AuditActionServices, chosen: readonly 
   if (one !== undefined && other !== undefined) {
     panels.show(one, vscode.ViewColumn.One);
     panels.show(other, vscode.ViewColumn.Two);
+    const [left, right] = [store.read(one), store.read(other)];
+    if (left && right) {
+      void showInformation(comparisonInWords(compareResults(resultOf(left), resultOf(right)), ['Left', 'right']));
+    }
   }
 }
 

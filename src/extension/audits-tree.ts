@@ -66,10 +66,14 @@ function asRunning(item: vscode.TreeItem, { gradients, progress }: RunningAudit)
 function asStored(item: vscode.TreeItem, audit: StoredAudit): vscode.TreeItem {
   const { gradients, checkpoint, standing, severity, sentence, isStopped, made } = audit;
   const word = STANDING_WORDS[standing];
-  const time = new Date(made).toLocaleString();
-  item.description = `${word}${severity === null ? '' : `, ${severity}`}${isStopped ? ', stopped early' : ''}, ${time}`;
+  item.description = `${word} ${whenOf(made)}${severity === null ? '' : `, ${severity}`}${isStopped ? ', stopped early' : ''}`;
   item.tooltip = visible(
-    `${gradients}\n${checkpoint === undefined ? 'without a checkpoint' : `against ${checkpoint}`}\n${word}: ${sentence}`,
+    [
+      gradients,
+      checkpoint === undefined ? 'without a checkpoint' : `against ${checkpoint}`,
+      `${word}: ${sentence}`,
+      new Date(made).toLocaleString(),
+    ].join('\n'),
   );
   item.iconPath = standingIcon(standing, severity);
   item.contextValue = contextOf({
@@ -79,4 +83,12 @@ function asStored(item: vscode.TreeItem, audit: StoredAudit): vscode.TreeItem {
     hasScript: capturingLine(gradients)?.why === null,
   });
   return item;
+}
+
+/** As short as tells audits of one gradient apart. */
+function whenOf(made: number): string {
+  const date = new Date(made);
+  return date.toDateString() === new Date().toDateString()
+    ? `at ${date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}`
+    : `on ${date.toLocaleDateString()}`;
 }

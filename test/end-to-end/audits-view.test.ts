@@ -54,7 +54,11 @@ describe('the list of audits', () => {
 
   async function chooseFromMenu(row: Locator, entry: string): Promise<void> {
     await row.click({ button: 'right' });
-    await workbench.page.locator('.monaco-menu .action-label', { hasText: entry }).first().click();
+    const item = workbench.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
+    await item.hover();
+    // A menu takes no click until it is sure that the one that opened it is over.
+    await workbench.page.waitForTimeout(500);
+    await item.click();
   }
 
   /** Folders of single audits in the extension's storage. */
@@ -76,7 +80,7 @@ describe('the list of audits', () => {
     await workbench.pick('which gradient?', 'train-1/gradient.pt');
     await workbench.webview('h1', 'This gradient gives away its one sample');
     await rows('train-1/gradient.pt').waitFor({ timeout: 30_000 });
-    expect(await rows('train-1/gradient.pt').textContent()).toContain('Leaks, ');
+    expect(await rows('train-1/gradient.pt').textContent()).toMatch(/Leaks at .*critical/);
     await page.locator('.statusbar-item', { hasText: 'GradLeak: Leaks' }).waitFor({ timeout: 20_000 });
   });
 
@@ -102,6 +106,7 @@ describe('the list of audits', () => {
   });
 
   it('runs an audit again, as it was and with a change', async () => {
+    const { page } = workbench;
     await chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit');
     await expect.poll(() => rows('train-1/gradient.pt').count(), { timeout: 30_000 }).toBe(2);
     await workbench.webview('h1', 'This gradient gives away its one sample');
@@ -109,6 +114,7 @@ describe('the list of audits', () => {
     await chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit With');
     await workbench.pick('Re-run train-1/gradient.pt With', 'Inputs');
     await workbench.pick('Inputs', 'labels and features only');
+    await page.locator('.quick-input-title', { hasText: 'Re-run train-1/gradient.pt With' }).waitFor();
     await workbench.screenshot('audits-rerun-with');
     await workbench.pick('Re-run train-1/gradient.pt With', 'Run');
     await expect.poll(() => rows('train-1/gradient.pt').count(), { timeout: 30_000 }).toBe(3);
@@ -144,6 +150,7 @@ describe('the list of audits', () => {
     await rows('train-1/gradient.pt').first().click();
     await workbench.closeEditors();
     await workbench.runCommand('Focus on Audits View');
+    await page.waitForTimeout(500);
     await page.keyboard.press('Delete');
     await dialog.filter({ hasText: 'Delete the audit of train-1/gradient.pt?' }).waitFor({ timeout: 20_000 });
     await workbench.screenshot('audits-delete');
@@ -170,9 +177,11 @@ describe('the list of audits', () => {
     await page
       .locator('.markers-panel .monaco-list-row', { hasText: 'This gradient gives away its one sample' })
       .first()
-      .click();
+      .dblclick();
+    await page.locator('.tab.active', { hasText: 'train.py' }).waitFor({ timeout: 20_000 });
+    await page.waitForTimeout(500);
     await page.keyboard.press('Control+.');
-    const action = page.locator('.action-widget .monaco-list-row, .monaco-menu .action-label', {
+    const action = page.locator('.action-widget .monaco-list-row', {
       hasText: 'Show the audit of captures/train-1/gradient.pt',
     });
     await action.first().waitFor({ timeout: 20_000 });

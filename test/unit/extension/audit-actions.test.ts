@@ -254,6 +254,7 @@ describe('comparing audits', () => {
       [other, 1],
       [one, 2],
     ]);
+    expect(host.asked).toEqual(['Both audits came out the same, counted in labels, features, inputs and tokens.']);
   });
 
   it('asks for the other of one, which is not offered itself', async () => {

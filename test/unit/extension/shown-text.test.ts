@@ -151,7 +151,7 @@ describe('the list of audits', () => {
     }
     expect(label).toContain('\\u001b');
     expect(contextValue).toBe(kind === 'stored' ? 'audit single report checkpoint' : 'running');
-    expect(description).toMatch(kind === 'stored' ? /^Leaks, high, stopped early, / : /^50 %, /);
+    expect(description).toMatch(kind === 'stored' ? /^Leaks on .+, high, stopped early$/ : /^50 %, /);
   });
 });
 

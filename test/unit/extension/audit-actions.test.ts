@@ -76,6 +76,7 @@ vi.mock('vscode', () => {
     },
     workspace: {
       isTrusted: true,
+      getConfiguration: () => ({ get: (_name: string, fallback: unknown) => fallback }),
       workspaceFolders: [],
       asRelativePath: (path: string) => path,
       getWorkspaceFolder: ({ fsPath }: { fsPath: string }) => (fsPath.startsWith('/work/') ? {} : undefined),
@@ -231,6 +232,25 @@ describe('running an audit again', () => {
     // Closing the list runs nothing.
     await run('rerunAuditWith', tree.getChildren()[0]);
     expect(jobs).toHaveLength(1);
+  });
+
+  it('makes a single audit of a workspace’s, with the truth and the network that its plan found', async () => {
+    const entry = projectEntry({
+      gradients: 'a/gradient.pt',
+      checkpoint: 'a/w.pt',
+      truth: 'a/truth.json',
+      network: 'n.onnx',
+    });
+    await run('rerunAudit', entry);
+    expect(jobs.map(({ request }) => request)).toMatchObject([
+      {
+        gradients: join('/work', 'a', 'gradient.pt'),
+        checkpoint: join('/work', 'a', 'w.pt'),
+        truth: join('/work', 'a', 'truth.json'),
+        reconstruction: { model: join('/work', 'n.onnx'), attack: 'auto' },
+      },
+    ]);
+    expect(store.ownFolder(jobs[0]!.id)).toBe(jobs[0]!.request.out);
   });
 
   it('leaves nothing of an audit that fails', async () => {

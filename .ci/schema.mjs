@@ -43,6 +43,13 @@ const schemas = [
     open: true,
   },
   {
+    file: 'src/protocol/audit-request.schema.json',
+    source: 'src/protocol/audit-request.ts',
+    type: 'AuditRequest',
+    title: 'What an audit was asked for',
+    open: false,
+  },
+  {
     file: 'src/protocol/from-panel.schema.json',
     source: 'src/protocol/panel-messages.ts',
     type: 'FromPanel',

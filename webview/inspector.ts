@@ -33,6 +33,7 @@ const host = connectHost<FromInspector, ToInspector, InspectorState>([
   'differences',
   'look',
   'look-failed',
+  'audited',
   'problem',
 ]);
 const table = (): HTMLElement | null => document.getElementById('table');
@@ -88,6 +89,9 @@ function reveal(soon: boolean): void {
 const actions: InspectorActions = {
   audit: () => {
     host?.post({ t: 'audit' });
+  },
+  showAudit: () => {
+    host?.post({ t: 'show-audit' });
   },
   compare: () => {
     host?.post({ t: 'compare' });

@@ -1,5 +1,5 @@
 import { html, render } from 'lit';
-import type { FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
+import type { CapturingLine, FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
 import type { NextStep } from '../src/protocol/next-steps.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
@@ -18,6 +18,7 @@ const root = document.getElementById('root');
 const host = connectHost<FromPanel, ToPanel, PanelState>(['show', 'run', 'problem']);
 let state: ReportState | undefined;
 let run: RunState | undefined;
+let script: CapturingLine | undefined;
 
 function actionsFor(report: Report): PanelActions {
   return {
@@ -68,6 +69,21 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'log' });
       }),
+    ways: host && {
+      inspectGradient: () => {
+        host.post({ t: 'inspect', file: 'gradient' });
+      },
+      inspectCheckpoint: () => {
+        host.post({ t: 'inspect', file: 'checkpoint' });
+      },
+      changeCheckpoint: () => {
+        host.post({ t: 'change-checkpoint' });
+      },
+      script,
+      openScript: () => {
+        host.post({ t: 'script' });
+      },
+    },
     saveInput:
       host &&
       (() => {
@@ -216,6 +232,7 @@ if (embedded) {
     switch (message.t) {
       case 'show':
         host.remember({ auditId: message.auditId });
+        script = message.script;
         show(message.report, message.images);
         break;
       case 'run':

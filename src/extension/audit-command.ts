@@ -13,12 +13,15 @@ import { type AuditFiles, type AuditWays, type StepContext, stepsFrom, takeStep 
 import { showError, showWarning, withProgressNotification } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
+import type { RunningAudits } from './running-audits.js';
+import { isNamedGradient, soleCheckpoint } from './sole-checkpoint.js';
 
 /** "GradLeak: Audit Gradient File...": from a file to the results panel. */
 
 export interface AuditServices {
   readonly runner: RunnerHost;
   readonly store: AuditStore;
+  readonly running: RunningAudits;
   readonly panels: ResultsPanels;
   readonly memory: vscode.Memento;
   readonly log: Log;
@@ -46,13 +49,15 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       const gradients = await askForGradient(services, path);
       if (gradients) {
         await remember(services, path, localPath(gradients));
-        await runAndShow(services, { checkpoint: path, gradients: localPath(gradients), given: {} });
+        await runAndShow(services, { checkpoint: path, gradients: localPath(gradients) });
       }
       return;
     }
-    const chosen = await askForCheckpoint(services, path);
+    const candidates = await rankCandidates(services, path);
+    const sole = soleCheckpoint(candidates, path, services.memory.get<string>(memoryKey(path)));
+    const chosen = sole === undefined ? await askForCheckpoint(services, path, candidates) : { checkpoint: sole };
     if (chosen) {
-      await runAndShow(services, { ...chosen, gradients: path, given: {} });
+      await runAndShow(services, { checkpoint: chosen.checkpoint, gradients: path });
     }
   } catch (error) {
     const again = (): Promise<void> => auditFile(services, clicked);
@@ -62,11 +67,38 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
         ? {
             error,
             again,
-            audit: { files: { checkpoint: undefined, gradients: clicked.fsPath, given: {} }, ways: waysOf(services) },
+            audit: { files: { checkpoint: undefined, gradients: clicked.fsPath }, ways: waysOf(services) },
           }
         : { error, again },
     );
   }
+}
+
+/** Asks for another checkpoint of a gradient that was audited, and audits again with it. */
+export async function changeCheckpoint(
+  services: AuditServices,
+  { gradients, settings }: Omit<AuditFiles, 'checkpoint'>,
+): Promise<void> {
+  if (!(await isTrusted())) {
+    return;
+  }
+  try {
+    const chosen = await chooseCheckpoint(services, gradients);
+    if (chosen) {
+      await runAndShow(services, { checkpoint: chosen.checkpoint, gradients, settings });
+    }
+  } catch (error) {
+    await reportFailure(services, { error, again: () => changeCheckpoint(services, { gradients, settings }) });
+  }
+}
+
+/** The picker, whatever fits. @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
+export async function chooseCheckpoint(services: AuditServices, gradients: string): Promise<Chosen | undefined> {
+  return askForCheckpoint(services, gradients, await rankCandidates(services, gradients));
+}
+
+interface Chosen {
+  readonly checkpoint: string | undefined;
 }
 
 function localPath(uri: vscode.Uri): string {
@@ -182,7 +214,7 @@ async function gradientCandidates(
       files.sort(
         (one, other) =>
           Number(isNear(other)) - Number(isNear(one)) ||
-          Number(isNamedGradient(other)) - Number(isNamedGradient(one)) ||
+          Number(isNamedGradient(other.fsPath)) - Number(isNamedGradient(one.fsPath)) ||
           one.path.localeCompare(other.path),
       );
       const runner = await services.runner.get();
@@ -196,18 +228,13 @@ async function gradientCandidates(
   );
 }
 
-/** Names suggest which files hold gradients; the user decides. */
-function isNamedGradient({ fsPath }: vscode.Uri): boolean {
-  return /grad|delta|update/i.test(basename(fsPath));
-}
-
 /** How well it fits comes first; other checkpoints of one model fit as well as gradients, and come after them. */
 function likelihood({ uri, known }: GradientCandidate): number {
   const isGradient = known?.kind.kind === 'gradient' || known?.kind.kind === 'delta';
   const own =
     isGradient && known.kind.sure === true
       ? 0.3
-      : isGradient || isNamedGradient(uri)
+      : isGradient || isNamedGradient(uri.fsPath)
         ? 0.2
         : known === undefined || known.kind.kind === 'unknown'
           ? 0.1
@@ -224,19 +251,18 @@ function describeKind(uri: vscode.Uri, known: FileOfKind | undefined): string {
     const words = KIND_WORDS[known.kind.kind];
     return known.kind.sure === true ? `${words}, by its contents` : `perhaps ${words}`;
   }
-  return isNamedGradient(uri) ? 'a gradient, by its name' : '';
+  return isNamedGradient(uri.fsPath) ? 'a gradient, by its name' : '';
 }
 
 function memoryKey(gradients: string): string {
   return `checkpoint:${dirname(gradients)}`;
 }
 
-/** @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
 async function askForCheckpoint(
   services: AuditServices,
   gradients: string,
-): Promise<{ readonly checkpoint: string | undefined } | undefined> {
-  const all = await rankCandidates(services, gradients);
+  all: readonly RankedCheckpoint[],
+): Promise<Chosen | undefined> {
   const ranked = all.filter(({ isOther }) => isOther !== true);
   const remembered = services.memory.get<string>(memoryKey(gradients));
   ranked.sort((one, other) => score(other, gradients, remembered) - score(one, gradients, remembered));
@@ -295,10 +321,10 @@ async function rankCandidates(services: AuditServices, gradients: string): Promi
   );
 }
 
-/** Audits a gradient against a checkpoint that is known. */
-export async function auditPair(services: AuditServices, checkpoint: string, gradients: string): Promise<void> {
+/** Audits files that are known. */
+export async function auditPair(services: AuditServices, audit: AuditFiles): Promise<void> {
   if (await isTrusted()) {
-    await runAndShow(services, { checkpoint, gradients, given: {} });
+    await runAndShow(services, audit);
   }
 }
 
@@ -306,8 +332,7 @@ export async function auditPair(services: AuditServices, checkpoint: string, gra
 export async function takeStepOf(services: AuditServices, auditId: string, step: NextStep): Promise<void> {
   const failed = services.panels.failureOf(auditId);
   const inputs = services.store.read(auditId)?.inputs;
-  const files =
-    failed?.files ?? (inputs && { checkpoint: inputs.checkpoint?.path, gradients: inputs.gradients.path, given: {} });
+  const files = failed?.files ?? (inputs && { checkpoint: inputs.checkpoint?.path, gradients: inputs.gradients.path });
   if (files && (await isTrusted())) {
     await takeStep(step, contextOf(services, files, failed?.error));
   }
@@ -321,7 +346,7 @@ function waysOf(services: AuditServices): AuditWays {
   return {
     run: (files) => runAndShow(services, files),
     start: (gradients) => auditFile(services, vscode.Uri.file(gradients)),
-    chooseCheckpoint: (gradients) => askForCheckpoint(services, gradients),
+    chooseCheckpoint: (gradients) => chooseCheckpoint(services, gradients),
     chooseGradient: async (checkpoint) => {
       const chosen = await askForGradient(services, checkpoint);
       return chosen && localPath(chosen);
@@ -333,12 +358,8 @@ function waysOf(services: AuditServices): AuditWays {
 async function runAndShow(services: AuditServices, files: AuditFiles): Promise<void> {
   const { checkpoint, gradients } = files;
   const { id, folder } = services.store.create();
-  const source = new vscode.CancellationTokenSource();
-  services.panels.begin(id, () => {
-    source.cancel();
-  });
   try {
-    const outcome = await runWithProgress(services, { ...files, id, folder }, source);
+    const outcome = await runWithProgress(services, { ...files, id, folder });
     const done = `Audit ${id} of ${gradients} ${checkpoint === undefined ? 'alone' : `against ${checkpoint}`} is done: ${folder}`;
     // What nobody could judge must not pass for a clean result, in the log either.
     const unjudged = outcome.mismatch ?? (outcome.cancelled ? null : outcome.notAssessed);
@@ -350,7 +371,6 @@ async function runAndShow(services: AuditServices, files: AuditFiles): Promise<v
     if (outcome.cancelled) {
       sayStopped(services, true);
     }
-    services.panels.end(id);
     services.panels.show(id);
     if (unjudged !== null) {
       void offerSteps(
@@ -362,16 +382,13 @@ async function runAndShow(services: AuditServices, files: AuditFiles): Promise<v
     }
   } catch (error) {
     if (error instanceof CancelledError && services.store.read(id)) {
-      // It did not listen and was killed, but had written what it knew before the reconstruction.
-      services.panels.end(id);
       services.panels.show(id);
       sayStopped(services, true);
       return;
     }
-    services.store.remove(id);
     const context = contextOf(services, files, error);
     if (error instanceof CancelledError) {
-      services.panels.end(id);
+      services.panels.close(id);
     } else {
       services.panels.fail(id, { files, error, steps: stepsFrom(context) });
     }
@@ -381,23 +398,23 @@ async function runAndShow(services: AuditServices, files: AuditFiles): Promise<v
 
 function runWithProgress(
   services: AuditServices,
-  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients' | 'given'>,
-  source: vscode.CancellationTokenSource,
+  audit: Pick<Launch, 'id' | 'folder' | 'checkpoint' | 'gradients' | 'settings' | 'given'>,
 ): Thenable<AuditOutcome> {
   return withProgressNotification(`GradLeak: ${basename(audit.gradients)}`, (report, token) => {
-    // The notification and the panel's button stop the same audit.
-    token.onCancellationRequested(() => {
-      source.cancel();
-    });
     let shown = 0;
+    let isWatched = false;
     return launchAudit({
       ...audit,
       executor: services.runner,
       store: services.store,
-      token: source.token,
-      progress: (own) => {
-        const { message, fraction } = own;
-        services.panels.advance(audit.id, own);
+      running: services.running,
+      token,
+      progress: ({ message, fraction, reconstruction }) => {
+        // Once: a panel that the user closed stays closed.
+        if (reconstruction && !isWatched) {
+          isWatched = true;
+          services.panels.show(audit.id);
+        }
         // VS Code wants what was added, not where it stands.
         report({ message, increment: Math.max(0, fraction - shown) * 100 });
         shown = Math.max(shown, fraction);

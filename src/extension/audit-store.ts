@@ -1,10 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import requestSchema from '../protocol/audit-request.schema.json';
+import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
-import type { Report } from '../protocol/report.js';
+import type { Report, Severity } from '../protocol/report.js';
+import { replaceFile } from '../audit/output-folder.js';
 import { REPORT_FILE, readImages, readStored } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
+import { parseJson, readBounded, validatorOf } from '../formats/json-file.js';
+import { worst } from '../project/summarise.js';
+import { type Standing, standingOfReport } from '../words/outcome-words.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
 
@@ -12,10 +18,30 @@ const MOST_KEPT = 50;
 const ID = /^\d{14}-[0-9a-f]{8}$/;
 /** Audits of a project are named by what they are of. */
 const PROJECT_ID = /^[0-9a-f]{20}$/;
+/** What an audit was asked for, so that it can be run again. */
+const REQUEST_FILE = 'request.json';
+const MOST_REQUEST_BYTES = 2 ** 20;
+const REQUEST = validatorOf<AuditRequest>(requestSchema);
+
+/** What a list says of a stored audit. */
+export interface StoredAudit {
+  readonly id: string;
+  /** When its report was written, in milliseconds since 1970. */
+  readonly made: number;
+  readonly gradients: string;
+  /** Undefined where the gradient was audited alone. */
+  readonly checkpoint: string | undefined;
+  readonly standing: Standing;
+  /** Of the worst finding. */
+  readonly severity: Severity | null;
+  readonly sentence: string;
+  /** The user stopped it. */
+  readonly isStopped: boolean;
+}
 
 export class AuditStore {
   private readonly listeners = new Set<() => void>();
-  private readonly audited = new Map<string, { made: number; gradients: string | undefined }>();
+  private readonly known = new Map<string, { made: number; audit: StoredAudit | undefined }>();
 
   /**
    * @param folder made when first written to
@@ -26,7 +52,7 @@ export class AuditStore {
     private readonly projectFolders: () => readonly string[],
   ) {}
 
-  /** Called when an audit has ended. */
+  /** Called when an audit has ended or was removed. */
   readonly onDidChange = (listener: () => void): { dispose: () => void } => {
     this.listeners.add(listener);
     return { dispose: () => void this.listeners.delete(listener) };
@@ -50,8 +76,8 @@ export class AuditStore {
     return { id, folder };
   }
 
-  /** Ids, newest first. */
-  ids(): string[] {
+  /** Ids of single audits, newest first. */
+  private ids(): string[] {
     return existsSync(this.folder)
       ? readdirSync(this.folder)
           .filter((name) => ID.test(name))
@@ -60,9 +86,20 @@ export class AuditStore {
       : [];
   }
 
-  /** The newest audit that has a report. */
-  latest(): string | undefined {
-    return this.ids().find((id) => existsSync(join(this.folder, id, REPORT_FILE)));
+  /** Single audits that have a report, newest first. */
+  list(): StoredAudit[] {
+    return this.ids().flatMap((id) => this.about(id) ?? []);
+  }
+
+  /** The newest single audit that has a report. */
+  latest(): StoredAudit | undefined {
+    for (const id of this.ids()) {
+      const audit = this.about(id);
+      if (audit) {
+        return audit;
+      }
+    }
+    return undefined;
   }
 
   /** Undefined when the audit is gone or its report is not one of ours. */
@@ -74,33 +111,62 @@ export class AuditStore {
     return upgradeReport(readStored(folder));
   }
 
-  /** The newest finished audit of a gradient, made since a time in milliseconds. */
+  /** What a list says of an audit. Asked for with every refresh of a lens or a list, so reports are read once. */
+  about(id: string): StoredAudit | undefined {
+    const made = statSync(this.filePath(id, REPORT_FILE), { throwIfNoEntry: false })?.mtimeMs;
+    if (made === undefined) {
+      this.known.delete(id);
+      return undefined;
+    }
+    const known = this.known.get(id);
+    if (known?.made === made) {
+      return known.audit;
+    }
+    const report = this.read(id);
+    const audit = report && describe(id, made, report);
+    this.known.set(id, { made, audit });
+    return audit;
+  }
+
+  /** The newest audit of a gradient that was not stopped, made since a time in milliseconds. */
   newestOf(gradients: string, since: number): { id: string; report: Report } | undefined {
+    const found = this.everyId().find((id) => {
+      const audit = this.about(id);
+      return audit && !audit.isStopped && audit.made >= since && audit.gradients === gradients;
+    });
+    const report = found === undefined ? undefined : this.read(found);
+    return found === undefined || !report ? undefined : { id: found, report };
+  }
+
+  /** The newest audit that a file took part in, as the gradient or as the checkpoint. */
+  newestWith(path: string): StoredAudit | undefined {
+    const audits = this.everyId().flatMap((id) => this.about(id) ?? []);
+    return audits
+      .filter(({ gradients, checkpoint }) => gradients === path || checkpoint === path)
+      .reduce<StoredAudit | undefined>((newest, own) => (newest && newest.made >= own.made ? newest : own), undefined);
+  }
+
+  private everyId(): string[] {
     const inProjects = this.projectFolders().flatMap((folder) => {
       const entries = join(folder, 'entries');
       return existsSync(entries) ? readdirSync(entries).filter((name) => PROJECT_ID.test(name)) : [];
     });
-    for (const id of [...this.ids(), ...inProjects]) {
-      const path = this.filePath(id, REPORT_FILE);
-      const made = existsSync(path) ? statSync(path).mtimeMs : 0;
-      if (made >= since && this.gradientsOf(id, made) === gradients) {
-        const report = this.read(id);
-        return report && { id, report };
-      }
-    }
-    return undefined;
+    return [...this.ids(), ...inProjects];
   }
 
-  /** Asked for with every refresh of a lens, so reports are read once; undefined for one that was stopped. */
-  private gradientsOf(id: string, made: number): string | undefined {
-    const known = this.audited.get(id);
-    if (known?.made === made) {
-      return known.gradients;
+  /** Keeps what a single audit was asked for. */
+  keepRequest(id: string, request: AuditRequest): void {
+    replaceFile(join(this.folder, id, REQUEST_FILE), `${JSON.stringify(request, undefined, 1)}\n`);
+  }
+
+  /** Undefined for an audit of a project, and for one of another version that asked for something else. */
+  request(id: string): AuditRequest | undefined {
+    try {
+      const request = parseJson(readBounded(this.filePath(id, REQUEST_FILE), MOST_REQUEST_BYTES));
+      return REQUEST.is(request) ? request : undefined;
+    } catch {
+      return undefined;
     }
-    const report = this.read(id);
-    const gradients = report?.cancelled === true ? undefined : report?.inputs.gradients.path;
-    this.audited.set(id, { made, gradients });
-    return gradients;
   }
 
   /** The id comes back from a webview, so it must not lead anywhere else. */
@@ -113,6 +179,11 @@ export class AuditStore {
           .map((folder) => join(folder, 'entries', id))
           .find((folder) => existsSync(folder))
       : undefined;
+  }
+
+  /** The folder of a single audit; undefined for an audit of a project, which belongs to the project's report. */
+  ownFolder(id: string): string | undefined {
+    return ID.test(id) ? join(this.folder, id) : undefined;
   }
 
   /** A file of an audit's folder. */
@@ -129,4 +200,17 @@ export class AuditStore {
   remove(id: string): void {
     rmSync(join(this.folder, id), { recursive: true, force: true });
   }
+}
+
+function describe(id: string, made: number, report: Report): StoredAudit {
+  return {
+    id,
+    made,
+    gradients: report.inputs.gradients.path,
+    checkpoint: report.inputs.checkpoint?.path,
+    standing: standingOfReport(report),
+    severity: worst(report.findings.map(({ severity }) => severity)),
+    sentence: report.verdict.sentence,
+    isStopped: report.cancelled === true,
+  };
 }

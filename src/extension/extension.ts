@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import type { NextStep } from '../protocol/next-steps.js';
+import { registerAuditActions } from './audit-actions.js';
 import { auditFile, auditPair, takeStepOf } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
+import { AuditsTree } from './audits-tree.js';
 import { Captures } from './captures.js';
 import { copyCaptureScript } from './capture-command.js';
 import { installCudaEngine, showEngines } from './engine-commands.js';
-import { openAudit } from './history-command.js';
 import { keepContexts } from './contexts.js';
-import { COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
+import { pickAudit } from './history-command.js';
+import { AUDITS_TREE, COMMANDS, PROJECT_TREE, RESULTS_VIEW, SUMMARY_VIEW } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { registerInspector } from './inspector.js';
 import { registerLanguageModelTool } from './language-model-tool.js';
@@ -21,7 +23,9 @@ import { ProjectTree } from './project-tree.js';
 import { PythonScripts } from './python-scripts.js';
 import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
+import { RunningAudits } from './running-audits.js';
 import { registerScriptPrompts } from './script-prompts.js';
+import { AuditStatus } from './status-bar.js';
 import { registerTasks } from './tasks.js';
 import { chooseTruth } from './truth-command.js';
 
@@ -35,18 +39,26 @@ export function activate(context: vscode.ExtensionContext): void {
   const runner = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   // Apart from audits, so that looking at a file never waits for one.
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
-  const panels = new ResultsPanels(context.extensionUri, store, log);
+  const running = new RunningAudits();
+  const panels = new ResultsPanels(context.extensionUri, store, running, log);
   const project = new ProjectAudits(projects, runner, store, log);
   const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);
+  const audits = new AuditsTree(store, running);
+  const auditsView = vscode.window.createTreeView(AUDITS_TREE, { treeDataProvider: audits, canSelectMany: true });
   const tree = new ProjectTree(project);
   const scripts = new PythonScripts();
   const captures = new Captures();
-  const services = { runner, store, panels, memory: context.workspaceState, log };
+  const services = { runner, store, running, panels, memory: context.workspaceState, log };
   context.subscriptions.push(
     channel,
     runner,
     reader,
-    registerInspector(context, reader, log),
+    panels,
+    audits,
+    auditsView,
+    new AuditStatus(store, running, project),
+    registerAuditActions({ ...services, project, selection: () => auditsView.selection }),
+    registerInspector(context, { runner: reader, store, log }),
     project,
     summary,
     tree,
@@ -57,7 +69,7 @@ export function activate(context: vscode.ExtensionContext): void {
     registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),
     registerTasks(context.extensionPath, runner),
     registerLanguageModelTool(services),
-    vscode.window.registerTreeDataProvider(PROJECT_TREE, tree),
+    vscode.window.createTreeView(PROJECT_TREE, { treeDataProvider: tree, canSelectMany: true }),
     vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
     vscode.window.registerWebviewPanelSerializer(SUMMARY_VIEW, summary),
     vscode.commands.registerCommand(COMMANDS.auditWorkspace, async () => {
@@ -75,17 +87,18 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.showSummary, () => {
       summary.show();
     }),
+    vscode.commands.registerCommand(COMMANDS.deleteWorkspaceAudit, () => project.delete()),
     vscode.commands.registerCommand(COMMANDS.saveSarif, () => summary.save('sarif')),
     vscode.commands.registerCommand(COMMANDS.showAudit, (id: string) => {
       panels.show(id);
     }),
     vscode.commands.registerCommand(COMMANDS.auditPair, (checkpoint: string, gradients: string) =>
-      auditPair(services, checkpoint, gradients),
+      auditPair(services, { checkpoint, gradients }),
     ),
     vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStepOf(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.auditExample, () => {
       const example = (name: string): string => join(context.extensionPath, 'media', 'example', name);
-      return auditPair(services, example('checkpoint.pt'), example('gradient.pt'));
+      return auditPair(services, { checkpoint: example('checkpoint.pt'), gradients: example('gradient.pt') });
     }),
     vscode.commands.registerCommand(COMMANDS.auditFile, (uri?: vscode.Uri) => auditFile(services, uri)),
     vscode.commands.registerCommand(COMMANDS.inspectFile, (uri?: vscode.Uri) => inspectFile(uri)),
@@ -94,10 +107,15 @@ export function activate(context: vscode.ExtensionContext): void {
       if (latest === undefined) {
         void showInformation('No audit is stored for this workspace yet.');
       } else {
-        panels.show(latest);
+        panels.show(latest.id);
       }
     }),
-    vscode.commands.registerCommand(COMMANDS.openAudit, () => openAudit(store, panels)),
+    vscode.commands.registerCommand(COMMANDS.openAudit, async () => {
+      const audit = await pickAudit(store, 'Open Audit');
+      if (audit) {
+        panels.show(audit.id);
+      }
+    }),
     vscode.commands.registerCommand(COMMANDS.chooseTruth, (id?: string) => chooseTruth(services, id)),
     vscode.commands.registerCommand(COMMANDS.showEngines, () => showEngines(runner, log)),
     vscode.commands.registerCommand(COMMANDS.installCudaEngine, () => installCudaEngine(context.globalStorageUri, log)),

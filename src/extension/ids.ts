@@ -14,10 +14,22 @@ export const COMMANDS = {
   showSummary: 'gradleak.showSummary',
   saveSarif: 'gradleak.saveSarif',
   auditExample: 'gradleak.auditExample',
+  rerunAudit: 'gradleak.rerunAudit',
+  rerunAuditWith: 'gradleak.rerunAuditWith',
+  compareAudits: 'gradleak.compareAudits',
+  inspectGradient: 'gradleak.inspectGradient',
+  inspectCheckpoint: 'gradleak.inspectCheckpoint',
+  openCapturingLine: 'gradleak.openCapturingLine',
+  revealGradient: 'gradleak.revealGradient',
+  exportAudit: 'gradleak.exportAudit',
+  deleteAudit: 'gradleak.deleteAudit',
+  stopAudit: 'gradleak.stopAudit',
+  deleteWorkspaceAudit: 'gradleak.deleteWorkspaceAudit',
   insertCapture: 'gradleak.insertCapture',
   showAudit: 'gradleak.showAudit',
   auditPair: 'gradleak.auditPair',
   takeStep: 'gradleak.takeStep',
+  changeCheckpoint: 'gradleak.changeCheckpoint',
 } as const;
 
 /** Called by lenses and views with arguments; not for the palette. */
@@ -26,6 +38,7 @@ export const INTERNAL_COMMANDS: readonly string[] = [
   COMMANDS.showAudit,
   COMMANDS.auditPair,
   COMMANDS.takeStep,
+  COMMANDS.changeCheckpoint,
 ];
 
 /** Keys of `when` clauses. */
@@ -80,6 +93,7 @@ export const RESULTS_VIEW = 'gradleak.results';
 /** By default for files that nobody else opens; as an option for types that other editors open too. */
 export const INSPECTOR_VIEWS = ['gradleak.inspector', 'gradleak.inspectorOption'] as const;
 export const SUMMARY_VIEW = 'gradleak.summary';
+export const AUDITS_TREE = 'gradleak.audits';
 export const PROJECT_TREE = 'gradleak.project';
 export const TASK_TYPE = 'gradleak';
 export const TOOL_NAME = 'gradleak_audit';

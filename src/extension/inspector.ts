@@ -4,7 +4,9 @@ import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { Directory } from '../protocol/inspection.js';
 import type { FromInspector, LookAt, LookResult, ToInspector } from '../protocol/inspector-messages.js';
 import type { RunnerClient } from '../runner/client.js';
+import { STANDING_WORDS } from '../words/outcome-words.js';
 import { visible, visibleInList } from '../words/visible.js';
+import type { AuditStore } from './audit-store.js';
 import { failureSentence } from './failures.js';
 import { COMMANDS, INSPECTOR_VIEWS } from './ids.js';
 import type { Log } from './log.js';
@@ -17,8 +19,15 @@ import { webviewOptions, webviewPage } from './webview-page.js';
  * Nothing in a file is run, so it works in untrusted workspaces too.
  */
 
-export function registerInspector(context: vscode.ExtensionContext, runner: RunnerHost, log: Log): vscode.Disposable {
-  const provider = new InspectorProvider(context.extensionUri, runner, log);
+interface InspectorServices {
+  readonly runner: RunnerHost;
+  /** Where the audits of a file are known from. */
+  readonly store: AuditStore;
+  readonly log: Log;
+}
+
+export function registerInspector(context: vscode.ExtensionContext, services: InspectorServices): vscode.Disposable {
+  const provider = new InspectorProvider(context.extensionUri, services);
   const options = { supportsMultipleEditorsPerDocument: true, webviewOptions: { retainContextWhenHidden: false } };
   return vscode.Disposable.from(
     ...INSPECTOR_VIEWS.map((view) => vscode.window.registerCustomEditorProvider(view, provider, options)),
@@ -28,8 +37,7 @@ export function registerInspector(context: vscode.ExtensionContext, runner: Runn
 class InspectorProvider implements vscode.CustomReadonlyEditorProvider {
   constructor(
     private readonly extensionUri: vscode.Uri,
-    private readonly runner: RunnerHost,
-    private readonly log: Log,
+    private readonly services: InspectorServices,
   ) {}
 
   openCustomDocument(uri: vscode.Uri): vscode.CustomDocument {
@@ -39,8 +47,8 @@ class InspectorProvider implements vscode.CustomReadonlyEditorProvider {
   resolveCustomEditor(document: vscode.CustomDocument, panel: vscode.WebviewPanel): void {
     panel.webview.options = webviewOptions(this.extensionUri);
     // The child starts while the page loads; a failure shows when it is asked.
-    void this.runner.get().catch(() => undefined);
-    const editor = new InspectorEditor(document.uri, panel.webview, this.runner, this.log);
+    void this.services.runner.get().catch(() => undefined);
+    const editor = new InspectorEditor(document.uri, panel.webview, this.services);
     panel.onDidDispose(() => {
       editor.dispose();
     });
@@ -74,11 +82,14 @@ class InspectorEditor implements vscode.Disposable {
   constructor(
     private readonly uri: vscode.Uri,
     private readonly webview: vscode.Webview,
-    private readonly runner: RunnerHost,
-    private readonly log: Log,
+    private readonly services: InspectorServices,
   ) {
+    const { store, log } = services;
     this.subscriptions.push(
       onViewMessage(webview, { validator: FROM_INSPECTOR, view: 'inspector', log }, (message) => this.receive(message)),
+      store.onDidChange(() => {
+        this.tellAudit();
+      }),
     );
     if (uri.scheme === 'file') {
       const watcher = vscode.workspace.createFileSystemWatcher(
@@ -115,6 +126,9 @@ class InspectorEditor implements vscode.Disposable {
       case 'audit':
         await vscode.commands.executeCommand(COMMANDS.auditFile, this.uri);
         break;
+      case 'show-audit':
+        await this.showAudit();
+        break;
       case 'compare':
         await this.chooseOther();
         break;
@@ -140,7 +154,7 @@ class InspectorEditor implements vscode.Disposable {
           advice: 'Copy it into the workspace.',
         });
       }
-      const client = await this.runner.get();
+      const client = await this.services.runner.get();
       const { inspection, directory } = await client.openInspection(this.uri.fsPath);
       const before = this.open;
       this.open = { client, inspection };
@@ -148,6 +162,7 @@ class InspectorEditor implements vscode.Disposable {
         await this.release(before);
       }
       this.show(directory);
+      this.tellAudit();
       this.post({ t: 'kind', kind: await client.look(inspection, { look: 'kind' }) });
       if (this.compared !== undefined) {
         await this.compare(this.compared);
@@ -155,6 +170,21 @@ class InspectorEditor implements vscode.Disposable {
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  private async showAudit(): Promise<void> {
+    const audit = this.services.store.newestWith(this.uri.fsPath);
+    if (audit) {
+      await vscode.commands.executeCommand(COMMANDS.showAudit, audit.id);
+    }
+  }
+
+  private tellAudit(): void {
+    const audit = this.services.store.newestWith(this.uri.fsPath);
+    this.post({
+      t: 'audited',
+      audit: audit ? { standing: STANDING_WORDS[audit.standing], sentence: audit.sentence } : null,
+    });
   }
 
   private show({ names, shapes, dtypes, bytes, ...about }: Directory): void {
@@ -173,7 +203,7 @@ class InspectorEditor implements vscode.Disposable {
     if (this.disposed) {
       return;
     }
-    this.log.error(error);
+    this.services.log.error(error);
     this.post({ t: 'problem', sentence: failureSentence(error) });
   }
 
@@ -214,7 +244,7 @@ class InspectorEditor implements vscode.Disposable {
       }
     } catch (error) {
       if (!(error instanceof CancelledError)) {
-        this.log.error(error);
+        this.services.log.error(error);
         this.post({ t: 'look-failed', id, sentence: failureSentence(error) });
       }
     } finally {

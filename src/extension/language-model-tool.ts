@@ -41,7 +41,7 @@ function plain(text: string): vscode.MarkdownString {
 }
 
 async function auditAsText(
-  { runner, store }: AuditServices,
+  { runner, store, running }: AuditServices,
   input: ToolInput,
   token: vscode.CancellationToken,
 ): Promise<string> {
@@ -50,7 +50,7 @@ async function auditAsText(
   }
   const { id, folder } = store.create();
   const [gradients, checkpoint] = [absolute(input.gradients), absolute(input.checkpoint)];
-  await launchAudit({ executor: runner, store, checkpoint, gradients, id, folder, token });
+  await launchAudit({ executor: runner, store, running, checkpoint, gradients, id, folder, token });
   const report = store.read(id);
   return report ? renderReport(report) : 'The audit left no report.';
 }

@@ -6,16 +6,19 @@ import { UnusableInputError, messageOf, nextSteps } from '../protocol/errors.js'
 import type { NextStep } from '../protocol/next-steps.js';
 import { visibleInList } from '../words/visible.js';
 import { COMMANDS } from './ids.js';
-import type { Given } from './launch-audit.js';
+import type { AuditSettings, Given } from './launch-audit.js';
 
 /** What the buttons on a failure or a report do. */
 
+/** The files of an audit, and how it is done: as the user's settings say where nothing else is said. */
 export interface AuditFiles {
   /** Undefined for the gradient alone. */
   readonly checkpoint: string | undefined;
   readonly gradients: string;
-  /** What was chosen for this audit beside the settings. */
-  readonly given: Given;
+  /** Of an audit that is done once more; the user's when undefined. */
+  readonly settings?: AuditSettings | undefined;
+  /** What was chosen for this audit, over the settings. */
+  readonly given?: Given;
 }
 
 /** How audits are started, and their files chosen. */
@@ -116,12 +119,13 @@ const FILES_OF: Partial<Record<NextStep, Choice>> = {
     }
     return gradients === undefined ? undefined : { ...files, gradients };
   },
-  'swap-files': async ({ checkpoint, gradients, given }, ways) => {
+  'swap-files': async (files, ways) => {
+    const { checkpoint, gradients } = files;
     if (checkpoint === undefined) {
       return undefined;
     }
     await ways.remember(gradients, checkpoint);
-    return { checkpoint: gradients, gradients: checkpoint, given };
+    return { ...files, checkpoint: gradients, gradients: checkpoint };
   },
   'without-checkpoint': (files) => Promise.resolve({ ...files, checkpoint: undefined }),
 };

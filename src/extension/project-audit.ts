@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as vscode from 'vscode';
 import { ATTACKS } from '../protocol/audit-request.js';
-import { CancelledError } from '../protocol/errors.js';
+import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { Pace } from '../project/pace.js';
 import { readProject, runProject } from '../project/run-project.js';
@@ -17,11 +17,12 @@ import { isTrusted } from './audit-command.js';
 import { auditSettings } from './launch-audit.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
+import { deleteFolders } from './delete-folders.js';
 import { failureSentence, offerSteps } from './failures.js';
 import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
 import { stepsFrom, takeStep } from './next-steps.js';
-import { showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
 import type { RunnerHost } from './runner-host.js';
 import { workspaceFolderPaths } from './workspace-folders.js';
 
@@ -185,6 +186,31 @@ export class ProjectAudits implements vscode.Disposable {
 
   stop(): void {
     this.running?.cancel();
+  }
+
+  /** Deletes the shown project's report and the reports of its gradients. */
+  async delete(): Promise<void> {
+    const report = this.report();
+    if (this.running || !report || this.root === undefined) {
+      void showInformation(
+        this.running ? 'The workspace is being audited; stop that first.' : 'The workspace has not been audited yet.',
+      );
+      return;
+    }
+    const answer = 'Delete';
+    const question = `Delete the audit of ${basename(this.root)}, with ${report.entries.length} gradients?`;
+    const detail = 'The reports and what was recovered are deleted; the gradients and checkpoints stay.';
+    if ((await askModal(question, detail, answer)) !== answer) {
+      return;
+    }
+    try {
+      await deleteFolders([projectFolder(this.storage, this.root)], () => undefined);
+    } catch (error) {
+      this.log.error(error);
+      void showError(`The audit of the workspace could not be deleted: ${messageOf(error)}`);
+    }
+    this.store.changed();
+    this.hasChanged();
   }
 
   dispose(): void {

@@ -2,26 +2,53 @@ import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { STANDING_WORDS, standingOf, whyOpen } from '../words/outcome-words.js';
 import { visible } from '../words/visible.js';
+import { COMMANDS } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
 import { type WorkspaceFile, workspaceFile } from './workspace-file.js';
 import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** What captures give away, in the Problems view on the line of the script that made them. */
-export class ProjectProblems implements vscode.Disposable {
+export class ProjectProblems implements vscode.CodeActionProvider, vscode.Disposable {
   private readonly collection = vscode.languages.createDiagnosticCollection('gradleak');
-  private readonly subscription: vscode.Disposable;
+  private readonly subscriptions: readonly { dispose(): unknown }[];
+  /** Audits by what their problem says: VS Code hands over copies of problems. */
+  private readonly audits = new Map<string, AuditOfProblem[]>();
 
   constructor(private readonly project: ProjectAudits) {
-    this.subscription = project.onDidChange(() => {
-      this.update();
-    });
+    this.subscriptions = [
+      this.collection,
+      project.onDidChange(() => {
+        this.update();
+      }),
+      vscode.languages.registerCodeActionsProvider({ scheme: 'file' }, this, {
+        providedCodeActionKinds: [vscode.CodeActionKind.QuickFix],
+      }),
+    ];
     this.update();
+  }
+
+  /** The way from a problem to the panel of its audit. */
+  provideCodeActions(
+    { uri }: vscode.TextDocument,
+    _range: vscode.Range,
+    { diagnostics }: vscode.CodeActionContext,
+  ): vscode.CodeAction[] {
+    return diagnostics.flatMap((diagnostic) =>
+      (this.audits.get(keyOf(uri, diagnostic)) ?? []).slice(0, MOST_ACTIONS).map(({ id, gradients }) => {
+        const title = `Show the audit of ${visible(gradients)}`;
+        const action = new vscode.CodeAction(title, vscode.CodeActionKind.QuickFix);
+        action.command = { title, command: COMMANDS.showAudit, arguments: [id] };
+        action.diagnostics = [diagnostic];
+        return action;
+      }),
+    );
   }
 
   private update(): void {
     const report = this.project.report();
     const folders = workspaceFolderPaths();
     const places = new Map<string, WorkspaceFile>();
+    this.audits.clear();
     const byFile = new Map<string, vscode.Diagnostic[]>();
     for (const entry of report?.entries ?? []) {
       const { script, result, gradients } = entry;
@@ -47,6 +74,10 @@ export class ProjectProblems implements vscode.Disposable {
       diagnostic.relatedInformation = [
         new vscode.DiagnosticRelatedInformation(new vscode.Location(dump, new vscode.Position(0, 0)), 'the gradient'),
       ];
+      if (result) {
+        const key = keyOf(vscode.Uri.file(place.file), diagnostic);
+        this.audits.set(key, [...(this.audits.get(key) ?? []), { id: entry.id, gradients }]);
+      }
       const own = byFile.get(place.file) ?? [];
       byFile.set(place.file, own);
       own.push(diagnostic);
@@ -58,7 +89,20 @@ export class ProjectProblems implements vscode.Disposable {
   }
 
   dispose(): void {
-    this.subscription.dispose();
-    this.collection.dispose();
+    for (const subscription of this.subscriptions) {
+      subscription.dispose();
+    }
   }
+}
+
+interface AuditOfProblem {
+  readonly id: string;
+  readonly gradients: string;
+}
+
+/** Rounds of one run often say the same on the same line. */
+const MOST_ACTIONS = 5;
+
+function keyOf(uri: vscode.Uri, { message, range }: vscode.Diagnostic): string {
+  return JSON.stringify([uri.toString(), range.start.line, message]);
 }

@@ -7,6 +7,7 @@ import type { EntryPreview, FromSummary, ToSummary } from '../protocol/summary-m
 import { replaceFile } from '../audit/output-folder.js';
 import { renderSarif } from '../project/sarif.js';
 import type { AuditStore } from './audit-store.js';
+import { openScript } from './capturing-line.js';
 import { withShortPaths } from './failures.js';
 import { COMMANDS, SUMMARY_VIEW } from './ids.js';
 import type { Log } from './log.js';
@@ -135,7 +136,11 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     }
     const content = {
       json: () => `${JSON.stringify(report, undefined, 1)}\n`,
-      html: () => renderProjectHtml(report, previewsForPage(report, (id) => this.previewOf(id))),
+      html: () =>
+        renderProjectHtml(
+          report,
+          previewsForPage(report, (id) => this.previewOf(id)),
+        ),
       sarif: () => renderSarif(report),
     };
     try {
@@ -154,16 +159,6 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     this.subscription.dispose();
     this.panel?.dispose();
   }
-}
-
-async function openScript({ file, line }: { file: string; line: number }): Promise<void> {
-  const script = workspaceFile(file, workspaceFolderPaths());
-  if ('why' in script) {
-    void showError(script.why);
-    return;
-  }
-  const at = new vscode.Position(line - 1, 0);
-  await vscode.window.showTextDocument(vscode.Uri.file(script.file), { selection: new vscode.Range(at, at) });
 }
 
 /** Scripts that are named and not opened, each once. */

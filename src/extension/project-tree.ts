@@ -3,8 +3,10 @@ import * as vscode from 'vscode';
 import type { ProjectEntry } from '../protocol/project-report.js';
 import { STANDING_WORDS, isOpen, standingOf, whyOpen } from '../words/outcome-words.js';
 import { visible } from '../words/visible.js';
+import { contextOf } from './audit-rows.js';
 import { COMMANDS } from './ids.js';
 import type { ProjectAudits } from './project-audit.js';
+import { standingIcon } from './standing-icon.js';
 
 /** The results of a project as a tree: runs, and in each its rounds with their severity. */
 
@@ -77,12 +79,18 @@ function runItem({ run, entries }: { run: string; entries: ProjectEntry[] }): vs
 }
 
 function entryItem(entry: ProjectEntry): vscode.TreeItem {
-  const { result, problem, change } = entry;
+  const { result, problem, change, script } = entry;
   const word = STANDING_WORDS[standingOf(entry)];
   const why = whyOpen(entry);
   const item = new vscode.TreeItem(visible(basename(nameOf(entry))));
   item.id = entry.id;
-  item.iconPath = iconOf(entry);
+  item.iconPath = standingIcon(standingOf(entry), result?.severity ?? null);
+  item.contextValue = contextOf({
+    isSingle: false,
+    hasReport: result !== null,
+    hasCheckpoint: true,
+    hasScript: script !== null,
+  });
   if (result) {
     const inputs = result.exactInputs > 0 ? `, ${result.exactInputs} inputs` : '';
     const worst = result.severity === null ? '' : `, ${result.severity}`;
@@ -97,25 +105,4 @@ function entryItem(entry: ProjectEntry): vscode.TreeItem {
     item.tooltip = visible(problem ?? '');
   }
   return item;
-}
-
-function iconOf(entry: ProjectEntry): vscode.ThemeIcon {
-  const warning = new vscode.ThemeColor('list.warningForeground');
-  switch (standingOf(entry)) {
-    case 'leaks':
-      return entry.result?.severity === 'critical' || entry.result?.severity === 'high'
-        ? new vscode.ThemeIcon('error', new vscode.ThemeColor('list.errorForeground'))
-        : new vscode.ThemeIcon('warning', warning);
-    case 'estimate':
-      return new vscode.ThemeIcon('warning', warning);
-    case 'not-assessed':
-      return new vscode.ThemeIcon('question', warning);
-    case 'mismatch':
-    case 'failed':
-      return new vscode.ThemeIcon('circle-slash', warning);
-    case 'nothing':
-      return entry.result?.severity ? new vscode.ThemeIcon('warning', warning) : new vscode.ThemeIcon('pass');
-    case 'waiting':
-      return new vscode.ThemeIcon('clock');
-  }
 }

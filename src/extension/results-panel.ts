@@ -1,19 +1,21 @@
 import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { messageOf } from '../protocol/errors.js';
-import type { AuditProgress } from '../protocol/audit-request.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { renderHtml } from '../project/render-html.js';
 import { allTextsOf } from '../words/recovered-texts.js';
+import { shortPath } from '../words/report-words.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
+import { capturingLine } from './capturing-line.js';
 import { failureSentence, withShortPaths } from './failures.js';
 import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import type { AuditFiles } from './next-steps.js';
 import { showError } from './notifications.js';
+import type { RunEvent, RunningAudits } from './running-audits.js';
 import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
@@ -25,10 +27,9 @@ export interface FailedAudit {
 }
 
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
-export class ResultsPanels implements vscode.WebviewPanelSerializer {
+export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disposable {
   private readonly open = new Map<string, vscode.WebviewPanel>();
-  /** Audits that run, with the way to stop them and where they stand. */
-  private readonly running = new Map<string, { stop: () => void; progress: AuditProgress | undefined }>();
+  private readonly subscription: { dispose: () => void };
 
   /** Audits that ended without a report, as long as the window is open. */
   private readonly failed = new Map<string, FailedAudit>();
@@ -36,40 +37,17 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
   constructor(
     private readonly extensionUri: vscode.Uri,
     private readonly store: AuditStore,
+    private readonly running: RunningAudits,
     private readonly log: Log,
-  ) {}
-
-  /** An audit starts; its panel opens once there is something to look at. */
-  begin(auditId: string, stop: () => void): void {
-    this.running.set(auditId, { stop, progress: undefined });
+  ) {
+    this.subscription = running.onDidChange((event) => {
+      this.follow(event);
+    });
   }
 
-  /** Progress of a running audit; a panel that the user closed stays closed. */
-  advance(auditId: string, progress: AuditProgress): void {
-    const run = this.running.get(auditId);
-    if (!run) {
-      return;
-    }
-    const first = run.progress === undefined;
-    if (progress.reconstruction) {
-      run.progress = progress;
-      if (first) {
-        this.show(auditId);
-      }
-    }
-    if (run.progress) {
-      void this.open.get(auditId)?.webview.postMessage({ t: 'run', auditId, progress } satisfies ToPanel);
-    }
-  }
-
-  /** The audit has ended, with a report or without. */
-  end(auditId: string): void {
-    this.running.delete(auditId);
-    const panel = this.open.get(auditId);
-    if (panel && !this.store.read(auditId)) {
-      panel.dispose();
-    } else {
-      this.refresh(auditId);
+  private follow({ id, what }: RunEvent): void {
+    if (what === 'ended') {
+      this.refresh(id);
     }
   }
 
@@ -82,14 +60,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     }
   }
 
-  /** The audit whose panel is in front. */
-  active(): string | undefined {
-    return [...this.open].find(([, panel]) => panel.active)?.[0];
-  }
-
   /** The audit has ended without a report: a panel that is open says why, and what can be done. */
   fail(auditId: string, failure: FailedAudit): void {
-    this.running.delete(auditId);
     const panel = this.open.get(auditId);
     if (panel) {
       this.failed.set(auditId, failure);
@@ -101,15 +73,25 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     return this.failed.get(auditId);
   }
 
-  /** Shows an audit, in its panel when it is already open. */
-  show(auditId: string): void {
+  /** Shows an audit, in its panel when it is already open. @param column where, the active one when absent */
+  show(auditId: string, column?: vscode.ViewColumn): void {
     const existing = this.open.get(auditId);
     if (existing) {
-      existing.reveal();
+      existing.reveal(column);
       return;
     }
-    const panel = vscode.window.createWebviewPanel(RESULTS_VIEW, 'GradLeak', vscode.ViewColumn.Active);
+    const panel = vscode.window.createWebviewPanel(RESULTS_VIEW, 'GradLeak', column ?? vscode.ViewColumn.Active);
     this.attach(panel, auditId);
+  }
+
+  /** The audit of the panel that the user looks at. */
+  active(): string | undefined {
+    return [...this.open].find(([, panel]) => panel.active)?.[0];
+  }
+
+  /** Closes an audit's panel. */
+  close(auditId: string): void {
+    this.open.get(auditId)?.dispose();
   }
 
   deserializeWebviewPanel(panel: vscode.WebviewPanel, state: unknown): Promise<void> {
@@ -156,6 +138,18 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       case 'step':
         await vscode.commands.executeCommand(COMMANDS.takeStep, auditId, message.step);
         break;
+      case 'inspect':
+        await vscode.commands.executeCommand(
+          message.file === 'gradient' ? COMMANDS.inspectGradient : COMMANDS.inspectCheckpoint,
+          auditId,
+        );
+        break;
+      case 'script':
+        await vscode.commands.executeCommand(COMMANDS.openCapturingLine, auditId);
+        break;
+      case 'change-checkpoint':
+        await vscode.commands.executeCommand(COMMANDS.changeCheckpoint, auditId);
+        break;
     }
   }
 
@@ -169,18 +163,29 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       return { t: 'problem', sentence: failureSentence(failure.error), next: failure.steps };
     }
     const report = this.store.read(auditId);
+    const problem = 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".';
     if (!report) {
-      const sentence = 'This audit is no longer stored. Run it again with "GradLeak: Audit Gradient File...".';
-      return { t: 'problem', sentence, next: [] };
+      return { t: 'problem', sentence: problem, next: [] };
     }
+    const script = capturingLine(report.inputs.gradients.path);
     // Where the files lie is a fact of the report; elsewhere it is in the way.
     const shown = { ...withShortPaths(report), inputs: report.inputs };
-    return { t: 'show', auditId, report: shown, images: this.store.images(auditId, report) };
+    return {
+      t: 'show',
+      auditId,
+      report: shown,
+      images: this.store.images(auditId, report),
+      ...(script ? { script } : {}),
+    };
   }
 
   private titleOf(auditId: string): string {
-    const gradient = this.store.read(auditId)?.inputs.gradients.path.split(/[\\/]/).slice(-2).join('/');
-    return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(gradient)}`;
+    const gradient = this.gradientOf(auditId);
+    return gradient === undefined ? 'GradLeak' : `GradLeak: ${visible(shortPath(gradient))}`;
+  }
+
+  private gradientOf(auditId: string): string | undefined {
+    return this.running.get(auditId)?.gradients ?? this.store.about(auditId)?.gradients;
   }
 
   private textsOf(auditId: string): string {
@@ -201,7 +206,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
     return report;
   }
 
-  private async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
+  /** Asks where, and says what could not be saved. */
+  async save(auditId: string, { what, png, name, sample }: SaveRequest): Promise<void> {
     const names = {
       json: 'report.json',
       npy: 'features.npy',
@@ -238,5 +244,9 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer {
       this.log.error(error);
       void showError(withShortPaths(`GradLeak could not save ${target.fsPath}: ${messageOf(error)}`));
     }
+  }
+
+  dispose(): void {
+    this.subscription.dispose();
   }
 }

@@ -26,6 +26,8 @@ export type ToInspector =
   | { t: 'differences'; of: { row: number; difference: TensorDifference }[] }
   | { t: 'look'; id: number; result: LookResult }
   | { t: 'look-failed'; id: number; sentence: string }
+  /** The newest audit that the file took part in, null without any. */
+  | { t: 'audited'; audit: { standing: string; sentence: string } | null }
   /** The file cannot be shown; what was shown before stays. */
   | { t: 'problem'; sentence: string };
 
@@ -63,6 +65,8 @@ export type FromInspector =
   | { t: 'look-away' }
   /** With this file as what it is: a sure checkpoint takes that part, and a gradient is asked for. */
   | { t: 'audit' }
+  /** Show the audit that `audited` told of. */
+  | { t: 'show-audit' }
   | { t: 'compare' }
   | { t: 'compare-nothing' }
   | { t: 'copy'; text: string };

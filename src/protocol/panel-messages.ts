@@ -18,6 +18,15 @@ export interface ShowReport {
   report: Report;
   /** Reconstructed inputs, by sample; empty where there are none. */
   images: PanelImage[];
+  /** The line that captured the gradient; absent where its notes name none. */
+  script?: CapturingLine;
+}
+
+export interface CapturingLine {
+  file: string;
+  line: number;
+  /** Why the host does not open it, null where it does. */
+  why: string | null;
 }
 
 /** A reconstructed input with all its numbers, so that the panel can draw it in any way. */
@@ -54,7 +63,17 @@ export interface ShowProblem {
  *
  * @discriminator t
  */
-export type FromPanel = PanelReady | SaveRequest | TruthRequest | CopyRequest | LogRequest | StopRequest | StepRequest;
+export type FromPanel =
+  | PanelReady
+  | SaveRequest
+  | TruthRequest
+  | CopyRequest
+  | LogRequest
+  | StopRequest
+  | StepRequest
+  | InspectRequest
+  | ScriptRequest
+  | ChangeRequest;
 
 /** Sent once the panel can receive messages. */
 export interface PanelReady {
@@ -104,6 +123,22 @@ export interface StepRequest {
 /** Show the log channel. */
 export interface LogRequest {
   t: 'log';
+}
+
+/** Open one of the audit's files in the inspector. */
+export interface InspectRequest {
+  t: 'inspect';
+  file: 'gradient' | 'checkpoint';
+}
+
+/** Go to the line that captured the gradient. */
+export interface ScriptRequest {
+  t: 'script';
+}
+
+/** Choose another checkpoint, and audit again with it. */
+export interface ChangeRequest {
+  t: 'change-checkpoint';
 }
 
 /** What the panel keeps across a window reload. */

@@ -7,6 +7,7 @@ import type {
   DifferenceSummary,
   Directory,
   ElementText,
+  FileKind,
   FileKindReport,
   FilterImages,
   Histogram,
@@ -74,6 +75,8 @@ export interface RankParams {
 
 export interface RankedCheckpoint {
   path: string;
+  /** What it seems to be; absent for what cannot be read. */
+  kind?: FileKind;
   /** 0 to 1, how well names and shapes match. */
   fit: number;
   /** Why it cannot be used at all, null when it can. */

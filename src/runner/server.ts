@@ -28,7 +28,7 @@ import {
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
 import { compareStored } from '../audit/compare-stored.js';
-import { mismatchError, runAudit } from '../audit/run-audit.js';
+import { runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';
@@ -242,8 +242,8 @@ function rankOne(path: string, gradients: TensorFile): RankedCheckpoint {
     try {
       const kind = fileKindOf(checkpoint, true);
       return canBe(kind, 'checkpoint')
-        ? { path, fit: fitOf(checkpoint, gradients), problem: null }
-        : { path, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
+        ? { path, kind: kind.kind, fit: fitOf(checkpoint, gradients), problem: null }
+        : { path, kind: kind.kind, fit: 0, problem: `${KIND_WORDS[kind.kind]}, by its contents`, isOther: true };
     } finally {
       checkpoint.close();
     }

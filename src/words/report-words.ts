@@ -43,6 +43,11 @@ export function baseName(path: string): string {
   return path.split(/[\\/]/).pop() ?? path;
 }
 
+/** A file's name with its folder's, without which a gradient's says little. */
+export function shortPath(path: string): string {
+  return path.split(/[\\/]/).slice(-2).join('/');
+}
+
 /** The head, for every surface; of a file that was not assessed none is judged, which is not the same as finding none. */
 export function headInWords({ head, verdict, inputs }: Pick<Report, 'head' | 'verdict' | 'inputs'>): string {
   if (!head) {

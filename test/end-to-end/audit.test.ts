@@ -108,12 +108,9 @@ describe('the packaged extension in VS Code', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('audits a gradient: best checkpoint first, the recovered class in the panel', async () => {
+  it('audits a gradient with the one checkpoint beside it that fits, the recovered class in the panel', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'example/gradient.pt');
-    const first = await workbench.pick('which checkpoint', 'example/checkpoint.pt');
-    expect(first).toContain('example/checkpoint.pt');
-    expect(first).toContain('fits 100 %');
     const panel = await workbench.webview('h1', 'the label is seven');
     expect(await panel.getByText('Loading the report').count()).toBe(0);
     expect(await panel.locator('.bar-name').first().textContent()).toBe('seven');
@@ -177,11 +174,22 @@ describe('the packaged extension in VS Code', () => {
     await workbench.closeEditors();
   });
 
-  it('remembers the checkpoint and says which was used last', async () => {
+  /** Chooses another checkpoint in the panel that shows this. @returns the picker's first entry */
+  async function changeCheckpoint(heading: string, checkpoint: string): Promise<string> {
+    const panel = await workbench.webview('h1', heading);
+    await panel.getByRole('button', { name: 'Change', exact: true }).click();
+    return workbench.pick('which checkpoint', checkpoint);
+  }
+
+  it('asks for another checkpoint, best first, and says which was used last', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'example/gradient.pt');
-    const first = await workbench.pick('which checkpoint', 'example/checkpoint.pt');
-    expect(first).toContain('used last time');
+    const first = await changeCheckpoint('the label is seven', 'example/checkpoint.pt');
+    expect(first).toContain('example/checkpoint.pt');
+    expect(first).toContain('fits 100 %');
+    await expect.poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count()).toBe(2);
+    const second = await changeCheckpoint('the label is seven', 'example/checkpoint.pt');
+    expect(second).toContain('used last time');
     await workbench.webview('h1', 'the label is seven');
     await workbench.closeEditors();
   });
@@ -189,7 +197,6 @@ describe('the packaged extension in VS Code', () => {
   it('grows an image by gradient matching, and keeps the best when it is stopped', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'pooled/gradient.pt');
-    await workbench.pick('which checkpoint', 'pooled/checkpoint.pt');
     const running = await workbench.webview('h1', 'Reconstructing the input');
     const preview = running.locator('img.preview');
     await preview.waitFor({ timeout: 60_000 });
@@ -231,20 +238,16 @@ describe('the packaged extension in VS Code', () => {
   it('computes the feature maps of a residual network in train mode, and the input from them', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'residual/gradient.pt');
-    await workbench.pick('which checkpoint', 'residual/checkpoint.pt');
     const panel = await workbench.webview('h1', 'gives away its one sample', 120_000);
     const table = panel.locator('vscode-data-grid, table', { hasText: 'row space' }).first();
     await table.scrollIntoViewIfNeeded();
     expect(await table.textContent()).toContain('equations');
     expect(await panel.getByText(/this is the input, up to one factor/).count()).toBeGreaterThan(0);
     await photograph('maps', panel, table);
-    await workbench.closeEditors();
   });
 
   it('shows what a gradient gives away without its checkpoint', async () => {
-    await workbench.runCommand(AUDIT);
-    await workbench.pick('which gradient?', 'residual/gradient.pt');
-    await workbench.pick('which checkpoint', 'Without a checkpoint');
+    await changeCheckpoint('gives away its one sample', 'Without a checkpoint');
     const panel = await workbench.webview('h1', 'no checkpoint was given');
     const table = panel.locator('vscode-data-grid, table', { hasText: 'layer2.0.conv2.weight' }).first();
     expect(await table.textContent()).toContain('48 x 4 x 4');
@@ -255,7 +258,6 @@ describe('the packaged extension in VS Code', () => {
   it('reads the texts of a language model word for word, with its tokenizer', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'texts/gradient.safetensors');
-    await workbench.pick('which checkpoint', 'texts/checkpoint.safetensors');
     const panel = await workbench.webview('h1', 'texts, word for word', 60_000);
     const list = panel.locator('.texts').first();
     expect(await list.textContent()).toContain('Her account number is 4711, and the password is green.');
@@ -267,7 +269,6 @@ describe('the packaged extension in VS Code', () => {
   it.runIf(OWN_DUMP !== undefined)('computes the input of a large dump that is not in the repository', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'own/gradient.pt');
-    await workbench.pick('which checkpoint', 'own/checkpoint.pt');
     const panel = await workbench.webview('h1', 'gives away its one sample', 240_000);
     const table = panel.locator('vscode-data-grid, table', { hasText: 'row space' }).first();
     expect(await panel.getByText(/so this is the input/).count()).toBeGreaterThan(0);
@@ -278,7 +279,6 @@ describe('the packaged extension in VS Code', () => {
   it('passes over a wrong recipe beside a dump, and says which layer of it does not fit', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'wrong/gradient.pt');
-    await workbench.pick('which checkpoint', 'wrong/checkpoint.pt');
     const panel = await workbench.webview('body', 'the checkpoint holds no tensor "stem.weight"');
     expect(await panel.locator('h1').first().textContent()).toContain('gives away its one sample');
     await workbench.screenshot('wrong-recipe');
@@ -303,7 +303,7 @@ describe('the packaged extension in VS Code', () => {
   it('says why files do not fit', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'example/gradient.pt');
-    await workbench.pick('which checkpoint', 'other/model.pt');
+    await changeCheckpoint('the label is seven', 'other/model.pt');
     const toast = workbench.notification('The gradient belongs to another model');
     await toast.waitFor({ timeout: 30_000 });
     await workbench.page.waitForTimeout(800);
@@ -364,7 +364,6 @@ describe('the packaged extension in VS Code', () => {
   async function startBigAudit(): Promise<void> {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'big/gradient.safetensors');
-    await workbench.pick('which checkpoint', 'big/checkpoint.safetensors');
     await workbench.notification(/Estimating the batch size|Counting labels/).waitFor({ timeout: 60_000 });
   }
 

@@ -301,6 +301,25 @@ describe('the inspector', () => {
     await page.close();
   });
 
+  it('leads to the last audit of its file', async () => {
+    const page = await open('dark');
+    expect(await page.locator('#audited').count()).toBe(0);
+    const audit = { standing: 'Leaks', sentence: 'This gradient gives away its one sample.' };
+    await tell(page, { t: 'audited', audit } satisfies ToInspector);
+    await page.locator('#audited').waitFor();
+    expect((await page.locator('#audited').innerText()).replace(/\s+/g, ' ')).toBe(
+      'Last audit: Leaks. This gradient gives away its one sample.',
+    );
+    await page.locator('#audited').getByRole('button', { name: 'Leaks' }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(async () => (await sent<FromInspector>(page)).at(-1)).toEqual({ t: 'show-audit' });
+    await page.screenshot({ path: join(SCREENSHOTS, 'inspector-audited.png') });
+    expect(await seriousFindings(page)).toEqual([]);
+    await tell(page, { t: 'audited', audit: null } satisfies ToInspector);
+    await expect.poll(() => page.locator('#audited').count()).toBe(0);
+    await page.close();
+  });
+
   it('offers no audit of an optimiser’s state, and says why', async () => {
     const page = await open('light', 'optimiser.pt', 900);
     expect(await page.locator('h1 vscode-tag').textContent()).toBe('Optimiser state');

@@ -208,6 +208,47 @@ describe('the results panel', () => {
     await page.close();
   });
 
+  it.each(['dark', 'light', 'high-contrast'] as const)(
+    '%s: leads by keyboard to its files, to the line that captured and to another checkpoint',
+    async (theme) => {
+      const page = await openPanel(theme);
+      const script = { file: '/work/train.py', line: 12, why: null };
+      await post(page, { t: 'show', auditId: 'a', report: reports.example, images: [], script });
+      const line = page.locator('.verdict .muted');
+      expect((await line.innerText()).replace(/\s+/g, ' ')).toContain(
+        'gradient.pt against checkpoint.pt (Change) · captured at train.py:12 · head:',
+      );
+      for (const name of ['gradient.pt', 'checkpoint.pt', 'Change', 'train.py:12']) {
+        await line.getByRole('button', { name, exact: true }).focus();
+        await page.keyboard.press('Enter');
+      }
+      await expect
+        .poll(async () => (await sent<FromPanel>(page)).slice(1))
+        .toEqual([
+          { t: 'inspect', file: 'gradient' },
+          { t: 'inspect', file: 'checkpoint' },
+          { t: 'change-checkpoint' },
+          { t: 'script' },
+        ]);
+      await page.screenshot({ path: join(SCREENSHOTS, `webview-ways-${theme}.png`) });
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.close();
+    },
+  );
+
+  it('says why it leads to no line, and offers a checkpoint where there was none', async () => {
+    const page = await openPanel('dark');
+    const script = { file: '/else/train.py', line: 12, why: 'The script is outside this workspace.' };
+    const { inputs } = reports.example!;
+    const report = { ...reports.example, inputs: { ...inputs, checkpoint: null } };
+    await post(page, { t: 'show', auditId: 'a', report, images: [], script });
+    const line = page.locator('.verdict .muted');
+    await expect.poll(() => line.first().innerText()).toContain('without a checkpoint (Change)');
+    expect(await line.getByRole('button', { name: 'train.py:12' }).isDisabled()).toBe(true);
+    expect(await line.first().innerText()).toContain('outside this workspace');
+    await page.close();
+  });
+
   it('names both classes of a mixed label', async () => {
     const page = await openPanel('light');
     await show(page, reports.mixup);
@@ -312,6 +353,8 @@ describe('the results panel', () => {
     await page.setContent(renderHtml(reports.toy!, images.toy!, join(ROOT, 'dist', 'webview')));
     expect(await page.locator('h2', { hasText: 'A toy that leaks' }).count()).toBe(1);
     expect(await page.locator('canvas[id^="picture-toy"]').count()).toBe(1);
+    // There is nobody to lead anywhere.
+    expect(await page.locator('.verdict button.link').count()).toBe(0);
     await page.close();
   });
 

@@ -12,6 +12,7 @@ import { type TableActions, tableView } from './table-view.js';
 
 export interface InspectorActions extends TableActions, DetailActions {
   audit: () => void;
+  showAudit: () => void;
   compare: () => void;
   compareNothing: () => void;
   setFilter: (filter: string) => void;
@@ -46,7 +47,7 @@ const KIND_WORDS: Record<FileKind, string> = {
 
 function headView(
   header: DirectoryHeader,
-  { kind, compared }: State,
+  { kind, compared, audit }: State,
   hasControls: boolean,
   actions: InspectorActions,
 ): TemplateResult {
@@ -58,6 +59,7 @@ function headView(
       <h1>${hasControls ? tag(KIND_WORDS[what]) : nothing} ${name}</h1>
       <p class="muted">${header.format}, ${header.tensors} tensors in a file of ${formatBytes(header.fileBytes)}</p>
       ${header.model === undefined ? nothing : html`<p id="model" class="muted">${header.model.sentence}</p>`}
+      ${audit ? auditedView(audit, actions) : nothing}
       <details>
         <summary>${reasons[0] ?? ''}</summary>
         <ul>
@@ -70,6 +72,14 @@ function headView(
     <div class="actions">${hasControls ? fileActions(own, actions) : nothing}</div>
     ${compared ? comparedView(compared, actions) : nothing}
   </header>`;
+}
+
+function auditedView({ standing, sentence }: NonNullable<State['audit']>, actions: InspectorActions): TemplateResult {
+  return html`<p id="audited" class="muted">
+    Last audit:
+    <button class="link" title="Show the last audit of this file" @click=${actions.showAudit}>${standing}</button>.
+    ${sentence}
+  </p>`;
 }
 
 function globalsView(globals: DirectoryHeader['globals']): TemplateResult {

@@ -64,6 +64,8 @@ export interface State {
   /** Once the host has looked closer than the directory's own. */
   readonly kind: FileKindReport | undefined;
   readonly compared: DifferenceSummary | null;
+  /** The newest audit that the file took part in. */
+  readonly audit: { readonly standing: string; readonly sentence: string } | null;
   readonly problem: string | undefined;
   readonly rows: readonly Row[];
   /** Tensors that the filter lets through, and their bytes. */
@@ -106,6 +108,7 @@ export function startState(kept: InspectorState | undefined): State {
     tensors: emptyTensors(),
     kind: undefined,
     compared: null,
+    audit: null,
     problem: undefined,
     rows: [],
     shown: { indices: [], bytes: 0 },

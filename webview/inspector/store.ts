@@ -78,6 +78,8 @@ export function received(state: State, message: ToInspector): State {
       return state.detail && message.id === state.look?.id
         ? { ...state, detail: { ...state.detail, problem: message.sentence } }
         : state;
+    case 'audited':
+      return { ...state, audit: message.audit };
     case 'problem':
       return { ...state, problem: message.sentence, need: undefined };
   }

@@ -4,7 +4,6 @@ import type { CheckStatus, ConsistencyCheck, Report } from '../../src/protocol/r
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import {
   METHODS_TITLE,
-  baseName,
   durationInWords,
   headInWords,
   methodsInWords,
@@ -12,6 +11,7 @@ import {
 } from '../../src/words/report-words.js';
 import { button } from '../ui/toolkit.js';
 import { countsSection } from './counts-view.js';
+import { type Ways, filesLine } from './files-line.js';
 import { findingsSection } from './findings-view.js';
 import { galleryView } from './gallery-view.js';
 import type { ChartView } from './landscape-chart.js';
@@ -41,6 +41,8 @@ export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, 
   showLog: (() => void) | undefined;
   /** Undefined on a saved page. */
   takeStep: ((step: NextStep) => void) | undefined;
+  /** To what the audit is of; undefined on a saved page. */
+  ways: Ways | undefined;
   setChart: (view: ChartView) => void;
   select: (sample: number) => void;
 }
@@ -102,9 +104,7 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
       </p>
       <h1>${own.sentence}</h1>
       <p class="muted">
-        ${baseName(report.inputs.gradients.path)}
-        ${report.inputs.checkpoint ? `against ${baseName(report.inputs.checkpoint.path)}` : 'without a checkpoint'} ·
-        head: ${headInWords(report)} · ${durationInWords(report.timings.totalMs)}
+        ${filesLine(report, actions.ways)} · head: ${headInWords(report)} · ${durationInWords(report.timings.totalMs)}
       </p>
       ${headOfPage(report)}
       <div class="actions" role="toolbar" aria-label="Report">

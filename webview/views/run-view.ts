@@ -17,7 +17,9 @@ export function runView({ progress, preview, curves }: RunState, onStop: () => v
   return html`
     <header class="verdict verdict-run">
       <p class="verdict-tag">Running</p>
-      <h1>Reconstructing the input</h1>
+      <h1>
+        ${progress.reconstruction || preview !== undefined ? 'Reconstructing the input' : 'Auditing the gradient'}
+      </h1>
       <p role="status">${progress.message}</p>
       <progress max="100" value=${percent} aria-label="Progress of the audit">${percent} %</progress>
       <div class="actions">${button({ label: 'Stop and keep', onClick: onStop })}</div>

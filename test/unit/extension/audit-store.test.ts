@@ -15,6 +15,17 @@ const OLD = JSON.parse(
   readFileSync(join(import.meta.dirname, '..', '..', 'fixtures', 'reports', 'version-1-language.json'), 'utf8'),
 ) as Report;
 
+function reportOf(gradients: string): string {
+  const { inputs } = OLD;
+  return JSON.stringify({
+    ...OLD,
+    inputs: {
+      gradients: { ...inputs.gradients, path: gradients },
+      checkpoint: { ...inputs.gradients, path: '/x/checkpoint.pt' },
+    },
+  });
+}
+
 describe('stored audits', () => {
   it('are found again by id, and only our own', () => {
     const store = new AuditStore(join(folder, 'a'), () => []);
@@ -27,9 +38,9 @@ describe('stored audits', () => {
     // One of an earlier version is told as one of now.
     writeFileSync(store.filePath(id, 'report.json'), JSON.stringify(OLD));
     expect(store.read(id)).toEqual(now);
+    expect(store.latest()?.id).toBe(id);
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 2}');
     expect(store.read(id)).toBeUndefined();
-    expect(store.latest()).toBe(id);
     writeFileSync(store.filePath(id, 'report.json'), '{"schemaVersion": 7}');
     expect(store.read(id)).toBeUndefined();
     writeFileSync(store.filePath(id, 'report.json'), 'not json');
@@ -66,6 +77,75 @@ describe('stored audits', () => {
     writeFileSync(store.filePath(id, 'report.json'), report('/x/gradient.pt', true));
     utimesSync(store.filePath(id, 'report.json'), later, later);
     expect(store.newestOf('/x/gradient.pt', 0)).toBeUndefined();
+  });
+
+  it('are listed newest first, with what their reports say, and one without a report is not', () => {
+    const store = new AuditStore(join(folder, 'e'), () => []);
+    const write = (stamp: string, gradients: string): string => {
+      const id = `${stamp}-00000000`;
+      mkdirSync(join(folder, 'e', id), { recursive: true });
+      writeFileSync(join(folder, 'e', id, 'report.json'), reportOf(gradients));
+      return id;
+    };
+    const older = write('20260101000000', '/x/gradient.pt');
+    const newer = write('20260102000000', '/y/gradient.pt');
+    mkdirSync(join(folder, 'e', '20260103000000-00000000'));
+    expect(store.list().map(({ id }) => id)).toEqual([newer, older]);
+    expect(store.latest()).toMatchObject({
+      id: newer,
+      gradients: '/y/gradient.pt',
+      checkpoint: '/x/checkpoint.pt',
+      standing: 'leaks',
+      sentence: upgradeReport(OLD)?.verdict.sentence,
+      isStopped: false,
+    });
+    // What has changed on disk is read anew, and what is gone is not listed.
+    writeFileSync(join(folder, 'e', newer, 'report.json'), reportOf('/z/gradient.pt'));
+    const later = new Date(Date.now() + 5000);
+    utimesSync(join(folder, 'e', newer, 'report.json'), later, later);
+    expect(store.latest()?.gradients).toBe('/z/gradient.pt');
+    store.remove(newer);
+    expect(store.list().map(({ id }) => id)).toEqual([older]);
+  });
+
+  it('are found by either of their files, the newest first, among projects too', () => {
+    const project = join(folder, 'project-with');
+    const store = new AuditStore(join(folder, 'f'), () => [project]);
+    const { id } = store.create();
+    writeFileSync(store.filePath(id, 'report.json'), reportOf('/x/gradient.pt'));
+    expect(store.newestWith('/x/gradient.pt')?.id).toBe(id);
+    expect(store.newestWith('/x/checkpoint.pt')?.id).toBe(id);
+    expect(store.newestWith('/x/other.pt')).toBeUndefined();
+    const entry = join(project, 'entries', 'b'.repeat(20));
+    mkdirSync(entry, { recursive: true });
+    writeFileSync(join(entry, 'report.json'), reportOf('/y/gradient.pt'));
+    const later = new Date(Date.now() + 5000);
+    utimesSync(join(entry, 'report.json'), later, later);
+    expect(store.newestWith('/x/checkpoint.pt')?.id).toBe('b'.repeat(20));
+    expect(store.newestWith('/x/gradient.pt')?.id).toBe(id);
+  });
+
+  it('know what they were asked for, and take nothing else for it', () => {
+    const store = new AuditStore(join(folder, 'g'), () => []);
+    const { id } = store.create();
+    expect(store.request(id)).toBeUndefined();
+    const request = { gradients: '/x/gradient.pt', method: 'auto', batchSize: 4 } as const;
+    store.keepRequest(id, request);
+    expect(store.request(id)).toEqual(request);
+    for (const other of ['not json', '{"gradients": 7, "method": "auto"}', '{"gradients": "x", "method": "other"}']) {
+      writeFileSync(store.filePath(id, 'request.json'), other);
+      expect(store.request(id)).toBeUndefined();
+    }
+    expect(store.request('..')).toBeUndefined();
+  });
+
+  it('may be deleted one by one where they are single, and nowhere else', () => {
+    const store = new AuditStore(join(folder, 'h'), () => [join(folder, 'project-own')]);
+    const { id } = store.create();
+    expect(store.ownFolder(id)).toBe(join(folder, 'h', id));
+    for (const other of ['c'.repeat(20), '..', '', `${id}/..`]) {
+      expect(store.ownFolder(other)).toBeUndefined();
+    }
   });
 
   it('beyond fifty the oldest go', () => {

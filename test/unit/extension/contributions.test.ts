@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TENSOR_FILE_EXTENSIONS } from '../../../src/formats/open.js';
+import { contextOf } from '../../../src/extension/audit-rows.js';
 import {
+  AUDITS_TREE,
   COMMANDS,
   CONTEXTS,
   HINT_SWITCHES,
@@ -49,6 +51,8 @@ interface Manifest {
     walkthroughs: { steps: { media: { markdown: string } }[] }[];
     commands: { command: string; enablement?: string }[];
     menus: Record<string, { command: string; when: string }[]>;
+    keybindings: { command: string }[];
+    viewsWelcome: { contents: string }[];
     configuration: { title: string; properties: Record<string, Setting> }[];
   };
   capabilities: { untrustedWorkspaces: { restrictedConfigurations: string[] } };
@@ -82,6 +86,48 @@ describe('package.json and the code', () => {
         .filter((command) => !INTERNAL_COMMANDS.includes(command))
         .sort(),
     );
+  });
+
+  it('offer in menus, keys and welcome texts only commands that there are', () => {
+    const { menus, keybindings, viewsWelcome } = manifest.contributes;
+    const linked = viewsWelcome.flatMap(({ contents }) =>
+      [...contents.matchAll(/\(command:([\w.]+)\)/g)].map(([, own]) => own),
+    );
+    const offered = [...Object.values(menus).flat(), ...keybindings].map(({ command }) => command);
+    for (const command of [...offered, ...linked]) {
+      expect(Object.values(COMMANDS)).toContain(command);
+    }
+    expect(linked.filter((own) => own === COMMANDS.auditFile)).toHaveLength(2);
+  });
+
+  it('offer on the rows of both lists what can be done with an audit', () => {
+    const rows = manifest.contributes.menus['view/item/context'] ?? [];
+    const offered = (view: string, context: string): string[] =>
+      rows
+        .filter(({ when }) => {
+          const [, views = '', words = ''] = /^view =~ \/(.+)\/ && viewItem =~ \/(.+)\/$/.exec(when) ?? [];
+          return new RegExp(views).test(view) && new RegExp(words).test(context);
+        })
+        .map(({ command }) => command);
+    const whole = { hasReport: true, hasCheckpoint: true, hasScript: true };
+    const all = [
+      COMMANDS.rerunAudit,
+      COMMANDS.rerunAuditWith,
+      COMMANDS.compareAudits,
+      COMMANDS.inspectGradient,
+      COMMANDS.inspectCheckpoint,
+      COMMANDS.openCapturingLine,
+      COMMANDS.revealGradient,
+      COMMANDS.exportAudit,
+    ];
+    expect(new Set(offered(AUDITS_TREE, contextOf({ isSingle: true, ...whole })))).toEqual(
+      new Set([...all, COMMANDS.deleteAudit]),
+    );
+    expect(new Set(offered(PROJECT_TREE, contextOf({ isSingle: false, ...whole })))).toEqual(new Set(all));
+    const failed = contextOf({ isSingle: false, hasReport: false, hasCheckpoint: true, hasScript: false });
+    expect(offered(PROJECT_TREE, failed)).not.toContain(COMMANDS.exportAudit);
+    expect(offered(PROJECT_TREE, failed)).not.toContain(COMMANDS.openCapturingLine);
+    expect(new Set(offered(AUDITS_TREE, 'running'))).toEqual(new Set([COMMANDS.stopAudit]));
   });
 
   it('name the same settings, each described and scoped', () => {
@@ -120,7 +166,7 @@ describe('package.json and the code', () => {
 
   it('name the same views, task type and tool', () => {
     expect(manifest.contributes.customEditors.map(({ viewType }) => viewType)).toEqual([...INSPECTOR_VIEWS]);
-    expect(manifest.contributes.views.gradleak?.map(({ id }) => id)).toEqual([PROJECT_TREE]);
+    expect(manifest.contributes.views.gradleak?.map(({ id }) => id)).toEqual([AUDITS_TREE, PROJECT_TREE]);
     expect(manifest.contributes.taskDefinitions.map(({ type }) => type)).toEqual([TASK_TYPE]);
     expect(manifest.contributes.languageModelTools.map(({ name }) => name)).toEqual([TOOL_NAME]);
   });

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AuditStore } from '../../../src/extension/audit-store.js';
 import type { Log } from '../../../src/extension/log.js';
 import { ResultsPanels } from '../../../src/extension/results-panel.js';
+import { RunningAudits } from '../../../src/extension/running-audits.js';
 import type { Report } from '../../../src/protocol/report.js';
 
 /** What the host does when the panel asks to save texts; the dialog and the disk are the test's. */
@@ -13,6 +14,8 @@ const host = vi.hoisted(() => ({
   suggested: [] as unknown[],
   written: [] as [string, string][],
   errors: [] as string[],
+  commands: [] as unknown[][],
+  shown: [] as unknown[],
 }));
 vi.mock('vscode', () => {
   const joinPath = (base: { fsPath: string }, ...names: string[]): { fsPath: string } => ({
@@ -23,7 +26,10 @@ vi.mock('vscode', () => {
     html: '',
     cspSource: '',
     asWebviewUri: (uri: { fsPath: string }) => uri.fsPath,
-    postMessage: () => Promise.resolve(true),
+    postMessage: (message: unknown): Promise<boolean> => {
+      host.shown.push(message);
+      return Promise.resolve(true);
+    },
     onDidReceiveMessage: (listener: (message: unknown) => unknown): { dispose: () => void } => {
       host.post = listener;
       return { dispose: () => undefined };
@@ -32,6 +38,12 @@ vi.mock('vscode', () => {
   return {
     ViewColumn: { Active: -1 },
     Uri: { joinPath },
+    commands: {
+      executeCommand: (...given: unknown[]): Promise<void> => {
+        host.commands.push(given);
+        return Promise.resolve();
+      },
+    },
     workspace: {
       workspaceFolders: [{ uri: { fsPath: '/work' } }],
       fs: {
@@ -80,13 +92,24 @@ const report = {
 const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** A panel on an audit that has this report when it is asked to save. */
-function open(stored: Report | undefined): void {
-  const store = { read: () => stored } as unknown as AuditStore;
-  new ResultsPanels({ fsPath: '/extension' } as never, store, log).show('20260101000000-00000000');
+function open(stored: Report | undefined): RunningAudits {
+  const store = { read: () => stored, about: () => undefined, images: () => [] } as unknown as AuditStore;
+  const running = new RunningAudits();
+  new ResultsPanels({ fsPath: '/extension' } as never, store, running, log).show(ID);
+  return running;
 }
 
+const ID = '20260101000000-00000000';
+
 beforeEach(() => {
-  Object.assign(host, { chosen: { fsPath: '/else/where.txt' }, suggested: [], written: [], errors: [] });
+  Object.assign(host, {
+    chosen: { fsPath: '/else/where.txt' },
+    suggested: [],
+    written: [],
+    errors: [],
+    commands: [],
+    shown: [],
+  });
 });
 
 describe('saving texts', () => {
@@ -111,5 +134,48 @@ describe('saving texts', () => {
     await host.post({ t: 'save', what: 'txt' });
     expect(host.written).toEqual([]);
     expect(host.errors[0]).toContain('could not save /else/where.txt: Error: the report is no longer there');
+  });
+});
+
+describe('ways from a panel', () => {
+  it('lead to the files, to the line that captured, and to another checkpoint, of this audit', async () => {
+    open(report);
+    await host.post({ t: 'inspect', file: 'gradient' });
+    await host.post({ t: 'inspect', file: 'checkpoint' });
+    await host.post({ t: 'script' });
+    await host.post({ t: 'change-checkpoint' });
+    expect(host.commands).toEqual([
+      ['gradleak.inspectGradient', ID],
+      ['gradleak.inspectCheckpoint', ID],
+      ['gradleak.openCapturingLine', ID],
+      ['gradleak.changeCheckpoint', ID],
+    ]);
+  });
+
+  it('lead nowhere that the panel names', async () => {
+    open(report);
+    await host.post({ t: 'inspect', file: '/etc/passwd' });
+    await host.post({ t: 'script', file: '/etc/passwd' });
+    expect(host.commands).toEqual([]);
+  });
+});
+
+describe('the panel of an audit that runs', () => {
+  it('shows how far it is from the first moment on, and the report at its end', () => {
+    const running = open(report);
+    const types = (): unknown[] => host.shown.map((message) => (message as { t: string }).t);
+    running.begin({ id: ID, gradients: '/work/gradient.pt', stop: () => undefined });
+    running.advance(ID, { stage: 'read', message: 'Reading the head', fraction: 0.2 });
+    expect(types()).toEqual(['run', 'run']);
+    expect(host.shown[1]).toMatchObject({ auditId: ID, progress: { message: 'Reading the head' } });
+    running.end(ID);
+    expect(types()).toEqual(['run', 'run', 'show']);
+  });
+
+  it('is stopped by it', async () => {
+    let stops = 0;
+    open(report).begin({ id: ID, gradients: '/work/gradient.pt', stop: () => void stops++ });
+    await host.post({ t: 'stop' });
+    expect(stops).toBe(1);
   });
 });

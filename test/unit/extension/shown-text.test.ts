@@ -1,4 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { AuditStore } from '../../../src/extension/audit-store.js';
+import { AuditsTree } from '../../../src/extension/audits-tree.js';
 import { ProjectTree } from '../../../src/extension/project-tree.js';
 import { visibleLog } from '../../../src/extension/log.js';
 import {
@@ -9,6 +11,7 @@ import {
   withProgressNotification,
 } from '../../../src/extension/notifications.js';
 import type { ProjectAudits } from '../../../src/extension/project-audit.js';
+import type { RunningAudits } from '../../../src/extension/running-audits.js';
 import { entryResult, projectEntry } from '../../project-entries.js';
 
 /** What files say, where VS Code shows it. */
@@ -120,6 +123,35 @@ describe('text of files', () => {
       expect(texts.join('\n')).not.toMatch(ACTING);
     }
     expect(items[1]?.tooltip).toContain('\\u202e');
+  });
+});
+
+describe('the list of audits', () => {
+  it.each(['stored', 'running'])('acts on nothing in a row (%s)', (kind) => {
+    const stored = {
+      id: 'a',
+      made: 0,
+      gradients: HOSTILE,
+      checkpoint: HOSTILE,
+      standing: 'leaks',
+      severity: 'high',
+      sentence: HOSTILE,
+      isStopped: true,
+    };
+    const progress = { stage: 'read', message: HOSTILE, fraction: 0.5 };
+    const running = { id: 'a', gradients: HOSTILE, stop: () => undefined, progress };
+    const store = { onDidChange: () => undefined, list: () => (kind === 'stored' ? [stored] : []) };
+    const runs = { onDidChange: () => undefined, list: () => (kind === 'stored' ? [] : [running]) };
+    const tree = new AuditsTree(store as unknown as AuditStore, runs as unknown as RunningAudits);
+    const [row] = tree.getChildren();
+    const { label, description, tooltip, contextValue } = tree.getTreeItem(row!);
+    for (const text of [label, description, tooltip]) {
+      expect(typeof text).toBe('string');
+      expect(text).not.toMatch(ACTING);
+    }
+    expect(label).toContain('\\u001b');
+    expect(contextValue).toBe(kind === 'stored' ? 'audit single report checkpoint' : 'running');
+    expect(description).toMatch(kind === 'stored' ? /^Leaks on .+, high, stopped early$/ : /^50 %, /);
   });
 });
 

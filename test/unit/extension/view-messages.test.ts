@@ -49,6 +49,10 @@ const PANEL: FromPanel[] = [
   { t: 'copy', text: 'x' },
   { t: 'stop' },
   { t: 'log' },
+  { t: 'inspect', file: 'gradient' },
+  { t: 'inspect', file: 'checkpoint' },
+  { t: 'script' },
+  { t: 'change-checkpoint' },
 ];
 const SLICE: SliceRequest = { rowAxis: 0, columnAxis: -1, at: [0, 2], of: 'here' };
 const INSPECTOR: FromInspector[] = [
@@ -67,6 +71,7 @@ const INSPECTOR: FromInspector[] = [
   { t: 'look', id: 5, at: { what: 'rows', row: 1 } },
   { t: 'look-away' },
   { t: 'audit' },
+  { t: 'show-audit' },
   { t: 'compare' },
   { t: 'compare-nothing' },
   { t: 'copy', text: '' },
@@ -116,6 +121,10 @@ describe('messages of a view', () => {
         { t: 'save', what: 'txt', path: '/etc/passwd' },
         { t: 'save', what: 'txt', text: 'x' },
         { t: 'copy', text: { toString: 'x' } },
+        { t: 'inspect' },
+        { t: 'inspect', file: '/etc/passwd' },
+        { t: 'script', file: '//server/share/x.py' },
+        { t: 'change-checkpoint', id: 'a' },
         { t: 'ready', more: 1 },
       ],
     ],
@@ -124,6 +133,7 @@ describe('messages of a view', () => {
       FROM_INSPECTOR as Validator<unknown>,
       [
         { t: 'need', rows: [-1], differences: false },
+        { t: 'show-audit', id: 'a' },
         { t: 'need', rows: [0.5], differences: false },
         { t: 'need', rows: 'all', differences: false },
         { t: 'look', id: 1, at: { what: 'close', row: 1 } },

@@ -76,7 +76,7 @@ const ESTIMATORS: Readonly<Record<string, Estimator>> = {
 
 /** What an estimator of class counts is called, and what it does. */
 export function estimatorInWords(name: string): Estimator {
-  return ESTIMATORS[name] ?? { title: name, how: '' };
+  return (Object.hasOwn(ESTIMATORS, name) ? ESTIMATORS[name] : undefined) ?? { title: name, how: '' };
 }
 
 /** How label and feature were found, by the name that a report gives it. */
@@ -92,5 +92,5 @@ const SEARCHES: Readonly<Record<string, string>> = {
 };
 
 export function searchInWords(method: string): string {
-  return SEARCHES[method] ?? method;
+  return (Object.hasOwn(SEARCHES, method) ? SEARCHES[method] : undefined) ?? method;
 }

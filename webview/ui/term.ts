@@ -33,15 +33,21 @@ function show({ currentTarget }: Event): void {
   hint.textContent = currentTarget.dataset.explanation ?? '';
   document.body.append(hint);
   currentTarget.setAttribute('aria-describedby', ID);
-  place(hint, currentTarget.getBoundingClientRect());
+  place();
   document.addEventListener('keydown', hideOnEscape);
-  document.addEventListener('scroll', hide, { capture: true, once: true });
+  // The focus itself scrolls a word into view.
+  document.addEventListener('scroll', place, true);
 }
 
 function hide(): void {
   document.getElementById(ID)?.remove();
-  document.querySelector(`[aria-describedby="${ID}"]`)?.removeAttribute('aria-describedby');
+  explained()?.removeAttribute('aria-describedby');
   document.removeEventListener('keydown', hideOnEscape);
+  document.removeEventListener('scroll', place, true);
+}
+
+function explained(): Element | null {
+  return document.querySelector(`[aria-describedby="${ID}"]`);
 }
 
 function hideOnEscape({ key }: KeyboardEvent): void {
@@ -51,7 +57,11 @@ function hideOnEscape({ key }: KeyboardEvent): void {
 }
 
 /** Below the word, or above it where there is no room below, within the window. */
-function place(hint: HTMLElement, word: DOMRect): void {
+function place(): void {
+  const [hint, word] = [document.getElementById(ID), explained()?.getBoundingClientRect()];
+  if (!hint || !word) {
+    return;
+  }
   const isAbove = word.bottom + hint.offsetHeight + 4 > window.innerHeight && word.top > hint.offsetHeight + 4;
   hint.style.top = `${isAbove ? word.top - hint.offsetHeight - 4 : word.bottom + 4}px`;
   hint.style.left = `${Math.max(0, Math.min(word.left, window.innerWidth - hint.offsetWidth - 8))}px`;

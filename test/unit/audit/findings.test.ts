@@ -69,12 +69,12 @@ describe('findings of an audit', () => {
       100,
     );
     expect(found.map(({ id, title }) => [id, title])).toEqual([
-      ['label', 'About label: 2 of the batch'],
-      ['medium', 'About medium: 1 of the batch'],
+      ['label', 'About label, for 2 samples of the batch'],
+      ['medium', 'About medium, for 1 sample of the batch'],
       ['low', 'About low'],
     ]);
     expect(found[0]!.evidence).toBe('The one that shows most: first');
-    expect(found[0]!.mitigation).toContain('Up to about 49 samples');
+    expect(found[0]!.mitigation).toContain('up to about 49,');
     expect(found[2]).toEqual(low);
   });
 
@@ -146,12 +146,12 @@ describe('findings on inputs', () => {
   });
 
   it.each([
-    ['exact', 'critical', 'The training input itself can be computed from this gradient'],
-    ['close', 'high', 'Much of the training input can be computed from this gradient'],
+    ['exact', 'critical', 'The training input itself can be computed'],
+    ['close', 'high', 'Much of the training input can be computed'],
   ] as const)('of the verdict "%s" are %s', (verdict, severity, title) => {
     const [own, ...rest] = inputFindings(report({ verdict }));
     expect(own).toMatchObject({ id: 'input-reconstructed', severity, title });
-    expect(own!.evidence).toBe('3 x 32 x 32 numbers by a closed form, without any search. A reason.');
+    expect(own!.evidence).toBe('3 x 32 x 32 numbers, by a closed form, without any search. A reason.');
     expect(rest).toEqual([]);
   });
 
@@ -207,8 +207,8 @@ describe('findings on labels', () => {
       ['feature-recovered', 'high'],
     ]);
     const [label, feature] = labelFindings(own.report, named);
-    expect(label!.title).toBe('The label can be computed from this gradient');
-    expect(label!.evidence).toContain(`class ${own.report.label.classes[0]!.index};`);
+    expect(label!.title).toBe('The label can be computed');
+    expect(label!.evidence).toContain(`It is class ${own.report.label.classes[0]!.index};`);
     expect(feature!.evidence).toMatch(/^All 64 numbers/);
   });
 
@@ -228,9 +228,7 @@ describe('findings on labels', () => {
       ['label-recovered', 'high'],
       ['feature-recovered', 'high'],
     ]);
-    expect(labelFindings(own.report, named)[0]!.title).toBe(
-      'The class of the label can be computed from this gradient',
-    );
+    expect(labelFindings(own.report, named)[0]!.title).toBe('The class of the label can be computed');
   });
 
   it('of a guess are low, and the feature is only a direction without a bias gradient', () => {
@@ -240,7 +238,7 @@ describe('findings on labels', () => {
       ['label-recovered', 'low'],
       ['feature-direction-recovered', 'medium'],
     ]);
-    expect(labelFindings(own.report, named)[0]!.title).toMatch(/could guess the label .* might be wrong$/);
+    expect(labelFindings(own.report, named)[0]!.title).toMatch(/could guess the label, and might be wrong$/);
   });
 
   it('of a guess with a bias gradient keep the feature, which does not hang on the label', () => {
@@ -265,13 +263,24 @@ describe('findings on labels', () => {
     expect(finding!.evidence).not.toContain('single sample');
   });
 
+  it('of a sample of a batch that noise blurs tell the error of its feature, and not that it is alone', () => {
+    const { report } = recover('smoothed', false);
+    const blurred = { ...report, status: 'ambiguous' as const, featureError: 0.07, multiplicity: 1 };
+    const label = { ...blurred.label, classConfidence: 0.9 };
+    const found = labelFindings({ ...blurred, label }, named);
+    expect(found.map(({ id, severity }) => [id, severity])).toContainEqual(['feature-estimated', 'medium']);
+    const own = found.find(({ id }) => id === 'feature-estimated')!;
+    expect(own.evidence).toContain('an expected relative error of 0.07');
+    expect(own.evidence).not.toContain('single sample');
+  });
+
   it('tell the noise that would have hidden the class, as it was tried', () => {
     const { head, sample, report } = recover('hard', true);
     const sweep = sweepNoise(head, sample)!;
     const { mitigation } = labelFindings(report, { ...named, sweep })[0]!;
     expect(sweep.stopsAt).not.toBeNull();
-    expect(mitigation).toContain(`(${sweep.stopsAt!} times its root mean square)`);
-    expect(mitigation).toContain(`still told in ${sweep.toldAtStop} of ${sweep.draws}`);
+    expect(mitigation).toContain(`(${sweep.stopsAt!} x the gradient's root mean square)`);
+    expect(mitigation).toContain(`readable in ${sweep.toldAtStop} of ${sweep.draws} trials`);
     const none = { ...sweep, stopsAt: null, standardDeviation: null };
     expect(labelFindings(report, { ...named, sweep: none })[0]!.mitigation).toContain('Noise alone does not help here');
   });

@@ -14,7 +14,16 @@ import { expectGolden, goldenReport } from '../golden/golden.js';
 import { GOLDEN_CASES } from '../golden/make-cases.js';
 import { NETWORKS } from '../networks.js';
 import { toyMethod } from '../toy-method.js';
-import { type Theme, launchBrowser, openView, post, sent, seriousFindings } from './browser.js';
+import {
+  type Theme,
+  asPrinted,
+  backgroundOf,
+  launchBrowser,
+  openView,
+  post,
+  sent,
+  seriousFindings,
+} from './browser.js';
 
 /** The built panel in a real browser, with VS Code's side of the door played by the test. */
 
@@ -185,6 +194,7 @@ describe('the results panel', () => {
     for (const name of [
       'Save report (JSON)',
       'Save page (HTML in one file, to read, print or send)',
+      'Choose truth... to compare with (JSON); nothing that was recovered changes',
       'Save features (.npy)',
       'Copy summary',
       'Show log',
@@ -193,7 +203,7 @@ describe('the results panel', () => {
       await page.getByRole('button', { name }).focus();
       await page.keyboard.press('Enter');
     }
-    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(7);
+    await expect.poll(async () => (await sent<FromPanel>(page)).length).toBe(8);
     const messages = await sent<FromPanel>(page);
     const png = messages.find((message) => message.t === 'save' && message.what === 'png');
     expect(
@@ -348,6 +358,31 @@ describe('the results panel', () => {
     await page.close();
   });
 
+  it('prints as a saved page: on white, with everything open, nothing cut and nothing to press', async () => {
+    const page = await browser.newPage({ colorScheme: 'dark', viewport: { width: 1000, height: 900 } });
+    await page.setContent(renderHtml(reports.gallery!, [], join(ROOT, 'dist', 'webview')));
+    expect(await page.getByText('keep and share it as the data themselves').first().isVisible()).toBe(true);
+    expect(await page.getByRole('button', { name: /^Choose truth/ }).count()).toBe(0);
+    const closed = page.locator('details:not([open])');
+    expect(await closed.count()).toBeGreaterThan(1);
+    const pdf = await page.pdf({ preferCSSPageSize: true });
+    // A4: wider than US Letter is long.
+    expect(pdf.toString('latin1')).toMatch(/MediaBox \[0 0 59[45][\d.]* 84[12]/);
+    await asPrinted(page, 'dark');
+    expect(await closed.count()).toBe(0);
+    expect(await backgroundOf(page.locator('body'))).toBe('rgb(255, 255, 255)');
+    expect(await page.getByRole('toolbar').first().isVisible()).toBe(false);
+    const cut = await page.locator('.scroll, .fold ul, .gallery').evaluateAll(
+      (elements) =>
+        elements.filter((element) => {
+          const own = element as unknown as { scrollHeight: number; clientHeight: number };
+          return own.scrollHeight > own.clientHeight + 1;
+        }).length,
+    );
+    expect(cut).toBe(0);
+    await page.close();
+  });
+
   it('is the same on a saved page', async () => {
     const page = await browser.newPage();
     await page.setContent(renderHtml(reports.toy!, images.toy!, join(ROOT, 'dist', 'webview')));
@@ -355,6 +390,55 @@ describe('the results panel', () => {
     expect(await page.locator('canvas[id^="picture-toy"]').count()).toBe(1);
     // There is nobody to lead anywhere.
     expect(await page.locator('.verdict button.link').count()).toBe(0);
+    await page.close();
+  });
+
+  it('asks for a truth by keyboard, and tells a comparison apart from what took part', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.example);
+    await page.getByRole('button', { name: /^Choose truth/ }).focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => sent(page)).toContainEqual({ t: 'truth' });
+    const { truth } = reports.example!;
+    const { found: _found, ...chosen } = truth!;
+    await show(page, { ...reports.example!, truth: { ...chosen, chosenAfterwards: true } });
+    await page.getByText('Compared with truth.json (chosen after the audit, not used)').first().waitFor();
+    expect(await page.getByText('Against the truth (chosen after the audit, not used)').count()).toBe(2);
+    await page.close();
+  });
+
+  it('offers no comparison where nothing was recovered', async () => {
+    const page = await openPanel('light');
+    await show(page, reports.adam);
+    expect(await page.getByRole('button', { name: /^Choose truth/ }).count()).toBe(0);
+    await page.close();
+  });
+
+  it('keeps a record: when, by what, from which contents, on which assumptions, and what is not told', async () => {
+    const page = await openPanel('light');
+    const report = reports.example!;
+    await show(page, report);
+    await page.locator('.evidence > summary').click();
+    const record = await page.locator('.evidence').innerText();
+    expect(record).toContain(`gradleak ${report.tool.version}`);
+    expect(record).toContain(report.finished!.slice(0, 16).replace('T', ' '));
+    const rows = page.locator('table.hashes tbody tr');
+    expect(await rows.count()).toBe(report.inputs.files!.length);
+    for (const { sha256, path } of report.inputs.files!) {
+      expect(await rows.filter({ hasText: sha256 }).locator('th').innerText()).toBe(path);
+    }
+    expect(await page.locator('.limits li').count()).toBeGreaterThan(3);
+    const ran = report.methods!.filter(({ outcome }) => outcome !== 'not-applicable');
+    expect(await page.locator('.assumption').count()).toBe(ran.length);
+    await page.close();
+  });
+
+  it('says so where files were not hashed', async () => {
+    const page = await openPanel('light');
+    const { files: _files, ...inputs } = reports.example!.inputs;
+    await show(page, { ...reports.example!, inputs });
+    await page.locator('.evidence > summary').click();
+    expect(await page.locator('.limits').innerText()).toContain('hashes were not computed');
     await page.close();
   });
 

@@ -15,7 +15,17 @@ import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-rep
 import { standingOf } from '../../src/words/outcome-words.js';
 import type { EntryPreview, FromSummary } from '../../src/protocol/summary-messages.js';
 import { entryResult, projectEntry } from '../project-entries.js';
-import { SCREENSHOTS, asPrinted, backgroundOf, launchBrowser, openView, post, sent, seriousFindings, tell } from './browser.js';
+import {
+  SCREENSHOTS,
+  asPrinted,
+  backgroundOf,
+  launchBrowser,
+  openView,
+  post,
+  sent,
+  seriousFindings,
+  tell,
+} from './browser.js';
 
 /** The summary of a project in a browser, over the real audit of the fixtures. */
 

@@ -114,7 +114,13 @@ describe('a method that is registered and nothing else', () => {
     const headless = (await runAudit(request, hooks, { methods: [toyMethod] })).report;
     expect(headless.verdict.outcome).toBe('not-assessed');
     expect(headless.methods).toEqual([
-      { id: 'toy', title: toyMethod.title, outcome: 'not-applicable', detail: 'There is no head to look at.' },
+      {
+        id: 'toy',
+        title: toyMethod.title,
+        assumes: toyMethod.assumes,
+        outcome: 'not-applicable',
+        detail: 'There is no head to look at.',
+      },
     ]);
     const kinds = join(FIXTURES, 'kinds', 'lenet');
     const noise = { checkpoint: join(kinds, 'checkpoint.pt'), gradients: join(kinds, 'random.pt') };

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AuditStore } from '../../../src/extension/audit-store.js';
 import type { Log } from '../../../src/extension/log.js';
+import { UnusableInputError } from '../../../src/protocol/errors.js';
 import { ResultsPanels } from '../../../src/extension/results-panel.js';
 import type { Report } from '../../../src/protocol/report.js';
 
@@ -12,6 +13,8 @@ const host = vi.hoisted(() => ({
   chosen: undefined as { fsPath: string } | undefined,
   suggested: [] as unknown[],
   written: [] as [string, string][],
+  posted: [] as unknown[],
+  commands: [] as unknown[][],
   errors: [] as string[],
 }));
 vi.mock('vscode', () => {
@@ -23,7 +26,10 @@ vi.mock('vscode', () => {
     html: '',
     cspSource: '',
     asWebviewUri: (uri: { fsPath: string }) => uri.fsPath,
-    postMessage: () => Promise.resolve(true),
+    postMessage: (message: unknown) => {
+      host.posted.push(message);
+      return Promise.resolve(true);
+    },
     onDidReceiveMessage: (listener: (message: unknown) => unknown): { dispose: () => void } => {
       host.post = listener;
       return { dispose: () => undefined };
@@ -32,6 +38,12 @@ vi.mock('vscode', () => {
   return {
     ViewColumn: { Active: -1 },
     Uri: { joinPath },
+    commands: {
+      executeCommand: (...command: unknown[]): Promise<void> => {
+        host.commands.push(command);
+        return Promise.resolve();
+      },
+    },
     workspace: {
       workspaceFolders: [{ uri: { fsPath: '/work' } }],
       fs: {
@@ -79,14 +91,25 @@ const report = {
 } as unknown as Report;
 const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
+const ID = '20260101000000-00000000';
+
 /** A panel on an audit that has this report when it is asked to save. */
-function open(stored: Report | undefined): void {
-  const store = { read: () => stored } as unknown as AuditStore;
-  new ResultsPanels({ fsPath: '/extension' } as never, store, log).show('20260101000000-00000000');
+function open(stored: Report | undefined): ResultsPanels {
+  const store = { read: () => stored, images: () => [] } as unknown as AuditStore;
+  const panels = new ResultsPanels({ fsPath: '/extension' } as never, store, log);
+  panels.show(ID);
+  return panels;
 }
 
 beforeEach(() => {
-  Object.assign(host, { chosen: { fsPath: '/else/where.txt' }, suggested: [], written: [], errors: [] });
+  Object.assign(host, {
+    chosen: { fsPath: '/else/where.txt' },
+    suggested: [],
+    written: [],
+    errors: [],
+    posted: [],
+    commands: [],
+  });
 });
 
 describe('saving texts', () => {
@@ -110,6 +133,60 @@ describe('saving texts', () => {
     open(undefined);
     await host.post({ t: 'save', what: 'txt' });
     expect(host.written).toEqual([]);
-    expect(host.errors[0]).toContain('could not save /else/where.txt: Error: the report is no longer there');
+    expect(host.errors[0]).toContain('could not save where.txt: the report is no longer there');
+  });
+});
+
+describe('next steps', () => {
+  const failure = {
+    files: { checkpoint: '/work/checkpoint.pt', gradients: '/work/gradient.pt', given: {} },
+    error: new UnusableInputError({
+      code: 'shape-mismatch',
+      file: '/work/gradient.pt',
+      found: 'a gradient of shape [3]',
+      expected: '[4], as in /work/checkpoint.pt',
+      advice: 'Choose the checkpoint it was computed with.',
+    }),
+    steps: ['choose-checkpoint' as const],
+  };
+
+  it('of a failed audit are shown in its panel, with short paths, and known until it closes', () => {
+    const panels = open(undefined);
+    panels.fail(ID, failure);
+    expect(host.posted).toEqual([
+      {
+        t: 'problem',
+        sentence:
+          'gradient.pt: found a gradient of shape [3]; expected [4], as in checkpoint.pt. Choose the checkpoint it was computed with.',
+        next: ['choose-checkpoint'],
+      },
+    ]);
+    expect(panels.failureOf(ID)).toBe(failure);
+  });
+
+  it('of an audit whose panel is closed open none', () => {
+    const panels = open(undefined);
+    panels.fail('20260101000000-11111111', failure);
+    expect(host.posted).toEqual([]);
+    expect(panels.failureOf('20260101000000-11111111')).toBeUndefined();
+  });
+
+  it('are taken for the audit that the panel shows, and only those that there are', async () => {
+    open(report);
+    await host.post({ t: 'step', step: 'choose-network' });
+    await host.post({ t: 'step', step: 'format-disk' });
+    expect(host.commands).toEqual([['gradleak.takeStep', ID, 'choose-network']]);
+  });
+
+  it('and sentences have short paths; where the files lie is said where the report does', async () => {
+    const verdict = { sentence: '/work/gradient.pt is not assessed' };
+    open({ ...report, verdict } as unknown as Report);
+    await host.post({ t: 'ready' });
+    expect(host.posted[0]).toMatchObject({
+      report: {
+        verdict: { sentence: 'gradient.pt is not assessed' },
+        inputs: { gradients: { path: '/work/gradient.pt' } },
+      },
+    });
   });
 });

@@ -26,7 +26,7 @@ import {
   TellKinds,
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
-import { mismatchError, runAudit } from '../audit/run-audit.js';
+import { runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
 import { openTensorFile } from '../formats/open.js';

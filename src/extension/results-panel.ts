@@ -15,7 +15,7 @@ import { COMMANDS, RESULTS_VIEW } from './ids.js';
 import type { Log } from './log.js';
 import type { AuditFiles } from './next-steps.js';
 import { showError } from './notifications.js';
-import type { RunEvent, RunningAudits } from './running-audits.js';
+import type { RunningAudits } from './running-audits.js';
 import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
@@ -40,18 +40,12 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
     private readonly running: RunningAudits,
     private readonly log: Log,
   ) {
-    this.subscription = running.onDidChange((event) => {
-      this.follow(event);
+    this.subscription = running.onDidChange(({ id }) => {
+      this.refresh(id);
     });
   }
 
-  private follow({ id, what }: RunEvent): void {
-    if (what === 'ended') {
-      this.refresh(id);
-    }
-  }
-
-  /** The stored report has changed. */
+  /** What is known of the audit has changed. */
   refresh(auditId: string): void {
     const panel = this.open.get(auditId);
     if (panel) {

@@ -48,6 +48,7 @@ export function unknownTensor(file: string, name: string): UnusableInputError {
     file,
     found: `no tensor named "${name}"`,
     expected: 'a name that the file lists',
-    advice: 'List the names with "gradleak inspect".',
+    advice: 'See the names that are in the file.',
+    next: ['inspect-file'],
   });
 }

@@ -446,7 +446,7 @@ describe('the results panel', () => {
     const page = await openPanel('dark');
     await page.evaluate(() => {
       (globalThis as unknown as { postMessage(message: unknown, origin: string): void }).postMessage(
-        { t: 'problem', sentence: 'This audit is no longer stored.' },
+        { t: 'problem', sentence: 'This audit is no longer stored.', next: [] },
         '*',
       );
     });

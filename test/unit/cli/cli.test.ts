@@ -139,6 +139,8 @@ describe('gradleak audit', () => {
     const { code, err } = await cli('audit', '--checkpoint', checkpoint, '--gradients', gradients, '--out', out);
     expect(code).toBe(2);
     expect(err).toContain('another checkpoint');
+    expect(err).toMatch(/\n {2}--checkpoint C {2}the checkpoint that the gradient was computed with\n$/);
+    expect(err).not.toContain(ROOT);
     expect(existsSync(join(out, 'report.json'))).toBe(true);
   });
 
@@ -271,7 +273,7 @@ describe('gradleak audit', () => {
       cancelled: () => true,
       columns: undefined,
     });
-    expect({ code, err }).toEqual({ code: 130, err: 'Cancelled.\n' });
+    expect({ code, err }).toEqual({ code: 130, err: 'Stopped.\n' });
   });
 
   it.each(['kxd', 'dxk'] as const)('--layout %s decides over the guess', async (layout) => {

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AuditStore } from '../../../src/extension/audit-store.js';
 import type { Log } from '../../../src/extension/log.js';
+import { UnusableInputError } from '../../../src/protocol/errors.js';
 import { ResultsPanels } from '../../../src/extension/results-panel.js';
 import { RunningAudits } from '../../../src/extension/running-audits.js';
 import type { Report } from '../../../src/protocol/report.js';
@@ -13,9 +14,9 @@ const host = vi.hoisted(() => ({
   chosen: undefined as { fsPath: string } | undefined,
   suggested: [] as unknown[],
   written: [] as [string, string][],
-  errors: [] as string[],
+  posted: [] as unknown[],
   commands: [] as unknown[][],
-  shown: [] as unknown[],
+  errors: [] as string[],
 }));
 vi.mock('vscode', () => {
   const joinPath = (base: { fsPath: string }, ...names: string[]): { fsPath: string } => ({
@@ -26,8 +27,8 @@ vi.mock('vscode', () => {
     html: '',
     cspSource: '',
     asWebviewUri: (uri: { fsPath: string }) => uri.fsPath,
-    postMessage: (message: unknown): Promise<boolean> => {
-      host.shown.push(message);
+    postMessage: (message: unknown) => {
+      host.posted.push(message);
       return Promise.resolve(true);
     },
     onDidReceiveMessage: (listener: (message: unknown) => unknown): { dispose: () => void } => {
@@ -91,15 +92,17 @@ const report = {
 } as unknown as Report;
 const log: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
+const ID = '20260101000000-00000000';
+
 /** A panel on an audit that has this report when it is asked to save. */
-function open(stored: Report | undefined): RunningAudits {
+function open(stored: Report | undefined): { panels: ResultsPanels; running: RunningAudits } {
   const store = { read: () => stored, about: () => undefined, images: () => [] } as unknown as AuditStore;
   const running = new RunningAudits();
-  new ResultsPanels({ fsPath: '/extension' } as never, store, running, log).show(ID);
-  return running;
+  const panels = new ResultsPanels({ fsPath: '/extension' } as never, store, running, log);
+  panels.show(ID);
+  return { panels, running };
 }
 
-const ID = '20260101000000-00000000';
 
 beforeEach(() => {
   Object.assign(host, {
@@ -108,7 +111,7 @@ beforeEach(() => {
     written: [],
     errors: [],
     commands: [],
-    shown: [],
+    posted: [],
   });
 });
 
@@ -133,7 +136,61 @@ describe('saving texts', () => {
     open(undefined);
     await host.post({ t: 'save', what: 'txt' });
     expect(host.written).toEqual([]);
-    expect(host.errors[0]).toContain('could not save /else/where.txt: Error: the report is no longer there');
+    expect(host.errors[0]).toContain('could not save where.txt: the report is no longer there');
+  });
+});
+
+describe('next steps', () => {
+  const failure = {
+    files: { checkpoint: '/work/checkpoint.pt', gradients: '/work/gradient.pt', given: {} },
+    error: new UnusableInputError({
+      code: 'shape-mismatch',
+      file: '/work/gradient.pt',
+      found: 'a gradient of shape [3]',
+      expected: '[4], as in /work/checkpoint.pt',
+      advice: 'Choose the checkpoint it was computed with.',
+    }),
+    steps: ['choose-checkpoint' as const],
+  };
+
+  it('of a failed audit are shown in its panel, with short paths, and known until it closes', () => {
+    const { panels } = open(undefined);
+    panels.fail(ID, failure);
+    expect(host.posted).toEqual([
+      {
+        t: 'problem',
+        sentence:
+          'gradient.pt: found a gradient of shape [3]; expected [4], as in checkpoint.pt. Choose the checkpoint it was computed with.',
+        next: ['choose-checkpoint'],
+      },
+    ]);
+    expect(panels.failureOf(ID)).toBe(failure);
+  });
+
+  it('of an audit whose panel is closed open none', () => {
+    const { panels } = open(undefined);
+    panels.fail('20260101000000-11111111', failure);
+    expect(host.posted).toEqual([]);
+    expect(panels.failureOf('20260101000000-11111111')).toBeUndefined();
+  });
+
+  it('are taken for the audit that the panel shows, and only those that there are', async () => {
+    open(report);
+    await host.post({ t: 'step', step: 'choose-network' });
+    await host.post({ t: 'step', step: 'format-disk' });
+    expect(host.commands).toEqual([['gradleak.takeStep', ID, 'choose-network']]);
+  });
+
+  it('and sentences have short paths; where the files lie is said where the report does', async () => {
+    const verdict = { sentence: '/work/gradient.pt is not assessed' };
+    open({ ...report, verdict } as unknown as Report);
+    await host.post({ t: 'ready' });
+    expect(host.posted[0]).toMatchObject({
+      report: {
+        verdict: { sentence: 'gradient.pt is not assessed' },
+        inputs: { gradients: { path: '/work/gradient.pt' } },
+      },
+    });
   });
 });
 
@@ -162,19 +219,19 @@ describe('ways from a panel', () => {
 
 describe('the panel of an audit that runs', () => {
   it('shows how far it is from the first moment on, and the report at its end', () => {
-    const running = open(report);
-    const types = (): unknown[] => host.shown.map((message) => (message as { t: string }).t);
+    const { running } = open(report);
+    const types = (): unknown[] => host.posted.map((message) => (message as { t: string }).t);
     running.begin({ id: ID, gradients: '/work/gradient.pt', stop: () => undefined });
     running.advance(ID, { stage: 'read', message: 'Reading the head', fraction: 0.2 });
     expect(types()).toEqual(['run', 'run']);
-    expect(host.shown[1]).toMatchObject({ auditId: ID, progress: { message: 'Reading the head' } });
+    expect(host.posted[1]).toMatchObject({ auditId: ID, progress: { message: 'Reading the head' } });
     running.end(ID);
     expect(types()).toEqual(['run', 'run', 'show']);
   });
 
   it('is stopped by it', async () => {
     let stops = 0;
-    open(report).begin({ id: ID, gradients: '/work/gradient.pt', stop: () => void stops++ });
+    open(report).running.begin({ id: ID, gradients: '/work/gradient.pt', stop: () => void stops++ });
     await host.post({ t: 'stop' });
     expect(stops).toBe(1);
   });

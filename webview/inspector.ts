@@ -9,6 +9,7 @@ import {
   computed,
   detailChanged,
   filtered,
+  foundTensor,
   keyed,
   opened,
   ordered,
@@ -27,6 +28,7 @@ const host = connectHost<FromInspector, ToInspector, InspectorState>([
   'directory',
   'rows',
   'kind',
+  'findings',
   'statistics',
   'difference',
   'differences',
@@ -122,6 +124,12 @@ const actions: InspectorActions = {
   },
   setInput: (input) => {
     go(detailChanged(state, { input }));
+  },
+  setPictures: (pictureRequest) => {
+    go(detailChanged(state, { pictureRequest }));
+  },
+  showTensor: (index) => {
+    go(foundTensor(state, index));
   },
   setStart: (start) => {
     go(scrolledTo(state, start));

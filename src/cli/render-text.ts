@@ -272,8 +272,9 @@ const MOST_LISTED = 2000;
  * What a file holds, without reading its data.
  *
  * @param traps names of layers made to catch inputs
+ * @param model one sentence on the transformer that it is of
  */
-export function renderListing(file: TensorFile, traps: readonly string[]): string {
+export function renderListing(file: TensorFile, traps: readonly string[], model: string | undefined): string {
   const { entries } = file;
   const shown = entries.slice(0, MOST_LISTED);
   const nameWidth = Math.min(Math.max(...shown.map(({ name }) => name.length), 4), 70);
@@ -287,6 +288,7 @@ export function renderListing(file: TensorFile, traps: readonly string[]): strin
   });
   const lines = [
     `${file.path}: ${file.format}, ${entries.length} tensors, ${total} bytes`,
+    ...(model === undefined ? [] : [`  ${model}`]),
     ...risks,
     ...file.notes.map((note) => `  ${note}`),
     ...traps.map(

@@ -67,6 +67,8 @@ async function lookAt(inspection: Inspection, at: Extract<FromInspector, { t: 'l
       return { what: 'text', text: inspection.text(at.row, at.start) };
     case 'filters':
       return { what: 'filters', filters: inspection.filters(at.row, at.input) };
+    case 'pictures':
+      return { what: 'pictures', pictures: inspection.pictures(at.row, at.request) };
     case 'rows':
       return { what: 'rows', rows: await inspection.rows(at.row, pause) };
   }

@@ -226,7 +226,7 @@ describe('gradleak inspect', () => {
 });
 
 describe('gradleak inspect of a transformer', () => {
-  const checkpoint = join(ROOT, 'test', 'fixtures', 'transformers', 'gpt2', 'model.safetensors');
+  const checkpoint = join(ROOT, 'test', 'fixtures', 'transformers', 'gpt2', 'checkpoint.safetensors');
 
   it('names the model, as the editor does', async () => {
     const { out } = await cli('inspect', checkpoint);

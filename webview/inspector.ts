@@ -9,6 +9,7 @@ import {
   computed,
   detailChanged,
   filtered,
+  foundTensor,
   keyed,
   opened,
   ordered,
@@ -28,6 +29,7 @@ const host = connectHost<FromInspector, ToInspector, InspectorState>([
   'directory',
   'rows',
   'kind',
+  'findings',
   'statistics',
   'difference',
   'differences',
@@ -132,6 +134,12 @@ const actions: InspectorActions = {
   },
   setInput: (input) => {
     go(detailChanged(state, { input }));
+  },
+  setPictures: (pictureRequest) => {
+    go(detailChanged(state, { pictureRequest }));
+  },
+  showTensor: (index) => {
+    go(foundTensor(state, index));
   },
   setStart: (start) => {
     go(scrolledTo(state, start));

@@ -21,6 +21,7 @@ import { minimise } from '../audit/minimise.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { openTensorFile } from '../formats/open.js';
+import { modelOf } from '../inspection/model.js';
 import { openOf } from '../words/outcome-words.js';
 import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } from './arguments.js';
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
@@ -362,12 +363,13 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
   try {
     const { entries, foreignGlobals, notes } = file;
     const traps = findTraps(file);
+    const model = modelOf(file)?.report.sentence;
     // Whoever pages through the listing takes the time they need.
     surroundings.reading?.(null);
     surroundings.print(
       format === 'json'
-        ? `${JSON.stringify({ path, format: file.format, tensors: entries, foreignGlobals, notes, traps }, undefined, 1)}\n`
-        : renderListing(file, traps),
+        ? `${JSON.stringify({ path, format: file.format, ...(model === undefined ? {} : { model }), tensors: entries, foreignGlobals, notes, traps }, undefined, 1)}\n`
+        : renderListing(file, traps, model),
     );
   } finally {
     file.close();

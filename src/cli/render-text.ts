@@ -286,8 +286,9 @@ const MOST_LISTED = 2000;
  * What a file holds, without reading its data.
  *
  * @param traps names of layers made to catch inputs
+ * @param model one sentence on the transformer that it is of
  */
-export function renderListing(file: TensorFile, traps: readonly string[]): string {
+export function renderListing(file: TensorFile, traps: readonly string[], model: string | undefined): string {
   const { entries } = file;
   const shown = entries.slice(0, MOST_LISTED);
   const nameWidth = Math.min(Math.max(...shown.map(({ name }) => name.length), 4), 70);
@@ -301,6 +302,7 @@ export function renderListing(file: TensorFile, traps: readonly string[]): strin
   });
   const lines = [
     `${file.path}: ${file.format}, ${counted(entries.length, 'tensor')}, ${counted(total, 'byte')}`,
+    ...(model === undefined ? [] : [`  ${model}`]),
     ...risks,
     ...file.notes.map((note) => `  ${note}`),
     ...traps.map(

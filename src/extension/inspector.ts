@@ -167,6 +167,7 @@ class InspectorEditor implements vscode.Disposable {
       if (this.compared !== undefined) {
         await this.compare(this.compared);
       }
+      this.post({ t: 'findings', of: await client.look(inspection, { look: 'findings' }) });
     } catch (error) {
       this.fail(error);
     }
@@ -330,6 +331,10 @@ async function look(
     case 'filters': {
       const { row, input } = at;
       return { what: 'filters', filters: await client.look(inspection, { look: 'filters', row, input }, token) };
+    }
+    case 'pictures': {
+      const { row, request } = at;
+      return { what: 'pictures', pictures: await client.look(inspection, { look: 'pictures', row, request }, token) };
     }
     case 'rows':
       return { what: 'rows', rows: await client.look(inspection, { look: 'rows', row: at.row }, token) };

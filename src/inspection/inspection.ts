@@ -7,6 +7,8 @@ import type {
   FilterImages,
   Histogram,
   NonZeroRows,
+  PictureRequest,
+  Pictures,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -18,6 +20,7 @@ import { fileKindOf } from '../kinds/file-kind.js';
 import { filtersOf, readWindow, subtract, textOf, toCells } from './slices.js';
 import { type Model, modelOf } from './model.js';
 import { nonZeroRowsOf } from './non-zero-rows.js';
+import { picturesOf } from './pictures.js';
 import type { Pause } from './pieces.js';
 import { differenceOf, histogramOf, statisticsOf } from './statistics.js';
 
@@ -42,6 +45,11 @@ export class Inspection {
 
   get path(): string {
     return this.file.path;
+  }
+
+  /** The open file, for whoever looks for what this room knows nothing of. */
+  get tensors(): TensorFile {
+    return this.file;
   }
 
   directory(): Directory {
@@ -214,6 +222,11 @@ export class Inspection {
 
   filters(row: number, input: number): FilterImages {
     return filtersOf(this.file, this.entry(row), input);
+  }
+
+  /** @throws RangeError when the request does not fit the tensor, UnusableInputError when a picture is too large */
+  pictures(row: number, request: PictureRequest): Pictures {
+    return picturesOf(this.file, this.entry(row), request);
   }
 
   /** Which rows of a matrix are not zero, with their texts where a vocabulary lies beside the file. */

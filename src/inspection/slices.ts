@@ -13,7 +13,7 @@ import { type TensorEntry, type TensorFile, elementCount } from '../formats/tens
 /** Parts of a tensor that fit on a screen. */
 
 /** Elements that one picture reads at most; beyond, rows are left out and the picture says so. */
-const MOST_READ = 2 ** 22;
+export const MOST_READ = 2 ** 22;
 
 /** A window of a 2-D slice before it is averaged. */
 export interface Window {
@@ -27,7 +27,8 @@ export interface Window {
   readonly every: number;
 }
 
-function strideOf(shape: readonly number[], axis: number): number {
+/** Elements between neighbours along an axis of a row-major tensor. */
+export function strideOf(shape: readonly number[], axis: number): number {
   return elementCount(shape.slice(axis + 1));
 }
 
@@ -133,7 +134,7 @@ export function subtract(here: Window, there: Window): Window {
   return { ...here, values: here.values.map((value, at) => there.values[at]! - value) };
 }
 
-function toBase64(values: Float64Array | Float32Array): string {
+export function toBase64(values: Float64Array | Float32Array): string {
   return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
 }
 

@@ -1,4 +1,5 @@
 import type { Facts } from '../facts/facts.js';
+import type { TensorFile } from '../formats/tensor-file.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { ReconstructionProgress } from '../protocol/audit-request.js';
 import type {
@@ -31,8 +32,17 @@ export interface Method {
   readonly kinds: readonly UpdateKind[];
   /** True, a sentence that says why not, or null where it is not worth one: another method reads what this one would. */
   applies(facts: Facts): Promise<true | string | null>;
+  /** What it tells of one file by itself, for whoever only looks at that file. */
+  readonly look?: FileLook;
   /** @throws UnusableInputError, CancelledError; what it found itself before a stop is returned with `stopped` instead */
   run(facts: Facts, context: Context): Promise<MethodResult>;
+}
+
+export interface FileLook {
+  /** What the file has to be. */
+  readonly of: 'checkpoint' | 'gradient';
+  /** @throws UnusableInputError when a tensor cannot be read */
+  find(file: TensorFile): Leak[];
 }
 
 /** What is read as a gradient. Reading the head of a checkpoint's copy ends with its own error. */

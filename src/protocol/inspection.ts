@@ -1,3 +1,5 @@
+import type { Finding } from './report.js';
+
 /** What the gradient inspector knows of a file; host, child process and webview share it. Rows are named by their index in the file. */
 
 /** What a file holds, as far as names, roles and a few small tensors tell. */
@@ -156,6 +158,91 @@ export interface NonZeroRows {
   texts?: (string | null)[];
   /** Name of the file that the texts come from. */
   vocabulary?: string;
+}
+
+/** What methods tell of a file by itself, without an audit. */
+export interface FileFindings {
+  findings: FileFinding[];
+  /** What could not be looked for and why, one sentence each. */
+  problems: string[];
+}
+
+export interface FileFinding extends Finding {
+  /** Index of the tensor that shows it. */
+  row: number;
+}
+
+/** Which pictures of a tensor to look at: axes that are neither the picture's nor counted are held at an index. */
+export interface PictureRequest {
+  /** Three colours; -1 for grey. */
+  channelAxis: Axis;
+  /** Shown downwards. */
+  rowAxis: Axis;
+  /** Shown to the right. */
+  columnAxis: Axis;
+  /** One picture after the other; -1 for one picture. */
+  alongAxis: Axis;
+  /** One index per axis; those of the axes above are ignored. */
+  at: Index[];
+  /** The first picture along its axis. */
+  first: Index;
+}
+
+/** Pictures side by side. */
+export interface Pictures {
+  /** In all, and the first of those here. */
+  count: number;
+  first: number;
+  /** Of each, in pixels here: a large one is averaged down by `every` each way. */
+  height: number;
+  width: number;
+  every: number;
+  channels: 1 | 3;
+  /** Pictures x channels x height x width float32 in base64; NaN where no element is finite. */
+  values: string;
+  /** Shown as black and as white. */
+  low: number;
+  high: number;
+}
+
+const COLOURS = 3;
+const SMALLEST_SIDE = 8;
+const LARGEST_SIDE = 2 ** 13;
+/** Stacks of larger matrices are weights. */
+const LARGEST_GREY_SIDE = 2 ** 10;
+
+/**
+ * The axes by which a tensor is pictures: N x 3 x H x W, N x H x W x 3, the same with one channel, for one picture or with
+ * more axes before; undefined for what does not look like any.
+ */
+export function pictureAxes(shape: readonly number[]): PictureRequest | undefined {
+  const last = shape.length - 1;
+  const layouts = [
+    { channel: last - 2, row: last - 1, column: last },
+    { channel: last, row: last - 2, column: last - 1 },
+    { channel: -1, row: last - 1, column: last },
+  ];
+  const fits = ({ channel, row, column }: (typeof layouts)[number]): boolean => {
+    const channels = channel < 0 ? undefined : shape[channel];
+    const most = channels === undefined ? LARGEST_GREY_SIDE : LARGEST_SIDE;
+    return (
+      (channels === undefined || channels === COLOURS || channels === 1) &&
+      [row, column].every((axis) => (shape[axis] ?? 0) >= SMALLEST_SIDE && (shape[axis] ?? 0) <= most)
+    );
+  };
+  const own = last >= 2 ? layouts.find(fits) : undefined;
+  if (!own) {
+    return undefined;
+  }
+  const { channel, row, column } = own;
+  return {
+    channelAxis: shape[channel] === COLOURS ? channel : -1,
+    rowAxis: row,
+    columnAxis: column,
+    alongAxis: [...shape.keys()].find((axis) => axis !== channel && axis !== row && axis !== column) ?? -1,
+    at: shape.map(() => 0),
+    first: 0,
+  };
 }
 
 /** Filters of a convolution, as small images. */

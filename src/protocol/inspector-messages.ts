@@ -2,11 +2,14 @@ import type {
   DifferenceSummary,
   Directory,
   ElementText,
+  FileFindings,
   FileKindReport,
   FilterImages,
   Histogram,
   Index,
   NonZeroRows,
+  PictureRequest,
+  Pictures,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -21,6 +24,7 @@ export type ToInspector =
   | { t: 'directory'; about: DirectoryHeader }
   | { t: 'rows'; from: number; rows: DirectoryRows }
   | { t: 'kind'; kind: FileKindReport }
+  | { t: 'findings'; of: FileFindings }
   | { t: 'statistics'; of: { row: number; statistics: TensorStatistics }[] }
   | { t: 'difference'; summary: DifferenceSummary | null }
   | { t: 'differences'; of: { row: number; difference: TensorDifference }[] }
@@ -40,6 +44,7 @@ export type LookResult =
   | { what: 'histogram'; histogram: Histogram }
   | { what: 'text'; text: ElementText }
   | { what: 'filters'; filters: FilterImages }
+  | { what: 'pictures'; pictures: Pictures }
   | { what: 'rows'; rows: NonZeroRows };
 
 /** @discriminator what */
@@ -48,6 +53,7 @@ export type LookAt =
   | { what: 'histogram'; row: Index }
   | { what: 'text'; row: Index; start: Index }
   | { what: 'filters'; row: Index; input: Index }
+  | { what: 'pictures'; row: Index; request: PictureRequest }
   | { what: 'rows'; row: Index };
 
 /**

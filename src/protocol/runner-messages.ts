@@ -8,10 +8,13 @@ import type {
   Directory,
   ElementText,
   FileKind,
+  FileFindings,
   FileKindReport,
   FilterImages,
   Histogram,
   NonZeroRows,
+  PictureRequest,
+  Pictures,
   Slice,
   SliceRequest,
   TensorDifference,
@@ -134,10 +137,12 @@ export interface RowsParams {
 /** What one look at an open file asks for, and what it answers. */
 export interface Looks {
   kind: { params: object; result: FileKindReport };
+  findings: { params: object; result: FileFindings };
   slice: { params: { row: number; request: SliceRequest }; result: Slice };
   histogram: { params: { row: number }; result: Histogram };
   text: { params: { row: number; start: number }; result: ElementText };
   filters: { params: { row: number; input: number }; result: FilterImages };
+  pictures: { params: { row: number; request: PictureRequest }; result: Pictures };
   rows: { params: { row: number }; result: NonZeroRows };
   compare: { params: { path: string }; result: DifferenceSummary };
   'compare-nothing': { params: object; result: null };

@@ -28,6 +28,7 @@ import {
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
 import { compareStored } from '../audit/compare-stored.js';
+import { lookAtFile } from '../audit/look-at-file.js';
 import { runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { CPU_ENGINES, GPU_ENGINES, probeEngine } from '../engine/choose.js';
@@ -176,6 +177,11 @@ function lookAt(
   switch (look.look) {
     case 'kind':
       return watch(inspection.path, () => inspection.kind());
+    case 'findings':
+      return watch(inspection.path, () => {
+        const kind = inspection.kind();
+        return lookAtFile(inspection.tensors, (what) => canBe(kind, what));
+      });
     case 'slice':
       return inspection.slice(look.row, look.request);
     case 'histogram':
@@ -184,6 +190,8 @@ function lookAt(
       return inspection.text(look.row, look.start);
     case 'filters':
       return inspection.filters(look.row, look.input);
+    case 'pictures':
+      return inspection.pictures(look.row, look.request);
     case 'rows':
       return inspection.rows(look.row, pause);
     case 'compare':

@@ -12,6 +12,8 @@ export interface InspectorCost {
   readonly tensors: number;
   /** From a child that runs to the directory in the host, ms. */
   readonly directoryMs: number;
+  /** The same directory as JSON, written and parsed once in this process, ms: what the machine can do. */
+  readonly jsonMs: number;
   /** From the page's navigation to rows on it, the child's reading included, ms; undefined without a browser. */
   readonly firstPaintMs: number | undefined;
   /** Until the rows on screen have their statistics. */
@@ -48,12 +50,16 @@ export async function inspectorCost(path: string, browser: Browser | undefined):
     const started = performance.now();
     const { inspection, directory } = await client.openInspection(path);
     const directoryMs = performance.now() - started;
+    const jsonStarted = performance.now();
+    JSON.parse(JSON.stringify(directory));
+    const jsonMs = performance.now() - jsonStarted;
     const hostMegabytes = (process.memoryUsage().rss - before) / 2 ** 20;
     const drawn = browser && (await draw(browser, client, inspection, directory));
     await client.look(inspection, { look: 'close' });
     return {
       tensors: directory.names.length,
       directoryMs,
+      jsonMs,
       // The page asks for the directory only once it is there, so the two add up.
       firstPaintMs: drawn && drawn.firstPaintMs + directoryMs,
       statisticsMs: drawn?.statisticsMs,

@@ -16,6 +16,8 @@ export interface TypingCost {
 }
 
 const KEYSTROKES = 60;
+/** What is typed: within a word, and what leaves everything behind it open until it is closed. */
+const TYPED = ['x', '(', '"', '\n', '"""', ':'];
 
 /** @param lines length of the script, made of the test's scripts one after the other */
 export function typingCost(lines: number): TypingCost {
@@ -34,13 +36,23 @@ export function typingCost(lines: number): TypingCost {
   };
   const fresh = Array.from({ length: 9 }, () => timed(() => void analyseScript(parsePython(text))));
   let document: PythonDocument = parsePython(text);
+  while (!document.isComplete) {
+    document = updatePython(document, text);
+  }
+  analyseScript(document);
   const keystrokes = Array.from({ length: KEYSTROKES }, (_, at) => {
     const from = Math.floor((text.length * (at + 0.5)) / KEYSTROKES);
-    text = `${text.slice(0, from)}x${text.slice(from)}`;
-    return timed(() => {
-      document = updatePython(document, text);
-      analyseScript(document);
+    // One character more each time that is a letter; the others are taken back.
+    const typed = TYPED[at % TYPED.length] ?? 'x';
+    const next = `${text.slice(0, from)}${typed}${text.slice(from)}`;
+    const ms = timed(() => {
+      analyseScript(updatePython(document, next));
     });
+    if (typed === 'x') {
+      text = next;
+      document = updatePython(document, next);
+    }
+    return ms;
   });
   const sorted = (values: number[]): number[] => [...values].sort((one, other) => one - other);
   return {

@@ -15,6 +15,8 @@ import { type TensorFile, elementCount, isFloating } from '../../src/formats/ten
 import { foldConstant } from '../../src/graph/evaluate.js';
 import { TensorGraph, type TensorNode } from '../../src/graph/tensor-graph.js';
 import { Inspection } from '../../src/inspection/inspection.js';
+import { modelOf } from '../../src/inspection/model.js';
+import { pictureAxes } from '../../src/protocol/inspection.js';
 import { fileKindOf } from '../../src/kinds/file-kind.js';
 import { findVocabulary } from '../../src/facts/vocabulary.js';
 import { findNetwork } from '../../src/methods/input/network-source.js';
@@ -82,7 +84,7 @@ function readAll(file: TensorFile): void {
     }
     file.read(name, { start: 0, end: Math.min(elementCount(shape), 1000) });
   }
-  renderListing(file, []);
+  renderListing(file, [], modelOf(file)?.report.sentence);
   fileKindOf(file, true);
 }
 
@@ -165,6 +167,10 @@ async function inspect(inspection: Inspection): Promise<void> {
   await inspection.differencesOf(rows, 100, pause);
   for (const row of rows) {
     inspection.text(row, 0);
+    const pictures = pictureAxes(shapes[row] ?? []);
+    if (pictures) {
+      inspection.pictures(row, pictures);
+    }
     if (shapes[row]?.length === 2) {
       await inspection.rows(row, pause);
     }

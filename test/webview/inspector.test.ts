@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { lookAtFile } from '../../src/audit/look-at-file.js';
+import { encodeNpyArray } from '../../src/formats/write-npy.js';
 import { Inspection } from '../../src/inspection/inspection.js';
+import { canBe } from '../../src/kinds/file-kind.js';
 import type { FromInspector, LookResult, ToInspector } from '../../src/protocol/inspector-messages.js';
 import { SCREENSHOTS, type Theme, launchBrowser, openView, sent, seriousFindings, tell } from './browser.js';
 
@@ -38,6 +41,8 @@ function hostOf(inspection: Inspection): (message: unknown, page: Page) => Promi
       await answer({ t: 'directory', about: { ...about, tensors: names.length } });
       await answer({ t: 'rows', from: 0, rows: { names, shapes, dtypes, bytes } });
       await answer({ t: 'kind', kind: inspection.kind() });
+      const kind = inspection.kind();
+      await answer({ t: 'findings', of: lookAtFile(inspection.tensors, (what) => canBe(kind, what)) });
     } else if (message.t === 'need' && message.differences) {
       await answer({ t: 'differences', of: await inspection.differencesOf(message.rows, 100, pause) });
     } else if (message.t === 'need') {
@@ -67,6 +72,8 @@ async function lookAt(inspection: Inspection, at: Extract<FromInspector, { t: 'l
       return { what: 'text', text: inspection.text(at.row, at.start) };
     case 'filters':
       return { what: 'filters', filters: inspection.filters(at.row, at.input) };
+    case 'pictures':
+      return { what: 'pictures', pictures: inspection.pictures(at.row, at.request) };
     case 'rows':
       return { what: 'rows', rows: await inspection.rows(at.row, pause) };
   }
@@ -101,7 +108,7 @@ describe('the inspector', () => {
     await expect.poll(() => page.locator('#table .waiting').count()).toBe(0);
     const [bias] = await row(page, 'fc.bias').locator('.number').allInnerTexts();
     expect(bias).toBe('40 B');
-    expect(Math.abs(Number(await row(page, 'fc.bias').locator('.number').nth(3).getAttribute('title')))).toBeLessThan(
+    expect(Math.abs(Number(await row(page, 'fc.bias').locator('.number').nth(4).getAttribute('title')))).toBeLessThan(
       1e-7,
     );
     await page.close();
@@ -132,13 +139,110 @@ describe('the inspector', () => {
       .evaluateAll((rows) =>
         rows.map((own) =>
           Number(
-            (own as unknown as { querySelectorAll(s: string): { title: string }[] }).querySelectorAll('.number')[5]!
+            (own as unknown as { querySelectorAll(s: string): { title: string }[] }).querySelectorAll('.number')[6]!
               .title,
           ),
         ),
       );
     expect(norms.length).toBe(5);
     expect(norms).toEqual([...norms].sort((one, other) => other - one));
+    await page.close();
+  });
+
+  it('sorts by keyboard alone, says so, and shows the order from its beginning', async () => {
+    const page = await open('dark');
+    await page.getByRole('radio', { name: 'List' }).click();
+    await page.locator('#table').focus();
+    await page.keyboard.press('End');
+    const head = page.getByRole('columnheader', { name: 'Size' });
+    await head.getByRole('button').focus();
+    const sizes = (): Promise<number[]> =>
+      page.evaluate<number[]>(
+        "[...document.querySelectorAll('#table .body .row')].map((own) => parseInt(own.querySelector('.number').title))",
+      );
+    for (const order of ['descending', 'ascending']) {
+      await page.keyboard.press('Enter');
+      await expect.poll(() => head.getAttribute('aria-sort')).toBe(order);
+      const found = await sizes();
+      const sorted = [...found].sort((one, other) => one - other);
+      expect(found).toEqual(order === 'ascending' ? sorted : sorted.reverse());
+      await expect.poll(() => page.locator('#total').innerText()).toContain(`sorted by Size, ${order}`);
+      expect(await page.locator('#table').getAttribute('aria-activedescendant')).toBe('row-0');
+    }
+    await page.keyboard.press('Enter');
+    await expect.poll(() => head.getAttribute('aria-sort')).toBe('none');
+    await page.close();
+  });
+
+  it.each([false, true])(
+    'shows what is not finite beside the side bar of 1440 pixels, comparing %s',
+    async (compares) => {
+      const page = await open('dark', 'first.pt', 1440 - 48 - 300);
+      if (compares) {
+        await page.getByRole('button', { name: 'Compare with...' }).click();
+        await page.locator('.compared').waitFor();
+      }
+      await expect.poll(() => row(page, 'odd.not_finite').locator('.alarm').innerText()).toBe('2');
+      const box = await row(page, 'odd.not_finite').locator('.alarm').boundingBox();
+      const table = await page.locator('#table').boundingBox();
+      expect(box!.x + box!.width).toBeLessThanOrEqual(table!.x + table!.width);
+      await page.screenshot({ path: join(SCREENSHOTS, `inspector-1440${compares ? '-compared' : ''}.png`) });
+      await page.close();
+    },
+  );
+
+  it.each(['dark', 'light', 'high-contrast'] as const)(
+    'shows arrays of images as pictures, by chosen axes, %s',
+    async (theme) => {
+      const size = 16;
+      const values = Float32Array.from({ length: 20 * 3 * size * size }, (_, at) => {
+        const [picture, channel] = [Math.floor(at / (3 * size * size)), Math.floor(at / (size * size)) % 3];
+        return channel === picture % 3 ? (at % (size * size)) / (size * size) : 0;
+      });
+      const file = join(LLAMA, 'images.npy');
+      writeFileSync(file, encodeNpyArray(values, [20, 3, size, size]));
+      const page = await open(theme, file);
+      await page.locator('#table').focus();
+      await page.keyboard.press('Enter');
+      await page.getByRole('radio', { name: 'Pictures' }).click();
+      await page.locator('#pictures').waitFor();
+      const middle = (): Promise<number[]> =>
+        page.evaluate<number[]>(`(() => {
+        const canvas = document.getElementById('pictures');
+        return [...canvas.getContext('2d').getImageData(15, 15, 1, 1).data];
+      })()`);
+      // The last pixel of the first picture is red.
+      await expect.poll(middle).toEqual([254, 0, 0, 255]);
+      expect(await page.locator('.content [role="status"]').innerText()).toContain(
+        'Pictures 0 to 19 of 20. 0 is black, 1.000 is white',
+      );
+      expect(await seriousFindings(page)).toEqual([]);
+      await page.screenshot({ path: join(SCREENSHOTS, `inspector-pictures-${theme}.png`) });
+      await page.getByLabel('Colours').selectOption('-1');
+      await page.getByLabel('Axis 1 at').fill('1');
+      await page.keyboard.press('Enter');
+      await expect.poll(middle).toEqual([0, 0, 0, 255]);
+      await page.close();
+    },
+  );
+
+  it.each([
+    ['leaks/imprint/checkpoint.pt', 'trap'],
+    ['leaks/language/gradient.pt', 'read from this gradient'],
+  ])('tells of %s what its tensors show, and opens them', async (file, title) => {
+    const page = await open('high-contrast', join('..', file));
+    await page.locator('#findings li').first().waitFor();
+    expect(await page.locator('#findings summary').first().innerText()).toContain(title);
+    await page.locator('#findings summary').first().press('Enter');
+    await page.getByRole('button', { name: 'Show the tensor' }).first().press('Enter');
+    await page.locator('.detail').waitFor();
+    const chosen = page.locator('#table .row.selected');
+    expect(await chosen.locator('.found').count()).toBe(1);
+    expect(
+      await page.evaluate<string>("getComputedStyle(document.querySelector('#table .row.selected')).outlineStyle"),
+    ).toBe('solid');
+    expect(await seriousFindings(page)).toEqual([]);
+    await page.screenshot({ path: join(SCREENSHOTS, `inspector-finding-${title.split(' ')[0] ?? ''}.png`) });
     await page.close();
   });
 

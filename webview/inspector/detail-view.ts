@@ -1,16 +1,26 @@
 import { type TemplateResult, html, nothing } from 'lit';
-import { type ElementText, MOST_FILTERS, type SliceRequest, hasFilters } from '../../src/protocol/inspection.js';
+import {
+  type ElementText,
+  MOST_FILTERS,
+  type PictureRequest,
+  type SliceRequest,
+  hasFilters,
+} from '../../src/protocol/inspection.js';
 import { button, choice } from '../ui/toolkit.js';
-import { type HeatMapActions, filtersView, heatMapView, zoomed } from './heat-map.js';
+import { axisChoice, numberInput } from './axis-inputs.js';
+import { type HeatMapActions, heatMapView, zoomed } from './heat-map.js';
 import { histogramView } from './histogram-view.js';
 import { nonZeroRowsView } from './non-zero-rows-view.js';
+import { picturesControls } from './pictures-controls.js';
 import type { DetailState, HeatMapState, Tab } from './state.js';
+import { filtersView, picturesView } from './tiles-view.js';
 
 /** One tensor, opened below the table. */
 
 export interface DetailActions extends HeatMapActions {
   setTab: (tab: Tab) => void;
   setRequest: (request: SliceRequest) => void;
+  setPictures: (request: PictureRequest) => void;
   setStart: (start: number) => void;
   setInput: (input: number) => void;
   copyValues: () => void;
@@ -24,6 +34,7 @@ export function detailView(state: DetailState, hasSparseRows: boolean, actions: 
     { value: 'histogram', label: 'Histogram' },
     { value: 'values', label: 'Values' },
     ...(hasFilters(state.shape) ? [{ value: 'filters' as const, label: 'Filters' }] : []),
+    ...(state.pictureRequest ? [{ value: 'pictures' as const, label: 'Pictures' }] : []),
     ...(hasSparseRows ? [{ value: 'rows' as const, label: 'Rows' }] : []),
   ];
   return html`<section class="detail" aria-label="Tensor ${state.name}">
@@ -55,6 +66,13 @@ function contentOf(state: DetailState, actions: DetailActions): TemplateResult {
       return state.text ? valuesView(state.text, state.shape, actions) : WAITING;
     case 'filters':
       return html`${inputControl(state, actions)} ${state.filters ? filtersView(state.filters) : WAITING}`;
+    case 'pictures':
+      return html`${
+        state.pictureRequest
+          ? picturesControls(state.shape, state.pictureRequest, state.pictures, actions.setPictures)
+          : nothing
+      }
+      ${state.pictures ? picturesView(state.pictures) : WAITING}`;
     case 'rows':
       return state.nonZeroRows ? nonZeroRowsView(state.nonZeroRows) : WAITING;
   }
@@ -62,17 +80,8 @@ function contentOf(state: DetailState, actions: DetailActions): TemplateResult {
 
 function axisControls({ shape, request, compares }: DetailState, actions: DetailActions): TemplateResult {
   const axisChoices = [...shape.keys()];
-  const pick = (label: string, value: number, change: (axis: number) => void): TemplateResult =>
-    html`<label
-      >${label}
-      <select
-        @change=${(event: Event) => {
-          change(Number((event.target as HTMLSelectElement).value));
-        }}
-      >
-        ${axisChoices.map((axis) => html`<option value=${axis} ?selected=${axis === value}>axis ${axis} (${shape[axis]})</option>`)}
-      </select></label
-    >`;
+  const pick = (label: string, value: number, picked: (axis: number) => void): TemplateResult =>
+    axisChoice(label, shape, value, { change: picked });
   const change = (part: Partial<SliceRequest>): void => {
     const { window: _window, ...rest } = request;
     actions.setRequest({ ...rest, ...part });
@@ -112,23 +121,6 @@ function axisControls({ shape, request, compares }: DetailState, actions: Detail
         : nothing
     }
   </div>`;
-}
-
-function numberInput(label: string, value: number, most: number, change: (value: number) => void): TemplateResult {
-  return html`<label
-    >${label}
-    <input
-      type="number"
-      min="0"
-      max=${most}
-      .value=${String(value)}
-      @change=${(event: Event) => {
-        const own = Math.floor(Number((event.target as HTMLInputElement).value));
-        change(Math.min(Math.max(Number.isFinite(own) ? own : 0, 0), most));
-      }}
-    />
-    <span class="muted">of ${most + 1}</span></label
-  >`;
 }
 
 function zoomButtons({ slice, cell }: HeatMapState, actions: HeatMapActions): TemplateResult {

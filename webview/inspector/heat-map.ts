@@ -1,17 +1,16 @@
 import { type TemplateResult, html, nothing } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
-import type { FilterImages, Slice } from '../../src/protocol/inspection.js';
-import { decodeFloats } from '../views/picture.js';
+import type { Slice } from '../../src/protocol/inspection.js';
 import { formatNumber } from './rows.js';
 import type { HeatMapState } from './state.js';
 
 /** Signed numbers as colours on a canvas: blue below zero, red above, the same strength for the same size. */
 
-type Colour = readonly [number, number, number];
+export type Colour = readonly [number, number, number];
 
 const NEGATIVE: Colour = [43, 122, 214];
 const POSITIVE: Colour = [222, 73, 47];
-const NOT_FINITE: Colour = [200, 60, 200];
+export const NOT_FINITE: Colour = [200, 60, 200];
 const LARGEST_SIDE = 320;
 const SMALLEST_SIDE = 40;
 
@@ -23,7 +22,7 @@ export function isDark(): boolean {
   );
 }
 
-function colourOf(value: number, scale: number, zero: Colour): Colour {
+export function colourOf(value: number, scale: number, zero: Colour): Colour {
   if (!Number.isFinite(value)) {
     return NOT_FINITE;
   }
@@ -35,7 +34,12 @@ function colourOf(value: number, scale: number, zero: Colour): Colour {
 }
 
 /** Paints cells one pixel each; CSS enlarges them without smoothing. */
-function paint(canvas: HTMLCanvasElement, width: number, height: number, at: (x: number, y: number) => Colour): void {
+export function paint(
+  canvas: HTMLCanvasElement,
+  width: number,
+  height: number,
+  at: (x: number, y: number) => Colour,
+): void {
   canvas.width = width;
   canvas.height = height;
   const context = canvas.getContext('2d');
@@ -53,7 +57,7 @@ function paint(canvas: HTMLCanvasElement, width: number, height: number, at: (x:
   context.putImageData(image, 0, 0);
 }
 
-function zeroColour(): Colour {
+export function zeroColour(): Colour {
   return isDark() ? [30, 30, 30] : [250, 250, 250];
 }
 
@@ -189,43 +193,4 @@ function readout(slice: Slice, cells: Float64Array, cell: { row: number; column:
   const columns = span(window.left, window.right, cell.column, cellColumns);
   const isOne = !rows.includes('to') && !columns.includes('to');
   return `[${rows}, ${columns}]: ${isOne ? '' : 'mean '}${cells[cell.row * cellColumns + cell.column] ?? NaN}`;
-}
-
-const FILTER_SIDE = 48;
-const GAP = 1;
-
-/** Filters side by side on one canvas, each enlarged to some 48 pixels. */
-export function filtersView(filters: FilterImages): TemplateResult {
-  const canvas: Ref<HTMLCanvasElement> = createRef();
-  const { height, width, channels, scale } = filters;
-  const values = decodeFloats(filters.values);
-  const size = channels * height * width;
-  const shown = values.length / size;
-  const across = Math.min(16, shown);
-  const down = Math.ceil(shown / across);
-  const zoom = Math.max(1, Math.floor(FILTER_SIDE / Math.max(height, width)));
-  queueMicrotask(() => {
-    if (!canvas.value) {
-      return;
-    }
-    const zero = zeroColour();
-    paint(canvas.value, across * (width + GAP) - GAP, down * (height + GAP) - GAP, (x, y) => {
-      const filter = Math.floor(y / (height + GAP)) * across + Math.floor(x / (width + GAP));
-      const [column, row] = [x % (width + GAP), y % (height + GAP)];
-      if (filter >= shown || column >= width || row >= height) {
-        return zero;
-      }
-      const at = (channel: number): number => values[filter * size + (channel * height + row) * width + column] ?? NaN;
-      const grey = (value: number): number => (scale > 0 ? 127.5 * (1 + value / scale) : 127.5);
-      return channels === 3 ? [grey(at(0)), grey(at(1)), grey(at(2))] : colourOf(at(0), scale, zero);
-    });
-  });
-  const [w, h] = [(across * (width + GAP) - GAP) * zoom, (down * (height + GAP) - GAP) * zoom];
-  return html`<canvas
-    ${ref(canvas)}
-    id="filters"
-    role="img"
-    aria-label="${shown} of ${filters.count} filters, ${height} by ${width}"
-    style="width: ${w}px; height: ${h}px"
-  ></canvas>`;
 }

@@ -1,12 +1,18 @@
 import { type TemplateResult, html, nothing } from 'lit';
-import type { DifferenceSummary, FileKind, FileKindReport } from '../../src/protocol/inspection.js';
+import type {
+  DifferenceSummary,
+  FileFinding,
+  FileFindings,
+  FileKind,
+  FileKindReport,
+} from '../../src/protocol/inspection.js';
 import type { DirectoryHeader } from '../../src/protocol/inspector-messages.js';
 import { button, choice, tag } from '../ui/toolkit.js';
 import { type DetailActions, detailView } from './detail-view.js';
 import { formatBytes } from './rows.js';
 import { type State, hasSparseRows, isHeavy, noticeOf, sortOf } from './state.js';
 import type { RowWindow } from '../ui/row-window.js';
-import { type TableActions, tableView } from './table-view.js';
+import { type TableActions, labelOf, tableView } from './table-view.js';
 
 /** The whole inspector, drawn from its state. */
 
@@ -17,6 +23,8 @@ export interface InspectorActions extends TableActions, DetailActions {
   compareNothing: () => void;
   setFilter: (filter: string) => void;
   setFlat: (flat: boolean) => void;
+  /** By its index. */
+  showTensor: (index: number) => void;
 }
 
 /** @param hasControls false while the components of the toolkit are not yet wanted */
@@ -47,7 +55,7 @@ const KIND_WORDS: Record<FileKind, string> = {
 
 function headView(
   header: DirectoryHeader,
-  { kind, compared, audit }: State,
+  { kind, compared, audit, findings }: State,
   hasControls: boolean,
   actions: InspectorActions,
 ): TemplateResult {
@@ -67,6 +75,7 @@ function headView(
           ${header.notes.map((note) => html`<li>${note}</li>`)}
         </ul>
       </details>
+      ${findings ? findingsView(findings, actions) : nothing}
       ${header.globals.length === 0 ? nothing : globalsView(header.globals)}
     </div>
     <div class="actions">${hasControls ? fileActions(own, actions) : nothing}</div>
@@ -80,6 +89,39 @@ function auditedView({ standing, sentence }: NonNullable<State['audit']>, action
     <button class="link" title="Show the last audit of this file" @click=${actions.showAudit}>${standing}</button>.
     ${sentence}
   </p>`;
+}
+
+const SEVERITY_WORDS: Record<FileFinding['severity'], string> = {
+  critical: 'Critical',
+  high: 'High',
+  medium: 'Medium',
+  low: 'Low',
+};
+
+function findingsView({ findings, problems }: FileFindings, actions: InspectorActions): TemplateResult {
+  return findings.length + problems.length === 0
+    ? html``
+    : html`<ul id="findings">
+        ${findings.map(
+          ({ severity, title, evidence, mitigation, row }) =>
+            html`<li class=${severity}>
+              <details>
+                <summary>${SEVERITY_WORDS[severity]}: ${title}</summary>
+                <p>${evidence}</p>
+                <p>${mitigation}</p>
+              </details>
+              <button
+                class="link"
+                @click=${() => {
+                  actions.showTensor(row);
+                }}
+              >
+                Show the tensor
+              </button>
+            </li>`,
+        )}
+        ${problems.map((problem) => html`<li class="muted">Not looked for. ${problem}</li>`)}
+      </ul>`;
 }
 
 function globalsView(globals: DirectoryHeader['globals']): TemplateResult {
@@ -167,9 +209,17 @@ function toolbar(state: State, hasControls: boolean, actions: InspectorActions):
           })
         : nothing
     }
-    <span id="total" class="muted" role="status">${shown.indices.length} tensors, ${formatBytes(shown.bytes)}</span>
+    <span id="total" class="muted" role="status"
+      >${shown.indices.length} tensors, ${formatBytes(shown.bytes)}${sortedInWords(state)}</span
+    >
     ${notice === undefined ? nothing : html`<span class="notice">${notice}</span>`}
   </div>`;
+}
+
+/** Heard when the order changes. */
+function sortedInWords(state: State): string {
+  const sort = sortOf(state);
+  return sort ? `, sorted by ${labelOf(sort.by)}, ${sort.descending ? 'descending' : 'ascending'}` : '';
 }
 
 function tableArea(state: State, rowWindow: RowWindow, actions: InspectorActions): TemplateResult {
@@ -180,6 +230,7 @@ function tableArea(state: State, rowWindow: RowWindow, actions: InspectorActions
       sort: sortOf(state),
       active: state.active,
       selected: state.detail?.row ?? null,
+      found: new Map(state.findings?.findings.map(({ row, title }) => [row, title])),
       compares: state.compared !== null,
       isHeavy: (index) => isHeavy(state, index),
     },

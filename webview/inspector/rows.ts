@@ -40,8 +40,8 @@ export interface TensorRow {
 interface Module {
   readonly path: string;
   readonly label: string;
-  /** In the order of their first tensors. */
-  readonly modules: Map<string, Module>;
+  /** In the order of their first tensors; most have none. */
+  modules?: Map<string, Module>;
   readonly tensors: number[];
   count: number;
   bytes: number;
@@ -131,7 +131,7 @@ export function flatRows(tensors: Tensors, indices: readonly number[], sort: Sor
 }
 
 function emptyModule(path: string, label: string): Module {
-  return { path, label, modules: new Map(), tensors: [], count: 0, bytes: 0 };
+  return { path, label, tensors: [], count: 0, bytes: 0 };
 }
 
 function partsOf(name: string): string[] {
@@ -148,10 +148,11 @@ function moduleTree(tensors: Tensors, indices: readonly number[]): Module {
     let module = root;
     for (let depth = 0; depth < parts.length - 1; depth++) {
       const label = parts[depth] ?? '';
-      let next = module.modules.get(label);
+      const modules = (module.modules ??= new Map<string, Module>());
+      let next = modules.get(label);
       if (!next) {
         next = emptyModule(module.path === '' ? label : `${module.path}.${label}`, label);
-        module.modules.set(label, next);
+        modules.set(label, next);
       }
       next.count++;
       next.bytes += bytes;
@@ -162,10 +163,19 @@ function moduleTree(tensors: Tensors, indices: readonly number[]): Module {
   return root;
 }
 
+const WHOLE = new WeakMap<Tensors['names'], Module>();
+
+/** Of all tensors in the order of the file: kept, as opening one of 100,000 modules changes nothing of it. */
+function wholeTree(tensors: Tensors): Module {
+  const tree = WHOLE.get(tensors.names) ?? moduleTree(tensors, [...tensors.names.keys()]);
+  WHOLE.set(tensors.names, tree);
+  return tree;
+}
+
 /** A chain of modules with one child each is one row: `state_dict.model.layers`. */
 function endOfChain(module: Module, blocks: Tensors['blocks']): Module {
   let own = module;
-  while (own.tensors.length === 0 && own.modules.size === 1 && !blocks.has(own.path)) {
+  while (own.tensors.length === 0 && own.modules?.size === 1 && !blocks.has(own.path)) {
     const [only = own] = own.modules.values();
     own = only;
   }
@@ -184,14 +194,16 @@ export function treeRows(
   sort: Sort | null,
   collapsed: ReadonlySet<string>,
 ): Row[] {
-  return rowsOf(moduleTree(tensors, sorted(tensors, indices, sort)), tensors, sort, collapsed);
+  const isWhole = !sort && indices.length === tensors.names.length;
+  const tree = isWhole ? wholeTree(tensors) : moduleTree(tensors, sorted(tensors, indices, sort));
+  return rowsOf(tree, tensors, sort, collapsed);
 }
 
 function rowsOf(root: Module, tensors: Tensors, sort: Sort | null, collapsed: ReadonlySet<string>): Row[] {
   const { blocks } = tensors;
   const rows: Row[] = [];
   const add = (module: Module, level: number): void => {
-    for (const child of inOrder([...module.modules.values()], blocks, sort)) {
+    for (const child of inOrder([...(module.modules?.values() ?? [])], blocks, sort)) {
       const own = endOfChain(child, blocks);
       const { path, count, bytes } = own;
       const block = blocks.get(path);
@@ -240,7 +252,7 @@ export function startCollapsed(tensors: Tensors): Set<string> {
   if (names.length <= (blocks.size > 0 ? MOST_OPEN_OF_BLOCKS : MOST_OPEN)) {
     return new Set();
   }
-  const tree = moduleTree(tensors, [...names.keys()]);
+  const tree = wholeTree(tensors);
   const closedBlocks = new Set(blocks.keys());
   return blocks.size > 0 && rowsOf(tree, tensors, null, closedBlocks).length <= MOST_OPEN
     ? closedBlocks
@@ -249,7 +261,7 @@ export function startCollapsed(tensors: Tensors): Set<string> {
 
 function pathsIn({ modules }: Module): string[] {
   const paths: string[] = [];
-  for (const module of modules.values()) {
+  for (const module of modules?.values() ?? []) {
     paths.push(module.path);
     for (const path of pathsIn(module)) {
       paths.push(path);

@@ -1,10 +1,13 @@
 import type {
   DifferenceSummary,
   ElementText,
+  FileFindings,
   FileKindReport,
   FilterImages,
   Histogram,
   NonZeroRows,
+  PictureRequest,
+  Pictures,
   Slice,
   SliceRequest,
 } from '../../src/protocol/inspection.js';
@@ -29,7 +32,7 @@ const MOST_SORTED_BYTES = 2 ** 31;
 /** Rows in one question. */
 const MOST_ASKED = 256;
 
-export type Tab = 'map' | 'histogram' | 'values' | 'filters' | 'rows';
+export type Tab = 'map' | 'histogram' | 'values' | 'filters' | 'pictures' | 'rows';
 
 export interface HeatMapState {
   slice: Slice;
@@ -50,6 +53,9 @@ export interface DetailState {
   histogram: Histogram | undefined;
   text: ElementText | undefined;
   filters: FilterImages | undefined;
+  pictures: Pictures | undefined;
+  /** Undefined for what does not look like pictures. */
+  pictureRequest: PictureRequest | undefined;
   nonZeroRows: NonZeroRows | undefined;
   input: number;
   /** Why the tab is empty. */
@@ -63,6 +69,8 @@ export interface State {
   readonly tensors: Tensors;
   /** Once the host has looked closer than the directory's own. */
   readonly kind: FileKindReport | undefined;
+  /** What methods tell of the file, once they have looked. */
+  readonly findings: FileFindings | undefined;
   readonly compared: DifferenceSummary | null;
   /** The newest audit that the file took part in. */
   readonly audit: { readonly standing: string; readonly sentence: string } | null;
@@ -107,6 +115,7 @@ export function startState(kept: InspectorState | undefined): State {
     about: undefined,
     tensors: emptyTensors(),
     kind: undefined,
+    findings: undefined,
     compared: null,
     audit: null,
     problem: undefined,

@@ -1,4 +1,4 @@
-import type { SliceRequest } from '../../src/protocol/inspection.js';
+import { type PictureRequest, type SliceRequest, pictureAxes } from '../../src/protocol/inspection.js';
 import type {
   DirectoryHeader,
   DirectoryRows,
@@ -47,6 +47,8 @@ export function received(state: State, message: ToInspector): State {
       return receivedRows(state, message.from, message.rows);
     case 'kind':
       return { ...state, kind: message.kind };
+    case 'findings':
+      return { ...state, findings: message.of };
     case 'statistics': {
       const statistics = new Map(state.tensors.statistics);
       for (const { row, statistics: own } of message.of) {
@@ -90,6 +92,7 @@ function receivedDirectory(state: State, about: DirectoryHeader): State {
     ...state,
     about,
     kind: undefined,
+    findings: undefined,
     problem: undefined,
     need: undefined,
     computed: new Set(),
@@ -125,6 +128,8 @@ function answered(detail: DetailState, result: LookResult): DetailState {
       return { ...detail, text: result.text };
     case 'filters':
       return { ...detail, filters: result.filters };
+    case 'pictures':
+      return { ...detail, pictures: result.pictures };
     case 'rows':
       return { ...detail, nonZeroRows: result.rows };
   }
@@ -162,12 +167,22 @@ export function sortedBy(state: State, by: Column): State {
       : before.descending === isFirstDown
         ? { by, descending: !isFirstDown }
         : null;
-  return arranged(keep(state, { sort: next }));
+  // The order is looked at from its beginning.
+  return { ...arranged({ ...keep(state, { sort: next }), active: 0 }), reveal: { soon: false } };
 }
 
 /** A large tensor is read after all. */
 export function computed(state: State, index: number): State {
   return { ...state, computed: new Set([...state.computed, index]) };
+}
+
+/** The tensor of a finding is opened, and its row comes into sight. */
+export function foundTensor(state: State, index: number): State {
+  const isHere = (own: Row): boolean => own.kind === 'tensor' && own.index === index;
+  const next = state.rows.some(isHere)
+    ? state
+    : arranged({ ...keep(state, { filter: '' }), collapsed: new Set<string>() });
+  return openedTensor({ ...next, active: within(next.rows, next.rows.findIndex(isHere)) }, index);
 }
 
 /** The keyboard goes to a row. */
@@ -254,8 +269,9 @@ function openedTensor(state: State, row: number): State {
     // Not every tensor has the other tabs.
     tab: detail && COMMON_TABS.includes(detail.tab) ? detail.tab : 'map',
     request: {
-      rowAxis: shape.length >= 2 ? 0 : -1,
-      columnAxis: shape.length >= 2 ? 1 : shape.length - 1,
+      // The last two axes are those that lie together: of filters and images, their height and width.
+      rowAxis: shape.length >= 2 ? shape.length - 2 : -1,
+      columnAxis: shape.length - 1,
       at: shape.map(() => 0),
       of: compared && tensors.differences.get(row)?.status === 'changed' ? 'difference' : 'here',
     },
@@ -264,6 +280,8 @@ function openedTensor(state: State, row: number): State {
     histogram: undefined,
     text: undefined,
     filters: undefined,
+    pictures: undefined,
+    pictureRequest: pictureAxes(shape),
     nonZeroRows: undefined,
     input: 0,
     problem: undefined,
@@ -282,7 +300,7 @@ function asked(state: State, at: LookAt): State {
   return { ...state, look: { id: (state.look?.id ?? 0) + 1, at } };
 }
 
-function lookAt({ row, tab, request, input }: DetailState): LookAt {
+function lookAt({ row, tab, request, input, pictureRequest }: DetailState): LookAt {
   switch (tab) {
     case 'map':
       return { what: 'slice', row, request };
@@ -292,13 +310,19 @@ function lookAt({ row, tab, request, input }: DetailState): LookAt {
       return { what: 'text', row, start: 0 };
     case 'filters':
       return { what: 'filters', row, input };
+    case 'pictures':
+      // The tab is offered only where there is a request.
+      return pictureRequest ? { what: 'pictures', row, request: pictureRequest } : { what: 'slice', row, request };
     case 'rows':
       return { what: 'rows', row };
   }
 }
 
-/** Another tab, slice or input channel. */
-export function detailChanged(state: State, part: { tab?: Tab; request?: SliceRequest; input?: number }): State {
+/** Another tab, slice, input channel or choice of pictures. */
+export function detailChanged(
+  state: State,
+  part: { tab?: Tab; request?: SliceRequest; input?: number; pictureRequest?: PictureRequest },
+): State {
   return state.detail ? looked(state, { ...state.detail, ...part, problem: undefined }) : state;
 }
 

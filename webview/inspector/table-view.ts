@@ -16,6 +16,8 @@ export interface TableState {
   /** Index of the tensor that is open below. */
   selected: number | null;
   compares: boolean;
+  /** Titles of findings by the indices of tensors. */
+  found: ReadonlyMap<number, string>;
   /** Tensors too large to be read without being asked for. */
   isHeavy: (index: number) => boolean;
 }
@@ -40,6 +42,13 @@ const BASE: ColumnDescription[] = [
   { column: 'dtype', label: 'Type', title: 'Type of the elements', numeric: false },
   { column: 'bytes', label: 'Size', title: 'Bytes of its own elements', numeric: true },
 ];
+/** Before all other numbers: in a narrow window they come last into sight. */
+const NOT_FINITE: ColumnDescription = {
+  column: 'notFinite',
+  label: 'NaN/Inf',
+  title: 'Elements that are not finite',
+  numeric: true,
+};
 const DIFFERENCE: ColumnDescription[] = [
   { column: 'status', label: 'Compared', title: 'Against the other file', numeric: false },
   { column: 'most', label: 'Max |Δ|', title: 'Largest difference of an element', numeric: true },
@@ -53,11 +62,15 @@ const STATISTICS: ColumnDescription[] = [
   { column: 'std', label: 'Std', title: 'Standard deviation (n - 1) of the finite elements', numeric: true },
   { column: 'norm', label: 'L2 norm', title: 'Euclidean norm of the finite elements', numeric: true },
   { column: 'zeros', label: 'Zeros', title: 'Share of elements that are exactly 0', numeric: true },
-  { column: 'notFinite', label: 'NaN/Inf', title: 'Elements that are not finite', numeric: true },
 ];
 
 function columnsOf(compares: boolean): ColumnDescription[] {
-  return [...BASE, ...(compares ? DIFFERENCE : []), ...STATISTICS];
+  return [...BASE, NOT_FINITE, ...(compares ? DIFFERENCE : []), ...STATISTICS];
+}
+
+/** What a column is called. */
+export function labelOf(column: Column): string {
+  return columnsOf(true).find((own) => own.column === column)?.label ?? column;
 }
 
 export function tableView(state: TableState, window: RowWindow, actions: TableActions): TemplateResult {
@@ -142,20 +155,21 @@ function moduleCells(row: Extract<Row, { kind: 'module' }>): TemplateResult {
 }
 
 function tensorCells(
-  { tensors, compares, isHeavy }: TableState,
+  { tensors, compares, found, isHeavy }: TableState,
   { index, label, level }: Extract<Row, { kind: 'tensor' }>,
   actions: TableActions,
 ): TemplateResult {
   const shape = tensors.shapes[index] ?? [];
   const bytes = tensors.bytes[index] ?? 0;
+  const statistics = tensors.statistics.get(index);
   return html`<div role="gridcell" class="name" style="--level: ${level}" title=${tensors.names[index] ?? ''}>
-      ${label}${tensors.buffers.has(index) ? html` <span class="muted">buffer</span>` : nothing}
+      ${label}${found.has(index) ? html` <span class="found" title=${found.get(index) ?? nothing}>finding</span>` : nothing}${tensors.buffers.has(index) ? html` <span class="muted">buffer</span>` : nothing}
     </div>
     <div role="gridcell">${shape.length === 0 ? 'scalar' : shape.join(' × ')}</div>
     <div role="gridcell">${tensors.dtypes[index]}</div>
     <div role="gridcell" class="number" title="${bytes} bytes">${formatBytes(bytes)}</div>
-    ${compares ? differenceCells(tensors.differences.get(index)) : nothing}
-    ${statisticsCells(tensors.statistics.get(index), index, isHeavy(index), actions)}`;
+    ${notFiniteCell(statistics)} ${compares ? differenceCells(tensors.differences.get(index)) : nothing}
+    ${statisticsCells(statistics, index, isHeavy(index), actions)}`;
 }
 
 const STATUS_WORDS: Record<TensorDifference['status'], string> = {
@@ -175,6 +189,21 @@ function differenceCells(difference: TensorDifference | undefined): TemplateResu
 
 function numberCell(value: number | null | undefined): TemplateResult {
   return html`<div role="gridcell" class="number" title=${value ?? nothing}>${formatNumber(value)}</div>`;
+}
+
+function notFiniteCell(statistics: TensorStatistics | undefined): TemplateResult {
+  if (!statistics || statistics.problem !== undefined) {
+    return html`<div role="gridcell"></div>`;
+  }
+  const { nans, infinities } = statistics;
+  const notFinite = nans + infinities;
+  return html`<div
+    role="gridcell"
+    class=${notFinite > 0 ? 'number alarm' : 'number'}
+    title="${nans} NaN, ${infinities} infinite"
+  >
+    ${notFinite}
+  </div>`;
 }
 
 function statisticsCells(
@@ -202,11 +231,7 @@ function statisticsCells(
   if (statistics.problem !== undefined) {
     return html`<div role="gridcell" class="wide problem" title=${statistics.problem}>${statistics.problem}</div>`;
   }
-  const { min, max, mean, std, norm, zeros, nans, infinities } = statistics;
-  const notFinite = nans + infinities;
+  const { min, max, mean, std, norm, zeros } = statistics;
   return html`${[min, max, mean, std, norm].map(numberCell)}
-    <div role="gridcell" class="number" title=${zeros}>${formatShare(zeros)}</div>
-    <div role="gridcell" class=${notFinite > 0 ? 'number alarm' : 'number'} title="${nans} NaN, ${infinities} infinite">
-      ${notFinite}
-    </div>`;
+    <div role="gridcell" class="number" title=${zeros}>${formatShare(zeros)}</div>`;
 }

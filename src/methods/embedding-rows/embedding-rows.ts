@@ -1,4 +1,5 @@
 import { HEAD } from '../../facts/head-facts.js';
+import { floatingOf } from '../../facts/transformer-beside.js';
 import { MATCHING } from '../../facts/update.js';
 import type { Finding } from '../../protocol/report.js';
 import { type Leak, type Method, READABLE } from '../method.js';
@@ -15,6 +16,13 @@ export const embeddingRows: Method = {
   needs: 'gradient',
   kinds: READABLE,
   applies: () => Promise.resolve(true),
+  look: {
+    of: 'gradient',
+    find(file) {
+      const pairs = floatingOf(file.entries).map((entry) => ({ parameter: entry, gradient: entry, certain: true }));
+      return findEmbeddings({ pairs }, file, { gradients: file.path }, undefined, true).map(leakOf);
+    },
+  },
   async run(facts) {
     const { gradients, request } = facts.given;
     const isAlone = request.checkpoint === undefined;

@@ -28,7 +28,7 @@ const MOST_LISTED = 4096;
  * @throws UnusableInputError when a gradient cannot be read
  */
 export function findEmbeddings(
-  matching: Matching,
+  matching: Pick<Matching, 'pairs'>,
   gradients: TensorFile,
   paths: AuditPaths,
   headWeight: string | undefined,

@@ -14,6 +14,7 @@ export const imprintTrap: Method = {
   cost: 'ms',
   kinds: READABLE,
   applies: () => Promise.resolve(true),
+  look: { of: 'checkpoint', find: (file) => readTraps(file, file, { pairs: [] }).map(leakOf) },
   async run(facts) {
     const { checkpoint, gradients } = facts.given;
     const traps = readTraps(checkpoint, gradients, await facts.get(MATCHING));

@@ -73,7 +73,11 @@ export function findTraps(checkpoint: TensorFile): string[] {
 }
 
 /** Traps, each with the inputs that the gradient holds of it. */
-export function readTraps(checkpoint: TensorFile, gradients: TensorFile, matching: Matching): FoundTrap[] {
+export function readTraps(
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  matching: Pick<Matching, 'pairs'>,
+): FoundTrap[] {
   const gradientOf = new Map(matching.pairs.map(({ parameter, gradient }) => [parameter.name, gradient.name]));
   return trapLayers(checkpoint).map(({ layer, biasName, shape, weight, bias, trap }): FoundTrap => {
     const [weightGradient, biasGradient] = [gradientOf.get(layer), gradientOf.get(biasName)];

@@ -299,6 +299,17 @@ describe('gradleak inspect', () => {
   });
 });
 
+describe('gradleak inspect of a transformer', () => {
+  const checkpoint = join(ROOT, 'test', 'fixtures', 'transformers', 'gpt2', 'checkpoint.safetensors');
+
+  it('names the model, as the editor does', async () => {
+    const { out } = await cli('inspect', checkpoint);
+    expect(out).toMatch(/\n {2}GPT-2 by config\.json: \d+ blocks?, \d+ wide/);
+    const json = await cli('inspect', checkpoint, '--format', 'json');
+    expect(JSON.parse(json.out)).toMatchObject({ model: expect.stringContaining('GPT-2 by config.json') as string });
+  });
+});
+
 describe('the built command', () => {
   it('runs from dist, with a self-contained page', () => {
     const out = join(folder, 'page');

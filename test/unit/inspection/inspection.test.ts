@@ -1,10 +1,20 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openTensorFile } from '../../../src/formats/open.js';
-import { fileKindOf } from '../../../src/kinds/file-kind.js';
+import { lookAtFile } from '../../../src/audit/look-at-file.js';
+import { elementCount } from '../../../src/formats/tensor-file.js';
+import { encodeNpyArray } from '../../../src/formats/write-npy.js';
+import { canBe, fileKindOf } from '../../../src/kinds/file-kind.js';
 import { Inspection } from '../../../src/inspection/inspection.js';
-import type { FileKind, SliceRequest, TensorStatistics } from '../../../src/protocol/inspection.js';
+import {
+  type FileFindings,
+  type FileKind,
+  type SliceRequest,
+  type TensorStatistics,
+  pictureAxes,
+} from '../../../src/protocol/inspection.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
 
 const HERE = join(import.meta.dirname, '..', '..', 'fixtures', 'inspection');
@@ -142,6 +152,140 @@ describe('histogram, values, filters', () => {
     expect(inspection.filters(names.indexOf('block.0.weight'), 7)).toMatchObject({ channels: 1, inputs: 8, count: 12 });
     expect(() => inspection.filters(names.indexOf('fc.weight'), 0)).toThrow(RangeError);
     expect(() => inspection.filters(names.indexOf('block.0.weight'), 8)).toThrow(RangeError);
+  });
+});
+
+describe('pictures', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gradleak-pictures-'));
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  function saved(shape: number[], values: (at: number) => number): Inspection {
+    const data = Float32Array.from({ length: elementCount(shape) }, (_, at) => values(at));
+    const path = join(folder, `${shape.join('x')}.npy`);
+    writeFileSync(path, encodeNpyArray(data, shape));
+    return new Inspection(path);
+  }
+
+  function floats(base64: string): number[] {
+    const bytes = Buffer.from(base64, 'base64');
+    return [...new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length))];
+  }
+
+  it.each([
+    [[20, 3, 32, 32], { channelAxis: 1, rowAxis: 2, columnAxis: 3, alongAxis: 0 }],
+    [[20, 32, 24, 3], { channelAxis: 3, rowAxis: 1, columnAxis: 2, alongAxis: 0 }],
+    [[20, 1, 28, 28], { channelAxis: -1, rowAxis: 2, columnAxis: 3, alongAxis: 0 }],
+    [[3, 224, 224], { channelAxis: 0, rowAxis: 1, columnAxis: 2, alongAxis: -1 }],
+    [[20, 28, 28], { channelAxis: -1, rowAxis: 1, columnAxis: 2, alongAxis: 0 }],
+    [[4, 20, 3, 32, 32], { channelAxis: 2, rowAxis: 3, columnAxis: 4, alongAxis: 0 }],
+  ])('%j by its axes', (shape, axes) => {
+    expect(pictureAxes(shape)).toMatchObject(axes);
+  });
+
+  it.each([[[10, 32]], [[8, 3, 5, 5]], [[64, 4096, 14336]], [[7]], [[]]])('%j is none', (shape) => {
+    expect(pictureAxes(shape)).toBeUndefined();
+  });
+
+  it('channels first and last are the same pictures', () => {
+    const value = (n: number, c: number, h: number, w: number): number => (n * 3 + c) * 1000 + h * 10 + w;
+    const first = saved([2, 3, 8, 9], (at) =>
+      value(Math.floor(at / 216), Math.floor(at / 72) % 3, Math.floor(at / 9) % 8, at % 9),
+    );
+    const last = saved([2, 8, 9, 3], (at) =>
+      value(Math.floor(at / 216), at % 3, Math.floor(at / 27) % 8, Math.floor(at / 3) % 9),
+    );
+    const [one, other] = [first, last].map((own) => own.pictures(0, pictureAxes(own.directory().shapes[0]!)!));
+    expect(one).toMatchObject({ count: 2, first: 0, height: 8, width: 9, channels: 3, every: 1 });
+    expect(other).toEqual(one);
+    expect(floats(one!.values).slice(216 + 72, 216 + 75)).toEqual([4000, 4001, 4002]);
+    expect(one).toMatchObject({ low: 0, high: 5078 });
+    first.close();
+    last.close();
+  });
+
+  it('large ones are averaged down, what is not finite left out, and the range is that of images', () => {
+    const own = saved([1, 512, 300], (at) => (at === 0 ? NaN : (at % 300) / 300));
+    const { height, width, every, values, low, high, count } = own.pictures(0, pictureAxes([1, 512, 300])!);
+    expect({ height, width, every, low, high, count }).toEqual({
+      height: 256,
+      width: 150,
+      every: 2,
+      low: 0,
+      high: 1,
+      count: 1,
+    });
+    const [corner, next] = floats(values);
+    expect(corner).toBeCloseTo((1 + 0 + 1) / 3 / 300, 6);
+    expect(next).toBeCloseTo(2.5 / 300, 6);
+    own.close();
+  });
+
+  it('some at a time, from any on, and refused where they are not there', () => {
+    const own = saved([100, 8, 8], (at) => Math.floor(at / 64));
+    const request = pictureAxes([100, 8, 8])!;
+    const whole = own.pictures(0, request);
+    expect(floats(whole.values)).toHaveLength(64 * 64);
+    const rest = own.pictures(0, { ...request, first: 90 });
+    expect(floats(rest.values).filter((_, at) => at % 64 === 0)).toEqual([90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
+    const across = own.pictures(0, { ...request, rowAxis: 0, alongAxis: 1 });
+    expect(across).toMatchObject({ count: 8, height: 100, width: 8 });
+    for (const wrong of [
+      { first: 100 },
+      { rowAxis: 2 },
+      { channelAxis: 0, alongAxis: -1 },
+      { alongAxis: -1, at: [100, 0, 0] },
+    ]) {
+      expect(() => own.pictures(0, { ...request, ...wrong })).toThrow(RangeError);
+    }
+    own.close();
+  });
+});
+
+describe('what methods tell of a file by itself', () => {
+  const told = (path: string): FileFindings => {
+    const file = openTensorFile(join(HERE, '..', path));
+    const kind = fileKindOf(file, true);
+    const found = lookAtFile(file, (what) => canBe(kind, what));
+    file.close();
+    return found;
+  };
+
+  it('a trap in a checkpoint', () => {
+    const { findings, problems } = told('leaks/imprint/checkpoint.pt');
+    expect(problems).toEqual([]);
+    expect(findings).toMatchObject([{ id: 'imprint-trap', severity: 'critical' }]);
+    const file = openTensorFile(join(HERE, '..', 'leaks', 'imprint', 'checkpoint.pt'));
+    expect(findings[0]?.evidence).toContain(`"${file.entries[findings[0]!.row]!.name}"`);
+    file.close();
+  });
+
+  it('rows of an embedding in a gradient', () => {
+    const { findings } = told('leaks/language/gradient.pt');
+    expect(findings).toMatchObject([
+      { id: 'embedding-positions', evidence: expect.stringContaining('are not zero') as string },
+    ]);
+  });
+
+  it('nothing of a plain gradient, nor of the state of an optimiser', () => {
+    expect(told('inspection/first.pt')).toEqual({ findings: [], problems: [] });
+    expect(told('inspection/optimiser.pt')).toEqual({ findings: [], problems: [] });
+  });
+
+  it('says what it could not look for', () => {
+    const file = openTensorFile(join(HERE, '..', 'leaks', 'language', 'gradient.pt'));
+    const broken = {
+      ...file,
+      read: () => {
+        throw new Error('gone');
+      },
+    };
+    expect(lookAtFile(broken, (what) => what === 'gradient')).toEqual({
+      findings: [],
+      problems: ['Tokens and items from embeddings: gone'],
+    });
+    file.close();
   });
 });
 

@@ -17,6 +17,7 @@ import {
   computed,
   detailChanged,
   filtered,
+  foundTensor,
   keyed,
   movedTo,
   opened,
@@ -208,6 +209,31 @@ describe('rows', () => {
     expect(labels(none)).toEqual(ROWS.names);
   });
 
+  it('are sorted in a tree too, a module standing where its first tensor would', () => {
+    const smallest = sortedBy(sortedBy(openFile(), 'bytes'), 'bytes');
+    expect(labels(smallest)).toEqual(['fc', 'bias', 'weight', 'conv', 'bias', 'weight', 'step']);
+    expect(labels(sortedBy(openFile(), 'shape'))).toEqual(['conv', 'weight', 'bias', 'fc', 'weight', 'bias', 'step']);
+    const known = after(openFile(), {
+      t: 'statistics',
+      of: [0, 1, 2, 3, 4].map((row) => ({ row, statistics: statistics({ norm: row }) })),
+    });
+    expect(labels(sortedBy(known, 'norm'))).toEqual(['fc', 'bias', 'weight', 'conv', 'bias', 'weight', 'step']);
+  });
+
+  it('with a finding are opened from it, whatever hides them', () => {
+    const of = {
+      findings: [{ id: 'x', severity: 'high' as const, title: 'T', evidence: 'E', mitigation: 'M', row: 2 }],
+      problems: [],
+    };
+    const hidden = after(filtered(opened(openFile(), 3), 'conv'), { t: 'findings', of });
+    expect(hidden.findings).toBe(of);
+    const shown = foundTensor(hidden, 2);
+    expect(shown.kept).toMatchObject({ filter: '', selected: 2 });
+    expect(shown.active).toBe(at(shown, 2));
+    expect(shown.detail?.name).toBe('fc.weight');
+    expect(after(shown, { t: 'directory', about: header(5) }).findings).toBeUndefined();
+  });
+
   it('are sorted by text from A first, and by another column anew', () => {
     const list = ordered(openFile(), true);
     const byName = sortedBy(list, 'name');
@@ -362,6 +388,18 @@ describe('the open tensor', () => {
     expect(opened(filters, 5).detail?.tab).toBe('map');
   });
 
+  it('of four axes starts with the last two, and is pictures where it looks like them', () => {
+    const images = { names: ['x'], shapes: [[20, 3, 32, 32]], dtypes: ['float32'], bytes: [245760] };
+    const state = opened(openFile(images), 0);
+    expect(state.look?.at).toMatchObject({ what: 'slice', request: { rowAxis: 2, columnAxis: 3 } });
+    const tab = detailChanged(state, { tab: 'pictures' });
+    const request = { channelAxis: 1, rowAxis: 2, columnAxis: 3, alongAxis: 0, at: [0, 0, 0, 0], first: 0 };
+    expect(tab.look?.at).toEqual({ what: 'pictures', row: 0, request });
+    const later = detailChanged(tab, { pictureRequest: { ...request, first: 16 } });
+    expect(later.look?.at).toMatchObject({ request: { first: 16 } });
+    expect(opened(openFile(), 1).detail?.pictureRequest).toBeUndefined();
+  });
+
   it('shows a window of its slice, and all of it again', () => {
     const window = { top: 0, bottom: 5, left: 0, right: 16 };
     const near = zoomedTo(open, window);
@@ -433,7 +471,8 @@ describe('keys', () => {
     const end = movedTo(openFile(), 6);
     const list = opened({ ...end, active: 6 }, 0);
     expect(list.active).toBe(0);
-    expect(sortedBy({ ...list, active: 6 }, 'name').active).toBe(4);
+    // Another order is looked at from its beginning.
+    expect(sortedBy({ ...list, active: 6 }, 'name').active).toBe(0);
   });
 });
 

@@ -62,7 +62,7 @@ export function registerAuditActions(services: AuditActionServices): vscode.Disp
       await deleteAudits(services, picked ? [picked] : audits);
     }),
     vscode.commands.registerCommand(COMMANDS.stopAudit, (given: Given) => {
-      const run = given === undefined ? services.running.list()[0] : given;
+      const run = given ?? services.running.list()[0];
       if (typeof run === 'object' && isRunning(run)) {
         run.stop();
       }

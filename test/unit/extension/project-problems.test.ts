@@ -1,7 +1,7 @@
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type * as vscode from 'vscode';
+import * as vscode from 'vscode';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { ProjectAudits } from '../../../src/extension/project-audit.js';
 import { ProjectProblems } from '../../../src/extension/project-problems.js';
@@ -87,13 +87,9 @@ function offered(entries: ProjectEntry[]): [string, unknown][][] {
   return (host.problems.get(script) ?? []).map((diagnostic) =>
     problems
       // VS Code hands over copies.
-      .provideCodeActions(
-        document,
-        {} as vscode.Range,
-        {
-          diagnostics: [{ ...diagnostic }],
-        } as unknown as vscode.CodeActionContext,
-      )
+      .provideCodeActions(document, new vscode.Range(0, 0, 0, 0), {
+        diagnostics: [{ ...diagnostic }],
+      } as unknown as vscode.CodeActionContext)
       .map(({ title, command }): [string, unknown] => [title, command?.arguments?.[0]]),
   );
 }

@@ -231,7 +231,7 @@ describe('the panel of an audit that runs', () => {
 
   it('is stopped by it', async () => {
     let stops = 0;
-    open(report).running.begin({ id: ID, gradients: '/work/gradient.pt', stop: () => void stops++ });
+    open(report).running.begin({ id: ID, gradients: '/work/gradient.pt', stop: () => (stops += 1) });
     await host.post({ t: 'stop' });
     expect(stops).toBe(1);
   });

@@ -305,12 +305,7 @@ class Audit {
     return this.leaks.flatMap(({ leak }) => leak.arrays);
   }
 
-  private assemble(
-    core: Core,
-    truth: TruthComparison | undefined,
-    isStopped: boolean,
-    hashes?: HashedFile[],
-  ): Report {
+  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean, hashes?: HashedFile[]): Report {
     const { checkpoint, gradients, request } = this.facts.given;
     const { readMs, recoverMs, reconstructMs } = this;
     const totalMs = this.elapsed();

@@ -134,7 +134,11 @@ export class ProjectSummaryPanel implements vscode.WebviewPanelSerializer, vscod
     }
     const content = {
       json: () => `${JSON.stringify(report, undefined, 1)}\n`,
-      html: () => renderProjectHtml(report, previewsForPage(report, (id) => this.previewOf(id))),
+      html: () =>
+        renderProjectHtml(
+          report,
+          previewsForPage(report, (id) => this.previewOf(id)),
+        ),
       sarif: () => renderSarif(report),
     };
     try {

@@ -154,12 +154,7 @@ function opener({ post }: EntriesActions): (id: string) => void {
   };
 }
 
-function entryRow(
-  entry: ProjectEntry,
-  index: number,
-  state: EntriesState,
-  actions: EntriesActions,
-): TemplateResult {
+function entryRow(entry: ProjectEntry, index: number, state: EntriesState, actions: EntriesActions): TemplateResult {
   const { result, checkpoint, script, change } = entry;
   return html`<tr aria-rowindex=${index + 2}>
     <th scope="row">

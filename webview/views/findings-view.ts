@@ -9,8 +9,7 @@ export function findingsSection(report: Report): TemplateResult {
   return html`
     <section aria-labelledby="findings">
       <h2 id="findings">Findings</h2>
-      ${findings.length === 0 ? html`<p>${noFindingsInWords(report)}</p>` : ''}
-      ${findingList(findings)}
+      ${findings.length === 0 ? html`<p>${noFindingsInWords(report)}</p>` : ''} ${findingList(findings)}
     </section>
   `;
 }

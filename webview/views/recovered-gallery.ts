@@ -51,7 +51,10 @@ export function recoveredGallery(
   const { entries, columns, of } = gallery;
   const rows = Math.ceil(entries.length / columns);
   return html`<section aria-labelledby="recovered">
-    <h2 id="recovered">Recovered inputs and texts ${tag(entries.length < of ? `${entries.length} of ${of} gradients` : `${of} gradients`)}</h2>
+    <h2 id="recovered">
+      Recovered inputs and texts
+      ${tag(entries.length < of ? `${entries.length} of ${of} gradients` : `${of} gradients`)}
+    </h2>
     <div
       id=${GALLERY_SCROLLER}
       class="scroll recovered"

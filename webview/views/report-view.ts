@@ -1,13 +1,7 @@
 import { type TemplateResult, html } from 'lit';
 import type { CheckStatus, ConsistencyCheck, Report } from '../../src/protocol/report.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
-import {
-  METHODS_TITLE,
-  baseName,
-  headInWords,
-  methodsInWords,
-  updateInWords,
-} from '../../src/words/report-words.js';
+import { METHODS_TITLE, baseName, headInWords, methodsInWords, updateInWords } from '../../src/words/report-words.js';
 import { button } from '../ui/toolkit.js';
 import { countsSection } from './counts-view.js';
 import { findingsSection } from './findings-view.js';
@@ -115,7 +109,11 @@ function verdict(report: Report, actions: PanelActions): TemplateResult {
         }
         ${
           actions.print
-            ? button({ label: 'Print', title: 'Print, or save as PDF: all that is folded is opened', onClick: actions.print })
+            ? button({
+                label: 'Print',
+                title: 'Print, or save as PDF: all that is folded is opened',
+                onClick: actions.print,
+              })
             : ''
         }
         ${

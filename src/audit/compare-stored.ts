@@ -99,7 +99,9 @@ function refuseUnfit({ samples, labelCounts, head }: Report, { features, inputs 
       ? 'a truth where nothing was recovered'
       : 'no labels, features or inputs of the sizes that were recovered',
     expected: isEmpty ? 'an audit that recovered labels, features or inputs' : 'the truth of this gradient',
-    advice: isEmpty ? 'There is nothing to compare it with.' : 'Choose the truth.json that was captured with this gradient.',
+    advice: isEmpty
+      ? 'There is nothing to compare it with.'
+      : 'Choose the truth.json that was captured with this gradient.',
   });
 }
 

@@ -122,4 +122,3 @@ async function hashOf(roles: readonly FilesOfRole[], pause: () => Promise<void>)
   }
   return [...hashed.values()];
 }
-

@@ -25,7 +25,8 @@ export function bytesInWords(bytes: number): string {
 }
 
 /** How to treat a page that shows what was recovered. */
-export const CARE = 'This report shows what was recovered of the training data: keep and share it as the data themselves.';
+export const CARE =
+  'This report shows what was recovered of the training data: keep and share it as the data themselves.';
 
 /** Undefined where nothing was recovered. */
 export function careInWords({ samples, leaks, labelCounts }: Report): string | undefined {
@@ -46,7 +47,10 @@ export function limitsInWords(report: Report): string[] {
     ),
     ...when(batch.size === null, `How many samples the gradient is of is not known: at least ${batch.lowerBound}.`),
     'That a method found nothing is no proof that nothing can be found: another one, or more time, may find more.',
-    ...when(methods.length > 0, 'Each result holds as far as what its method assumes holds, which was not checked beyond the checks above.'),
+    ...when(
+      methods.length > 0,
+      'Each result holds as far as what its method assumes holds, which was not checked beyond the checks above.',
+    ),
     ...when(
       samples.length > 0,
       'A stated confidence is a probability under these assumptions, calibrated on gradients of known samples.',
@@ -56,6 +60,9 @@ export function limitsInWords(report: Report): string[] {
       'An input was reconstructed with the true label, which an attacker may not have: it is no evidence of a leak.',
     ),
     'Who can get hold of the gradient, whether what it gives away is personal data, and where the files came from was not assessed.',
-    ...when(inputs.files === undefined, 'The files’ hashes were not computed, so nothing here proves which files were read.'),
+    ...when(
+      inputs.files === undefined,
+      'The files’ hashes were not computed, so nothing here proves which files were read.',
+    ),
   ];
 }

@@ -19,8 +19,12 @@ export function truthInWords({ truth, samples }: Pick<Report, 'truth' | 'samples
   const { missed, countErrors } = truth;
   return [
     `Compared with ${baseName(truth.path)} (${part})`,
-    ...(missed === undefined ? [] : [missed === 0 ? 'every true sample was found' : `${missed} true samples were not found`]),
-    ...(countErrors === null ? [] : [countErrors === 0 ? 'every class counted right' : `${countErrors} classes counted wrong`]),
+    ...(missed === undefined
+      ? []
+      : [missed === 0 ? 'every true sample was found' : `${missed} true samples were not found`]),
+    ...(countErrors === null
+      ? []
+      : [countErrors === 0 ? 'every class counted right' : `${countErrors} classes counted wrong`]),
   ].join(', ');
 }
 

@@ -10,7 +10,8 @@ import { findEmbeddings } from './embeddings.js';
 export const embeddingRows: Method = {
   id: 'embedding-rows',
   title: 'Tokens and items from embeddings',
-  assumes: 'a row of the embedding has a gradient only where its token or item was looked up, so neither noise nor weight decay was added.',
+  assumes:
+    'a row of the embedding has a gradient only where its token or item was looked up, so neither noise nor weight decay was added.',
   cites: null,
   cost: 'ms',
   needs: 'gradient',

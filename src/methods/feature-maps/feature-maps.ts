@@ -18,7 +18,8 @@ import { type LayerMaps, featureMapsLeak } from './feature-maps-leak.js';
 export const featureMaps: Method = {
   id: 'feature-maps',
   title: 'Feature maps from the gradients of single convolutions',
-  assumes: 'a convolution has more output channels than the batch has positions there, and that noise does not fill the gradient’s rank.',
+  assumes:
+    'a convolution has more output channels than the batch has positions there, and that noise does not fill the gradient’s rank.',
   cites: null,
   cost: 's',
   needs: 'gradient',

@@ -12,7 +12,8 @@ import { RECOVERY } from './recovery.js';
 export const headSingle: Method = {
   id: 'head-single',
   title: 'Label and feature of one sample',
-  assumes: 'the gradient is of one sample under cross-entropy or a sigmoid loss, and that the layer found is the last one before that loss.',
+  assumes:
+    'the gradient is of one sample under cross-entropy or a sigmoid loss, and that the layer found is the last one before that loss.',
   cites: 'Wang, Liang, He, ICLR 2024, arXiv 2402.03124',
   cost: 's',
   kinds: READABLE,
@@ -31,7 +32,8 @@ export const headBatch: Method = {
   ...headSingle,
   id: 'head-batch',
   title: 'Labels and features of a batch',
-  assumes: 'the gradient is the mean or the sum of its samples’ gradients under cross-entropy, and that the errors left over are rounding or noise of one size.',
+  assumes:
+    'the gradient is the mean or the sum of its samples’ gradients under cross-entropy, and that the errors left over are rounding or noise of one size.',
   cites: null,
   applies: async (facts) => ((await facts.get(HEAD_SHAPE))?.nature === 'batch' ? assessed(facts) : null),
 };
@@ -40,7 +42,8 @@ export const headBatch: Method = {
 export const labelCounts: Method = {
   id: 'label-counts',
   title: 'How often each class occurs',
-  assumes: 'the samples’ features and errors are alike enough for each estimator, whose own assumption is in the table of counts.',
+  assumes:
+    'the samples’ features and errors are alike enough for each estimator, whose own assumption is in the table of counts.',
   cites: 'Wainakh et al., arXiv 2105.09369; Yin et al., arXiv 2104.07586; Ma et al., ICLR 2023',
   cost: 's',
   kinds: READABLE,

@@ -9,7 +9,8 @@ import { type FoundTrap, readTraps } from './traps.js';
 export const imprintTrap: Method = {
   id: 'imprint-trap',
   title: 'Traps for inputs in the checkpoint',
-  assumes: 'a trap has the rows that were published, alike up to their biases; one that is built otherwise is not seen.',
+  assumes:
+    'a trap has the rows that were published, alike up to their biases; one that is built otherwise is not seen.',
   cites: 'Fowl et al., Robbing the Fed, ICLR 2022',
   cost: 'ms',
   kinds: READABLE,

@@ -26,7 +26,8 @@ import type { NetworkReconstruction } from './reconstruction-task.js';
 export const input: Method = {
   id: 'input',
   title: 'The input itself',
-  assumes: 'the network’s layers are the ones named, with these weights and without dropout, and that the gradient is of the loss that its head tells.',
+  assumes:
+    'the network’s layers are the ones named, with these weights and without dropout, and that the gradient is of the loss that its head tells.',
   cites: null,
   cost: 'min',
   kinds: READABLE,

@@ -19,7 +19,8 @@ import { type TextsToTell, textsLeak } from './texts-leak.js';
 export const texts: Method = {
   id: 'texts',
   title: 'Texts of a transformer',
-  assumes: 'the transformer is the one that its names, shapes and config.json say, that it ran without dropout, and that the texts hold fewer tokens than the model has dimensions.',
+  assumes:
+    'the transformer is the one that its names, shapes and config.json say, that it ran without dropout, and that the texts hold fewer tokens than the model has dimensions.',
   cites: 'after DAGER, Petrov et al., NeurIPS 2024, arXiv 2405.15586',
   cost: 'min',
   kinds: READABLE,

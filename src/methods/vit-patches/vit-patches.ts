@@ -16,7 +16,8 @@ import { type RecoveredPatches, recoverPatches } from './recover-patches.js';
 export const vitPatches: Method = {
   id: 'vit-patches',
   title: 'The image from the embeddings of a vision transformer',
-  assumes: 'every patch is added to its own row of the position embedding, as in the published networks, and that the gradient is of one image.',
+  assumes:
+    'every patch is added to its own row of the position embedding, as in the published networks, and that the gradient is of one image.',
   cites: null,
   cost: 's',
   needs: 'gradient',

@@ -177,7 +177,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery'],
+        ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery', 'words'],
         'The pipeline does not know who runs it.',
       ),
       {

@@ -568,10 +568,8 @@ describe('the first screen', () => {
           .locator(`.severity-${severity}`)
           .first()
           .evaluate((own) => {
-            const { getComputedStyle } = globalThis as unknown as {
-              getComputedStyle(element: unknown): { backgroundColor: string };
-            };
-            return getComputedStyle(own).backgroundColor;
+            const view = globalThis as unknown as { getComputedStyle(element: unknown): { backgroundColor: string } };
+            return view.getComputedStyle(own).backgroundColor;
           }),
       ),
     );

@@ -182,7 +182,7 @@ describe('the verdict', () => {
       'The gradient computed from it differs from the captured one by 3.1e-3 (rounding and noise alone would leave 2e-3): much of it is real, details may not be. The closed form ended at layer 2. It was stopped early; this is the best until then.',
     );
     expect(reasonOf('exact', best, 0.01, [], false)).toMatch(/to 3\.1e-3, so this is the input\.$/);
-    expect(reasonOf('uncertain', best, 0.002, [], false)).toContain('does not confirm');
+    expect(reasonOf('uncertain', best, 0.002, [], false)).toContain('this picture is not confirmed');
     expect(reasonOf('failed', undefined, 0.002, [], false)).toBe('Nothing was found.');
   });
 });

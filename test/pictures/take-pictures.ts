@@ -21,8 +21,7 @@ const CAPTURES = {
   'runs/digits/round_1': join(ROOT, 'media', 'example'),
   'runs/digits/round_2': join(FIXTURES, 'networks', 'lenet'),
   'runs/digits/round_3': join(FIXTURES, 'batches', 'trained-smoothed-bias-s0'),
-  'runs/photos/round_1': join(FIXTURES, 'vit', 'deit'),
-  'runs/photos/round_2': join(FIXTURES, 'vit', 'timm-pooled'),
+  'runs/photos/round_1': join(FIXTURES, 'vit', 'torchvision'),
   'runs/texts/round_1': join(FIXTURES, 'texts', 'gpt2'),
   'runs/texts/round_2': join(FIXTURES, 'texts', 'llama'),
 };
@@ -116,7 +115,7 @@ it('takes a look into a dump', async () => {
   await workbench.closeEditors();
   await openFile('runs', 'digits', 'round_1', 'gradient.pt');
   const inspector = await workbench.webview('h1', 'gradient.pt', 200_000);
-  await inspector.locator('#table .body .row.tensor').first().click();
+  await inspector.locator('#table .body .name[title="fc.weight"]').click();
   await inspector.locator('canvas').first().waitFor();
   await take('inspect');
 });

@@ -20,6 +20,10 @@ export function resultOf(report: Report): EntryResult {
     kinds[sample.label.kind] = (kinds[sample.label.kind] ?? 0) + size(sample);
   }
   const beside = report.leaks.filter(({ brief }) => brief !== null);
+  // A method that gives a sample's input away has also put it with the sample.
+  const others = beside.filter(
+    ({ sample }) => sample === null || report.samples[sample]?.reconstruction?.verdict !== 'exact',
+  );
   const layers = new Set<string>();
   const isConfirmed = typeof report.labelCounts?.confirmedBy === 'string';
   if (report.head && (known.length > 0 || isConfirmed)) {
@@ -58,7 +62,7 @@ export function resultOf(report: Report): EntryResult {
     samples: report.batch.size ?? report.batch.lowerBound,
     labels: count(known),
     features: count(known),
-    exactInputs: inputs('exact') + beside.reduce((sum, { gives }) => sum + gives.inputs, 0),
+    exactInputs: inputs('exact') + others.reduce((sum, { gives }) => sum + gives.inputs, 0),
     closeInputs: inputs('close'),
     texts: textsOf(report).length,
     tokens: beside.reduce((sum, { gives }) => sum + gives.tokens, 0),

@@ -121,14 +121,15 @@ function shortName(gradients: string): string {
   return parts.slice(-2).join('/');
 }
 
+/** Texts that are sure are among the exact inputs, and not said twice. */
 function recoveredInWords({ result }: ProjectEntry): string {
   if (!result) {
     return '';
   }
   const { texts = 0 } = result;
-  const inputs = inputsInWords(result);
+  const others = inputsInWords({ ...result, exactInputs: Math.max(0, result.exactInputs - texts) });
   const words = [
-    inputs === '' ? '' : `inputs: ${inputs}`,
+    others === '' ? '' : `inputs: ${others}`,
     texts > 0 ? `${texts} ${texts === 1 ? 'text' : 'texts'}` : '',
   ];
   return words.filter(Boolean).join('; ');

@@ -630,6 +630,23 @@ describe('outcomes of a project', () => {
     expect(own).toMatchObject({ labels: 1, features: 1, kinds: { undetermined: 1 } });
   });
 
+  it('an input is counted once, with its sample or with the leak that tells of it', async () => {
+    dump('k10_hard_bias_default', 'a');
+    const { report } = await runAudit(
+      { method: 'auto', gradients: join(root, 'a', 'gradient.pt'), checkpoint: join(root, 'a', 'checkpoint.pt') },
+      hooks,
+    );
+    const leak = { brief: 'the input', tensor: null, gives: { inputs: 1, tokens: 0 }, details: [] };
+    const inputsOf = (sample: number | null): number =>
+      resultOf({
+        ...report,
+        samples: [{ ...report.samples[0], reconstruction: { verdict: 'exact', chain: [] } }],
+        leaks: [{ ...leak, sample }],
+      } as unknown as Report).exactInputs;
+    expect(inputsOf(0)).toBe(1);
+    expect(inputsOf(null)).toBe(2);
+  });
+
   it('a project in which nothing could be assessed says so', () => {
     const entries = [entry({ outcome: 'not-assessed' }, 1), entry({ outcome: 'mismatch' }, 2)];
     expect(projectInWords(summarise(entries))).toBe(

@@ -5,13 +5,15 @@ import { UnusableInputError, type UnusableInputParts } from '../../../src/protoc
 
 /** What the editor offers after a failure, and what its buttons do; answers of the user are the test's. */
 
-const host = vi.hoisted(() => ({
-  commands: [] as unknown[][],
-  /** What the user picks, types or opens. */
-  answer: undefined as unknown,
-  validated: undefined as ((text: string) => string | undefined) | undefined,
-  offered: [] as string[],
-}));
+const host = vi.hoisted(
+  (): {
+    commands: unknown[][];
+    /** What the user picks, types or opens. */
+    answer: unknown;
+    validated: ((text: string) => string | undefined) | undefined;
+    offered: string[];
+  } => ({ commands: [], answer: undefined, validated: undefined, offered: [] }),
+);
 vi.mock('vscode', () => ({
   Uri: { file: (fsPath: string) => ({ fsPath }) },
   workspace: { workspaceFolders: [{ uri: { fsPath: '/work/project', scheme: 'file' } }] },

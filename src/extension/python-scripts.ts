@@ -24,7 +24,7 @@ export class PythonScripts implements vscode.Disposable {
   private readonly parsedMore = new vscode.EventEmitter<vscode.TextDocument>();
   /** What was left of a script when time ran out is parsed. */
   readonly onDidParseMore = this.parsedMore.event;
-  private readonly subscriptions: vscode.Disposable[];
+  private readonly subscriptions: readonly { dispose(): unknown }[];
 
   constructor() {
     this.subscriptions = [

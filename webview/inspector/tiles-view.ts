@@ -19,7 +19,7 @@ interface Tiles {
   readonly width: number;
   /** About so many pixels on the screen for the longer side. */
   readonly side: number;
-  at(tile: number, row: number, column: number): Colour;
+  readonly at: (tile: number, row: number, column: number) => Colour;
 }
 
 /** Each tile is enlarged by a whole number. */
@@ -65,7 +65,7 @@ export function filtersView({ count, height, width, channels, scale, values: enc
     height,
     width,
     side: FILTER_SIDE,
-    at(tile, row, column) {
+    at: (tile, row, column) => {
       const of = (channel: number): number => values[tile * size + (channel * height + row) * width + column] ?? NaN;
       return channels === 3 ? [grey(of(0)), grey(of(1)), grey(of(2))] : colourOf(of(0), scale, zero);
     },
@@ -87,7 +87,7 @@ export function picturesView(pictures: Pictures): TemplateResult {
     height,
     width,
     side: PICTURE_SIDE,
-    at(tile, row, column) {
+    at: (tile, row, column) => {
       const of = (channel: number): number => values[tile * size + (channel * height + row) * width + column] ?? NaN;
       const colour = [of(0), of(Math.min(1, channels - 1)), of(channels - 1)] as const;
       return colour.every(Number.isFinite) ? [shade(colour[0]), shade(colour[1]), shade(colour[2])] : NOT_FINITE;

@@ -51,7 +51,7 @@ export async function estimateBatch(
     counts: undefined,
     chance: 1,
     reason: saturated
-      ? `All ${rank} singular values that ${classes} classes and ${columns} features allow are above the noise floor, so the batch has at least ${rank} samples.`
+      ? `Each sample adds one singular value to the head's gradient, and all ${rank} that ${classes} classes and ${columns} features allow stand out of the noise: the batch has at least ${rank} samples.`
       : gapReason(svd.values, svd.next),
   };
 }
@@ -97,5 +97,5 @@ async function countsFromFrequencies(
 function gapReason(values: Float64Array, next: number): string {
   const last = values[values.length - 1] ?? 0;
   const count = values.length;
-  return `${count} singular ${count === 1 ? 'value is' : 'values are'} above the noise floor (the last is ${last.toPrecision(2)} times the noise of one number, the next ${next.toPrecision(2)}); samples of one class with nearly equal features may hide behind one of them.`;
+  return `Each sample adds one singular value to the head's gradient, and ${count} ${count === 1 ? 'stands' : 'stand'} out of the noise (the smallest of them is ${last.toPrecision(2)} times the noise of one number, the next ${next.toPrecision(2)}). Samples of one class with nearly equal features may share one.`;
 }

@@ -108,12 +108,11 @@ function requestOf(
 
 function settingsFor(gradients: string, entry: AuditSubject['entry']): AuditSettings {
   const settings = auditSettings(vscode.Uri.file(gradients));
-  const { reconstruction } = settings;
-  const model = reconstruction?.model ?? entry?.network;
+  const model = settings.reconstruction.model ?? entry?.network;
   return {
     ...settings,
     ...(entry?.truth === undefined ? {} : { truth: entry.truth }),
-    ...(reconstruction ? { reconstruction: { ...reconstruction, ...(model === undefined ? {} : { model }) } } : {}),
+    reconstruction: { ...settings.reconstruction, ...(model === undefined ? {} : { model }) },
   };
 }
 

@@ -103,7 +103,6 @@ function open(stored: Report | undefined): { panels: ResultsPanels; running: Run
   return { panels, running };
 }
 
-
 beforeEach(() => {
   Object.assign(host, {
     chosen: { fsPath: '/else/where.txt' },

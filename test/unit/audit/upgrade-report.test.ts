@@ -21,13 +21,36 @@ function stored(name: string): Report {
   return upgradeReport(JSON.parse(text))!;
 }
 
+/** What reports say in sentences of their own, which later versions word otherwise. */
+const PROSE = new Set([
+  'assumption',
+  'assumes',
+  'detail',
+  'evidence',
+  'explanation',
+  'mitigation',
+  'reason',
+  'reasons',
+  'sentence',
+  'title',
+]);
+
+/** The same without sentences, and without the steps that later versions offer. */
+function withoutProse(report: Report): Report {
+  return JSON.parse(
+    JSON.stringify({ ...report, next: undefined }, (key, value: unknown) =>
+      PROSE.has(key) ? (Array.isArray(value) ? [] : value === undefined ? undefined : '(said)') : value,
+    ),
+  ) as Report;
+}
+
 describe('a report of schema version 1', () => {
   it.each([
     ['language', 'leaks/language'],
     ['imprint', 'leaks/imprint'],
     ['mlp', 'networks/mlp'],
     ['batch6_bias', 'dumps/batch6_bias'],
-  ])('of %s says in every view what the same audit says today', async (name, folder) => {
+  ])('of %s tells in every view what the same audit tells today', async (name, folder) => {
     const old = stored(name);
     const reconstruction = {
       attack: 'chain',
@@ -41,7 +64,7 @@ describe('a report of schema version 1', () => {
     const request = { ...pathsInFolder(dump), method: 'auto', reconstruction } as const;
     const { report: now } = await runAudit(request, hooks);
     const plain = (report: Report): string =>
-      renderReport(report)
+      renderReport(withoutProse(report))
         .replaceAll(dump, 'dump')
         .replaceAll(`test/fixtures/${folder}`, 'dump')
         .replace(/ in \d+\.\d s\./g, ' in T s.')
@@ -51,12 +74,12 @@ describe('a report of schema version 1', () => {
         .replace(/\s+/g, ' ');
     expect(plain(old)).toBe(plain(now));
     const lines = (report: Report): string[] =>
-      summaryOf(report)
+      summaryOf(withoutProse(report))
         .split('\n')
         .filter((line) => !/^(Checkpoint|Gradient): /.test(line));
     expect(lines(old)).toEqual(lines(now));
-    const { sentence: _one, ...before } = resultOf(old);
-    const { sentence: _other, ...after } = resultOf(now);
+    const { sentence: _one, ...before } = resultOf(withoutProse(old));
+    const { sentence: _other, ...after } = resultOf(withoutProse(now));
     expect(before).toEqual(after);
   });
 

@@ -111,6 +111,7 @@ let jobs: Job[];
 let perform: (job: Job) => void;
 let shown: unknown[][];
 let closed: string[];
+let failed: unknown[][];
 let tree: AuditsTree;
 let count = 0;
 
@@ -123,6 +124,7 @@ beforeEach(() => {
   };
   shown = [];
   closed = [];
+  failed = [];
   tree = new AuditsTree(store, new RunningAudits());
   registerAuditActions({
     store,
@@ -136,6 +138,7 @@ beforeEach(() => {
     panels: {
       show: (...given: unknown[]) => void shown.push(given),
       close: (id: string) => void closed.push(id),
+      fail: (...given: unknown[]) => void failed.push(given),
       active: () => undefined,
     },
     running: new RunningAudits(),
@@ -260,6 +263,7 @@ describe('running an audit again', () => {
     };
     await run('rerunAudit', tree.getChildren()[0]);
     expect(host.asked).toEqual(['GradLeak failed: the child is gone']);
+    expect(failed).toMatchObject([[jobs[0]!.id, { steps: ['retry', 'open-log'] }]]);
     expect(existsSync(jobs[0]!.request.out)).toBe(false);
     expect(store.list()).toHaveLength(1);
   });

@@ -142,7 +142,13 @@ describe('package.json and the code', () => {
   it('hide from the palette what cannot run, by keys that the code sets', () => {
     const { commands, menus } = manifest.contributes;
     const palette = new Map(menus.commandPalette?.map(({ command, when }) => [command, when]));
-    const known = [...Object.values(CONTEXTS), 'isWorkspaceTrusted', 'workspaceFolderCount'];
+    const known = [
+      ...Object.values(CONTEXTS),
+      'isWorkspaceTrusted',
+      'workspaceFolderCount',
+      'activeWebviewPanelId',
+      RESULTS_VIEW,
+    ];
     for (const { command, enablement } of commands) {
       // A command that is greyed in menus is not listed at all.
       expect(palette.get(command) ?? '').toContain(enablement ?? '');

@@ -224,7 +224,7 @@ describe('the results panel', () => {
       const page = await openPanel(theme);
       const script = { file: '/work/train.py', line: 12, why: null };
       await post(page, { t: 'show', auditId: 'a', report: reports.example, images: [], script });
-      const line = page.locator('.verdict .muted');
+      const line = page.locator('.verdict .muted').first();
       expect((await line.innerText()).replace(/\s+/g, ' ')).toContain(
         'gradient.pt against checkpoint.pt (Change) · captured at train.py:12 · head:',
       );
@@ -551,6 +551,7 @@ describe('the first screen', () => {
       expect((await boxOf(picture)).width).toBeGreaterThanOrEqual(256);
       parts.push(picture);
     }
+    await page.screenshot({ path: join(SCREENSHOTS, `first-screen-${width}.png`) });
     for (const part of parts) {
       const box = await boxOf(part);
       expect(box.y + box.height).toBeLessThanOrEqual(height);

@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
 import type { ProjectEntry } from '../protocol/project-report.js';
+import { counted } from '../words/count-words.js';
 import { STANDING_WORDS, isOpen, standingOf, whyOpen } from '../words/outcome-words.js';
 import { visible } from '../words/visible.js';
 import { contextOf } from './audit-rows.js';
@@ -96,7 +97,7 @@ function entryItem(entry: ProjectEntry): vscode.TreeItem {
     const worst = result.severity === null ? '' : `, ${result.severity}`;
     item.description =
       why === null
-        ? `${word}${worst}: ${result.labels} of ${result.samples} labels${inputs}${change === 'same' ? '' : ` (${change})`}`
+        ? `${word}${worst}: ${result.labels} of ${counted(result.samples, 'label')}${inputs}${change === 'same' ? '' : ` (${change})`}`
         : visible(`${word}${worst}: ${why}`);
     item.tooltip = visible(`${entry.gradients}\n${word}: ${result.sentence}`);
     item.command = { title: 'Show Audit', command: COMMANDS.showAudit, arguments: [entry.id] };

@@ -147,7 +147,7 @@ describe('the packaged extension in VS Code', () => {
     expect(await curve.getAttribute('d')).not.toBe(whole);
     await workbench.page.keyboard.press('0');
     expect(await curve.getAttribute('d')).toBe(whole);
-    await panel.locator('vscode-radio', { hasText: 'L_label' }).click();
+    await panel.locator('vscode-radio', { hasText: "Paper's loss" }).click();
     await expect.poll(() => curve.getAttribute('d')).not.toBe(whole);
   });
 
@@ -323,7 +323,7 @@ describe('the packaged extension in VS Code', () => {
     await workbench.page.waitForTimeout(800);
     await workbench.screenshot('swap');
     await toast.getByRole('button', { name: 'Swap and audit' }).click();
-    await workbench.webview('h1', 'gives away 3 of its 3 samples');
+    await workbench.webview('h1', 'gives away all 3 samples');
     await workbench.closeEditors();
   });
 

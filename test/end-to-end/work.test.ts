@@ -125,8 +125,8 @@ describe('the packaged extension at work', () => {
     for (const name of ['conv1.weight', 'block.0.weight', 'fc.weight', 'fc.bias']) {
       const truth = statistics[name]!;
       for (const [at, key] of (['min', 'max', 'mean', 'std', 'norm'] as const).entries()) {
-        await expect.poll(() => titleOf(inspector, name, 4 + at), { timeout: 20_000 }).not.toBeNull();
-        const shown = Number(await titleOf(inspector, name, 4 + at));
+        await expect.poll(() => titleOf(inspector, name, 5 + at), { timeout: 20_000 }).not.toBeNull();
+        const shown = Number(await titleOf(inspector, name, 5 + at));
         expect(Math.abs(shown - truth[key]!), `${name} ${key}`).toBeLessThanOrEqual(1e-6 * Math.abs(truth[key]!));
       }
     }
@@ -253,9 +253,10 @@ describe('the packaged extension at work', () => {
   it('shows runs and rounds in a tree, and problems on the script’s line', async () => {
     const { page } = workbench;
     await workbench.runCommand('Focus on Workspace Audit View');
-    const row = page.locator('.pane-body .monaco-list-row', { hasText: /train-1/ });
+    const view = page.locator('.pane', { has: page.locator('.pane-header[aria-label^="Workspace Audit"]') });
+    const row = view.locator('.pane-body .monaco-list-row', { hasText: /train-1/ });
     await row.waitFor({ timeout: 20_000 });
-    expect(await row.textContent()).toContain('1 of 1 labels');
+    expect(await row.textContent()).toContain('1 of 1 label');
     await inEveryTheme('summary');
     await row.click();
     await workbench.webview('h1', 'This gradient gives away its one sample');

@@ -420,7 +420,7 @@ describe('an untrusted workspace', () => {
     const page = browser.pages()[0] ?? (await browser.newPage());
     await page.goto(server.url);
     workbench = new Workbench(page);
-    await workbench.waitForCommand(AUDIT);
+    await workbench.waitForCommand('GradLeak: Inspect Tensors');
   });
 
   afterAll(async () => {
@@ -431,7 +431,11 @@ describe('an untrusted workspace', () => {
   });
 
   it('runs no audit and no process, and says so', async () => {
-    await workbench.runCommand(AUDIT);
+    expect(await workbench.isOffered('GradLeak: Show Log')).toBe(true);
+    expect(await workbench.isOffered(AUDIT)).toBe(false);
+    const files = workbench.page.locator('.explorer-folders-view .monaco-list-row');
+    await files.filter({ hasText: 'example' }).click();
+    await workbench.chooseFromMenu(files.filter({ hasText: 'gradient.pt' }), 'Audit Gradient File...');
     await workbench.notification('trusted workspaces only').waitFor({ timeout: 20_000 });
     expect(runnerPids()).toEqual([]);
     await workbench.runCommand('Notifications: Clear All Notifications');
@@ -439,7 +443,6 @@ describe('an untrusted workspace', () => {
 
   it('shows the tensors of a file, opened by a click', async () => {
     const { page } = workbench;
-    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'example' }).click();
     await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'checkpoint.pt' }).dblclick();
     const inspector = await workbench.webview('h1', 'checkpoint.pt');
     await expect.poll(() => inspector.locator('#table .tensor').count(), { timeout: 20_000 }).toBeGreaterThan(2);

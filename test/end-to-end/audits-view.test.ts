@@ -52,15 +52,6 @@ describe('the list of audits', () => {
     return view(title).locator('.pane-body .monaco-list-row', { hasText: text });
   }
 
-  async function chooseFromMenu(row: Locator, entry: string): Promise<void> {
-    await row.click({ button: 'right' });
-    const item = workbench.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
-    await item.hover();
-    // A menu takes no click until it is sure that the one that opened it is over.
-    await workbench.page.waitForTimeout(500);
-    await item.click();
-  }
-
   /** Folders of single audits in the extension's storage. */
   function stored(): string[] {
     const storages = join(server.userData, 'User', 'workspaceStorage');
@@ -107,11 +98,11 @@ describe('the list of audits', () => {
 
   it('runs an audit again, as it was and with a change', async () => {
     const { page } = workbench;
-    await chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit');
+    await workbench.chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit');
     await expect.poll(() => rows('train-1/gradient.pt').count(), { timeout: 30_000 }).toBe(2);
     await workbench.webview('h1', 'This gradient gives away its one sample');
     await workbench.closeEditors();
-    await chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit With');
+    await workbench.chooseFromMenu(rows('train-1/gradient.pt').first(), 'Re-run Audit With');
     await workbench.pick('Re-run train-1/gradient.pt With', 'Inputs');
     await workbench.pick('Inputs', 'labels and features only');
     await page.locator('.quick-input-title', { hasText: 'Re-run train-1/gradient.pt With' }).waitFor();
@@ -129,7 +120,7 @@ describe('the list of audits', () => {
     await rows('train-1/gradient.pt')
       .nth(1)
       .click({ modifiers: ['ControlOrMeta'] });
-    await chooseFromMenu(rows('train-1/gradient.pt').nth(1), 'Compare Audits');
+    await workbench.chooseFromMenu(rows('train-1/gradient.pt').nth(1), 'Compare Audits');
     await expect.poll(() => page.locator('.editor-group-container .tab.active').count(), { timeout: 20_000 }).toBe(2);
     for (const [theme, name] of [
       ['Light Modern', 'light'],
@@ -157,7 +148,7 @@ describe('the list of audits', () => {
     await dialog.getByRole('button', { name: 'Cancel' }).click();
     await dialog.waitFor({ state: 'detached' });
     expect(stored()).toHaveLength(3);
-    await chooseFromMenu(rows('train-1/gradient.pt').first(), 'Delete Audit');
+    await workbench.chooseFromMenu(rows('train-1/gradient.pt').first(), 'Delete Audit');
     await dialog.getByRole('button', { name: 'Delete', exact: true }).click();
     // A server has no trash.
     await dialog.getByRole('button', { name: 'Delete Permanently' }).click();
@@ -190,9 +181,9 @@ describe('the list of audits', () => {
     await workbench.webview('h1', 'This gradient gives away its one sample');
     await workbench.closeEditors();
     await workbench.runCommand('View: Toggle Panel Visibility');
-    await chooseFromMenu(rows('train-1', 'Workspace Audit').first(), 'Inspect Gradient');
+    await workbench.chooseFromMenu(rows('train-1', 'Workspace Audit').first(), 'Inspect Gradient');
     await workbench.webview('h1', /gradient\.pt$/);
-    await chooseFromMenu(rows('train-1', 'Workspace Audit').first(), 'Re-run Audit');
+    await workbench.chooseFromMenu(rows('train-1', 'Workspace Audit').first(), 'Re-run Audit');
     await expect.poll(() => rows('train-1/gradient.pt').count(), { timeout: 30_000 }).toBe(3);
   });
 });

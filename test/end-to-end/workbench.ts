@@ -61,6 +61,25 @@ export class Workbench {
     }
   }
 
+  /** Whether the palette offers a command; once another of the extension's is there, all are. */
+  async isOffered(title: string): Promise<boolean> {
+    await this.openPalette(title);
+    await this.input.waitFor({ state: 'visible' });
+    await this.page.waitForTimeout(1500);
+    const count = await this.rows(title).count();
+    await this.page.keyboard.press('Escape');
+    return count > 0;
+  }
+
+  async chooseFromMenu(row: Locator, entry: string): Promise<void> {
+    await row.click({ button: 'right' });
+    const item = this.page.locator('.monaco-menu .action-label', { hasText: entry }).first();
+    await item.hover();
+    // A menu takes no click until it is sure that the one that opened it is over.
+    await this.page.waitForTimeout(500);
+    await item.click();
+  }
+
   private async openPalette(title: string): Promise<void> {
     // The workbench takes keys only once it has started, and a webview may hold the focus before.
     for (let attempt = 0; ; attempt++) {

@@ -65,7 +65,7 @@ describe('the child process', () => {
     const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
     expect(report.samples[0]?.status).toBe('recovered');
     expect(existsSync(join(out, 'features.npy'))).toBe(true);
-    expect(seen.map(({ stage }) => stage)).toEqual(['open', 'match', 'read', 'check', 'recover', 'describe']);
+    expect(seen.map(({ stage }) => stage)).toEqual(['open', 'match', 'read', 'check', 'recover', 'describe', 'write']);
     expect(seen.map(({ fraction }) => fraction)).toEqual(
       [...seen.map(({ fraction }) => fraction)].sort((a, b) => a - b),
     );
@@ -163,7 +163,7 @@ describe('the child process', () => {
     const broken = join(folder, 'broken.pt');
     writeFileSync(broken, 'nothing');
     const ranked = await client.rank({ gradients, candidates: [misfit, broken, checkpoint] });
-    expect(ranked[0]).toEqual({ path: checkpoint, fit: 1, problem: null });
+    expect(ranked[0]).toEqual({ path: checkpoint, kind: 'checkpoint', fit: 1, problem: null });
     expect(ranked.find(({ path }) => path === misfit)?.fit).toBe(0);
     expect(ranked.find(({ path }) => path === broken)?.problem).toContain('broken.pt');
   });

@@ -190,6 +190,7 @@ describe('the packaged extension in VS Code', () => {
     await expect.poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count()).toBe(2);
     const second = await changeCheckpoint('the label is seven', 'example/checkpoint.pt');
     expect(second).toContain('used last time');
+    await expect.poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count()).toBe(3);
     await workbench.webview('h1', 'the label is seven');
     await workbench.closeEditors();
   });

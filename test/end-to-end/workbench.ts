@@ -106,8 +106,18 @@ export class Workbench {
   }
 
   async runCommand(title: string): Promise<void> {
-    await this.openPalette(title);
-    await this.rows(title).first().click();
+    // A panel that opens meanwhile takes the focus and closes the palette: then it is opened again.
+    for (let attempt = 0; ; attempt++) {
+      await this.openPalette(title);
+      try {
+        await this.rows(title).first().click({ timeout: 5000 });
+        return;
+      } catch (error) {
+        if (attempt === 3) {
+          throw error;
+        }
+      }
+    }
   }
 
   /** Waits for a pick list with this title and chooses the entry. */

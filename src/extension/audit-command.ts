@@ -75,21 +75,8 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
 }
 
 /** Asks for another checkpoint of a gradient that was audited, and audits again with it. */
-export async function changeCheckpoint(
-  services: AuditServices,
-  { gradients, settings }: Omit<AuditFiles, 'checkpoint'>,
-): Promise<void> {
-  if (!(await isTrusted())) {
-    return;
-  }
-  try {
-    const chosen = await chooseCheckpoint(services, gradients);
-    if (chosen) {
-      await runAndShow(services, { checkpoint: chosen.checkpoint, gradients, settings });
-    }
-  } catch (error) {
-    await reportFailure(services, { error, again: () => changeCheckpoint(services, { gradients, settings }) });
-  }
+export async function changeCheckpoint(services: AuditServices, files: AuditFiles): Promise<void> {
+  await takeStepFor(services, 'choose-checkpoint', files);
 }
 
 /** The picker, whatever fits. @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
@@ -333,8 +320,20 @@ export async function takeStepOf(services: AuditServices, auditId: string, step:
   const failed = services.panels.failureOf(auditId);
   const inputs = services.store.read(auditId)?.inputs;
   const files = failed?.files ?? (inputs && { checkpoint: inputs.checkpoint?.path, gradients: inputs.gradients.path });
-  if (files && (await isTrusted())) {
-    await takeStep(step, contextOf(services, files, failed?.error));
+  if (files) {
+    await takeStepFor(services, step, files, failed?.error);
+  }
+}
+
+/** @param error why the audit of the files failed */
+async function takeStepFor(services: AuditServices, step: NextStep, files: AuditFiles, error?: unknown): Promise<void> {
+  if (!(await isTrusted())) {
+    return;
+  }
+  try {
+    await takeStep(step, contextOf(services, files, error));
+  } catch (failure) {
+    await reportFailure(services, { error: failure, again: () => takeStepFor(services, step, files, error) });
   }
 }
 

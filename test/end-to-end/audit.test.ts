@@ -1,15 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext, Frame, Locator } from 'playwright-core';
+import type { Frame, Locator } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { generator } from '../../src/recovery/paper-method.js';
 import { NETWORKS } from '../networks.js';
 import { syntheticBatch, writeSafetensors } from '../write-fixtures.js';
 import { VSIX } from './package-extension.js';
-import { type VsCodeServer, startVsCode } from './vscode-server.js';
-import { Workbench, openBrowser } from './workbench.js';
+import { type EditorSession, openEditor } from './editor-session.js';
+import type { Workbench } from './workbench.js';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const AUDIT = 'GradLeak: Audit Gradient File...';
@@ -46,8 +46,7 @@ const OWN_DUMP = process.env.GRADLEAK_E2E_DUMP;
 
 describe('the packaged extension in VS Code', () => {
   let folder: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
 
   beforeAll(async () => {
@@ -93,19 +92,12 @@ describe('the packaged extension in VS Code', () => {
     for (const name of ['checkpoint.pt', 'sgd-0.1-state.pt', 'four-steps.pt']) {
       cpSync(join(convnet, name), join(workspace, 'convnet', name));
     }
-    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand(AUDIT);
+    session = await openEditor({ folder, workspace, command: AUDIT });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('last').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('last');
   });
 
   it('audits a gradient with the one checkpoint beside it that fits, the recovered class in the panel', async () => {
@@ -402,33 +394,30 @@ describe('the packaged extension in VS Code', () => {
 
   it('ends the child process with the window', async () => {
     expect(runnerPids().length).toBeGreaterThan(0);
-    await server.stop();
+    await session.server.stop();
     await expect.poll(runnerPids, { timeout: 15_000 }).toEqual([]);
   });
 });
 
 describe('an untrusted workspace', () => {
   let folder: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'gradleak-e2e-untrusted-'));
     cpSync(join(ROOT, 'media', 'example'), join(folder, 'workspace', 'example'), { recursive: true });
-    server = await startVsCode({ workspace: join(folder, 'workspace'), vsix: VSIX, trust: false });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand('GradLeak: Inspect Tensors');
+    session = await openEditor({
+      folder,
+      workspace: join(folder, 'workspace'),
+      command: 'GradLeak: Inspect Tensors',
+      trust: false,
+    });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('untrusted').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('untrusted');
   });
 
   it('runs no audit and no process, and says so', async () => {

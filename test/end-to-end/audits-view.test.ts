@@ -1,11 +1,10 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext, Locator } from 'playwright-core';
+import type { Locator } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { VSIX } from './package-extension.js';
-import { type VsCodeServer, startVsCode } from './vscode-server.js';
-import { Workbench, openBrowser } from './workbench.js';
+import { type EditorSession, openEditor } from './editor-session.js';
+import type { Workbench } from './workbench.js';
 
 /** The list of audits with what can be done with each, and the ways between audits and what they are of. */
 
@@ -14,8 +13,7 @@ const ROOT = join(import.meta.dirname, '..', '..');
 describe('the list of audits', () => {
   let folder: string;
   let workspace: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
 
   beforeAll(async () => {
@@ -29,19 +27,12 @@ describe('the list of audits', () => {
     cpSync(join(ROOT, 'test', 'fixtures', 'e2e', 'train.py'), script);
     const notes = JSON.parse(readFileSync(join(capture, 'capture.json'), 'utf8')) as object;
     writeFileSync(join(capture, 'capture.json'), JSON.stringify({ ...notes, script, line: 18 }));
-    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand('GradLeak: Audit Gradient File...');
+    session = await openEditor({ folder, workspace, command: 'GradLeak: Audit Gradient File...' });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('audits-last').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('audits-last');
   });
 
   function view(title: string): Locator {
@@ -54,7 +45,7 @@ describe('the list of audits', () => {
 
   /** Folders of single audits in the extension's storage. */
   function stored(): string[] {
-    const storages = join(server.userData, 'User', 'workspaceStorage');
+    const storages = join(session.server.userData, 'User', 'workspaceStorage');
     return readdirSync(storages)
       .map((name) => join(storages, name, 'gradleak.gradleak', 'audits'))
       .filter((path) => existsSync(path))

@@ -1,11 +1,9 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { VSIX } from './package-extension.js';
-import { type VsCodeServer, startVsCode } from './vscode-server.js';
-import { Workbench, openBrowser } from './workbench.js';
+import { type EditorSession, openEditor } from './editor-session.js';
+import type { Workbench } from './workbench.js';
 
 /** What somebody does with an audit that is done: compare it with a truth, and save it as a page to pass on. */
 
@@ -15,8 +13,7 @@ const AUDIT = 'GradLeak: Audit Gradient File...';
 describe('an audit that is passed on', () => {
   let folder: string;
   let workspace: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
 
   beforeAll(async () => {
@@ -31,19 +28,12 @@ describe('an audit that is passed on', () => {
       join(workspace, '.vscode', 'settings.json'),
       JSON.stringify({ 'files.simpleDialog.enable': true, 'gradleak.reconstruction.attack': 'none' }),
     );
-    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand(AUDIT);
+    session = await openEditor({ folder, workspace, command: AUDIT });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('sharing-last').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('sharing-last');
   });
 
   async function audit(name: string): Promise<void> {
@@ -88,7 +78,7 @@ describe('an audit that is passed on', () => {
     await workbench.answerFileDialog('report.html', target);
     await expect.poll(() => existsSync(target), { timeout: 20_000 }).toBe(true);
     expect(readFileSync(target, 'utf8')).not.toContain(workspace);
-    const page = await browser.newPage();
+    const page = await session.browser.newPage();
     await page.goto(`file://${target}`);
     await page.locator('.evidence > summary').click();
     const text = await page.locator('main').innerText();

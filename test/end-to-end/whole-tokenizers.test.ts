@@ -1,11 +1,9 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { VSIX } from './package-extension.js';
-import { type VsCodeServer, startVsCode } from './vscode-server.js';
-import { Workbench, openBrowser } from './workbench.js';
+import { type EditorSession, openEditor } from './editor-session.js';
+import type { Workbench } from './workbench.js';
 
 /**
  * Texts with the whole tokenizers of GPT-2 and Llama 3, too large to be committed: a folder that
@@ -16,8 +14,7 @@ const DUMPS = process.env.GRADLEAK_E2E_TEXTS;
 describe.runIf(DUMPS !== undefined)('whole tokenizers in VS Code', () => {
   const dumps = DUMPS ?? '';
   let folder: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
   let sentences: string[];
 
@@ -29,19 +26,12 @@ describe.runIf(DUMPS !== undefined)('whole tokenizers in VS Code', () => {
       cpSync(join(dumps, name), join(workspace, name), { recursive: true });
     }
     sentences = JSON.parse(readFileSync(join(dumps, 'sentences.json'), 'utf8')) as string[];
-    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand('GradLeak: Audit Gradient File...');
+    session = await openEditor({ folder, workspace, command: 'GradLeak: Audit Gradient File...' });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('tokenizers-last').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('tokenizers-last');
   });
 
   it.each([

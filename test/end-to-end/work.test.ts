@@ -2,14 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext, Frame } from 'playwright-core';
+import type { Frame } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TensorStatistics } from '../../src/protocol/inspection.js';
 import { generator } from '../../src/recovery/paper-method.js';
 import { syntheticBatch, writeSafetensors } from '../write-fixtures.js';
-import { VSIX } from './package-extension.js';
-import { type VsCodeServer, startVsCode } from './vscode-server.js';
-import { Workbench, openBrowser } from './workbench.js';
+import { type EditorSession, openEditor } from './editor-session.js';
+import type { Workbench } from './workbench.js';
 
 /** Where people work: the inspector, prompts on a training script, the audit of a workspace. */
 
@@ -35,8 +34,7 @@ function pythonWithTorch(): string | undefined {
 describe('the packaged extension at work', () => {
   let folder: string;
   let workspace: string;
-  let server: VsCodeServer;
-  let browser: BrowserContext;
+  let session: EditorSession;
   let workbench: Workbench;
 
   beforeAll(async () => {
@@ -82,19 +80,12 @@ describe('the packaged extension at work', () => {
       }),
     );
     cpSync(join(FIXTURES, 'scripts', 'notebook.ipynb'), join(workspace, 'notebook.ipynb'));
-    server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-    browser = await openBrowser(join(folder, 'profile'));
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.goto(server.url);
-    workbench = new Workbench(page);
-    await workbench.waitForCommand('GradLeak: Audit Workspace');
+    session = await openEditor({ folder, workspace, command: 'GradLeak: Audit Workspace' });
+    ({ workbench } = session);
   });
 
   afterAll(async () => {
-    await workbench.screenshot('work-last').catch(() => undefined);
-    await browser.close();
-    await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    await session.end('work-last');
   });
 
   async function inEveryTheme(name: string): Promise<void> {

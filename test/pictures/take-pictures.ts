@@ -1,11 +1,10 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { BrowserContext, Locator, Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { VSIX } from '../end-to-end/package-extension.js';
-import { type VsCodeServer, startVsCode } from '../end-to-end/vscode-server.js';
-import { Workbench, openBrowser } from '../end-to-end/workbench.js';
+import { type EditorSession, openEditor } from '../end-to-end/editor-session.js';
+import type { Workbench } from '../end-to-end/workbench.js';
 
 /** The pictures of README, walkthrough and tour, taken of the packaged extension in VS Code. */
 
@@ -27,8 +26,7 @@ const CAPTURES = {
 };
 
 let folder: string;
-let server: VsCodeServer;
-let browser: BrowserContext;
+let session: EditorSession;
 let page: Page;
 let workbench: Workbench;
 
@@ -47,19 +45,13 @@ beforeAll(async () => {
     join(workspace, '.vscode', 'settings.json'),
     JSON.stringify({ 'editor.minimap.enabled': false, 'files.exclude': { '.vscode': true } }),
   );
-  server = await startVsCode({ workspace, vsix: VSIX, trust: true });
-  browser = await openBrowser(join(folder, 'profile'));
-  page = browser.pages()[0] ?? (await browser.newPage());
-  await page.setViewportSize(SIZE);
-  await page.goto(server.url);
-  workbench = new Workbench(page);
-  await workbench.waitForCommand('GradLeak: Audit Workspace', 200_000);
+  session = await openEditor({ folder, workspace, command: 'GradLeak: Audit Workspace', size: SIZE, timeout: 200_000 });
+  ({ workbench } = session);
+  ({ page } = workbench);
 });
 
 afterAll(async () => {
-  await browser.close();
-  await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+  await session.end();
 });
 
 /** As WebP, which is small and keeps text sharp. */
@@ -69,7 +61,7 @@ async function take(name: string): Promise<void> {
   await page.mouse.move(SIZE.width / 2, SIZE.height - 4);
   await page.waitForTimeout(1500);
   const png = (await page.screenshot()).toString('base64');
-  const blank = await browser.newPage();
+  const blank = await session.browser.newPage();
   const webp = await blank.evaluate(
     // A string, as these types know no browser.
     `(async () => {

@@ -198,7 +198,7 @@ function draw(): void {
     drawSoon();
     return;
   }
-  askFor([...tilesOnScreen(gallery, windows.gallery), ...matching.filter(({ id }) => opened.has(id))]);
+  askFor([...tilesOnScreen(gallery, windows.gallery), ...recovered.filter(({ id }) => opened.has(id))]);
 }
 
 function askFor(tiles: readonly ProjectEntry[]): void {

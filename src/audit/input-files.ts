@@ -3,10 +3,9 @@ import { dirname, join } from 'node:path';
 import { ADAPTER_CONFIG } from '../facts/adapters.js';
 import { CONFIG_FILE } from '../facts/config-json.js';
 import { ADAPTER_FILES, BASE_FILES } from '../facts/inputs.js';
-import { isFileName } from '../formats/byte-source.js';
 import { contentHashIfAny } from '../formats/content-hash.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
-import { isShardIndex } from '../formats/sharded.js';
+import { isShardIndex, shardsOf } from '../formats/sharded.js';
 import { VOCABULARY_NAMES } from '../formats/vocabulary-file.js';
 import type { HashedFile } from '../protocol/report.js';
 import { imageBeside } from './truth.js';
@@ -15,14 +14,7 @@ import { imageBeside } from './truth.js';
 
 /** A file with all that belongs to it: the shards of an index. */
 export function partsOf(path: string): string[] {
-  if (!isShardIndex(path)) {
-    return [path];
-  }
-  const map = Object.values((jsonOf(path)?.weight_map ?? {}) as Record<string, unknown>);
-  const shards = [
-    ...new Set(map.filter((name): name is string => typeof name === 'string' && isFileName(name))),
-  ].sort();
-  return [path, ...shards.map((name) => join(dirname(path), name))];
+  return isShardIndex(path) ? [path, ...shardsOf(path)] : [path];
 }
 
 /** A truth with the picture that it names, as `audit/truth.ts` reads it. */

@@ -1,5 +1,6 @@
 import type { EntryResult, ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import { STANDING_WORDS, projectInWords, samplesInWords, standingOf } from '../words/outcome-words.js';
+import { decibels } from '../words/truth-words.js';
 
 /** The report on a project for a terminal: one line per dump, then totals. */
 
@@ -20,7 +21,7 @@ export function renderProject({ root, entries, skipped, summary, status }: Proje
     ...summary.byLayer.slice(0, 12).map(({ layer, dumps }) => `  ${layer.padEnd(32)} in ${dumps} of ${summary.done}`),
     ...(summary.truth
       ? [
-          `against the truth: ${summary.truth.labelsRight} of ${summary.truth.of} labels right${summary.truth.medianPsnr === null ? '' : `, median PSNR ${summary.truth.medianPsnr.toFixed(1)} dB`}`,
+          `against the truth: ${summary.truth.labelsRight} of ${summary.truth.of} labels right${summary.truth.medianPsnr === null ? '' : `, median PSNR ${decibels(summary.truth.medianPsnr)}`}`,
         ]
       : []),
     '',

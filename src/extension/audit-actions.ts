@@ -1,15 +1,17 @@
 import * as vscode from 'vscode';
 import type { SaveRequest } from '../protocol/panel-messages.js';
 import { messageOf } from '../protocol/errors.js';
+import type { NextStep } from '../protocol/next-steps.js';
 import { compareResults, comparisonInWords } from '../project/compare-results.js';
 import { resultOf } from '../project/summarise.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { shortPath } from '../words/report-words.js';
-import { type AuditServices, auditPair, changeCheckpoint } from './audit-command.js';
+import { type AuditServices, auditPair, takeStepFor } from './audit-command.js';
 import { type AuditSubject, isAudit, isRunning, subjectOfEntry, subjectOfStored } from './audit-rows.js';
 import { capturingLine, openScript } from './capturing-line.js';
 import { pickAudit } from './history-command.js';
 import { deleteFolders } from './delete-folders.js';
+import { withShortPaths } from './failures.js';
 import { COMMANDS } from './ids.js';
 import { inspectFile } from './inspect-command.js';
 import { type AuditSettings, auditSettings } from './launch-audit.js';
@@ -46,13 +48,14 @@ export function registerAuditActions(services: AuditActionServices): vscode.Disp
     onOne(COMMANDS.rerunAudit, 'Re-run Audit', (audit) => auditPair(services, requestOf(services, audit))),
     onOne(COMMANDS.rerunAuditWith, 'Re-run Audit With', (audit) => rerunWith(services, audit)),
     onOne(COMMANDS.changeCheckpoint, 'Change Checkpoint', (audit) =>
-      changeCheckpoint(services, requestOf(services, audit)),
+      takeStepFor(services, 'choose-checkpoint', requestOf(services, audit)),
     ),
     onOne(COMMANDS.inspectGradient, 'Inspect Gradient', ({ gradients }) => inspectFile(vscode.Uri.file(gradients))),
     onOne(COMMANDS.inspectCheckpoint, 'Inspect Checkpoint', inspectCheckpoint),
     onOne(COMMANDS.openCapturingLine, 'Go to Capturing Line', goToCapturingLine),
     onOne(COMMANDS.revealGradient, 'Reveal Gradient', ({ gradients }) => reveal(vscode.Uri.file(gradients))),
     onOne(COMMANDS.exportAudit, 'Export Audit', (audit) => exportAudit(services, audit)),
+    vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStep(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.compareAudits, (given: Given, all?: readonly object[]) =>
       compare(services, subjectsOf(services, given, all)),
     ),
@@ -70,9 +73,15 @@ export function registerAuditActions(services: AuditActionServices): vscode.Disp
   );
 }
 
-async function pickSubject({ store, panels }: AuditActionServices, title: string): Promise<AuditSubject | undefined> {
-  const active = panels.active();
-  const audit = store.about(active ?? '') ?? (await pickAudit(store, title));
+/** One that has ended: what runs may have written what it knows so far. */
+async function pickSubject(
+  { store, panels, running }: AuditActionServices,
+  title: string,
+): Promise<AuditSubject | undefined> {
+  const isOver = (id: string): boolean => running.get(id) === undefined;
+  const active = panels.active() ?? '';
+  const shown = isOver(active) ? store.about(active) : undefined;
+  const audit = shown ?? (await pickAudit(store, title, ({ id }) => isOver(id)));
   return audit && subjectOfStored(audit);
 }
 
@@ -114,6 +123,16 @@ function settingsFor(gradients: string, entry: AuditSubject['entry']): AuditSett
     ...(entry?.truth === undefined ? {} : { truth: entry.truth }),
     reconstruction: { ...settings.reconstruction, ...(model === undefined ? {} : { model }) },
   };
+}
+
+/** A step that a panel offers: on its report, or on the failure that it shows. */
+async function takeStep(services: AuditActionServices, id: string, step: NextStep): Promise<void> {
+  const failed = services.panels.failureOf(id);
+  const [audit] = subjectsOf(services, id, undefined);
+  const files = failed?.files ?? (audit && requestOf(services, audit));
+  if (files) {
+    await takeStepFor(services, step, files, failed?.error);
+  }
 }
 
 async function rerunWith(services: AuditActionServices, audit: AuditSubject): Promise<void> {
@@ -210,7 +229,7 @@ async function deleteAudits(services: AuditActionServices, chosen: readonly Audi
     );
   } catch (error) {
     log.error(error);
-    void showError(`The audit could not be deleted: ${messageOf(error)}`);
+    void showError(withShortPaths(`The audit could not be deleted: ${messageOf(error)}`));
   }
   store.changed();
 }

@@ -74,11 +74,6 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
   }
 }
 
-/** Asks for another checkpoint of a gradient that was audited, and audits again with it. */
-export async function changeCheckpoint(services: AuditServices, files: AuditFiles): Promise<void> {
-  await takeStepFor(services, 'choose-checkpoint', files);
-}
-
 /** The picker, whatever fits. @returns undefined when nothing was chosen, and an undefined checkpoint for the gradient alone */
 export async function chooseCheckpoint(services: AuditServices, gradients: string): Promise<Chosen | undefined> {
   return askForCheckpoint(services, gradients, await rankCandidates(services, gradients));
@@ -315,18 +310,17 @@ export async function auditPair(services: AuditServices, audit: AuditFiles): Pro
   }
 }
 
-/** Goes on from an audit that is shown. */
-export async function takeStepOf(services: AuditServices, auditId: string, step: NextStep): Promise<void> {
-  const failed = services.panels.failureOf(auditId);
-  const inputs = services.store.read(auditId)?.inputs;
-  const files = failed?.files ?? (inputs && { checkpoint: inputs.checkpoint?.path, gradients: inputs.gradients.path });
-  if (files) {
-    await takeStepFor(services, step, files, failed?.error);
-  }
-}
-
-/** @param error why the audit of the files failed */
-async function takeStepFor(services: AuditServices, step: NextStep, files: AuditFiles, error?: unknown): Promise<void> {
+/**
+ * Goes on from an audit; what fails is told.
+ *
+ * @param error why the audit of the files failed
+ */
+export async function takeStepFor(
+  services: AuditServices,
+  step: NextStep,
+  files: AuditFiles,
+  error?: unknown,
+): Promise<void> {
   if (!(await isTrusted())) {
     return;
   }

@@ -113,7 +113,7 @@ export class AuditStore {
 
   /** What a list says of an audit. Asked for with every refresh of a lens or a list, so reports are read once. */
   about(id: string): StoredAudit | undefined {
-    const made = statSync(this.filePath(id, REPORT_FILE), { throwIfNoEntry: false })?.mtimeMs;
+    const made = this.madeAt(id);
     if (made === undefined) {
       this.known.delete(id);
       return undefined;
@@ -128,11 +128,17 @@ export class AuditStore {
     return audit;
   }
 
+  /** When an audit's report was written. */
+  private madeAt(id: string): number | undefined {
+    return statSync(this.filePath(id, REPORT_FILE), { throwIfNoEntry: false })?.mtimeMs;
+  }
+
   /** The newest audit of a gradient that was not stopped, made since a time in milliseconds. */
   newestOf(gradients: string, since: number): { id: string; report: Report } | undefined {
     const found = this.everyId().find((id) => {
-      const audit = this.about(id);
-      return audit && !audit.isStopped && audit.made >= since && audit.gradients === gradients;
+      // Reports that are too old are not read, which may be thousands.
+      const audit = (this.madeAt(id) ?? -Infinity) >= since ? this.about(id) : undefined;
+      return audit && !audit.isStopped && audit.gradients === gradients;
     });
     const report = found === undefined ? undefined : this.read(found);
     return found === undefined || !report ? undefined : { id: found, report };
@@ -140,10 +146,15 @@ export class AuditStore {
 
   /** The newest audit that a file took part in, as the gradient or as the checkpoint. */
   newestWith(path: string): StoredAudit | undefined {
-    const audits = this.everyId().flatMap((id) => this.about(id) ?? []);
-    return audits
-      .filter(({ gradients, checkpoint }) => gradients === path || checkpoint === path)
-      .reduce<StoredAudit | undefined>((newest, own) => (newest && newest.made >= own.made ? newest : own), undefined);
+    const dated = this.everyId().map((id) => ({ id, made: this.madeAt(id) ?? -Infinity }));
+    dated.sort((one, other) => other.made - one.made);
+    for (const { id } of dated) {
+      const audit = this.about(id);
+      if (audit && (audit.gradients === path || audit.checkpoint === path)) {
+        return audit;
+      }
+    }
+    return undefined;
   }
 
   private everyId(): string[] {

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import * as vscode from 'vscode';
-import type { NextStep } from '../protocol/next-steps.js';
 import { registerAuditActions } from './audit-actions.js';
-import { auditFile, auditPair, takeStepOf } from './audit-command.js';
+import { auditFile, auditPair } from './audit-command.js';
 import { AuditStore } from './audit-store.js';
 import { AuditsTree } from './audits-tree.js';
 import { Captures } from './captures.js';
@@ -63,7 +62,7 @@ export function activate(context: vscode.ExtensionContext): void {
     summary,
     tree,
     new ProjectProblems(project),
-    keepContexts(store, project),
+    keepContexts(store, running, project),
     scripts,
     captures,
     registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),
@@ -95,7 +94,6 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.commands.registerCommand(COMMANDS.auditPair, (checkpoint: string, gradients: string) =>
       auditPair(services, { checkpoint, gradients }),
     ),
-    vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStepOf(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.auditExample, () => {
       const example = (name: string): string => join(context.extensionPath, 'media', 'example', name);
       return auditPair(services, { checkpoint: example('checkpoint.pt'), gradients: example('gradient.pt') });

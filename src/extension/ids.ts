@@ -45,6 +45,7 @@ export const INTERNAL_COMMANDS: readonly string[] = [
 export const CONTEXTS = {
   noAudits: 'gradleak.noAudits',
   noSummary: 'gradleak.noSummary',
+  isAuditing: 'gradleak.isAuditing',
   isAuditingWorkspace: 'gradleak.isAuditingWorkspace',
 } as const;
 

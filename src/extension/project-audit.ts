@@ -11,6 +11,7 @@ import { Pace } from '../project/pace.js';
 import { readProject, runProject } from '../project/run-project.js';
 import { settingsKey } from '../project/settings-key.js';
 import { RunnerPool } from '../runner/pool.js';
+import { counted } from '../words/count-words.js';
 import { openOf, projectInWords } from '../words/outcome-words.js';
 import { visibleInList } from '../words/visible.js';
 import { isTrusted } from './audit-command.js';
@@ -198,7 +199,7 @@ export class ProjectAudits implements vscode.Disposable {
       return;
     }
     const answer = 'Delete';
-    const question = `Delete the audit of ${basename(this.root)}, with ${report.entries.length} gradients?`;
+    const question = `Delete the audit of ${basename(this.root)}, with ${counted(report.entries.length, 'gradient')}?`;
     const detail = 'The reports and what was recovered are deleted; the gradients and checkpoints stay.';
     if ((await askModal(question, detail, answer)) !== answer) {
       return;
@@ -280,7 +281,7 @@ async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
   }));
   const chosen = await vscode.window.showQuickPick(items, {
     canPickMany: true,
-    title: `Audit ${plan.entries.length} gradients${plan.skipped.length > 0 ? `, ${plan.skipped.length} files left out` : ''}`,
+    title: `Audit ${counted(plan.entries.length, 'gradient')}${plan.skipped.length > 0 ? `, ${counted(plan.skipped.length, 'file')} left out` : ''}`,
     placeHolder: 'Enter starts',
     matchOnDescription: true,
   });

@@ -93,7 +93,7 @@ function entryItem(entry: ProjectEntry): vscode.TreeItem {
     hasScript: script !== null,
   });
   if (result) {
-    const inputs = result.exactInputs > 0 ? `, ${result.exactInputs} inputs` : '';
+    const inputs = result.exactInputs > 0 ? `, ${counted(result.exactInputs, 'input')}` : '';
     const worst = result.severity === null ? '' : `, ${result.severity}`;
     item.description =
       why === null

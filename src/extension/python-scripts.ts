@@ -1,7 +1,14 @@
 import * as vscode from 'vscode';
 import { type ScriptAnalysis, analyseScript } from '../scripts/analyse.js';
 import { type JoinedCells, cellAt, joinCells } from '../scripts/notebook.js';
-import { type PythonDocument, parsePython, updatePython } from '../scripts/python-document.js';
+import {
+  MOST_MS,
+  MOST_MS_OF_UPDATE,
+  type PythonDocument,
+  parsePython,
+  parsedLength,
+  updatePython,
+} from '../scripts/python-document.js';
 
 /** Open Python files and notebooks, parsed as they are edited, and what was found in them. */
 
@@ -75,15 +82,16 @@ export class PythonScripts implements vscode.Disposable {
     return parsed;
   }
 
-  private keep(document: vscode.TextDocument, parsed: PythonDocument): void {
+  private keep(document: vscode.TextDocument, parsed: PythonDocument, mostMs = MOST_MS_OF_UPDATE): void {
     const { version } = document;
     this.parsed.set(document.uri.toString(), { version, document: parsed });
-    if (!parsed.isComplete) {
+    if (!parsed.isComplete && mostMs <= MOST_MS) {
       // Typing and other extensions come in between.
       setTimeout(() => {
         if (!document.isClosed && document.version === version) {
-          const more = updatePython(parsed, parsed.text);
-          this.keep(document, more);
+          const more = updatePython(parsed, parsed.text, mostMs);
+          // What is parsed anew from its beginning each time, as short texts are, needs more time or has none to gain.
+          this.keep(document, more, parsedLength(more) > parsedLength(parsed) ? mostMs : 2 * mostMs);
           if (more.isComplete) {
             this.parsedMore.fire(document);
           }

@@ -28,11 +28,14 @@ export class AuditStatus implements vscode.Disposable {
   }
 
   private update(): void {
+    const [running, projectProgress] = [this.running.list(), this.project.progress];
+    // Told with every message of one that runs, when what is stored does not matter.
+    const isBusy = running.length > 0 || projectProgress !== null;
     const words = statusOf({
-      running: this.running.list(),
-      projectProgress: this.project.progress,
-      last: this.store.latest(),
-      project: this.project.report(),
+      running,
+      projectProgress,
+      last: isBusy ? undefined : this.store.latest(),
+      project: isBusy ? undefined : this.project.report(),
     });
     if (!words) {
       this.item.hide();

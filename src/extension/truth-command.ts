@@ -1,8 +1,9 @@
 import { basename, dirname } from 'node:path';
 import * as vscode from 'vscode';
-import { CancelledError, messageOf } from '../protocol/errors.js';
+import { CancelledError } from '../protocol/errors.js';
 import { type AuditServices, isTrusted } from './audit-command.js';
 import { cancelSignal } from './cancel-signal.js';
+import { failureSentence } from './failures.js';
 import { showError, showInformation, withProgressNotification } from './notifications.js';
 
 /** "GradLeak: Choose Truth...": compares what an audit recovered with what the gradient really is of. */
@@ -46,7 +47,7 @@ async function compare(services: AuditServices, id: string, truth: string): Prom
     }
     log.error(error);
     const another = 'Choose Another...';
-    if ((await showError(messageOf(error), another)) === another) {
+    if ((await showError(failureSentence(error), another)) === another) {
       await chooseTruth(services, id);
     }
   }

@@ -1,3 +1,4 @@
+import { mergedGlobals } from './pickle-globals.js';
 import type { TensorFile } from './tensor-file.js';
 
 /**
@@ -11,7 +12,7 @@ export function joinedFile(first: TensorFile, second: TensorFile): TensorFile {
     path: first.path,
     format: first.format,
     entries: [...first.entries, ...second.entries.filter(({ name }) => !names.has(name))],
-    foreignGlobals: [...first.foreignGlobals, ...second.foreignGlobals],
+    foreignGlobals: mergedGlobals([...first.foreignGlobals, ...second.foreignGlobals]),
     notes: [...first.notes, ...second.notes],
     read: (name, range) => (names.has(name) ? first : second).read(name, range),
     close: () => {

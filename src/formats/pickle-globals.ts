@@ -98,6 +98,16 @@ export function foreignGlobals(globals: readonly PickleGlobal[]): ForeignGlobal[
     .map(({ module, name, called }) => ({ module, name, called, risk: riskOf(module, name) }));
 }
 
+/** Those of several files, each once. */
+export function mergedGlobals(globals: readonly ForeignGlobal[]): ForeignGlobal[] {
+  const found = new Map<string, ForeignGlobal>();
+  for (const own of globals) {
+    const name = `${own.module}.${own.name}`;
+    found.set(name, { ...own, called: own.called || found.get(name)?.called === true });
+  }
+  return [...found.values()];
+}
+
 function isKnown(qualified: string): boolean {
   return KNOWN.has(qualified) || KNOWN_PATTERNS.some((pattern) => pattern.test(qualified));
 }

@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type ByteSource, isFileName, malformed, openFile } from './byte-source.js';
-import { parseJson } from './json-file.js';
+import { parseJson, readBounded } from './json-file.js';
 import { unknownTensor } from './located-file.js';
+import { mergedGlobals } from './pickle-globals.js';
 import type { TensorFile, FormatName } from './tensor-file.js';
 
 /** Checkpoints in several files beside each other, with an index in JSON, as `save_pretrained` writes large ones. */
@@ -30,9 +31,12 @@ export function isShardIndex(path: string): boolean {
  * @param openShard opens one shard; closes nothing
  */
 export function openSharded(source: ByteSource, openShard: (source: ByteSource) => TensorFile): TensorFile {
-  const placed = Object.entries(weightMap(source)).map(
-    ([name, shard]) => [name, shardName(source.path, shard)] as const,
-  );
+  if (source.size > MAX_INDEX_BYTES) {
+    throw malformed(source.path, `an index of ${source.size} bytes`, `at most ${MAX_INDEX_BYTES} bytes`);
+  }
+  const bytes = source.read(0, source.size);
+  const map = weightMap(source.path, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const placed = Object.entries(map).map(([name, shard]) => [name, shardName(source.path, shard)] as const);
   const shardNames = [...new Set(placed.map(([, shard]) => shard))];
   if (shardNames.length > MAX_SHARDS) {
     throw malformed(source.path, `${shardNames.length} shards`, `at most ${MAX_SHARDS}`);
@@ -58,7 +62,7 @@ export function openSharded(source: ByteSource, openShard: (source: ByteSource) 
     path: source.path,
     format: FORMATS.find(([ending]) => source.path.endsWith(ending))?.[1] ?? 'safetensors-sharded',
     entries: all.flatMap((shard) => shard.entries.filter(({ name }) => owners.get(name) === shard)),
-    foreignGlobals: all.flatMap((shard) => shard.foreignGlobals),
+    foreignGlobals: mergedGlobals(all.flatMap((shard) => shard.foreignGlobals)),
     notes: [...new Set(all.flatMap((shard) => shard.notes))],
     read(name, range) {
       const owner = owners.get(name);
@@ -74,20 +78,26 @@ export function openSharded(source: ByteSource, openShard: (source: ByteSource) 
   };
 }
 
-function weightMap(source: ByteSource): Record<string, unknown> {
-  if (source.size > MAX_INDEX_BYTES) {
-    throw malformed(source.path, `an index of ${source.size} bytes`, `at most ${MAX_INDEX_BYTES} bytes`);
+/** The files beside an index that it names, sorted; none where it cannot be read, as opening it says why. */
+export function shardsOf(path: string): string[] {
+  try {
+    const shards = Object.values(weightMap(path, readBounded(path, MAX_INDEX_BYTES))).filter(isShardName);
+    return [...new Set(shards)].sort().map((shard) => join(dirname(path), shard));
+  } catch {
+    return [];
   }
-  const bytes = source.read(0, source.size);
+}
+
+function weightMap(path: string, bytes: Buffer): Record<string, unknown> {
   let value: unknown;
   try {
-    value = parseJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    value = parseJson(bytes);
   } catch (error) {
-    throw malformed(source.path, `an index that cannot be read (${messageOf(error)})`, 'a JSON object');
+    throw malformed(path, `an index that cannot be read (${messageOf(error)})`, 'a JSON object');
   }
   const map = isObject(value) ? value.weight_map : undefined;
   if (!isObject(map)) {
-    throw malformed(source.path, 'an index without weight_map', 'a map from tensor names to shard files');
+    throw malformed(path, 'an index without weight_map', 'a map from tensor names to shard files');
   }
   return map;
 }
@@ -97,8 +107,12 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** A shard is a sibling by definition; anything else would let an index open files elsewhere, or itself. */
+function isShardName(name: unknown): name is string {
+  return typeof name === 'string' && isFileName(name) && !isShardIndex(name);
+}
+
 function shardName(indexPath: string, name: unknown): string {
-  if (typeof name !== 'string' || !isFileName(name) || isShardIndex(name)) {
+  if (!isShardName(name)) {
     throw malformed(
       indexPath,
       typeof name === 'string' ? `shard "${name}"` : 'a shard whose name is no text',

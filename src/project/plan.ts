@@ -227,7 +227,7 @@ async function identity(
   const optional = [
     ...(network === undefined ? [] : [network]),
     ...(truth === undefined ? [] : partsOfTruth(truth)),
-    ...besideOf(gradients, checkpoint),
+    ...besideOf(gradients, checkpoint).flatMap(partsOf),
   ];
   for (const path of optional) {
     files.push(['optional', path, await contentHashIfAny(path, pause)]);

@@ -2,6 +2,7 @@ import type { PanelImage } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
 import type { EntryPreview, PreviewPicture } from '../protocol/summary-messages.js';
+import { hasInputsOrTexts } from '../words/outcome-words.js';
 import { beginningOf, textsOf } from '../words/recovered-texts.js';
 
 /** What an audit recovered, as the summary of a project shows it: a few pictures of the size of a tile, and how texts begin. */
@@ -56,9 +57,8 @@ export function previewsForPage(
 ): EntryPreview[] {
   const previews: EntryPreview[] = [];
   let room = MOST_PAGE_LETTERS;
-  for (const { id, result } of entries) {
-    const isRecovered = result && result.exactInputs + result.closeInputs + (result.texts ?? 0) > 0;
-    const preview = isRecovered ? previewOf(id) : undefined;
+  for (const { id } of entries.filter(hasInputsOrTexts)) {
+    const preview = previewOf(id);
     if (preview && preview.pictures.length + preview.texts.length > 0) {
       room -= JSON.stringify(preview).length;
       if (room < 0) {

@@ -20,9 +20,9 @@ export interface ParsedBlock {
 }
 
 /** Programs of a million characters take as long, and so do some thousands of which nearly every one is an error. */
-const MOST_MS = 500;
+export const MOST_MS = 500;
 /** Whoever types waits for it. */
-const MOST_MS_OF_UPDATE = 15;
+export const MOST_MS_OF_UPDATE = 15;
 
 /** @param mostMs of elapsed and of processor time; what was not parsed until then is left out of the trees */
 export function parsePython(text: string, mostMs = MOST_MS): PythonDocument {
@@ -47,6 +47,11 @@ export function updatePython(before: PythonDocument, text: string, mostMs = MOST
     text,
     next.map((block) => (block.isDone || isOver() ? block : parseBlock(block.text, fragmentsOf(block), isOver))),
   );
+}
+
+/** How much of a document is parsed, in characters. */
+export function parsedLength({ blocks }: PythonDocument): number {
+  return blocks.reduce((sum, { tree }) => sum + tree.length, 0);
 }
 
 function documentOf(text: string, blocks: readonly ParsedBlock[]): PythonDocument {

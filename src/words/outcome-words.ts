@@ -1,5 +1,6 @@
 import type { ProjectEntry, ProjectSummary } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
+import { counted } from './count-words.js';
 
 /**
  * How an audit came out, in the words of every surface. Only `nothing` is calm: what could not be judged must never look
@@ -65,7 +66,7 @@ export function projectInWords(summary: ProjectSummary): string {
   }
   const waiting = dumps - done - failed;
   const open = openOf(summary);
-  const all = dumps === 1 ? '1 gradient' : `${dumps} gradients`;
+  const all = counted(dumps, 'gradient');
   const lead =
     open === dumps
       ? `None of ${all} could be assessed`
@@ -86,14 +87,18 @@ export function projectInWords(summary: ProjectSummary): string {
 
 /** Empty where no input was recovered. */
 function inputsInWords({ exactInputs, closeInputs }: ProjectSummary): string {
-  const inputs = (count: number): string => `${count} ${count === 1 ? 'input' : 'inputs'}`;
   if (exactInputs === 0) {
-    return closeInputs === 0 ? '' : `${inputs(closeInputs)} recovered closely`;
+    return closeInputs === 0 ? '' : `${counted(closeInputs, 'input')} recovered closely`;
   }
-  return `${inputs(exactInputs)} recovered exactly${closeInputs === 0 ? '' : `, ${closeInputs} closely`}`;
+  return `${counted(exactInputs, 'input')} recovered exactly${closeInputs === 0 ? '' : `, ${closeInputs} closely`}`;
 }
 
 /** What is known of the labels of a project's samples. */
 export function samplesInWords({ labels, samples }: ProjectSummary): string {
-  return `Labels of ${labels} of ${samples} ${samples === 1 ? 'sample' : 'samples'} recovered`;
+  return `Labels of ${labels} of ${counted(samples, 'sample')} recovered`;
+}
+
+/** Whether inputs or texts of an entry can be shown. */
+export function hasInputsOrTexts({ result }: Pick<ProjectEntry, 'result'>): boolean {
+  return result !== null && result.exactInputs + result.closeInputs + (result.texts ?? 0) > 0;
 }

@@ -1,4 +1,5 @@
 import type { Report, TruthComparison } from '../protocol/report.js';
+import { counted } from './count-words.js';
 import { baseName } from './report-words.js';
 
 /** What is said of a truth that a report was compared with. */
@@ -21,10 +22,16 @@ export function truthInWords({ truth, samples }: Pick<Report, 'truth' | 'samples
     `Compared with ${baseName(truth.path)} (${part})`,
     ...(missed === undefined
       ? []
-      : [missed === 0 ? 'every true sample was found' : `${missed} true samples were not found`]),
+      : [
+          missed === 0
+            ? 'every true sample was found'
+            : `${counted(missed, 'true sample')} ${missed === 1 ? 'was' : 'were'} not found`,
+        ]),
     ...(countErrors === null
       ? []
-      : [countErrors === 0 ? 'every class counted right' : `${countErrors} classes counted wrong`]),
+      : [
+          countErrors === 0 ? 'every class counted right' : `${counted(countErrors, 'class', 'classes')} counted wrong`,
+        ]),
   ].join(', ');
 }
 

@@ -238,6 +238,7 @@ describe('the inspector', () => {
     await page.locator('.detail').waitFor();
     const chosen = page.locator('#table .row.selected');
     expect(await chosen.locator('.found').count()).toBe(1);
+    expect(await chosen.locator('.found').isVisible()).toBe(true);
     expect(
       await page.evaluate<string>("getComputedStyle(document.querySelector('#table .row.selected')).outlineStyle"),
     ).toBe('solid');

@@ -7,6 +7,8 @@ import type {
   FileKindReport,
 } from '../../src/protocol/inspection.js';
 import type { DirectoryHeader } from '../../src/protocol/inspector-messages.js';
+import { counted } from '../../src/words/count-words.js';
+import { baseName, shortPath } from '../../src/words/report-words.js';
 import { button, choice, tag } from '../ui/toolkit.js';
 import { type DetailActions, detailView } from './detail-view.js';
 import { formatBytes } from './rows.js';
@@ -59,7 +61,7 @@ function headView(
   hasControls: boolean,
   actions: InspectorActions,
 ): TemplateResult {
-  const name = header.path.split(/[\\/]/).at(-1) ?? header.path;
+  const name = baseName(header.path);
   const own = kind ?? header.kind;
   const { kind: what, reasons } = own;
   return html`<header class="file">
@@ -131,7 +133,7 @@ function globalsView(globals: DirectoryHeader['globals']): TemplateResult {
       ${
         dangerous.length > 0
           ? `Loading this file with Python would run ${dangerous[0]?.name ?? ''}: do not load it`
-          : `It refers to ${globals.length} Python name${globals.length === 1 ? '' : 's'}, none of them run here`
+          : `It refers to ${counted(globals.length, 'Python name')}, none of them run here`
       }
     </summary>
     <ul>
@@ -173,7 +175,7 @@ function fileActions(own: FileKindReport, actions: InspectorActions): TemplateRe
 
 function comparedView({ path, matched, onlyThere, how }: DifferenceSummary, actions: InspectorActions): TemplateResult {
   return html`<p class="compared">
-    Compared with <strong>${path.split(/[\\/]/).slice(-2).join('/')}</strong>: ${matched} tensors matched by
+    Compared with <strong>${shortPath(path)}</strong>: ${matched} tensors matched by
     ${how === 'names' ? 'name' : 'order'}${onlyThere.length > 0 ? `, ${onlyThere.length} only there (${onlyThere.slice(0, 3).join(', ')}${onlyThere.length > 3 ? ', ...' : ''})` : ''}.
     ${button({ label: 'End comparison', onClick: actions.compareNothing })}
   </p>`;

@@ -58,7 +58,7 @@ export function countsSection(report: Report, counts: LabelCountReport): Templat
       <details class="fold">
         <summary>What each estimator assumes</summary>
         <ul class="assumptions">
-          ${counts.estimators.map(({ name, assumption }) => html`<li>${name}: ${assumption}</li>`)}
+          ${counts.estimators.map(({ name, assumption }) => html`<li>${estimatorInWords(name).title}: ${assumption}</li>`)}
         </ul>
       </details>
     </section>

@@ -1,6 +1,6 @@
 import type { ProjectEntry } from '../../src/protocol/project-report.js';
 import { SEVERITIES } from '../../src/protocol/report.js';
-import { STANDING_WORDS, isOpen, standingOf } from '../../src/words/outcome-words.js';
+import { STANDING_WORDS, isOpen, hasInputsOrTexts, standingOf } from '../../src/words/outcome-words.js';
 
 /** Which entries of a project are shown, and in which order. */
 
@@ -38,9 +38,7 @@ export function matchingEntries(entries: readonly ProjectEntry[], filter: string
 
 /** Entries whose audit recovered inputs or texts. */
 export function recoveredEntries(entries: readonly ProjectEntry[]): ProjectEntry[] {
-  return entries.filter(
-    ({ result }) => result !== null && result.exactInputs + result.closeInputs + (result.texts ?? 0) > 0,
-  );
+  return entries.filter(hasInputsOrTexts);
 }
 
 function weightOf(entry: ProjectEntry, by: Exclude<EntryColumn, 'gradients'>): number {

@@ -1,9 +1,8 @@
 import { type TemplateResult, html } from 'lit';
-import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { Report, SampleReport } from '../../src/protocol/report.js';
 import { confidenceInDigits, labelInShort, percent } from '../../src/words/label-words.js';
 import { className } from '../../src/words/report-words.js';
-import { type Picture, asPicture, drawPicture, isPicture, rangeOf } from './picture.js';
+import { asPicture, isPicture, smallPicture } from './picture.js';
 import { type PanelPicture, type PictureChoice, normalisationOf } from './reconstruction-view.js';
 
 /** Every sample of a batch as a tile; the one chosen is shown in full below. */
@@ -59,18 +58,7 @@ function tile(
 }
 
 function thumbnail(image: PanelPicture, choice: PictureChoice): TemplateResult {
-  const canvas: Ref<HTMLCanvasElement> = createRef();
-  const picture: Picture = asPicture(image.shape, image.values);
-  const [, height = 1, width = 1] = picture.shape;
-  queueMicrotask(() => {
-    if (canvas.value) {
-      drawPicture(canvas.value, picture, {
-        normalisation: normalisationOf(image, choice),
-        channel: -1,
-        zoom: 1,
-        range: rangeOf(picture.values),
-      });
-    }
+  return smallPicture(asPicture(image.shape, image.values), normalisationOf(image, choice), {
+    className: 'tile-picture',
   });
-  return html`<canvas ${ref(canvas)} class="tile-picture" width=${width} height=${height} aria-hidden="true"></canvas>`;
 }

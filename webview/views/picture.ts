@@ -1,4 +1,4 @@
-import { type TemplateResult, html } from 'lit';
+import { type TemplateResult, html, nothing } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 
 /** Float images on canvases: normalisation undone, one channel or all, without smoothing. */
@@ -87,8 +87,36 @@ export function pictureFigure(picture: Picture, view: PictureView, caption: stri
   </figure>`;
 }
 
+/**
+ * All channels of a picture, a pixel a number; its size is the page's.
+ *
+ * @param about no label where what holds the picture says the same
+ */
+export function smallPicture(
+  picture: Picture,
+  normalisation: PictureView['normalisation'],
+  { label, className }: { readonly label?: string | undefined; readonly className?: string },
+): TemplateResult {
+  const canvas: Ref<HTMLCanvasElement> = createRef();
+  const [, height = 1, width = 1] = picture.shape;
+  queueMicrotask(() => {
+    if (canvas.value) {
+      drawPicture(canvas.value, picture, { normalisation, channel: -1, zoom: 1, range: rangeOf(picture.values) });
+    }
+  });
+  return html`<canvas
+    ${ref(canvas)}
+    class=${className ?? nothing}
+    width=${width}
+    height=${height}
+    role=${label === undefined ? nothing : 'img'}
+    aria-label=${label ?? nothing}
+    aria-hidden=${label === undefined ? 'true' : nothing}
+  ></canvas>`;
+}
+
 /** Fills a canvas of the picture's own size. */
-export function drawPicture(canvas: HTMLCanvasElement, { shape, values }: Picture, view: PictureView): void {
+function drawPicture(canvas: HTMLCanvasElement, { shape, values }: Picture, view: PictureView): void {
   const context = canvas.getContext('2d');
   const [channels = 1, height = 1, width = 1] = shape;
   if (!context) {

@@ -3,6 +3,7 @@ import { guard } from 'lit/directives/guard.js';
 import { repeat } from 'lit/directives/repeat.js';
 import type { ProjectEntry } from '../../src/protocol/project-report.js';
 import type { EntryPreview } from '../../src/protocol/summary-messages.js';
+import { counted } from '../../src/words/count-words.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { tag } from '../ui/toolkit.js';
 import { inputsInWords } from './entries-table.js';
@@ -128,9 +129,6 @@ function recoveredInWords({ result }: ProjectEntry): string {
   }
   const { texts = 0 } = result;
   const others = inputsInWords({ ...result, exactInputs: Math.max(0, result.exactInputs - texts) });
-  const words = [
-    others === '' ? '' : `inputs: ${others}`,
-    texts > 0 ? `${texts} ${texts === 1 ? 'text' : 'texts'}` : '',
-  ];
+  const words = [others === '' ? '' : `inputs: ${others}`, texts > 0 ? counted(texts, 'text') : ''];
   return words.filter(Boolean).join('; ');
 }

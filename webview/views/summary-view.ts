@@ -3,8 +3,9 @@ import { guard } from 'lit/directives/guard.js';
 import type { ProjectProgress, ProjectReport, ProjectSummary, SkippedFile } from '../../src/protocol/project-report.js';
 import type { LabelKindName } from '../../src/protocol/report.js';
 import { openOf, projectInWords, samplesInWords } from '../../src/words/outcome-words.js';
-import { CARE } from '../../src/words/record-words.js';
+import { CARE, whenInWords } from '../../src/words/record-words.js';
 import { baseName } from '../../src/words/report-words.js';
+import { decibels } from '../../src/words/truth-words.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { button } from '../ui/toolkit.js';
 import { type EntriesActions, type EntriesState, entriesTable } from './entries-table.js';
@@ -44,7 +45,7 @@ export function summaryView(state: SummaryState, windows: SummaryWindows, action
       <h1>${projectInWords(summary)}</h1>
       ${summary.done > 0 ? html`<p>${samplesInWords(summary)}.</p>` : nothing}
       <p class="muted">
-        ${report.finished.slice(0, 16).replace('T', ' ')} UTC · gradleak
+        ${whenInWords(report)} · gradleak
         ${report.tool.version}${report.status === 'cancelled' ? ' · stopped before its end' : ''}
       </p>
       ${summary.leaking + summary.estimated > 0 ? html`<p class="page-only">${CARE}</p>` : nothing}
@@ -156,7 +157,7 @@ function tiles({ truth, ...summary }: ProjectSummary): TemplateResult {
     ${tile(String(summary.exactInputs), 'inputs recovered exactly')}
     ${some(summary.closeInputs, 'inputs recovered closely')}
     ${truth ? tile(`${truth.labelsRight} of ${truth.of}`, 'labels right, against the truth') : nothing}
-    ${truth && truth.medianPsnr !== null ? tile(`${truth.medianPsnr.toFixed(1)} dB`, 'median PSNR, against the truth') : nothing}
+    ${truth && truth.medianPsnr !== null ? tile(decibels(truth.medianPsnr), 'median PSNR, against the truth') : nothing}
   </dl>`;
 }
 

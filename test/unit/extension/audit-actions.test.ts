@@ -139,6 +139,7 @@ beforeEach(() => {
       show: (...given: unknown[]) => void shown.push(given),
       close: (id: string) => void closed.push(id),
       fail: (...given: unknown[]) => void failed.push(given),
+      failureOf: () => undefined,
       active: () => undefined,
     },
     running: new RunningAudits(),
@@ -254,6 +255,20 @@ describe('running an audit again', () => {
       },
     ]);
     expect(store.ownFolder(jobs[0]!.id)).toBe(jobs[0]!.request.out);
+  });
+
+  it('by a step that its panel offers keeps how it was asked for', async () => {
+    const id = audit('/work/a/gradient.pt', 1);
+    const reconstruction = { attack: 'auto', preset: 'soft-label', engine: 'auto', timeLimitSeconds: 60 } as const;
+    store.keepRequest(id, { ...asked, reconstruction });
+    await run('takeStep', id, 'labels-only');
+    expect(jobs).toHaveLength(1);
+    const { batchSize, method } = asked;
+    expect(jobs[0]!.request).toMatchObject({
+      batchSize,
+      method,
+      reconstruction: { ...reconstruction, attack: 'none' },
+    });
   });
 
   it('leaves nothing of an audit that fails', async () => {

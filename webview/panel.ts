@@ -5,7 +5,7 @@ import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
 import { chartAsPng } from './views/landscape-chart.js';
-import { decodeFloats } from './views/picture.js';
+import { decodeFloats } from './views/decode.js';
 import { AMPLIFICATIONS, type PanelPicture, TO_SIZE } from './views/reconstruction-view.js';
 import { stepsView } from './views/steps-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';

@@ -1,20 +1,10 @@
 import * as vscode from 'vscode';
-import { STANDING_WORDS, type Standing } from '../words/outcome-words.js';
+import { STANDING_WORDS } from '../words/outcome-words.js';
 import { shortPath } from '../words/report-words.js';
 import { visibleInList } from '../words/visible.js';
 import type { AuditStore, StoredAudit } from './audit-store.js';
+import { iconNameOf } from './icon-names.js';
 import { showInformation } from './notifications.js';
-
-/** A list's icons have no colours: only what is calm may look so. */
-const ICONS: Record<Standing, string> = {
-  leaks: 'error',
-  estimate: 'warning',
-  nothing: 'info',
-  'not-assessed': 'warning',
-  mismatch: 'warning',
-  failed: 'warning',
-  waiting: 'clock',
-};
 
 /** Single audits of this workspace to choose from, newest first. @param title what is done with the chosen one */
 export async function pickAudit(
@@ -26,7 +16,7 @@ export async function pickAudit(
     .list()
     .filter(isOffered)
     .map((audit) => ({
-      label: `$(${ICONS[audit.standing]}) ${visibleInList(shortPath(audit.gradients))}`,
+      label: `$(${iconNameOf(audit.standing, audit.severity)}) ${visibleInList(shortPath(audit.gradients))}`,
       description: `${STANDING_WORDS[audit.standing]}, ${new Date(audit.made).toLocaleString()}`,
       detail: visibleInList(audit.sentence),
       audit,

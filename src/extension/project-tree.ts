@@ -51,7 +51,12 @@ function groupsOf(entries: readonly ProjectEntry[]): Node[] {
   for (const entry of entries) {
     const isSeries = entry.round !== null && (sizes.get(entry.run) ?? 0) > 1;
     const name = isSeries ? entry.run : dirname(nameOf(entry));
-    groups.set(name, [...(groups.get(name) ?? []), entry]);
+    const own = groups.get(name);
+    if (own) {
+      own.push(entry);
+    } else {
+      groups.set(name, [entry]);
+    }
   }
   return [...groups].map(([run, own]) => ({
     run: run === '.' ? 'Workspace' : run,

@@ -1,8 +1,9 @@
 import type { ProjectProgress, ProjectReport } from '../protocol/project-report.js';
-import { STANDING_WORDS, type Standing, openOf, projectInWords } from '../words/outcome-words.js';
+import { STANDING_WORDS, openOf, projectInWords } from '../words/outcome-words.js';
 import { baseName } from '../words/report-words.js';
 import { visible, visibleInList } from '../words/visible.js';
 import type { StoredAudit } from './audit-store.js';
+import { iconNameOf } from './icon-names.js';
 import { COMMANDS } from './ids.js';
 import type { RunningAudit } from './running-audits.js';
 
@@ -12,7 +13,7 @@ export interface AuditState {
   /** Newest first. */
   readonly running: readonly Pick<RunningAudit, 'id' | 'gradients' | 'progress'>[];
   readonly projectProgress: ProjectProgress | null;
-  readonly last: Pick<StoredAudit, 'id' | 'made' | 'gradients' | 'standing' | 'sentence'> | undefined;
+  readonly last: Pick<StoredAudit, 'id' | 'made' | 'gradients' | 'standing' | 'severity' | 'sentence'> | undefined;
   readonly project: Pick<ProjectReport, 'finished' | 'summary' | 'status'> | undefined;
 }
 
@@ -21,17 +22,6 @@ export interface StatusWords {
   readonly tooltip: string;
   readonly command: { readonly title: string; readonly command: string; readonly arguments: readonly string[] };
 }
-
-/** Icons of what is calm, and of what is not. */
-const ICONS: Record<Standing, string> = {
-  leaks: 'error',
-  estimate: 'warning',
-  nothing: 'pass',
-  'not-assessed': 'question',
-  mismatch: 'circle-slash',
-  failed: 'circle-slash',
-  waiting: 'clock',
-};
 
 /** Undefined before the first audit. */
 export function statusOf({ running, projectProgress, last, project }: AuditState): StatusWords | undefined {
@@ -68,9 +58,9 @@ function ofProject({ summary, status }: NonNullable<AuditState['project']>): Sta
   };
 }
 
-function ofAudit({ id, gradients, standing, sentence }: NonNullable<AuditState['last']>): StatusWords {
+function ofAudit({ id, gradients, standing, severity, sentence }: NonNullable<AuditState['last']>): StatusWords {
   return {
-    text: `$(${ICONS[standing]}) GradLeak: ${STANDING_WORDS[standing]}`,
+    text: `$(${iconNameOf(standing, severity)}) GradLeak: ${STANDING_WORDS[standing]}`,
     tooltip: visible(`Last audit, of ${gradients}: ${sentence}`),
     command: { title: 'Show Audit', command: COMMANDS.showAudit, arguments: [id] },
   };

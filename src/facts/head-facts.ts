@@ -57,7 +57,7 @@ export const HEAD: Fact<HeadSearch> = {
 };
 
 const LANGUAGE_MODEL =
-  "Not assessed as a classifier: the head is a language model's. Its classes are the next tokens, which are read with the texts; named as the head, it is read as a classifier.";
+  "The head is a language model's, which is not read as a classifier's. Its classes are the next tokens, which are read with the texts; named as the head, it is read as a classifier.";
 
 /** Where the head is a language model's: what it is tied to. */
 async function languageHead(facts: Facts): Promise<{ tied: string | undefined } | undefined> {

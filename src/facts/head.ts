@@ -189,7 +189,7 @@ function chooseHead(search: Search, hint: HeadHint): TensorPair | NoHead {
     return tiedHead(hint.pair.parameter.name);
   }
   if (hint.kind === 'other') {
-    return { why: `Not assessed: the outputs are no softmax's. ${hint.reason ?? ''}` };
+    return { why: `The outputs are no softmax's. ${hint.reason ?? ''}` };
   }
   const rejected: string[] = [];
   const candidates = matrices.filter((pair) => {
@@ -217,7 +217,7 @@ function chooseHead(search: Search, hint: HeadHint): TensorPair | NoHead {
   if (!chosen) {
     const reason = rejected[rejected.length - 1];
     return {
-      why: `Not assessed: none of the ${search.matching.pairs.length} matched tensors is a classifier head${reason === undefined ? '' : ` (the last matrix, ${reason})`}; if one is, name it.`,
+      why: `None of the ${search.matching.pairs.length} matched tensors is a classifier head${reason === undefined ? '' : ` (the last matrix, ${reason})`}; if one is, name it.`,
       next: ['choose-head'],
     };
   }
@@ -277,14 +277,14 @@ function tiedTo({ parameter, gradient }: TensorPair, { checkpoint, gradients }: 
 
 function tiedHead(embedding: string): NoHead {
   return {
-    why: `Not assessed: the head is tied to the embedding "${embedding}"; texts are read where the model is known: put its config.json beside the checkpoint.`,
+    why: `The head is tied to the embedding "${embedding}"; texts are read where the model is known: put its config.json beside the checkpoint.`,
     tied: embedding,
   };
 }
 
 function otherLoss({ parameter }: TensorPair): NoHead {
   return {
-    why: `Not assessed: the gradient of the last layer "${parameter.name}" does not sum to zero over its outputs, and not as added noise would have it: a regression, several labels at once, or another loss than softmax cross-entropy.`,
+    why: `The gradient of the last layer "${parameter.name}" does not sum to zero over its outputs, and not as added noise would have it: a regression, several labels at once, or another loss than softmax cross-entropy.`,
   };
 }
 

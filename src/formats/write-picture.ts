@@ -1,11 +1,7 @@
 import { encode } from 'fast-png';
+import type { Normalisation } from '../protocol/normalisations.js';
 
 /** Pictures of reconstructions, for previews and files. */
-
-export interface Normalisation {
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
-}
 
 /** True for what can be drawn: one or three channels, or many, of which the first is drawn. */
 export function isImage(shape: readonly number[]): boolean {

@@ -1,5 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { PictureRequest, Pictures } from '../protocol/inspection.js';
+import { type PictureLayout, averageBlocks } from '../formats/average-blocks.js';
 import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { MOST_READ, strideOf, toBase64 } from './slices.js';
 
@@ -12,18 +13,6 @@ const MOST_VALUES = 2 ** 20;
 const MOST_READ_IN_ALL = 2 ** 24;
 /** Larger pictures are averaged down to this many pixels. */
 const LARGEST_SIDE = 256;
-
-/** Where the elements of a picture lie, and how it is averaged down. */
-interface Layout {
-  readonly channels: 1 | 3;
-  readonly rows: number;
-  readonly columns: number;
-  readonly channelStride: number;
-  readonly rowStride: number;
-  readonly columnStride: number;
-  /** Pixels of the picture to one that is shown, each way. */
-  readonly every: number;
-}
 
 /**
  * @throws RangeError when axes or indices do not fit the shape; UnusableInputError when one picture stretches over too
@@ -58,7 +47,7 @@ export function picturesOf(file: TensorFile, entry: TensorEntry, request: Pictur
   for (let at = 0; at < shown; at++) {
     const start = base + (alongAxis < 0 ? 0 : (first + at) * strideOf(shape, alongAxis));
     const { data } = file.read(name, { start, end: start + span });
-    values.set(averaged(data, layout, height, width), at * size);
+    values.set(averageBlocks(data, layout), at * size);
   }
   return { count, first, height, width, every, channels, values: toBase64(values), ...rangeOf(values) };
 }
@@ -91,7 +80,10 @@ function checkAxes(shape: readonly number[], request: PictureRequest): void {
   }
 }
 
-function layoutOf(shape: readonly number[], { channelAxis, rowAxis, columnAxis }: PictureRequest): Layout {
+function layoutOf(
+  shape: readonly number[],
+  { channelAxis, rowAxis, columnAxis }: PictureRequest,
+): PictureLayout & Pick<Pictures, 'channels'> {
   const [rows, columns] = [shape[rowAxis]!, shape[columnAxis]!];
   return {
     channels: channelAxis < 0 ? 1 : 3,
@@ -102,28 +94,6 @@ function layoutOf(shape: readonly number[], { channelAxis, rowAxis, columnAxis }
     columnStride: strideOf(shape, columnAxis),
     every: Math.ceil(Math.max(rows, columns) / LARGEST_SIDE),
   };
-}
-
-/** Channels x height x width, each the mean of the finite elements that it covers. */
-function averaged(data: Float64Array, layout: Layout, height: number, width: number): Float64Array {
-  const { channels, rows, columns, channelStride, rowStride, columnStride, every } = layout;
-  const sums = new Float64Array(channels * height * width);
-  const counts = new Uint32Array(sums.length);
-  for (let channel = 0; channel < channels; channel++) {
-    for (let row = 0; row < rows; row++) {
-      const line = (channel * height + Math.floor(row / every)) * width;
-      const start = channel * channelStride + row * rowStride;
-      for (let column = 0; column < columns; column++) {
-        const value = data[start + column * columnStride]!;
-        if (Number.isFinite(value)) {
-          const to = line + Math.floor(column / every);
-          sums[to]! += value;
-          counts[to]!++;
-        }
-      }
-    }
-  }
-  return sums.map((sum, at) => sum / counts[at]!);
 }
 
 /** From 0 to 1 or to 255 where all lie in there, as images do; else from the least to the most. */

@@ -1,3 +1,4 @@
+import { averageBlocks } from '../formats/average-blocks.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
@@ -79,30 +80,20 @@ function smaller({ shape, values, normalisation }: PanelImage): PreviewPicture {
     return { shape, values, normalisation };
   }
   const [rows, columns] = [Math.ceil(height / step), Math.ceil(width / step)];
-  const averages = blockMeans(floatsOf(values), [channels, height, width], step);
+  const averages = averageBlocks(floatsOf(values), {
+    channels,
+    rows: height,
+    columns: width,
+    channelStride: height * width,
+    rowStride: width,
+    columnStride: 1,
+    every: step,
+  });
   return {
     shape: isImage ? [channels, rows, columns] : [columns],
-    values: Buffer.from(averages.buffer).toString('base64'),
+    values: Buffer.from(new Float32Array(averages).buffer).toString('base64'),
     normalisation,
   };
-}
-
-/** Means over squares of `step` pixels a side, smaller ones at the right and lower edge. */
-function blockMeans(numbers: Float32Array, shape: readonly [number, number, number], step: number): Float32Array {
-  const [channels, height, width] = shape;
-  const [rows, columns] = [Math.ceil(height / step), Math.ceil(width / step)];
-  const means = new Float32Array(channels * rows * columns);
-  for (let channel = 0; channel < channels; channel++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const [row, column] = [Math.floor(y / step), Math.floor(x / step)];
-        const pixels = Math.min(step, height - row * step) * Math.min(step, width - column * step);
-        const at = (channel * rows + row) * columns + column;
-        means[at] = (means[at] ?? 0) + (numbers[(channel * height + y) * width + x] ?? NaN) / pixels;
-      }
-    }
-  }
-  return means;
 }
 
 function floatsOf(base64: string): Float32Array {

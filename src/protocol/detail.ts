@@ -1,3 +1,5 @@
+import type { Normalisation } from './normalisations.js';
+
 /**
  * What a method shows of a leak, in forms that every view can draw: panel, saved page, terminal, summary. A view that does
  * not know a form draws it as a table of its fields, so that a report of a later version is still read.
@@ -86,7 +88,7 @@ export interface PictureDetail {
   /** Its numbers, float32 `.npy` in the report's folder; null when nothing was written. */
   file: string | null;
   /** Per-channel mean and deviation by which the numbers were normalised, when known. */
-  normalisation?: { mean: number[]; std: number[] };
+  normalisation?: Normalisation;
 }
 
 /** How sure a leak is, told from the captured numbers alone. */

@@ -1,5 +1,6 @@
 import type { AuditProgress } from './audit-request.js';
 import type { NextStep } from './next-steps.js';
+import type { Normalisation } from './normalisations.js';
 import type { Report } from './report.js';
 
 /**
@@ -41,7 +42,7 @@ export interface PanelImage {
   values: string;
   truth: string | null;
   /** How inputs were normalised, when it is known. */
-  normalisation: { mean: number[]; std: number[] } | null;
+  normalisation: Normalisation | null;
 }
 
 /** An audit that runs: sent a few times a second. */

@@ -1,5 +1,6 @@
 import type { Certificate, Detail } from './detail.js';
 import type { NextStep } from './next-steps.js';
+import type { Normalisation } from './normalisations.js';
 
 /**
  * The audit report, schema version 2. `media/report.schema.json` is generated from these types.
@@ -298,7 +299,7 @@ export interface ReconstructionReport {
   /** The true input, float32 in the report's folder. */
   truthFile?: string;
   /** Per-channel mean and deviation by which inputs were normalised, when known. */
-  normalisation?: { mean: number[]; std: number[] };
+  normalisation?: Normalisation;
 }
 
 export interface ChainLayerReport {

@@ -1,3 +1,4 @@
+import type { Normalisation } from './normalisations.js';
 import type { ProjectProgress, ProjectReport } from './project-report.js';
 
 /** What host and the summary of a project say to each other. `from-summary.schema.json` is generated from these types. */
@@ -53,7 +54,7 @@ export interface PreviewPicture {
   /** Little-endian float32 in base64. */
   values: string;
   /** How inputs were normalised, when it is known. */
-  normalisation: { mean: number[]; std: number[] } | null;
+  normalisation: Normalisation | null;
 }
 
 /** What a saved page of a project holds. */

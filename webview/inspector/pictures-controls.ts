@@ -1,9 +1,9 @@
 import { type TemplateResult, html, nothing } from 'lit';
 import type { PictureRequest, Pictures } from '../../src/protocol/inspection.js';
-import { decodeFloats } from '../views/picture.js';
 import { button } from '../ui/toolkit.js';
 import { axisChoice, numberInput } from './axis-inputs.js';
 import { formatNumber } from './rows.js';
+import type { Decoded } from './state.js';
 
 /** Which axes of a tensor are pictures, and which pictures are shown. */
 
@@ -19,15 +19,13 @@ const LABELS: Record<AxisOf, string> = {
 export function picturesControls(
   shape: readonly number[],
   request: PictureRequest,
-  pictures: Pictures | undefined,
+  pictures: Decoded<Pictures> | undefined,
   change: (request: PictureRequest) => void,
 ): TemplateResult {
   const names = Object.keys(LABELS) as AxisOf[];
   const used = new Set(names.map((name) => request[name]));
   const sizeAlong = request.alongAxis < 0 ? 1 : (shape[request.alongAxis] ?? 1);
-  const shown = pictures
-    ? decodeFloats(pictures.values).length / (pictures.channels * pictures.height * pictures.width)
-    : 0;
+  const shown = pictures ? pictures.values.length / (pictures.channels * pictures.height * pictures.width) : 0;
   return html`<div class="controls">
       ${names.map((name) =>
         axisChoice(LABELS[name], shape, request[name], {

@@ -34,6 +34,9 @@ const MOST_ASKED = 256;
 
 export type Tab = 'map' | 'histogram' | 'values' | 'filters' | 'pictures' | 'rows';
 
+/** Numbers that came as text. */
+export type Decoded<T> = Omit<T, 'values'> & { readonly values: Float32Array };
+
 export interface HeatMapState {
   slice: Slice;
   cells: Float64Array;
@@ -52,8 +55,8 @@ export interface DetailState {
   map: HeatMapState | undefined;
   histogram: Histogram | undefined;
   text: ElementText | undefined;
-  filters: FilterImages | undefined;
-  pictures: Pictures | undefined;
+  filters: Decoded<FilterImages> | undefined;
+  pictures: Decoded<Pictures> | undefined;
   /** Undefined for what does not look like pictures. */
   pictureRequest: PictureRequest | undefined;
   nonZeroRows: NonZeroRows | undefined;

@@ -7,8 +7,18 @@ import type {
   LookResult,
   ToInspector,
 } from '../../src/protocol/inspector-messages.js';
+import { decodeDoubles, decodeFloats } from '../views/decode.js';
 import { type Column, type Row, flatRows, matching, startCollapsed, treeRows } from './rows.js';
-import { type DetailState, type State, type Tab, emptyTensors, needsAll, nextNeed, sortOf } from './state.js';
+import {
+  type Decoded,
+  type DetailState,
+  type State,
+  type Tab,
+  emptyTensors,
+  needsAll,
+  nextNeed,
+  sortOf,
+} from './state.js';
 
 /** Every step of the inspector: from a state and what has happened to the next state. Nothing is changed in place. */
 
@@ -127,17 +137,17 @@ function answered(detail: DetailState, result: LookResult): DetailState {
     case 'text':
       return { ...detail, text: result.text };
     case 'filters':
-      return { ...detail, filters: result.filters };
+      return { ...detail, filters: decoded(result.filters) };
     case 'pictures':
-      return { ...detail, pictures: result.pictures };
+      return { ...detail, pictures: decoded(result.pictures) };
     case 'rows':
       return { ...detail, nonZeroRows: result.rows };
   }
 }
 
-function decodeDoubles(base64: string): Float64Array {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Float64Array(bytes.buffer);
+/** Once, however often they are drawn. */
+function decoded<T extends { readonly values: string }>(images: T): Decoded<T> {
+  return { ...images, values: decodeFloats(images.values) };
 }
 
 /** One question about rows at a time; nothing changes while one is out. */

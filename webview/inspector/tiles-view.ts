@@ -1,7 +1,7 @@
 import { type TemplateResult, html } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
 import type { FilterImages, Pictures } from '../../src/protocol/inspection.js';
-import { decodeFloats } from '../views/picture.js';
+import type { Decoded } from './state.js';
 import { type Colour, NOT_FINITE, colourOf, paint, zeroColour } from './heat-map.js';
 
 /** Small images side by side on one canvas: filters of a convolution, pictures of an array. */
@@ -52,8 +52,7 @@ function tilesView({ id, label, count, height, width, side, at }: Tiles): Templa
 
 const FILTER_SIDE = 48;
 
-export function filtersView({ count, height, width, channels, scale, values: encoded }: FilterImages): TemplateResult {
-  const values = decodeFloats(encoded);
+export function filtersView({ count, height, width, channels, scale, values }: Decoded<FilterImages>): TemplateResult {
   const size = channels * height * width;
   const shown = values.length / size;
   const zero = zeroColour();
@@ -74,9 +73,8 @@ export function filtersView({ count, height, width, channels, scale, values: enc
 
 const PICTURE_SIDE = 96;
 
-export function picturesView(pictures: Pictures): TemplateResult {
-  const { count, first, height, width, channels, low, high } = pictures;
-  const values = decodeFloats(pictures.values);
+export function picturesView(pictures: Decoded<Pictures>): TemplateResult {
+  const { count, first, height, width, channels, low, high, values } = pictures;
   const size = channels * height * width;
   const shown = values.length / size;
   const shade = (value: number): number => (high > low ? (255 * (value - low)) / (high - low) : 127.5);

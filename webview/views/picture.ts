@@ -1,5 +1,6 @@
 import { type TemplateResult, html, nothing } from 'lit';
 import { type Ref, createRef, ref } from 'lit/directives/ref.js';
+import type { Normalisation } from '../../src/protocol/normalisations.js';
 
 /** Float images on canvases: normalisation undone, one channel or all, without smoothing. */
 
@@ -11,7 +12,7 @@ export interface Picture {
 
 export interface PictureView {
   /** Undefined stretches the picture's own range. */
-  readonly normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
+  readonly normalisation: Normalisation | undefined;
   /** -1 for all together. */
   readonly channel: number;
   readonly zoom: number;
@@ -25,12 +26,6 @@ const SHOWN_SIZE = 256;
 /** @param shape channels, height, width */
 export function fittingZoom([, height = 1, width = 1]: readonly number[]): number {
   return SHOWN_SIZE / Math.max(height, width, 1);
-}
-
-export function decodeFloats(base64: string): Float32Array {
-  const text = atob(base64);
-  const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
 }
 
 /** True for what can be drawn as a picture; anything else becomes a heat map. */

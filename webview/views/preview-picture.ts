@@ -1,6 +1,7 @@
 import type { TemplateResult } from 'lit';
 import type { PreviewPicture } from '../../src/protocol/summary-messages.js';
-import { asPicture, decodeFloats, smallPicture } from './picture.js';
+import { decodeFloats } from './decode.js';
+import { asPicture, smallPicture } from './picture.js';
 
 /**
  * A recovered input at the size of a tile.

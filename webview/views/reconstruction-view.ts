@@ -1,6 +1,6 @@
 import { type TemplateResult, html } from 'lit';
 import type { ReconstructionReport, Report } from '../../src/protocol/report.js';
-import { NORMALISATIONS } from '../../src/protocol/normalisations.js';
+import { NORMALISATIONS, type Normalisation } from '../../src/protocol/normalisations.js';
 import { counted } from '../../src/words/count-words.js';
 import { term } from '../ui/term.js';
 import { button, tag } from '../ui/toolkit.js';
@@ -27,7 +27,7 @@ export interface PanelPicture {
   readonly shape: readonly number[];
   readonly values: Float32Array;
   readonly truth: Float32Array | undefined;
-  readonly normalisation: { readonly mean: readonly number[]; readonly std: readonly number[] } | undefined;
+  readonly normalisation: Normalisation | undefined;
 }
 
 /** How pictures are shown; the user's choice. */

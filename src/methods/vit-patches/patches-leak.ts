@@ -1,4 +1,5 @@
 import type { Certificate, Detail } from '../../protocol/detail.js';
+import type { Normalisation } from '../../protocol/normalisations.js';
 import type { Finding } from '../../protocol/report.js';
 import { floorOf } from '../../recovery/vit/judge-patches.js';
 import type { Leak, NamedArray } from '../method.js';
@@ -12,7 +13,7 @@ export interface PatchesToTell {
   readonly verdict: Certificate['verdict'];
   /** Undefined where the patches' arrangement is not known. */
   readonly picture: PatchPicture | undefined;
-  readonly normalisation: { readonly mean: number[]; readonly std: number[] } | undefined;
+  readonly normalisation: Normalisation | undefined;
   /** Index of the sample whose input this is, which then shows it; null where the head tells none, or several. */
   readonly sample: number | null;
   /** Whether what the patch embedding reads is the network's input: a layer before it would give it other channels. */

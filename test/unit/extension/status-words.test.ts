@@ -8,6 +8,7 @@ const LAST = {
   made: Date.parse('2026-01-02'),
   gradients: '/run/gradient.pt',
   standing: 'leaks',
+  severity: 'high',
   sentence: 'All is known.',
 } as const;
 const NOTHING: AuditState = { running: [], projectProgress: null, last: undefined, project: undefined };
@@ -35,13 +36,15 @@ describe('the status bar', () => {
   });
 
   it.each([
-    ['leaks', '$(error) GradLeak: Leaks'],
-    ['nothing', '$(pass) GradLeak: Nothing found'],
-    ['not-assessed', '$(question) GradLeak: Not assessed'],
-    ['mismatch', '$(circle-slash) GradLeak: Files do not fit'],
-    ['estimate', '$(warning) GradLeak: Counts estimated'],
-  ] as const)('says how the last one came out: %s', (standing, text) => {
-    const status = statusOf({ ...NOTHING, last: { ...LAST, standing } });
+    ['leaks', 'high', '$(error) GradLeak: Leaks'],
+    ['leaks', 'medium', '$(warning) GradLeak: Leaks'],
+    ['nothing', null, '$(pass) GradLeak: Nothing found'],
+    ['nothing', 'low', '$(warning) GradLeak: Nothing found'],
+    ['not-assessed', null, '$(question) GradLeak: Not assessed'],
+    ['mismatch', null, '$(circle-slash) GradLeak: Files do not fit'],
+    ['estimate', 'low', '$(warning) GradLeak: Counts estimated'],
+  ] as const)('says how the last one came out: %s, %s', (standing, severity, text) => {
+    const status = statusOf({ ...NOTHING, last: { ...LAST, standing, severity } });
     expect(status?.text).toBe(text);
     expect(status?.tooltip).toBe('Last audit, of /run/gradient.pt: All is known.');
     expect(status?.command).toMatchObject({ command: 'gradleak.showAudit', arguments: ['a'] });

@@ -104,7 +104,7 @@ describe('a tied head', () => {
     expect(report.head).toBeNull();
     expect(report.verdict.outcome).toBe('not-assessed');
     expect(report.verdict.sentence).toContain(
-      `the head is tied to the embedding "${tied}"; texts are read where the model is known: put its config.json beside the checkpoint`,
+      `The head is tied to the embedding "${tied}"; texts are read where the model is known: put its config.json beside the checkpoint`,
     );
     expect(report.samples).toEqual([]);
     expect(report.labelCounts).toBeNull();

@@ -220,7 +220,7 @@ function describe(id: string, made: number, report: Report): StoredAudit {
     gradients: report.inputs.gradients.path,
     checkpoint: report.inputs.checkpoint?.path,
     standing: standingOfReport(report),
-    severity: worst(report.findings.map(({ severity }) => severity)),
+    severity: worst(report.findings),
     sentence: report.verdict.sentence,
     isStopped: report.cancelled === true,
   };

@@ -170,7 +170,11 @@ export default tseslint.config(
   ),
   door(
     ['src/defences/**'],
-    [vscode, nodeFiles, allBut(['defences', 'protocol', 'recovery'], 'A defence changes numbers, and knows no attack.')],
+    [
+      vscode,
+      nodeFiles,
+      allBut(['defences', 'protocol', 'recovery'], 'A defence changes numbers, and knows no attack.'),
+    ],
   ),
   door(
     ['src/audit/**'],

@@ -85,15 +85,20 @@ function sampleTraces(report: Report, sample: SampleReport, index: number): Leak
             unassessedIn,
           },
         ]),
-    {
-      ...named,
-      kind: 'feature',
-      what: 'Last-layer feature',
-      severity: FEATURE_SEVERITY[feature],
-      level: [FEATURE_LEVELS[feature]],
-      detail: FEATURE_WORDS[feature],
-      unassessedIn,
-    },
+    // Noise that hides the head's gradient leaves a sample in the report of which nothing is known.
+    ...(report.findings.some(({ id }) => id.startsWith('feature-'))
+      ? [
+          {
+            ...named,
+            kind: 'feature',
+            what: 'Last-layer feature',
+            severity: FEATURE_SEVERITY[feature],
+            level: [FEATURE_LEVELS[feature]],
+            detail: FEATURE_WORDS[feature],
+            unassessedIn,
+          },
+        ]
+      : []),
     ...(reconstruction && isFound(reconstruction)
       ? [
           {

@@ -64,14 +64,10 @@ function logMomentOfFraction(rate: number, noise: number, order: number, series:
     const [u, v] = [(i - z0) / noise, (z0 - j) / noise];
     const below =
       logBinomial +
-      (u > 0
-        ? logTail + logMillsRatio(u)
-        : i * logIn + j * logOut + (i * i - i) / (2 * variance) + logNormal(-u));
+      (u > 0 ? logTail + logMillsRatio(u) : i * logIn + j * logOut + (i * i - i) / (2 * variance) + logNormal(-u));
     const above =
       logBinomial +
-      (v > 0
-        ? logTail + logMillsRatio(v)
-        : j * logIn + i * logOut + (j * j - j) / (2 * variance) + logNormal(-v));
+      (v > 0 ? logTail + logMillsRatio(v) : j * logIn + i * logOut + (j * j - j) / (2 * variance) + logNormal(-v));
     const term = logAdd(below, above);
     if (sign > 0 || series.terms === 'absolute') {
       plus = logAdd(plus, term);

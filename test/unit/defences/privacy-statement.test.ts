@@ -182,7 +182,9 @@ describe('the noise for an epsilon', () => {
   });
 
   it('is refused where no noise gives it', () => {
-    expect(() => noiseMultiplierFor(0, { ...SETTING, delta: 1e-12 })).toThrow(/found an epsilon of 0; expected one that/);
+    expect(() => noiseMultiplierFor(0, { ...SETTING, delta: 1e-12 })).toThrow(
+      /found an epsilon of 0; expected one that/,
+    );
   });
 });
 
@@ -212,7 +214,9 @@ describe('the sentences', () => {
     expect(text).toContain('a person of whom there are several samples');
     const { epsilon } = privacyStatement({ ...SETTING, adjacency: 'replace one' });
     expect(text).toContain(`that is replacing one, with epsilon = ${epsilonInDigits(epsilon)} here`);
-    expect(said({ rounds: 5, samplingRate: 0.1 })).toContain('Shuffled batches and batches of a fixed size are no Poisson');
+    expect(said({ rounds: 5, samplingRate: 0.1 })).toContain(
+      'Shuffled batches and batches of a fixed size are no Poisson',
+    );
     expect(said({ noiseMultiplier: 0.1 })).toContain('so large an epsilon promises next to nothing');
   });
 

@@ -85,33 +85,69 @@ function comparedLeaks(a: Side, b: Side): ComparedLeak[] {
         right.filter((own) => own.kind === kind),
       ),
     )
-    .map(([one, other]) => comparedLeak(one, other, a, b))
+    .map((pair) => comparedLeak(pair, a, b))
     .sort((one, other) => CHANGES.indexOf(one.change) - CHANGES.indexOf(other.change) || graver(one, other));
 }
 
-type Pair = readonly [LeakTrace | undefined, LeakTrace | undefined];
+/** A leak in both audits or in one of them; `shown` is B's where there is one. */
+interface Pair {
+  readonly one?: LeakTrace;
+  readonly other?: LeakTrace;
+  readonly shown: LeakTrace;
+}
 
 /** First those of one key, what is known best first; then those without a key with any that is left. */
 function paired(left: readonly LeakTrace[], right: readonly LeakTrace[]): Pair[] {
-  const open = { left: [...left].sort(byLevel), right: [...right].sort(byLevel) };
+  const [ones, others] = [byKey(left), byKey(right)];
   const pairs: Pair[] = [];
-  const pair = (fits: (one: LeakTrace, other: LeakTrace) => boolean): void => {
-    for (const one of [...open.left]) {
-      const at = open.right.findIndex((other) => fits(one, other));
-      if (at >= 0) {
-        pairs.push([one, open.right[at]]);
-        open.right.splice(at, 1);
-        open.left.splice(open.left.indexOf(one), 1);
-      }
-    }
-  };
-  pair((one, other) => one.key === other.key);
-  pair((one, other) => one.key === null || other.key === null);
+  const open: { left: LeakTrace[]; right: LeakTrace[] } = { left: [], right: [] };
+  for (const key of new Set([...ones.keys(), ...others.keys()])) {
+    const rest = pairInOrder(ones.get(key) ?? [], others.get(key) ?? [], pairs);
+    open.left.push(...rest.left);
+    open.right.push(...rest.right);
+  }
+  const isNameless = ({ key }: LeakTrace): boolean => key === null;
+  // Of one key, only one side has any left.
+  const [nameless, named] = open.left.some(isNameless)
+    ? [
+        { ...open, left: open.left.filter(isNameless) },
+        { left: open.left.filter((own) => !isNameless(own)), right: [] },
+      ]
+    : [
+        { ...open, right: open.right.filter(isNameless) },
+        { left: [], right: open.right.filter((own) => !isNameless(own)) },
+      ];
+  const rest = pairInOrder(nameless.left, nameless.right, pairs);
   return [
     ...pairs,
-    ...open.left.map((one) => [one, undefined] as const),
-    ...open.right.map((own) => [undefined, own] as const),
+    ...[...rest.left, ...named.left].map((one) => ({ one, shown: one })),
+    ...[...rest.right, ...named.right].map((other) => ({ other, shown: other })),
   ];
+}
+
+function byKey(traces: readonly LeakTrace[]): Map<string | null, LeakTrace[]> {
+  const groups = new Map<string | null, LeakTrace[]>();
+  for (const trace of [...traces].sort(byLevel)) {
+    const own = groups.get(trace.key) ?? [];
+    own.push(trace);
+    groups.set(trace.key, own);
+  }
+  return groups;
+}
+
+/** @returns what has no counterpart */
+function pairInOrder(
+  left: readonly LeakTrace[],
+  right: readonly LeakTrace[],
+  pairs: Pair[],
+): { left: readonly LeakTrace[]; right: readonly LeakTrace[] } {
+  left.forEach((one, at) => {
+    const other = right[at];
+    if (other) {
+      pairs.push({ one, other, shown: other });
+    }
+  });
+  return { left: left.slice(right.length), right: right.slice(left.length) };
 }
 
 /** Rank of a severity, larger where it is worse. */
@@ -132,10 +168,14 @@ function graver(one: ComparedLeak, other: ComparedLeak): number {
   return worst(other) - worst(one);
 }
 
-function comparedLeak(one: LeakTrace | undefined, other: LeakTrace | undefined, a: Side, b: Side): ComparedLeak {
-  const { what, of } = (other ?? one) as LeakTrace;
+function comparedLeak({ one, other, shown }: Pair, a: Side, b: Side): ComparedLeak {
   const sides = { a: sideOf(one, other, a), b: sideOf(other, one, b) };
-  return { what, of: of ?? one?.of ?? null, change: changeOf(one, other, sides.a, sides.b), ...sides };
+  return {
+    what: shown.what,
+    of: shown.of ?? one?.of ?? null,
+    change: changeOf(one, other, sides.a, sides.b),
+    ...sides,
+  };
 }
 
 /** @param own as this audit found it @param other as the other one did, which tells who should have */

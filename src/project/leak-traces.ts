@@ -23,7 +23,7 @@ export interface LeakTrace {
 
 export function tracesOf(report: Report): LeakTrace[] {
   return [
-    ...report.samples.flatMap((sample, index) => repeated(sampleTraces(report, sample, index), sample)),
+    ...samplesTraces(report),
     ...countTraces(report),
     ...report.leaks.filter(isOwn).map((leak) => leakTrace(report, leak)),
     ...fileTraces(report),
@@ -53,11 +53,16 @@ function whyNoneRan(report: Report, ids: readonly string[]): string | undefined 
 }
 
 const HEAD_METHODS = ['head-single', 'head-batch'];
-/** A group of samples that cannot be told apart leaks as often as it has samples; more say nothing more. */
-const MOST_ALIKE = 1000;
+/** A file may claim any number of samples alike. */
+const MOST_SAMPLES = 20_000;
 
-function repeated(traces: readonly LeakTrace[], { multiplicity = 1 }: SampleReport): LeakTrace[] {
-  return Array.from({ length: Math.min(multiplicity, MOST_ALIKE) }, () => traces).flat();
+/** A group of samples that cannot be told apart leaks as often as it has samples. */
+function samplesTraces(report: Report): LeakTrace[] {
+  const all = report.samples.reduce((sum, { multiplicity = 1 }) => sum + multiplicity, 0);
+  return report.samples.flatMap((sample, index) => {
+    const own = sampleTraces(report, sample, index);
+    return Array.from({ length: all <= MOST_SAMPLES ? (sample.multiplicity ?? 1) : 1 }, () => own).flat();
+  });
 }
 
 function sampleTraces(report: Report, sample: SampleReport, index: number): LeakTrace[] {

@@ -50,9 +50,9 @@ export function samenessInWords({ a, b, gradients, checkpoints }: Comparison): s
         ? 'Both audits are of the same gradient, with different checkpoints.'
         : 'Both audits are of the same gradient.';
     case 'different':
-      return `These are two different gradients: the files do not say whether they are of the same samples, so what is gone may be gone with other samples and not by a defence.${checkpoint}`;
+      return `These are two different gradients, and nothing says whether they are of the same samples: a difference may come from other samples as well as from a defence.${checkpoint}`;
     case 'unknown':
-      return 'The reports do not say whether these are two different gradients, so what is gone may be gone with other samples.';
+      return 'The reports do not say whether they are of the same gradient: a difference may come from other samples as well as from a defence.';
   }
 }
 
@@ -78,7 +78,9 @@ export function groupsOf({ leaks }: Pick<Comparison, 'leaks'>, names: Names): Le
   const groups = new Map<string, ComparedLeak[]>();
   for (const leak of leaks) {
     const key = JSON.stringify([leak.change, leak.what, sidesInWords(leak, names), severityOf(leak)]);
-    groups.set(key, [...(groups.get(key) ?? []), leak]);
+    const own = groups.get(key) ?? [];
+    own.push(leak);
+    groups.set(key, own);
   }
   return [...groups.values()].flatMap((own) => {
     const [first] = own;

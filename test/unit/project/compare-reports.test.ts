@@ -134,7 +134,7 @@ describe('an audit of one sample', () => {
   it('says that noise makes another gradient of it, and that its checkpoint is the same', () => {
     const comparison = compareReports(plain, hidden);
     expect([comparison.gradients, comparison.checkpoints]).toEqual(['different', 'same']);
-    expect(samenessInWords(comparison)).toMatch(/^These are two different gradients: .* The checkpoint is the same\.$/);
+    expect(samenessInWords(comparison)).toMatch(/^These are two different gradients, .* The checkpoint is the same\.$/);
   });
 
   it('asked for labels alone is no audit in which the input is gone', () => {

@@ -213,7 +213,7 @@ function guaranteeInWords({ epsilon, delta, unit, adjacency, sensitivity }: Figu
   const meaning =
     factor > 1e6
       ? 'so large an epsilon promises next to nothing'
-      : `with and without that, the probabilities of any outcome differ by a factor of at most ${epsilonInDigits(factor)}, up to ${deltaInDigits(delta)}`;
+      : `whether that happens or not changes the probability of any outcome by a factor of at most ${epsilonInDigits(factor)}, up to ${deltaInDigits(delta)}`;
   return `Guarantee: (epsilon, delta)-differential privacy with epsilon = ${epsilonInDigits(epsilon)} at delta = ${deltaInDigits(delta)}. Unit: one ${unit}. Adjacency: ${neighbours}, which changes a sum by at most ${short(sensitivity)}. In words: ${meaning}.`;
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -15,6 +15,7 @@ import { CancelledError } from '../../../src/protocol/errors.js';
 import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { comparisonInWords, groupsOf, samenessInWords } from '../../../src/words/comparison-words.js';
+import { GOLDEN } from '../../golden/golden.js';
 import { writeNoisy } from '../../golden/make-cases.js';
 import { projectEntry } from '../../project-entries.js';
 
@@ -273,6 +274,62 @@ describe('leaks beside the head', () => {
     const comparison = compareReports(plain, { ...plain, findings: [finding, ...plain.findings] });
     expect(leak(comparison, 'Runs')?.change).toBe('new');
     expect(code(comparison, 'critical')).toBe(1);
+  });
+});
+
+/** Kept reports say of long lists how long they are. */
+function withNumbers(_key: string, value: unknown): unknown {
+  const length = typeof value === 'string' ? /^(\d+) numbers$/.exec(value)?.[1] : undefined;
+  return length === undefined ? value : Array.from({ length: Number(length) }, () => 0);
+}
+
+describe('every kept report', () => {
+  const kept = readdirSync(GOLDEN)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => JSON.parse(readFileSync(join(GOLDEN, file), 'utf8'), withNumbers) as Report);
+
+  it('is the same as itself, and looked at as itself', () => {
+    for (const report of kept) {
+      const comparison = compareReports(report, report);
+      expect(comparison.leaks.filter(({ change }) => change !== 'same')).toEqual([]);
+      expect([...comparison.onlyInA, ...comparison.onlyInB]).toEqual([]);
+      expect(comparison.leaks.length > 0).toBe(report.findings.length > 0);
+    }
+  });
+
+  it('against every other one mirrors the comparison the other way round', () => {
+    const mirrored: Record<Change, Change> = {
+      new: 'gone',
+      gone: 'new',
+      'unassessed-a': 'unassessed-b',
+      'unassessed-b': 'unassessed-a',
+      worse: 'better',
+      better: 'worse',
+      same: 'same',
+    };
+    const counted = (changes: readonly Change[]): string => [...changes].sort().join();
+    for (const one of kept) {
+      for (const other of kept) {
+        const [there, back] = [compareReports(one, other), compareReports(other, one)];
+        expect(counted(there.leaks.map(({ change }) => mirrored[change]))).toBe(
+          counted(back.leaks.map(({ change }) => change)),
+        );
+        for (const { change, b } of there.leaks) {
+          expect(change === 'gone').toBe(b.state === 'nothing');
+        }
+        expect(comparisonInWords(there, ['A', 'B'])).not.toMatch(/undefined|NaN|null/);
+      }
+    }
+  });
+
+  it('that was not assessed has nothing gone that its methods would have told', () => {
+    const open = kept.filter(({ verdict }) => verdict.outcome === 'mismatch');
+    expect(open.length).toBeGreaterThan(0);
+    for (const report of open) {
+      for (const one of kept) {
+        expect(compareReports(one, report).leaks.filter(({ change }) => change === 'gone')).toEqual([]);
+      }
+    }
   });
 });
 

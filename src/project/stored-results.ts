@@ -48,7 +48,7 @@ function noReport(code: 'missing-file' | 'malformed-file', file: string, found: 
     file,
     found,
     expected: 'the report of an audit or of a project',
-    advice: 'Audit with --out DIR, and give DIR.',
+    advice: 'Give the folder that an audit wrote its results to.',
   });
 }
 

@@ -170,7 +170,11 @@ export default tseslint.config(
   ),
   door(
     ['src/defences/**'],
-    [vscode, nodeFiles, allBut(['recovery'], 'A defence changes numbers, and knows no attack.')],
+    [
+      vscode,
+      nodeFiles,
+      allBut(['defences', 'protocol', 'recovery'], 'A defence changes numbers, and knows no attack.'),
+    ],
   ),
   door(
     ['src/audit/**'],
@@ -211,6 +215,7 @@ export default tseslint.config(
           'cli',
           'protocol',
           'formats',
+          'defences',
           'graph',
           'network',
           'engine',

@@ -26,6 +26,11 @@ function rank(severity: Severity): number {
   return SEVERITIES.indexOf(severity);
 }
 
+/** The worst severity of findings, null of none. */
+export function worst(findings: readonly Pick<Finding, 'severity'>[]): Severity | null {
+  return SEVERITIES.find((severity) => findings.some((own) => own.severity === severity)) ?? null;
+}
+
 /** True when any finding is at least as severe as the threshold. */
 export function reaches(findings: readonly Pick<Finding, 'severity'>[], threshold: Severity): boolean {
   return findings.some(({ severity }) => rank(severity) <= rank(threshold));

@@ -27,10 +27,15 @@ export function prepareFolder({ out, force }: Pick<AuditRequest, 'out' | 'force'
 /** What `report.json` of a folder holds, of an audit or a project; undefined when there is none that can be read. */
 export function readStored(out: string): unknown {
   try {
-    return parseJson(readBounded(join(out, REPORT_FILE), MOST_REPORT_BYTES));
+    return readReport(join(out, REPORT_FILE));
   } catch {
     return undefined;
   }
+}
+
+/** What a report's file holds. @throws Error with a part of a sentence, when it cannot be read or is no JSON */
+export function readReport(path: string): unknown {
+  return parseJson(readBounded(path, MOST_REPORT_BYTES));
 }
 
 /** Writes the report last: one on disk always finds what it refers to. */

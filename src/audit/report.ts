@@ -23,7 +23,7 @@ import type {
   Verdict,
 } from '../protocol/report.js';
 import * as consistency from './consistency.js';
-import { findingsOf, reaches } from './findings.js';
+import { findingsOf, reaches, worst } from './findings.js';
 import { arrayFile } from './output.js';
 import { unreadable } from './unreadable.js';
 import { TOOL_VERSION } from './version.js';
@@ -201,10 +201,11 @@ export function assemble(parts: ReportParts): Report {
 }
 
 function leakReport({ method, leak }: FoundLeak, isWritten: boolean): LeakReport {
-  const { findings: _findings, arrays, ...own } = leak;
+  const { findings, arrays, ...own } = leak;
   return {
     method,
     ...own,
+    severity: worst(findings),
     details: isWritten
       ? own.details
       : own.details.map((detail) => (detail.type === 'picture' ? { ...detail, file: null } : detail)),

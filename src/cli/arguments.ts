@@ -30,6 +30,14 @@ export function parse(args: readonly string[], options: Options): Arguments {
   }
 }
 
+/** The options that take a text, by their names. */
+export function textOf(values: Record<string, unknown>): (name: string) => string | undefined {
+  return (name) => {
+    const value = values[name];
+    return typeof value === 'string' ? value : undefined;
+  };
+}
+
 /** `Did you mean "audit"?`, or nothing where no word is near. */
 export function didYouMean(given: string, known: readonly string[]): string | undefined {
   const near = known.find((own) => given.length > 1 && own.startsWith(given));

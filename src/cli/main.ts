@@ -20,13 +20,16 @@ import { writeOutput } from '../audit/output-folder.js';
 import { minimise } from '../audit/minimise.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { ACCOUNTANTS } from '../defences/privacy/accountants.js';
 import { openTensorFile } from '../formats/open.js';
 import { modelOf } from '../inspection/model.js';
 import { openOf } from '../words/outcome-words.js';
-import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } from './arguments.js';
+import { badArguments, didYouMean, numberOption, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
+import { compare } from './compare.js';
+import { ADJACENCY_NAMES, UNIT_NAMES, epsilon } from './epsilon.js';
 import { renderError } from './render-error.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from '../project/render-html.js';
@@ -35,7 +38,7 @@ import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
 
-const COMMANDS = ['audit', 'minimise', 'doctor', 'inspect'];
+const COMMANDS = ['audit', 'compare', 'epsilon', 'minimise', 'doctor', 'inspect'];
 
 const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
@@ -44,6 +47,8 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
   gradleak audit --checkpoint C --gradients G [options]
   gradleak audit --gradients G                          what a gradient gives away without its checkpoint
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
+  gradleak compare A B [--fail-on SEVERITY]             what leaked in two audits, or two projects: folders or report.json
+  gradleak epsilon --noise-multiplier X --delta D       the (epsilon, delta) that clipping and noise promise
   gradleak minimise FOLDER --out DIR                    a dump for an issue report: audited like yours, with little of it
   gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
@@ -85,6 +90,22 @@ Options of audit
   --fail-on SEVERITY   exit 1 when a finding is critical, high, medium or low, or worse
   --trace FILE         write what each method saw and decided, one JSON object a line; none of the tensors' numbers
   --force              replace files in DIR
+
+Options of compare
+  --fail-on SEVERITY   exit 1 when a leak of at least this severity is in B that was not in A, or is worse there
+  --json               print the comparison as JSON
+
+Options of epsilon
+  --epsilon E          in place of --noise-multiplier: the least noise that gives this epsilon
+  --clip-norm C        largest norm of a unit's part of the sum (default 1); the noise is multiplier x clip norm
+  --rounds T, --sampling-rate Q
+                       sums that are released, and with which probability a unit takes part in each (default 1 and 1)
+  --unit ${UNIT_NAMES.join('|')}, --adjacency ${ADJACENCY_NAMES.join('|')}
+                       what is protected (default ${UNIT_NAMES[0]}), and against which change (default ${ADJACENCY_NAMES[0]})
+  --population N       how many units there are
+  --accountant ${ACCOUNTANTS.join('|')}
+                       orders and sums as in this library (default ${ACCOUNTANTS[0]})
+  --json               print numbers and sentences as JSON
 
   --help, --version
 
@@ -145,6 +166,10 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
   switch (command) {
     case 'audit':
       return audit(rest, surroundings);
+    case 'compare':
+      return compare(rest, surroundings);
+    case 'epsilon':
+      return epsilon(rest, surroundings);
     case 'minimise':
       return minimiseDump(rest, surroundings);
     case 'inspect':
@@ -380,12 +405,4 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
 function layoutOption(text: (name: string) => string | undefined): Layout | undefined {
   const layout = oneOf('--layout', text('layout'), ['auto', ...LAYOUTS]);
   return layout === 'auto' ? undefined : layout;
-}
-
-/** The options that take a text, by their names. */
-function textOf(values: Record<string, unknown>): (name: string) => string | undefined {
-  return (name) => {
-    const value = values[name];
-    return typeof value === 'string' ? value : undefined;
-  };
 }

@@ -2,8 +2,8 @@ import * as vscode from 'vscode';
 import type { SaveRequest } from '../protocol/panel-messages.js';
 import { messageOf } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
-import { compareResults, comparisonInWords } from '../project/compare-results.js';
-import { resultOf } from '../project/summarise.js';
+import { compareReports } from '../project/compare-reports.js';
+import { comparisonInWords } from '../words/comparison-words.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { shortPath } from '../words/report-words.js';
 import { type AuditServices, auditPair, takeStepFor } from './audit-command.js';
@@ -199,7 +199,7 @@ async function compare({ panels, store }: AuditActionServices, chosen: readonly 
     panels.show(other, vscode.ViewColumn.Two);
     const [left, right] = [store.read(one), store.read(other)];
     if (left && right) {
-      void showInformation(comparisonInWords(compareResults(resultOf(left), resultOf(right)), ['Left', 'right']));
+      void showInformation(comparisonInWords(compareReports(left, right), ['the left one', 'the right one']));
     }
   }
 }

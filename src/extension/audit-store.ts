@@ -6,10 +6,10 @@ import type { AuditRequest } from '../protocol/audit-request.js';
 import type { PanelImage } from '../protocol/panel-messages.js';
 import type { Report, Severity } from '../protocol/report.js';
 import { replaceFile } from '../audit/output-folder.js';
+import { worst } from '../audit/findings.js';
 import { REPORT_FILE, readImages, readStored } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { parseJson, readBounded, validatorOf } from '../formats/json-file.js';
-import { worst } from '../project/summarise.js';
 import { type Standing, standingOfReport } from '../words/outcome-words.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
@@ -220,7 +220,7 @@ function describe(id: string, made: number, report: Report): StoredAudit {
     gradients: report.inputs.gradients.path,
     checkpoint: report.inputs.checkpoint?.path,
     standing: standingOfReport(report),
-    severity: worst(report.findings.map(({ severity }) => severity)),
+    severity: worst(report.findings),
     sentence: report.verdict.sentence,
     isStopped: report.cancelled === true,
   };

@@ -162,7 +162,12 @@ function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undef
 
 /** The project report in a folder, if there is one of ours; an earlier version's totals are made anew. */
 export function readProject(out: string): ProjectReport | undefined {
-  const report = withTotals(readStored(out));
+  return projectOf(readStored(out));
+}
+
+/** The same of what a file holds. */
+export function projectOf(stored: unknown): ProjectReport | undefined {
+  const report = withTotals(stored);
   return VALIDATOR.is(report) ? report : undefined;
 }
 

@@ -1,5 +1,6 @@
-import { SEVERITIES, type LabelKindName, type Report, type Severity } from '../protocol/report.js';
+import { SEVERITIES, type LabelKindName, type Report } from '../protocol/report.js';
 import type { EntryResult, ProjectEntry, ProjectSummary } from '../protocol/project-report.js';
+import { worst } from '../audit/findings.js';
 import { type Standing, isOpen, standingOf } from '../words/outcome-words.js';
 import { textsOf } from '../words/recovered-texts.js';
 
@@ -51,7 +52,7 @@ export function resultOf(report: Report): EntryResult {
           confirmed: isConfirmed,
         }
       : null,
-    severity: worst(report.findings.map(({ severity }) => severity)),
+    severity: worst(report.findings),
     findings: report.findings.map(({ id, severity, title, evidence, mitigation }) => ({
       id,
       severity,
@@ -87,11 +88,6 @@ function truthOf({ truth, samples }: Report): EntryResult['truth'] {
 
 function median(values: readonly number[]): number | null {
   return [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)] ?? null;
-}
-
-/** The worst of severities, null of none. */
-export function worst(severities: readonly Severity[]): Severity | null {
-  return SEVERITIES.find((severity) => severities.includes(severity)) ?? null;
 }
 
 /**

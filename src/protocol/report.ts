@@ -140,6 +140,8 @@ export interface BatchDescription {
   found?: Count;
   /** Share of the head gradient's norm that the recovered samples explain, 0 to 1. */
   explained?: number;
+  /** True where the time for the search was up before it ended by itself: longer, it may find more. */
+  endedEarly?: true;
 }
 
 export interface MethodReport {
@@ -174,6 +176,8 @@ export interface LeakReport {
   /** Name of the checkpoint's tensor that leaks, null where it is none in particular. */
   tensor: string | null;
   certificate: Certificate | null;
+  /** Of its worst finding, null without any; absent in reports of earlier versions. */
+  severity?: Severity | null;
   /** Private things that it gives away, counted; a length or a position is none. */
   gives: { inputs: Count; tokens: Count };
   details: Detail[];

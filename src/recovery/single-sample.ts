@@ -1,3 +1,4 @@
+import { SURE_CLASS } from '../protocol/sample-knowledge.js';
 import { softmax } from './activation.js';
 import { type ScaledMinimum, fitScale, scanScaled } from './gradient-scale.js';
 import { type HeadFactors, activationOf, balancedBy, factorsOf, withRoundedLabel } from './head-factors.js';
@@ -192,9 +193,7 @@ function closedFormMinimum({ problem, scalarError }: HeadFactors, family: LabelF
   return isNear && near.residual < exact.residual ? near : exact;
 }
 
-/** A class whose posterior probability is at least this is called sure. */
-export const SURE_CLASS = 0.99;
-/** The same for the kind of a label that is called recovered. */
+/** As `SURE_CLASS`, for the kind of a label that is called recovered. */
 const SURE_KIND = 0.98;
 /** A label known worse than this is not called recovered, however well it beats its rivals. */
 const MOST_LABEL_ERROR = 0.03;

@@ -36,28 +36,33 @@ const noisy = (name: string, folder: string, deviation: number): GoldenCase => (
   name,
   request: (scratch) => {
     const { checkpoint, gradients } = pathsInFolder(join(FIXTURES, folder));
-    const file = openTensorFile(gradients);
     const path = join(scratch, `${name}.safetensors`);
-    const normal = normals(7);
-    try {
-      writeSafetensors(
-        path,
-        Object.fromEntries(
-          file.entries.map(({ name: tensor, shape }) => [
-            tensor,
-            {
-              shape: [...shape],
-              data: Float32Array.from(file.read(tensor).data, (value) => value + deviation * normal()),
-            },
-          ]),
-        ),
-      );
-    } finally {
-      file.close();
-    }
+    writeNoisy(gradients, path, deviation);
     return { checkpoint, gradients: path, method: 'auto' };
   },
 });
+
+/** Every number of a file with Gaussian noise, the same on every machine. */
+export function writeNoisy(from: string, path: string, deviation: number): void {
+  const file = openTensorFile(from);
+  const normal = normals(7);
+  try {
+    writeSafetensors(
+      path,
+      Object.fromEntries(
+        file.entries.map(({ name: tensor, shape }) => [
+          tensor,
+          {
+            shape: [...shape],
+            data: Float32Array.from(file.read(tensor).data, (value) => value + deviation * normal()),
+          },
+        ]),
+      ),
+    );
+  } finally {
+    file.close();
+  }
+}
 
 /** With a capture beside it whose words make it a gradient, whatever its numbers look like. */
 const told = (golden: GoldenCase, capture: object): GoldenCase => ({

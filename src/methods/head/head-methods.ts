@@ -2,7 +2,7 @@ import type { Facts } from '../../facts/facts.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import type { SampleReport } from '../../protocol/report.js';
 import { counted } from '../../words/count-words.js';
-import { SURE_CLASS } from '../../recovery/single-sample.js';
+import { SURE_CLASS } from '../../protocol/sample-knowledge.js';
 import { type Leak, type Method, type MethodResult, READABLE } from '../method.js';
 import { countFinding, labelFindings } from './label-findings.js';
 import { sweepNoise } from './noise-sweep.js';

@@ -1,5 +1,11 @@
 import type { Finding, LabelCountReport, SampleReport } from '../../protocol/report.js';
-import { SURE_CLASS } from '../../recovery/single-sample.js';
+import {
+  type FeatureKnowledge,
+  FEATURE_SEVERITY,
+  LABEL_SEVERITY,
+  featureKnowledge,
+  labelKnowledge,
+} from '../../protocol/sample-knowledge.js';
 import { counted } from '../../words/count-words.js';
 import { confidenceInDigits, labelInWords } from '../../words/label-words.js';
 import type { NoiseSweep } from './noise-sweep.js';
@@ -13,26 +19,26 @@ export interface LabelFacts {
 }
 
 export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[] {
-  if (sample.status === 'not-identifiable') {
-    return [sample.mayBeSeveral ? sumFinding(sample) : directionFinding(sample)];
+  const known = labelKnowledge(sample);
+  if (known === 'none') {
+    return [featureFinding(sample)];
   }
-  const certain = sample.status === 'recovered';
+  const certain = known === 'recovered';
   const { classConfidence = sample.confidence } = sample.label;
-  const isClassSure = classConfidence >= SURE_CLASS;
   const several = sample.label.classes.length > 1;
   const findings: Finding[] = [
     {
       id: 'label-recovered',
-      severity: certain || isClassSure ? 'high' : 'low',
+      severity: LABEL_SEVERITY[known],
       title: certain
         ? 'The label can be computed'
-        : isClassSure
+        : known === 'class'
           ? 'The class of the label can be computed'
           : 'An attacker could guess the label, and might be wrong',
       evidence: `It is ${labelInWords(sample, facts.className)}; confidence in the class ${confidenceInDigits(classConfidence)}.`,
       mitigation: stopAdvice(facts.sweep),
     },
-    ...featureFinding(sample, certain || isClassSure || sample.method === 'closed-form-bias'),
+    featureFinding(sample),
   ];
   if (certain && sample.label.smoothing > 0) {
     findings.push({
@@ -55,48 +61,53 @@ export function labelFindings(sample: SampleReport, facts: LabelFacts): Finding[
   return findings;
 }
 
-/** The feature follows from the bias gradient whatever the label is; without one it is as sure as the label. */
-function featureFinding(sample: SampleReport, isKnown: boolean): Finding[] {
-  if (!isKnown) {
-    return [sample.featureError === undefined ? directionFinding(sample) : blurredFinding(sample, sample.featureError)];
-  }
-  return [
-    {
-      id: 'feature-recovered',
-      severity: 'high',
-      title: 'The last-layer feature can be computed',
-      evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}). Features like these can identify people, and reconstructing the input starts from them.`,
-      mitigation:
-        'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
-    },
-  ];
+function featureFinding(sample: SampleReport): Finding {
+  const known = featureKnowledge(sample);
+  const { id, ...rest } = FEATURE_FINDINGS[known](sample);
+  return { id, severity: FEATURE_SEVERITY[known], ...rest };
+}
+
+type FeatureFinding = Omit<Finding, 'severity'>;
+
+const FEATURE_FINDINGS: Record<FeatureKnowledge, (sample: SampleReport) => FeatureFinding> = {
+  known: knownFinding,
+  estimated: blurredFinding,
+  direction: directionFinding,
+  sum: sumFinding,
+};
+
+function knownFinding(sample: SampleReport): FeatureFinding {
+  return {
+    id: 'feature-recovered',
+    title: 'The last-layer feature can be computed',
+    evidence: `All ${sample.featureStatistics.length} numbers (norm ${sample.featureStatistics.norm.toPrecision(4)}). Features like these can identify people, and reconstructing the input starts from them.`,
+    mitigation:
+      'The same measures as for the label. Freezing the head does not help: the layer below leaks the same way.',
+  };
 }
 
 /** Of a batch under noise. */
-function blurredFinding({ featureStatistics }: SampleReport, error: number): Finding {
+function blurredFinding({ featureStatistics, featureError = 1 }: SampleReport): FeatureFinding {
   return {
     id: 'feature-estimated',
-    severity: 'medium',
     title: 'The last-layer feature can be estimated',
-    evidence: `All ${featureStatistics.length} numbers, with an expected relative error of ${error.toPrecision(1)}.`,
+    evidence: `All ${featureStatistics.length} numbers, with an expected relative error of ${featureError.toPrecision(1)}.`,
     mitigation: stopAdvice(undefined),
   };
 }
 
-function directionFinding(sample: SampleReport): Finding {
+function directionFinding(sample: SampleReport): FeatureFinding {
   return {
     id: 'feature-direction-recovered',
-    severity: 'medium',
     title: 'The last-layer feature is known up to its length',
     evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
     mitigation: stopAdvice(undefined),
   };
 }
 
-function sumFinding(sample: SampleReport): Finding {
+function sumFinding(sample: SampleReport): FeatureFinding {
   return {
     id: 'feature-sum-recovered',
-    severity: 'medium',
     title: 'A weighted sum of last-layer features is known',
     evidence: `The rows of the head's gradient are one direction (${sample.featureStatistics.length} numbers): the sum of the features of all samples, each times the error of its prediction. ${sample.reason}`,
     mitigation: stopAdvice(undefined),

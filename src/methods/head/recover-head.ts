@@ -267,6 +267,7 @@ function describeBatch(
     lowerBound: Math.max(estimate.lowerBound, found),
     found,
     explained: Math.max(0, 1 - recovery.unexplained),
+    ...(recovery.ended === 'time' ? { endedEarly: true as const } : {}),
   };
   if (isMean && (recovery.complete || fromWeights > 1)) {
     const hidden = fromWeights - found;

@@ -1,6 +1,6 @@
 import type { SampleReport, Verdict } from '../../protocol/report.js';
 import type { GradientShape } from '../../recovery/head-gradient.js';
-import { SURE_CLASS } from '../../recovery/single-sample.js';
+import { SURE_CLASS } from '../../protocol/sample-knowledge.js';
 import { labelInWords } from '../../words/label-words.js';
 import type { HeadTensors } from '../../facts/head.js';
 import type { RecoveredHead } from './recover-head.js';

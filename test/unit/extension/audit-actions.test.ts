@@ -293,7 +293,9 @@ describe('comparing audits', () => {
       [other, 1],
       [one, 2],
     ]);
-    expect(host.asked).toEqual(['Both audits came out the same, counted in labels, features, inputs and tokens.']);
+    expect(host.asked).toEqual([
+      'Both give away the same: 4 leaks. The reports do not say whether they are of the same gradient: a difference may come from other samples as well as from a defence.',
+    ]);
   });
 
   it('asks for the other of one, which is not offered itself', async () => {

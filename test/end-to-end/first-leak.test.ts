@@ -37,6 +37,8 @@ it('is a leak, two clicks in the Explorer after the installation', async () => {
   const workbench = new Workbench(page);
   const dump = page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'gradient.pt' });
   await dump.waitFor({ timeout: 120_000 });
+  // Menus have an extension's entries once its icon is there.
+  await page.locator('.activitybar .action-item a[aria-label^="GradLeak"]').waitFor({ timeout: 60_000 });
   const opened = performance.now();
   await workbench.chooseFromMenu(dump, 'Audit Gradient File');
   const panel = await workbench.webview('h1', 'the label is seven', 120_000);

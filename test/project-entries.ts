@@ -1,6 +1,7 @@
-import type { EntryResult, ProjectEntry } from '../src/protocol/project-report.js';
+import { summarise } from '../src/project/summarise.js';
+import type { EntryResult, ProjectEntry, ProjectReport } from '../src/protocol/project-report.js';
 
-/** Entries of a project as tests want them: all that a test does not speak of. */
+/** A project and its entries as tests want them: all that a test does not speak of. */
 
 export function entryResult(own: Partial<EntryResult> = {}): EntryResult {
   return {
@@ -36,6 +37,20 @@ export function projectEntry(own: Partial<ProjectEntry> = {}): ProjectEntry {
     problem: null,
     result: null,
     change: 'new',
+    ...own,
+  };
+}
+
+export function projectReport(entries: ProjectEntry[], own: Partial<ProjectReport> = {}): ProjectReport {
+  return {
+    schemaVersion: 1,
+    tool: { name: 'gradleak', version: '0.0.0' },
+    root: '/project',
+    finished: '2026-01-01T00:00:00.000Z',
+    status: 'complete',
+    entries,
+    skipped: [],
+    summary: summarise(entries),
     ...own,
   };
 }

@@ -9,7 +9,7 @@ import {
 import { badArguments, numberOption, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { EXIT } from './exit-code.js';
 import type { CliSurroundings } from './main.js';
-import { wrap } from './text-layout.js';
+import { DEFAULT_COLUMNS, wrap } from './text-layout.js';
 
 /** `gradleak epsilon`: the privacy statement of a mechanism, from its numbers alone. */
 
@@ -19,7 +19,6 @@ export const UNIT_NAMES = Object.keys(UNITS);
 export const ADJACENCY_NAMES = Object.keys(ADJACENCIES);
 
 const text = { type: 'string' } as const;
-const DEFAULT_COLUMNS = 100;
 
 /** @throws UnusableInputError for numbers that are missing or out of range */
 export function epsilon(args: readonly string[], surroundings: Pick<CliSurroundings, 'print' | 'columns'>): number {

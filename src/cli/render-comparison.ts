@@ -9,12 +9,11 @@ import {
   projectsInWords,
   samenessInWords,
 } from '../words/comparison-words.js';
-import { indent, wrap } from './text-layout.js';
+import { DEFAULT_COLUMNS, indent, wrap } from './text-layout.js';
 
 /** Two audits side by side, for a terminal. */
 
 export const NAMES: Names = ['A', 'B'];
-const DEFAULT_COLUMNS = 100;
 
 /** @param columns width to fill; 100 when the output is not a terminal */
 export function renderComparison(comparison: Comparison, columns = DEFAULT_COLUMNS): string {

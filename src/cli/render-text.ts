@@ -28,11 +28,10 @@ import {
 import { stepsForTerminal } from '../words/next-steps.js';
 import { decibels } from '../words/truth-words.js';
 import { leakLines } from './render-leaks.js';
-import { barLine, indent, wrap } from './text-layout.js';
+import { DEFAULT_COLUMNS, barLine, indent, wrap } from './text-layout.js';
 
 /** The report and the listing for a terminal. */
 
-const DEFAULT_COLUMNS = 100;
 const SHOWN_CLASSES = 8;
 const MARKS: Record<CheckStatus, string> = { pass: 'ok  ', warn: 'warn', fail: 'FAIL' };
 

@@ -1,5 +1,8 @@
 /** Text in columns of a terminal. */
 
+/** Where the output is no terminal. */
+export const DEFAULT_COLUMNS = 100;
+
 export function indent(prefix: string, text: string, width: number): string[] {
   return wrap(text, width - prefix.length).map(
     (line, index) => (index === 0 ? prefix : ' '.repeat(prefix.length)) + line,

@@ -11,7 +11,7 @@ import {
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import { type HashedFile, type Report, SEVERITIES, type Severity } from '../protocol/report.js';
 import { STANDING_WORDS, isOpen, standingOf, standingOfReport } from '../words/outcome-words.js';
-import { type LeakTrace, tracesOf, whyOpen } from './leak-traces.js';
+import { type LeakTrace, tracesOf, whyUnfinished } from './leak-traces.js';
 
 /** What leaked in one audit and in another. Nothing is called gone that nobody looked for. */
 
@@ -58,7 +58,7 @@ function auditOf(side: Side): ComparedAudit {
     finished,
     verdict,
     standing: STANDING_WORDS[standing],
-    open: whyOpen(side) ?? (isOpen(standing) ? verdict.sentence : null),
+    open: whyUnfinished(side) ?? (isOpen(standing) ? verdict.sentence : null),
   };
 }
 
@@ -223,9 +223,9 @@ export function compareProjects(
   b: ProjectReport,
   reportOf: (side: 'a' | 'b', id: string) => Report | undefined,
 ): ProjectComparison {
-  const paths = [...new Set([...a.entries, ...b.entries].map(({ gradients }) => gradients))];
+  const [left, right] = [entriesByPath(a), entriesByPath(b)];
   const sideOfPath = (side: 'a' | 'b', gradients: string): Side => {
-    const entry = (side === 'a' ? a : b).entries.find((own) => own.gradients === gradients);
+    const entry = (side === 'a' ? left : right).get(gradients);
     const report = entry?.result ? reportOf(side, entry.id) : undefined;
     return report
       ? { ...report, inputs: { ...report.inputs, gradients: { ...report.inputs.gradients, path: gradients } } }
@@ -235,11 +235,22 @@ export function compareProjects(
     schemaVersion: 1,
     a: { root: a.root, finished: a.finished },
     b: { root: b.root, finished: b.finished },
-    entries: paths.map((gradients) => ({
+    entries: [...new Set([...left.keys(), ...right.keys()])].map((gradients) => ({
       gradients,
       comparison: compareSides(sideOfPath('a', gradients), sideOfPath('b', gradients)),
     })),
   };
+}
+
+/** The first of each path. */
+function entriesByPath({ entries }: ProjectReport): Map<string, ProjectEntry> {
+  const byPath = new Map<string, ProjectEntry>();
+  for (const entry of entries) {
+    if (!byPath.has(entry.gradients)) {
+      byPath.set(entry.gradients, entry);
+    }
+  }
+  return byPath;
 }
 
 function missing(gradients: string, entry: ProjectEntry | undefined): NoAudit {

@@ -31,7 +31,7 @@ export function tracesOf(report: Report): LeakTrace[] {
 }
 
 /** Why nothing that is missing in an audit can be called gone; undefined where its methods say so one by one. */
-export function whyOpen({ cancelled, verdict }: Report): string | undefined {
+export function whyUnfinished({ cancelled, verdict }: Report): string | undefined {
   if (cancelled === true) {
     return 'The audit was stopped before it was done.';
   }
@@ -40,7 +40,7 @@ export function whyOpen({ cancelled, verdict }: Report): string | undefined {
 
 /** Undefined when one of these methods ran to its end; else why none did. */
 function whyNoneRan(report: Report, ids: readonly string[]): string | undefined {
-  const open = whyOpen(report);
+  const open = whyUnfinished(report);
   if (open !== undefined || !report.methods) {
     return open ?? 'The report is of an earlier version, which does not say what ran.';
   }

@@ -6,14 +6,14 @@ import { upgradeReport } from '../../src/audit/upgrade-report.js';
 import { renderProject } from '../../src/cli/render-project.js';
 import { renderReport } from '../../src/cli/render-text.js';
 import { toSarif } from '../../src/project/sarif.js';
-import { resultOf, summarise } from '../../src/project/summarise.js';
+import { resultOf } from '../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../src/protocol/project-report.js';
 import type { Report } from '../../src/protocol/report.js';
 import { labelInWords } from '../../src/words/label-words.js';
 import { STANDING_WORDS, isOpen, standingOfReport } from '../../src/words/outcome-words.js';
 import { className, summaryOf } from '../../src/words/report-words.js';
 import { GOLDEN, expectGolden, goldenJson, goldenReport } from '../golden/golden.js';
-import { projectEntry } from '../project-entries.js';
+import { projectEntry, projectReport } from '../project-entries.js';
 import { GOLDEN_CASES, type GoldenCase } from '../golden/make-cases.js';
 
 /** Every surface says the same: kept reports, word for word. `UPDATE_GOLDEN=1 npx vitest run test/unit/golden.test.ts` keeps anew. */
@@ -115,16 +115,7 @@ describe('a project of all of them', () => {
         }),
       );
     }
-    return {
-      schemaVersion: 1,
-      tool: { name: 'gradleak', version: '0.0.0' },
-      root: '/project',
-      finished: '2026-01-01T00:00:00.000Z',
-      status: 'complete',
-      entries,
-      skipped: [],
-      summary: summarise(entries),
-    };
+    return projectReport(entries);
   };
 
   it('is told in the terminal and to code scanning as it was kept', async () => {

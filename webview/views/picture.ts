@@ -85,7 +85,7 @@ export function pictureFigure(picture: Picture, view: PictureView, caption: stri
 /**
  * All channels of a picture, a pixel a number; its size is the page's.
  *
- * @param about no label where what holds the picture says the same
+ * @param label undefined where what holds the picture says the same
  */
 export function smallPicture(
   picture: Picture,

@@ -7,8 +7,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openTensorFile } from '../../../src/formats/open.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { NETWORKS } from '../../networks.js';
+import { cli, cliUntil } from '../../run-cli.js';
 import { parse } from '../../../src/cli/arguments.js';
-import { runCli } from '../../../src/cli/main.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from '../../../src/cli/reconstruction-options.js';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
@@ -18,19 +18,6 @@ const folder = mkdtempSync(join(tmpdir(), 'gradleak-cli-'));
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function cli(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  let out = '';
-  let err = '';
-  const code = await runCli(args, {
-    print: (text) => (out += text),
-    printError: (text) => (err += text),
-    progress: () => undefined,
-    cancelled: () => false,
-    columns: undefined,
-  });
-  return { code, out, err };
-}
 
 describe('gradleak audit', () => {
   it('prints the recovered class with a bar, and exits 0', async () => {
@@ -265,14 +252,7 @@ describe('gradleak audit', () => {
   });
 
   it('exits 130 when cancelled', async () => {
-    let err = '';
-    const code = await runCli(['audit', dump('k10_hard_bias_default')], {
-      print: () => undefined,
-      printError: (text) => (err += text),
-      progress: () => undefined,
-      cancelled: () => true,
-      columns: undefined,
-    });
+    const { code, err } = await cliUntil(() => true, 'audit', dump('k10_hard_bias_default'));
     expect({ code, err }).toEqual({ code: 130, err: 'Stopped.\n' });
   });
 

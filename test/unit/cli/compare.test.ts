@@ -3,10 +3,10 @@ import { copyFileSync, cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runCli } from '../../../src/cli/main.js';
 import type { Comparison, ProjectComparison } from '../../../src/protocol/comparison.js';
 import { writeNoisy } from '../../golden/make-cases.js';
 import { NETWORKS } from '../../networks.js';
+import { cli } from '../../run-cli.js';
 
 /** Audits by the command, and their results compared by it. */
 
@@ -17,18 +17,6 @@ const at = (name: string): string => join(scratch, name);
 afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
-
-async function cli(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const code = await runCli(args, {
-    print: (text) => (out += text),
-    printError: (text) => (err += text),
-    progress: () => undefined,
-    cancelled: () => false,
-    columns: undefined,
-  });
-  return { code, out, err };
-}
 
 /** A copy of a dump with noise on its gradient. */
 function noisy(name: string, deviation: number): string {

@@ -1,22 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { runCli } from '../../../src/cli/main.js';
 import { epsilonOfRounds } from '../../../src/defences/privacy/accountants.js';
 import { noiseOfRelease } from '../../../src/defences/privacy/analytic-gaussian.js';
 import type { PrivacyStatement } from '../../../src/defences/privacy/privacy-statement.js';
+import { cli } from '../../run-cli.js';
 
-async function epsilon(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  let [out, err] = ['', ''];
-  const code = await runCli(['epsilon', ...args], {
-    print: (text) => (out += text),
-    printError: (text) => (err += text),
-    progress: () => undefined,
-    cancelled: () => false,
-    columns: undefined,
-  });
-  return { code, out, err };
-}
+const epsilon = (...args: string[]): ReturnType<typeof cli> => cli('epsilon', ...args);
 
 const asJson = async (...args: string[]): Promise<PrivacyStatement> =>
   JSON.parse((await epsilon(...args, '--json')).out) as PrivacyStatement;

@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { renderHtml, renderProjectHtml } from '../../../src/project/render-html.js';
 import { renderSarif } from '../../../src/project/sarif.js';
-import { resultOf, summarise } from '../../../src/project/summarise.js';
+import { resultOf } from '../../../src/project/summarise.js';
 import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
 import type { ProjectPage } from '../../../src/protocol/summary-messages.js';
-import { projectEntry } from '../../project-entries.js';
+import { projectEntry, projectReport } from '../../project-entries.js';
 
 /** Pages and logs that are passed on: they name files, and not where those lie. */
 
@@ -70,16 +70,10 @@ function project(): ProjectReport {
       problem: `${join(root, 'runs', 'gradient.pt')}: found nothing; expected ${join(root, 'checkpoint.pt')}.`,
     },
   ];
-  return {
-    schemaVersion: 1,
-    tool: { name: 'gradleak', version: '0.0.0' },
+  return projectReport(entries, {
     root,
-    finished: '2026-01-01T00:00:00.000Z',
-    status: 'complete',
-    entries,
     skipped: [{ path: 'x.pt', reason: `${join(root, 'x.pt')}: found a hole`, isGradient: true }],
-    summary: summarise(entries),
-  };
+  });
 }
 
 describe('absolute paths', () => {

@@ -9,11 +9,12 @@ import { renderReport } from '../../../src/cli/render-text.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { METHODS } from '../../../src/audit/registry.js';
 import { toSarif } from '../../../src/project/sarif.js';
-import { resultOf, summarise } from '../../../src/project/summarise.js';
+import { resultOf } from '../../../src/project/summarise.js';
 import type { ProjectEntry } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
 import { summaryOf } from '../../../src/words/report-words.js';
+import { projectReport } from '../../project-entries.js';
 import { toyMethod } from '../../toy-method.js';
 
 /** A method that nothing else knows of reaches every surface: panel and page are in test/webview/panel.test.ts. */
@@ -67,16 +68,7 @@ describe('a method that is registered and nothing else', () => {
     expect(result.layers).toContain('fc.weight');
     const entry = { id: 'toy', gradients: 'g.pt', checkpoint: 'c.pt', run: 'r', status: 'done', result, change: 'new' };
     const entries = [{ ...entry, round: null, script: null, fit: 1 } as unknown as ProjectEntry];
-    const log = toSarif({
-      schemaVersion: 1,
-      tool: report.tool,
-      root: '/r',
-      finished: '2026-01-01T00:00:00.000Z',
-      status: 'complete',
-      entries,
-      skipped: [],
-      summary: summarise(entries),
-    });
+    const log = toSarif(projectReport(entries));
     expect(log.runs[0]?.results?.map(({ ruleId }) => ruleId)).toContain('toy-found');
   });
 

@@ -8,16 +8,16 @@ import { factsOf } from '../../../src/cli/compare.js';
 import { exitCode } from '../../../src/cli/exit-code.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
 import { compareProjects, compareReports } from '../../../src/project/compare-reports.js';
-import { resultOf, summarise } from '../../../src/project/summarise.js';
+import { resultOf } from '../../../src/project/summarise.js';
 import type { AuditStage, ReconstructionRequest } from '../../../src/protocol/audit-request.js';
 import type { Change, ComparedLeak, Comparison } from '../../../src/protocol/comparison.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
-import type { ProjectEntry, ProjectReport } from '../../../src/protocol/project-report.js';
+import type { ProjectEntry } from '../../../src/protocol/project-report.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { comparisonInWords, groupsOf, samenessInWords } from '../../../src/words/comparison-words.js';
 import { GOLDEN } from '../../golden/golden.js';
 import { writeNoisy } from '../../golden/make-cases.js';
-import { projectEntry } from '../../project-entries.js';
+import { projectEntry, projectReport } from '../../project-entries.js';
 
 /** Real reports in pairs: with noise and without, asked for less, stopped, of other samples. */
 
@@ -334,23 +334,12 @@ describe('every kept report', () => {
 });
 
 describe('two projects', () => {
-  const project = (entries: ProjectEntry[]): ProjectReport => ({
-    schemaVersion: 1,
-    tool: { name: 'gradleak', version: '0.0.0' },
-    root: '/project',
-    finished: '2026-01-01T00:00:00.000Z',
-    status: 'complete',
-    entries,
-    skipped: [],
-    summary: summarise(entries),
-  });
-
   it('are compared gradient by gradient; what is in one alone was not assessed in the other', async () => {
     const [plain, noisy] = [await audited(MLP), await audited(MLP, { noise: 0.1 })];
     const entry = (id: string, gradients: string, report: Report): ProjectEntry =>
       projectEntry({ id, gradients, result: resultOf(report) });
-    const a = project([entry('a1', 'r1/gradient.pt', plain), entry('a2', 'r2/gradient.pt', plain)]);
-    const b = project([
+    const a = projectReport([entry('a1', 'r1/gradient.pt', plain), entry('a2', 'r2/gradient.pt', plain)]);
+    const b = projectReport([
       entry('b1', 'r1/gradient.pt', noisy),
       entry('b3', 'r3/gradient.pt', plain),
       projectEntry({ id: 'b4', gradients: 'r4/gradient.pt', status: 'failed', problem: 'It is broken.' }),

@@ -10,7 +10,7 @@ import { MATCHING, UPDATE } from '../facts/update.js';
 import { joinedFile } from '../formats/joined-file.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
-import { RECOVERY } from '../methods/head/recovery.js';
+import { RECOVERY, withTurnedSign } from '../methods/head/recovery.js';
 import { type Context, type Method, type MethodResult, READABLE, type Reconstruction } from '../methods/method.js';
 import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
@@ -104,7 +104,7 @@ class Audit {
   private reconstructMs: number | undefined;
 
   constructor(
-    private readonly facts: Facts,
+    private facts: Facts,
     private readonly methods: readonly Method[],
     private readonly trace: (event: TraceEvent) => void,
     private readonly started: number,
@@ -137,6 +137,7 @@ class Audit {
       this.readMs = this.elapsed();
       await step(hooks, 'check', 'Checking that the files belong together');
       await step(hooks, 'recover', 'Recovering labels and features');
+      this.facts = await withTurnedSign(this.facts);
       this.isStopped = (await this.facts.get(RECOVERY))?.cancelled !== undefined;
       this.recoverMs = this.elapsed() - this.readMs;
     }

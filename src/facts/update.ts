@@ -39,7 +39,7 @@ export const UPDATE: Fact<UpdateReport> = {
     }
     const { pairs } = await facts.get(MATCHING);
     const given = origin?.difference ?? gradients;
-    const { update } = origin?.after
+    const update = origin?.after
       ? settleStates(checkpoint, origin.after, given, pairs)
       : settleKind(checkpoint, given, pairs);
     if (origin?.decay) {

@@ -1,22 +1,12 @@
 import { type TensorEntry, type TensorFile, isFloating } from '../formats/tensor-file.js';
-import type { UpdateReport } from '../protocol/report.js';
+import type { SignToldBy, UpdateReport } from '../protocol/report.js';
 import { type Orientation, differenceEvidence, orientationByLabels, roundingError } from './difference.js';
 import { constantSize } from './patterns.js';
 import type { SampledPair } from './sampling.js';
 import { isMatrix } from './sides.js';
+import { weightDecayOf } from './weight-decay.js';
 
 /** A difference of weights: its sign, and whether one step made it. */
-
-/**
- * What the sign was told from: two files that each hold one state, the rounding of single entries, and a counter are
- * conclusive, labels are not; null when it was assumed.
- */
-export type SignToldBy = 'files' | 'rounding' | 'counter' | 'labels' | null;
-
-export interface SettledUpdate {
-  readonly update: UpdateReport;
-  readonly signToldBy: SignToldBy;
-}
 
 /** A share as people read it. */
 export const PERCENT = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
@@ -28,7 +18,7 @@ const STEPS_OF_GRID = 50;
 export function settleDifference(
   gradients: TensorFile,
   samples: readonly SampledPair[],
-): SettledUpdate | undefined {
+): UpdateReport | undefined {
   const evidence = differenceEvidence(samples);
   if (!evidence) {
     return undefined;
@@ -46,7 +36,7 @@ export function settleSubtracted(
   gradients: TensorFile,
   samples: readonly SampledPair[],
   reasons: readonly string[],
-): SettledUpdate {
+): UpdateReport {
   const sign: SettledSign = { orientation: 'after-before', toldBy: 'files', reasons: [] };
   return settled(samples, countedSteps(gradients), sign, reasons);
 }
@@ -56,25 +46,24 @@ function settled(
   steps: CountedSteps | undefined,
   { orientation, toldBy }: SettledSign,
   reasons: readonly string[],
-): SettledUpdate {
+): UpdateReport {
   const head = samples.findLast(isMatrix) ?? samples.at(-1);
   const absoluteError = head ? roundingError(head, orientation) : 0;
   const constant = constantSize(samples);
   const size = constant && constant.size > STEPS_OF_GRID * absoluteError ? constant : undefined;
   const count = Math.abs(steps?.value ?? 0);
   return {
-    update: {
-      kind: size ? 'adam-step' : count > 1 ? 'several-steps' : 'difference',
-      reasons: [
-        ...reasons,
-        ...(size ? [sizeReason(size.size, size.decay)] : []),
-        ...(steps && !(size && count === 1) ? [stepsReason(steps)] : []),
-        ...(!size && !steps ? [UNCOUNTED] : []),
-      ],
-      sign: orientation === 'before-after' ? 1 : -1,
-      absoluteError,
-    },
+    kind: size ? 'adam-step' : count > 1 ? 'several-steps' : 'difference',
+    reasons: [
+      ...reasons,
+      ...(size ? [sizeReason(size.size, size.decay)] : []),
+      ...(steps && !(size && count === 1) ? [stepsReason(steps)] : []),
+      ...(!size && !steps ? [UNCOUNTED] : []),
+    ],
+    sign: orientation === 'before-after' ? 1 : -1,
     signToldBy: toldBy,
+    ...(count > 0 ? { steps: count } : {}),
+    absoluteError,
   };
 }
 
@@ -123,7 +112,7 @@ function firstOf(file: TensorFile, { name }: TensorEntry): number | undefined {
 
 interface SettledSign {
   readonly orientation: Orientation;
-  readonly toldBy: SignToldBy;
+  readonly toldBy: SignToldBy | null;
   readonly reasons: string[];
 }
 
@@ -147,6 +136,11 @@ function settleSign(
   if (steps) {
     const orientation = steps.value > 0 ? 'after-before' : 'before-after';
     return { orientation, toldBy: 'counter', reasons: [`"${steps.name}" grew in ${ORDER[orientation]}.`] };
+  }
+  const decay = weightDecayOf(samples);
+  if (decay) {
+    const orientation = decay.factor < 0 ? 'after-before' : 'before-after';
+    return { orientation, toldBy: 'decay', reasons: [`Weight decay makes weights smaller in ${ORDER[orientation]}.`] };
   }
   const perClass = classSums(samples);
   const byLabels = perClass && orientationByLabels(perClass);

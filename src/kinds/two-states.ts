@@ -1,7 +1,8 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import { UnusableInputError } from '../protocol/errors.js';
+import type { UpdateReport } from '../protocol/report.js';
 import { coarserType, onOwnGrid } from './rounding.js';
-import { type SettledUpdate, countedSteps, settleSubtracted } from './difference-kind.js';
+import { countedSteps, settleSubtracted } from './difference-kind.js';
 import { type MatchedEntries, type SampledPair, samplePairs } from './sampling.js';
 
 /** Weights before and after, each in a file of its own: whether both are of one model, and what their difference is. */
@@ -47,7 +48,7 @@ export function settleStates(
   after: TensorFile,
   difference: TensorFile,
   pairs: readonly MatchedEntries[],
-): SettledUpdate {
+): UpdateReport {
   const sampled = samplePairs(checkpoint, after, pairs);
   const steps = countedSteps(difference);
   if (steps && steps.value < 0) {

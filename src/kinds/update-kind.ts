@@ -3,7 +3,7 @@ import { UnusableInputError } from '../protocol/errors.js';
 import type { UpdateReport } from '../protocol/report.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { differenceEvidence } from './difference.js';
-import { PERCENT, type SettledUpdate, settleDifference, sizeReason } from './difference-kind.js';
+import { PERCENT, settleDifference, sizeReason } from './difference-kind.js';
 import { isOptimiserState } from './file-kind.js';
 import { constantSize, pruning, quantisedGrid } from './patterns.js';
 import { onOwnGrid } from './rounding.js';
@@ -26,7 +26,7 @@ export function settleKind(
   checkpoint: TensorFile,
   gradients: TensorFile,
   pairs: readonly MatchedEntries[],
-): SettledUpdate {
+): UpdateReport {
   refuseOptimiserState(gradients);
   const samples = onOwnGrid(samplePairs(checkpoint, gradients, pairs));
   const likeness = likenessOf(samples);
@@ -76,11 +76,11 @@ function notAGradient(gradients: TensorFile, found: string): UnusableInputError 
   });
 }
 
-function plain(kind: UpdateReport['kind'], ...reasons: string[]): SettledUpdate {
-  return { update: { kind, reasons, sign: 1, absoluteError: null }, signToldBy: null };
+function plain(kind: UpdateReport['kind'], ...reasons: string[]): UpdateReport {
+  return { kind, reasons, sign: 1, absoluteError: null };
 }
 
-function settleChanged(samples: readonly SampledPair[]): SettledUpdate | undefined {
+function settleChanged(samples: readonly SampledPair[]): UpdateReport | undefined {
   const size = constantSize(samples);
   if (size?.how === 'exact') {
     return plain('sign', `Each tensor holds one size only (${size.size.toPrecision(3)}), zero and both signs.`);
@@ -233,7 +233,7 @@ function haveSizesOfWeights(samples: readonly SampledPair[]): boolean {
   return ratios.length >= FEWEST_MATRICES && ratios.every((ratio) => ratio > 0.5 && ratio < 2);
 }
 
-function settleGradient(gradients: TensorFile, given: SideEvidence): SettledUpdate {
+function settleGradient(gradients: TensorFile, given: SideEvidence): UpdateReport {
   const reasons = gradientReasons(given);
   if (reasons.length > 0) {
     return plain('gradient', ...reasons);

@@ -57,7 +57,9 @@ async function audited(folder: string, file: string, truth: CaseTruth): Promise<
 function judged(report: Report, file: string, truth: CaseTruth): Omit<Row, 'name' | 'file'> {
   const wrong: string[] = [];
   const { update, samples, batch, verdict, findings, labelCounts } = report;
-  const labels = [...truth.labels];
+  const isUpdate = file !== 'gradient.pt';
+  const own = isUpdate ? truth.labels : truth.labels.slice(0, truth.batch);
+  const labels = [...own];
   let right = 0;
   const told = samples.filter(({ status }) => status === 'recovered');
   for (const sample of told) {
@@ -74,14 +76,13 @@ function judged(report: Report, file: string, truth: CaseTruth): Omit<Row, 'name
       }
     }
   }
-  const count = truth.labels.length;
+  const count = own.length;
   if (batch.lowerBound > count) {
     wrong.push(`at least ${batch.lowerBound} of ${count}`);
   }
   if (batch.size !== null && batch.size !== count) {
     wrong.push(`size ${batch.size} of ${count}`);
   }
-  const isUpdate = file !== 'gradient.pt';
   const kind = update?.kind ?? 'none';
   const expected = !isUpdate
     ? ['gradient']
@@ -98,9 +99,9 @@ function judged(report: Report, file: string, truth: CaseTruth): Omit<Row, 'name
   }
   if (labelCounts && typeof labelCounts.confirmedBy === 'string') {
     const exact = new Map<number, number>();
-    truth.labels.forEach((label) => exact.set(label, (exact.get(label) ?? 0) + 1));
-    labelCounts.agreed.forEach((own, index) => {
-      if (own !== null && own !== (exact.get(index) ?? 0)) {
+    own.forEach((label) => exact.set(label, (exact.get(label) ?? 0) + 1));
+    labelCounts.agreed.forEach((counted, index) => {
+      if (counted !== null && counted !== (exact.get(index) ?? 0)) {
         wrong.push(`count of class ${index}`);
       }
     });

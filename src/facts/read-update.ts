@@ -18,6 +18,7 @@ export interface ReadUpdate {
 export interface UpdateOrigin {
   /** The difference of weights with everything that is in it. */
   readonly difference: TensorFile;
+  readonly pairs: Matching['pairs'];
   /** The weights after, where these were given. */
   readonly after: TensorFile | undefined;
   /** What was taken off the difference. */
@@ -37,7 +38,7 @@ export function readUpdate(checkpoint: TensorFile, given: TensorFile): ReadUpdat
   return after || decay
     ? {
         gradients: decay ? withoutDecay(checkpoint, difference, matching, decay) : difference,
-        origin: { difference, after, decay },
+        origin: { difference, pairs: matching.pairs, after, decay },
       }
     : { gradients: given };
 }

@@ -37,7 +37,8 @@ export const UPDATE: Fact<UpdateReport> = {
       refuseOptimiserState(gradients);
       return UPDATE_ALONE;
     }
-    const { pairs } = await facts.get(MATCHING);
+    // Types of numbers tell what they are, and what is read after something was taken off has others.
+    const pairs = origin?.pairs ?? (await facts.get(MATCHING)).pairs;
     const given = origin?.difference ?? gradients;
     const update = origin?.after
       ? settleStates(checkpoint, origin.after, given, pairs)
@@ -62,5 +63,5 @@ export const UPDATE: Fact<UpdateReport> = {
 
 function decayReason({ factor, vectors }: WeightDecay): string {
   const left = vectors ? '' : ' (biases and other vectors have none)';
-  return `It holds ${Math.abs(factor).toPrecision(3)} times the weights${left}, as one step's weight decay does: the sums of the head over its classes, which a softmax's gradient makes zero, are that multiple of the weights' sums. It was taken off.`;
+  return `It holds ${Math.abs(factor).toPrecision(3)} times the weights${left}, as weight decay leaves them: the sums of the head over its classes, which a softmax's gradient makes zero, are that multiple of the weights' sums. It was taken off.`;
 }

@@ -253,11 +253,11 @@ function matchWholeState(checkpoint: TensorFile, gradients: TensorFile): Matchin
     [list, state],
     [list.filter(isFloat), state.filter(isFloat)],
   ] as const) {
-    if (own.length === other.length && own.every((entry, index) => sameShape(entry, other[index]!))) {
+    if (own.length === other.length && own.every((entry, index) => isShapedLike(entry, other[index]))) {
       const buffers = new Set([...bufferPositions(own), ...bufferPositions(other)]);
       const pairs = own.flatMap((gradient, index): TensorPair[] => {
-        const parameter = other[index]!;
-        return isFloating(gradient.dtype) && isParameter(parameter) && !buffers.has(index)
+        const parameter = other[index];
+        return parameter && isFloating(gradient.dtype) && isParameter(parameter) && !buffers.has(index)
           ? [{ gradient, parameter, certain: true }]
           : [];
       });
@@ -280,8 +280,12 @@ function bufferPositions(list: readonly TensorEntry[]): number[] {
   return list.flatMap((entry, index) => {
     const before = list.slice(Math.max(0, index - NORMALISED), index);
     const [first] = before;
-    const isCount = (entry.positional || NAMELESS.test(entry.name)) && !isFloating(entry.dtype) && entry.shape.length === 0;
-    return isCount && first?.shape.length === 1 && before.length === NORMALISED && before.every((own) => sameShape(own, first))
+    const isCount =
+      (entry.positional || NAMELESS.test(entry.name)) && !isFloating(entry.dtype) && entry.shape.length === 0;
+    return isCount &&
+      first?.shape.length === 1 &&
+      before.length === NORMALISED &&
+      before.every((own) => sameShape(own, first))
       ? [index - 2, index - 1, index]
       : [];
   });
@@ -304,6 +308,10 @@ function fitLeftmost(items: readonly TensorEntry[], row: readonly TensorEntry[])
     positions.push(at++);
   }
   return positions;
+}
+
+function isShapedLike(one: TensorEntry, other: TensorEntry | undefined): boolean {
+  return other !== undefined && sameShape(one, other);
 }
 
 function sameShape(one: TensorEntry, other: TensorEntry): boolean {

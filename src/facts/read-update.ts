@@ -61,8 +61,9 @@ function differenceOf(checkpoint: TensorFile, after: TensorFile, matching: Match
     ...buffersOf(checkpoint, after, matching),
   ];
   const place = new Map(after.entries.map(({ name }, index) => [name, index]));
+  const placeOf = ({ first }: Named): number => place.get(first.name) ?? 0;
   // A list is matched by its order once more.
-  pairs.sort((one, other) => place.get(one.first.name)! - place.get(other.first.name)!);
+  pairs.sort((one, other) => placeOf(one) - placeOf(other));
   return sumFile(
     after,
     checkpoint,

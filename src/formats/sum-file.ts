@@ -38,7 +38,7 @@ export function sumFile(first: TensorFile, second: TensorFile, sums: readonly Su
       return {
         shape,
         dtype: isFloating(dtype) ? 'float64' : dtype,
-        data: data.map((value, index) => value + sum.factor * added[index]!),
+        data: data.map((value, index) => value + sum.factor * (added[index] ?? 0)),
       };
     },
     close: () => undefined,

@@ -15,10 +15,7 @@ export const PERCENT = (share: number): string => `${Number((100 * share).toPrec
 const STEPS_OF_GRID = 50;
 
 /** @returns undefined for numbers that are no difference of two stored states of these weights */
-export function settleDifference(
-  gradients: TensorFile,
-  samples: readonly SampledPair[],
-): UpdateReport | undefined {
+export function settleDifference(gradients: TensorFile, samples: readonly SampledPair[]): UpdateReport | undefined {
   const evidence = differenceEvidence(samples);
   if (!evidence) {
     return undefined;

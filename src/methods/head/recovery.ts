@@ -43,13 +43,14 @@ export const RECOVERY: Fact<RecoveredHead | undefined> = {
 
 /**
  * The same facts, or those of the opposite sign: where nothing conclusive tells a difference's sign, it is the one with which
- * the checkpoint explains labels, and the other does not.
+ * the checkpoint explains labels, and the other does not. Where both do, as with two classes, nothing is relied on.
  */
 export async function withTurnedSign(facts: Facts): Promise<Facts> {
   const update = await facts.get(UPDATE);
   const { kind, sign, signToldBy, reasons } = update;
   const isOpen = kind === 'difference' && (signToldBy === null || signToldBy === 'labels');
-  if (!isOpen || !isUnexplained(await facts.get(RECOVERY))) {
+  const recovered = isOpen ? await facts.get(RECOVERY) : undefined;
+  if (!recovered || recovered.cancelled !== undefined) {
     return facts;
   }
   const reason = 'The checkpoint explains labels with this sign only, so it was turned.';
@@ -59,8 +60,14 @@ export async function withTurnedSign(facts: Facts): Promise<Facts> {
     signToldBy: 'recovery',
     reasons: [...reasons.filter((own) => !SIGN_REASON.test(own)), reason],
   });
-  return isUnexplained(await turned.get(RECOVERY)) ? facts : turned;
+  if (isUnexplained(await turned.get(RECOVERY))) {
+    return facts;
+  }
+  return isUnexplained(recovered) ? turned : facts.with(RECOVERY, { ...recovered, unassessed: EITHER_SIGN });
 }
+
+const EITHER_SIGN =
+  'The sign of this difference is not known, and labels can be computed with either: those of one sign are wrong, so neither are shown. Give the weights before and after as two files.';
 
 const SIGN_REASON = /^(The sign is not known|Rounding leaves the sign open)/;
 

@@ -5,11 +5,12 @@ import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
 import { type AuditHooks, fractionAt, rising } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
 import { namesOf } from '../facts/no-checkpoint.js';
+import { readUpdate } from '../facts/read-update.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
 import { joinedFile } from '../formats/joined-file.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
-import { RECOVERY } from '../methods/head/recovery.js';
+import { RECOVERY, withTurnedSign } from '../methods/head/recovery.js';
 import { type Context, type Method, type MethodResult, READABLE, type Reconstruction } from '../methods/method.js';
 import { nothingRebuilt } from '../methods/reconstruction-report.js';
 import { METHODS } from './registry.js';
@@ -66,13 +67,14 @@ export async function runAudit(
     await step(hooks, 'open', 'Opening the files');
     const given = request.checkpoint === undefined ? undefined : openTensorFile(request.checkpoint);
     files.push(...(given ? [given] : []));
-    const gradients = openTensorFile(request.gradients);
-    files.push(gradients);
-    const otherHalf = given && otherHalfOf(given, gradients, request);
+    const captured = openTensorFile(request.gradients);
+    files.push(captured);
+    const otherHalf = given && otherHalfOf(given, captured, request);
     files.push(...(otherHalf ? [otherHalf] : []));
     const whole = given && otherHalf ? joinedFile(given, otherHalf) : given;
-    const checkpoint = whole ?? namesOf(gradients);
-    const facts = new Facts({ request, checkpoint, gradients, hooks }, trace);
+    const checkpoint = whole ?? namesOf(captured);
+    const update = whole ? readUpdate(whole, captured) : { gradients: captured };
+    const facts = new Facts({ request, checkpoint, ...update, hooks }, trace);
     return await new Audit(facts, options.methods ?? METHODS, trace, started, otherHalf?.path).run();
   } finally {
     unlock?.();
@@ -102,7 +104,7 @@ class Audit {
   private reconstructMs: number | undefined;
 
   constructor(
-    private readonly facts: Facts,
+    private facts: Facts,
     private readonly methods: readonly Method[],
     private readonly trace: (event: TraceEvent) => void,
     private readonly started: number,
@@ -135,6 +137,7 @@ class Audit {
       this.readMs = this.elapsed();
       await step(hooks, 'check', 'Checking that the files belong together');
       await step(hooks, 'recover', 'Recovering labels and features');
+      this.facts = await withTurnedSign(this.facts);
       this.isStopped = (await this.facts.get(RECOVERY))?.cancelled !== undefined;
       this.recoverMs = this.elapsed() - this.readMs;
     }

@@ -1,6 +1,7 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { AuditHooks } from './hooks.js';
+import type { UpdateOrigin } from './read-update.js';
 
 /** What is derived from an audit's inputs once, however many methods ask for it. The truth is no fact. */
 
@@ -18,6 +19,8 @@ export interface Given {
   /** The gradient's own names without numbers where none was given; then only methods that need none run. */
   readonly checkpoint: TensorFile;
   readonly gradients: TensorFile;
+  /** Where `gradients` are not the file as it was given. */
+  readonly origin?: UpdateOrigin;
   readonly hooks: AuditHooks;
 }
 

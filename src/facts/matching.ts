@@ -21,6 +21,9 @@ export interface Matching {
 const BUFFER = /(^|[./])(running_mean|running_var|num_batches_tracked|moving_mean|moving_variance)$/;
 const BOOKKEEPING = /(^|\.)(optimizers?|optimizer_states?|optim|lr_schedulers?|schedulers?|scaler|amp)(\.|$)/;
 
+/** What numpy and people call arrays that have no names. */
+const NAMELESS = /^(arr_\d+|grads?_?\d*|\d+|array|tensor)$/;
+
 /** True for what a gradient can belong to: trained floating-point tensors, no statistics, no optimiser state. */
 function isParameter(entry: TensorEntry): boolean {
   return (
@@ -75,9 +78,7 @@ export function matchTensors(checkpoint: TensorFile, gradients: TensorFile): Mat
       advice: 'Check that this is the file you meant.',
     });
   }
-  const nameless = dumped.every(
-    (entry) => entry.positional || /^(arr_\d+|grads?_?\d*|\d+|array|tensor)$/.test(entry.name),
-  );
+  const nameless = dumped.every((entry) => entry.positional || NAMELESS.test(entry.name));
   const byName = nameless ? undefined : matchByName(parameters, dumped, checkpoint, gradients);
   return byName ?? matchByOrder(parameters, dumped, checkpoint, gradients);
 }
@@ -206,7 +207,8 @@ function shapeMismatch(
 
 /**
  * Lists follow the order of the parameters, possibly with frozen ones left out. The leftmost and the
- * rightmost way to fit the shapes agree exactly where the assignment is certain.
+ * rightmost way to fit the shapes agree exactly where the assignment is certain. A list as long as the whole state is
+ * the state, buffers included, as Flower's clients send it.
  */
 function matchByOrder(
   parameters: readonly TensorEntry[],
@@ -214,6 +216,10 @@ function matchByOrder(
   checkpoint: TensorFile,
   gradients: TensorFile,
 ): Matching {
+  const whole = matchWholeState(checkpoint, gradients);
+  if (whole) {
+    return whole;
+  }
   const left = fitLeftmost(dumped, parameters);
   const right = fitLeftmost([...dumped].reverse(), [...parameters].reverse())
     ?.map((at) => parameters.length - 1 - at)
@@ -235,6 +241,56 @@ function matchByOrder(
   return { pairs, how: 'order', unmatched: [], alternatives: [] };
 }
 
+/**
+ * Every entry of both files in turn, or every floating-point one, where their shapes are the same one by one. A list of the
+ * parameters alone has as many entries as a state without buffers, and then it is the same.
+ */
+function matchWholeState(checkpoint: TensorFile, gradients: TensorFile): Matching | undefined {
+  const state = stateOf(checkpoint);
+  const list = stateOf(gradients);
+  const isFloat = ({ dtype }: TensorEntry): boolean => isFloating(dtype);
+  for (const [own, other] of [
+    [list, state],
+    [list.filter(isFloat), state.filter(isFloat)],
+  ] as const) {
+    if (own.length === other.length && own.every((entry, index) => isShapedLike(entry, other[index]))) {
+      const buffers = new Set([...bufferPositions(own), ...bufferPositions(other)]);
+      const pairs = own.flatMap((gradient, index): TensorPair[] => {
+        const parameter = other[index];
+        return parameter && isFloating(gradient.dtype) && isParameter(parameter) && !buffers.has(index)
+          ? [{ gradient, parameter, certain: true }]
+          : [];
+      });
+      return { pairs, how: 'order', unmatched: [], alternatives: [] };
+    }
+  }
+  return undefined;
+}
+
+/** What a state dict holds, in its order: parameters and buffers, no optimiser state. */
+function stateOf({ entries }: TensorFile): TensorEntry[] {
+  return entries.filter(({ name }) => !BOOKKEEPING.test(name));
+}
+
+/** Weight, bias, mean and variance of a normalised layer, before the count of its batches. */
+const NORMALISED = 4;
+
+/** Places in a list without names that batch normalisation's statistics take: a whole number after four vectors of one length. */
+function bufferPositions(list: readonly TensorEntry[]): number[] {
+  return list.flatMap((entry, index) => {
+    const before = list.slice(Math.max(0, index - NORMALISED), index);
+    const [first] = before;
+    const isCount =
+      (entry.positional || NAMELESS.test(entry.name)) && !isFloating(entry.dtype) && entry.shape.length === 0;
+    return isCount &&
+      first?.shape.length === 1 &&
+      before.length === NORMALISED &&
+      before.every((own) => sameShape(own, first))
+      ? [index - 2, index - 1, index]
+      : [];
+  });
+}
+
 /** Positions of `items` in `row`, in order and each as early as possible; undefined when they do not fit. */
 function fitLeftmost(items: readonly TensorEntry[], row: readonly TensorEntry[]): number[] | undefined {
   const positions: number[] = [];
@@ -252,6 +308,10 @@ function fitLeftmost(items: readonly TensorEntry[], row: readonly TensorEntry[])
     positions.push(at++);
   }
   return positions;
+}
+
+function isShapedLike(one: TensorEntry, other: TensorEntry | undefined): boolean {
+  return other !== undefined && sameShape(one, other);
 }
 
 function sameShape(one: TensorEntry, other: TensorEntry): boolean {

@@ -1,4 +1,6 @@
 import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
+import type { WeightDecay } from '../kinds/weight-decay.js';
+import { settleStates } from '../kinds/two-states.js';
 import type { UpdateReport } from '../protocol/report.js';
 import { type Capture, readCapture } from './capture.js';
 import type { Fact } from './facts.js';
@@ -30,12 +32,20 @@ export const CAPTURE: Fact<Capture | undefined> = {
 export const UPDATE: Fact<UpdateReport> = {
   id: 'update',
   async compute(facts) {
-    const { checkpoint, gradients, request } = facts.given;
+    const { checkpoint, gradients, origin, request } = facts.given;
     if (request.checkpoint === undefined) {
       refuseOptimiserState(gradients);
       return UPDATE_ALONE;
     }
-    const { update } = settleKind(checkpoint, gradients, (await facts.get(MATCHING)).pairs);
+    // Types of numbers tell what they are, and what is read after something was taken off has others.
+    const pairs = origin?.pairs ?? (await facts.get(MATCHING)).pairs;
+    const given = origin?.difference ?? gradients;
+    const update = origin?.after
+      ? settleStates(checkpoint, origin.after, given, pairs)
+      : settleKind(checkpoint, given, pairs);
+    if (origin?.decay) {
+      return { ...update, reasons: [...update.reasons, decayReason(origin.decay)] };
+    }
     // What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
     const captured = update.kind === 'unknown' && (await facts.get(CAPTURE).catch(() => undefined));
     return captured
@@ -50,3 +60,8 @@ export const UPDATE: Fact<UpdateReport> = {
   },
   describe: (update) => update,
 };
+
+function decayReason({ factor, vectors }: WeightDecay): string {
+  const left = vectors ? '' : ' (biases and other vectors have none)';
+  return `It holds ${Math.abs(factor).toPrecision(3)} times the weights${left}, as weight decay leaves them: the sums of the head over its classes, which a softmax's gradient makes zero, are that multiple of the weights' sums. It was taken off.`;
+}

@@ -36,8 +36,8 @@ export interface DifferenceEvidence {
 const FEWEST_BITS = 100;
 const FEWEST_ENTRIES = 24;
 const MOST_MISFIT = 0.02;
-/** Half of a difference's entries are odd; numbers of few digits, such as bfloat16's, end anywhere. */
-const FEWEST_ODD = 0.3;
+/** Half of a difference's entries are odd, fewer of Adam's steps of one size; numbers of few digits, such as bfloat16's, end anywhere. */
+const FEWEST_ODD = 0.12;
 /** Entries of each tensor that a gradient is told by, and of all tensors that the sign is told by. */
 const FIRST_LOOK = 512;
 const MOST_LOOKED_AT = 2 ** 18;

@@ -18,6 +18,15 @@ const FORMATS: Partial<Record<Dtype, FloatFormat>> = {
   float8_e5m2: { mantissaBits: 2, lowestExponent: -14 },
 };
 
+/** Whichever of two types keeps fewer digits. */
+export function coarserType(one: Dtype, other: Dtype): Dtype {
+  return digitsOf(one) <= digitsOf(other) ? one : other;
+}
+
+function digitsOf(dtype: Dtype): number {
+  return (FORMATS[dtype] ?? FORMATS.float32!).mantissaBits;
+}
+
 const FLOAT = new Float64Array(1);
 const WORDS = new Uint32Array(FLOAT.buffer);
 const HIGH_WORD = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 1 : 0;
@@ -48,4 +57,44 @@ export function roundTo(value: number, dtype: Dtype): number {
   const rest = scaled - below;
   const up = rest > 0.5 || (rest === 0.5 && below % 2 !== 0);
   return (below + (up ? 1 : 0)) * ulp;
+}
+
+/** A weight and what was captured of it. */
+interface OnGrid {
+  readonly gradient: Float64Array;
+  readonly parameter: Float64Array;
+  readonly parameterType: Dtype;
+}
+
+const COARSE: readonly Dtype[] = ['bfloat16', 'float16'];
+/** So many numbers other than zero do not all end in zeros by chance. */
+const FEWEST_ON_GRID = 64;
+
+/**
+ * The samples with the type that their weights were rounded to, which is coarser than the stored one where weights were
+ * trained or sent in half precision and widened again: numpy has no bfloat16.
+ */
+export function onOwnGrid<T extends OnGrid>(samples: readonly T[]): T[] {
+  const type = COARSE.find((own) => isOnGrid(samples, own));
+  return samples.map((sample) =>
+    type === undefined ? sample : { ...sample, parameterType: coarserType(type, sample.parameterType) },
+  );
+}
+
+function isOnGrid(samples: readonly OnGrid[], type: Dtype): boolean {
+  let told = 0;
+  const fits = (value: number): boolean => roundTo(value, type) === value;
+  for (const { gradient, parameter, parameterType } of samples) {
+    for (const [index, value] of parameter.entries()) {
+      const step = gradient[index]!;
+      if (
+        !fits(value) ||
+        (!fits(roundTo(value + step, parameterType)) && !fits(roundTo(value - step, parameterType)))
+      ) {
+        return false;
+      }
+      told += value === 0 ? 0 : 1;
+    }
+  }
+  return told >= FEWEST_ON_GRID;
 }

@@ -102,7 +102,8 @@ function fillsInitialisation({ columns, ...sample }: SampledPair, side: Side): b
   return most > 0.97 && most < 1.0001;
 }
 
-function rms(values: Float64Array): number {
+/** Root mean square. */
+export function rms(values: Float64Array): number {
   return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 

@@ -1,26 +1,19 @@
 import { basename } from 'node:path';
 import { UnusableInputError } from '../protocol/errors.js';
 import type { UpdateReport } from '../protocol/report.js';
-import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
-import { type Orientation, differenceEvidence, orientationByLabels, roundingError } from './difference.js';
+import type { TensorFile } from '../formats/tensor-file.js';
+import { differenceEvidence } from './difference.js';
+import { PERCENT, settleDifference, sizeReason } from './difference-kind.js';
 import { isOptimiserState } from './file-kind.js';
 import { constantSize, pruning, quantisedGrid } from './patterns.js';
+import { onOwnGrid } from './rounding.js';
 import { type MatchedEntries, type SampledPair, samplePairs } from './sampling.js';
-import { type SideEvidence, hasStatistics, isEvenNoise, isMatrix, likenessOf, sideEvidence } from './sides.js';
+import { type SideEvidence, hasStatistics, isEvenNoise, isMatrix, likenessOf, rms, sideEvidence } from './sides.js';
 
 /**
- * What the file given as a gradient is, told from the contents of both files before anything is recovered from it
- *. File names decide nothing that contents leave open.
+ * What the file given as a gradient is, told from the contents of both files before anything is recovered from it. File
+ * names decide nothing that contents leave open.
  */
-
-export interface SettledUpdate {
-  readonly update: UpdateReport;
-  /**
-   * What `update.sign` of a difference was told from: the rounding of single entries and a counter are conclusive, labels
-   * are not; null when it was assumed.
-   */
-  readonly signToldBy: 'rounding' | 'counter' | 'labels' | null;
-}
 
 /**
  * Reads about 2^20 elements of each file and the last matrix.
@@ -33,9 +26,9 @@ export function settleKind(
   checkpoint: TensorFile,
   gradients: TensorFile,
   pairs: readonly MatchedEntries[],
-): SettledUpdate {
+): UpdateReport {
   refuseOptimiserState(gradients);
-  const samples = samplePairs(checkpoint, gradients, pairs);
+  const samples = onOwnGrid(samplePairs(checkpoint, gradients, pairs));
   const likeness = likenessOf(samples);
   if (likeness?.identical === true) {
     return plain('checkpoint', 'Every tensor that was looked at is the same as in the checkpoint.');
@@ -47,7 +40,7 @@ export function settleKind(
   if (likeness && likeness.cosine > 0.5 && likeness.scale > 0.3 && likeness.scale < 3) {
     throw notAGradient(
       gradients,
-      `weights, like those of ${checkpoint.path} (median cosine ${likeness.cosine.toPrecision(3)}, ${likeness.scale.toPrecision(3)} times their size)`,
+      `weights that are like those of ${checkpoint.path} (median cosine ${likeness.cosine.toPrecision(3)}, ${likeness.scale.toPrecision(3)} times their size), and too far from them to be known as the same model after some training`,
     );
   }
   const changed = settleChanged(samples);
@@ -57,7 +50,7 @@ export function settleKind(
   if (changed) {
     return changed;
   }
-  refuseWeights(gradients, given);
+  refuseWeights(checkpoint, gradients, samples, given);
   return settleGradient(gradients, given);
 }
 
@@ -78,145 +71,16 @@ function notAGradient(gradients: TensorFile, found: string): UnusableInputError 
     code: 'not-a-gradient',
     file: gradients.path,
     found,
-    expected: 'a captured gradient, or the difference of the weights after and before a step',
-    advice: 'Give the gradient, or subtract the weights before from the weights after and give that difference.',
+    expected: "a captured gradient, the weights after a step from the checkpoint's, or the difference of both",
+    advice: 'Give the gradient, or the weights of the same model after the training: their difference is taken then.',
   });
 }
 
-function plain(kind: UpdateReport['kind'], ...reasons: string[]): SettledUpdate {
-  return { update: { kind, reasons, sign: 1, absoluteError: null }, signToldBy: null };
+function plain(kind: UpdateReport['kind'], ...reasons: string[]): UpdateReport {
+  return { kind, reasons, sign: 1, absoluteError: null };
 }
 
-const PERCENT = (share: number): string => `${Number((100 * share).toPrecision(3))} %`;
-
-const STEPS_OF_GRID = 50;
-
-function settleDifference(gradients: TensorFile, samples: readonly SampledPair[]): SettledUpdate | undefined {
-  const evidence = differenceEvidence(samples);
-  const head = samples.findLast(isMatrix) ?? samples.at(-1);
-  if (!evidence || !head) {
-    return undefined;
-  }
-  const reasons = [
-    `Of ${evidence.telling} entries that could have shown otherwise, ${PERCENT(1 - evidence.misfit)} are the exact difference of two stored weights; a gradient has digits of its own.`,
-  ];
-  const steps = countedSteps(gradients);
-  const sign = settleSign(evidence.orientation, steps, samples);
-  reasons.push(...sign.reasons);
-  const absoluteError = roundingError(head, sign.orientation);
-  const constant = constantSize(samples);
-  // Updates below the weights' grid are one step of it or none, whatever made them.
-  const size = constant && constant.size > STEPS_OF_GRID * absoluteError ? constant : undefined;
-  if (size) {
-    reasons.push(sizeReason(size.size, size.decay));
-  } else if (Math.abs(steps?.value ?? 0) > 1) {
-    reasons.push(`"${steps?.name ?? ''}" differs by ${Math.abs(steps?.value ?? 0)}: that many steps were made.`);
-  } else if (steps) {
-    reasons.push(`"${steps.name}" differs by 1: one step was made.`);
-  }
-  const kind = size ? 'adam-step' : Math.abs(steps?.value ?? 0) > 1 ? 'several-steps' : 'difference';
-  return {
-    update: {
-      kind,
-      reasons,
-      sign: sign.orientation === 'before-after' ? 1 : -1,
-      absoluteError,
-    },
-    signToldBy: sign.toldBy,
-  };
-}
-
-function sizeReason(size: number, decay: number): string {
-  const with_ =
-    Math.abs(decay) > 1e-3 ? `, after weight decay of about ${Math.abs(decay).toPrecision(2)} is taken off` : '';
-  return `Nearly all entries have one size, ${size.toPrecision(3)}${with_}: the first step of Adam, or a sign, which keeps no magnitudes.`;
-}
-
-/** Batch normalisation counts its forward passes in training mode. */
-function countedSteps(gradients: TensorFile): { name: string; value: number } | undefined {
-  const entry = gradients.entries.find(({ name }) => /(^|[./])num_batches_tracked$/.test(name));
-  const value = entry && firstOf(gradients, entry);
-  return entry && value !== undefined && Number.isInteger(value) && value !== 0
-    ? { name: entry.name, value }
-    : undefined;
-}
-
-function firstOf(file: TensorFile, { name }: TensorEntry): number | undefined {
-  try {
-    return file.read(name, { start: 0, end: 1 }).data[0];
-  } catch {
-    return undefined;
-  }
-}
-
-interface SettledSign {
-  readonly orientation: Orientation;
-  readonly toldBy: SettledUpdate['signToldBy'];
-  readonly reasons: string[];
-}
-
-const ORDER: Record<Orientation, string> = {
-  'after-before': 'weights after minus weights before',
-  'before-after': 'weights before minus weights after',
-};
-
-function settleSign(
-  byRounding: Orientation | null,
-  steps: { name: string; value: number } | undefined,
-  samples: readonly SampledPair[],
-): SettledSign {
-  if (byRounding) {
-    return {
-      orientation: byRounding,
-      toldBy: 'rounding',
-      reasons: [`Where a weight changes its exponent, only ${ORDER[byRounding]} fits.`],
-    };
-  }
-  if (steps) {
-    const orientation = steps.value > 0 ? 'after-before' : 'before-after';
-    return { orientation, toldBy: 'counter', reasons: [`"${steps.name}" grew in ${ORDER[orientation]}.`] };
-  }
-  const perClass = classSums(samples);
-  const byLabels = perClass && orientationByLabels(perClass);
-  return byLabels
-    ? {
-        orientation: byLabels,
-        toldBy: 'labels',
-        reasons: [
-          `Rounding leaves the sign open; few large entries against many small ones in the head suggest ${ORDER[byLabels]}, but soft labels may look so too.`,
-        ],
-      }
-    : {
-        orientation: 'after-before',
-        toldBy: null,
-        reasons: [
-          `The sign is not known: neither rounding nor the head tells it; ${ORDER['after-before']} is assumed.`,
-        ],
-      };
-}
-
-/** One number per class in the head: its bias, or the row sums where features have one sign; undefined without either. */
-function classSums(samples: readonly SampledPair[]): Float64Array | undefined {
-  const head = samples.findLast(isMatrix);
-  if (!head) {
-    return undefined;
-  }
-  const { rows, columns, gradient } = head;
-  const bias = samples.slice(samples.indexOf(head)).find((sample) => sample.vector && sample.rows === rows);
-  if (bias) {
-    return bias.gradient;
-  }
-  const sums = new Float64Array(rows);
-  let oneSigned = 0;
-  for (let row = 0; row < rows; row++) {
-    const own = gradient.subarray(row * columns, (row + 1) * columns);
-    sums[row] = own.reduce((sum, value) => sum + value, 0);
-    oneSigned += own.every((value) => value >= 0) || own.every((value) => value <= 0) ? 1 : 0;
-  }
-  return oneSigned >= rows / 2 ? sums : undefined;
-}
-
-function settleChanged(samples: readonly SampledPair[]): SettledUpdate | undefined {
+function settleChanged(samples: readonly SampledPair[]): UpdateReport | undefined {
   const size = constantSize(samples);
   if (size?.how === 'exact') {
     return plain('sign', `Each tensor holds one size only (${size.size.toPrecision(3)}), zero and both signs.`);
@@ -333,9 +197,20 @@ function gradientReasons({ balance, balancedVector, lowRank, zeroRows }: SideEvi
 }
 
 /** Weights of another model or run, which need not be like the checkpoint's. */
-function refuseWeights(gradients: TensorFile, given: SideEvidence): void {
+function refuseWeights(
+  checkpoint: TensorFile,
+  gradients: TensorFile,
+  samples: readonly SampledPair[],
+  given: SideEvidence,
+): void {
   if (traits(given) > 0) {
     return;
+  }
+  if (!isEvenNoise(given) && haveSizesOfWeights(samples)) {
+    throw notAGradient(
+      gradients,
+      `what looks like weights of another model: its tensors have the sizes of those of ${checkpoint.path}, one by one, and are not like them`,
+    );
   }
   if (hasStatistics(gradients) && given.gains.length > 0) {
     throw notAGradient(gradients, `weights with their buffers ("${given.gains[0] ?? ''}" is about 1)`);
@@ -348,7 +223,17 @@ function refuseWeights(gradients: TensorFile, given: SideEvidence): void {
   }
 }
 
-function settleGradient(gradients: TensorFile, given: SideEvidence): SettledUpdate {
+const FEWEST_MATRICES = 3;
+
+/** Whether every tensor is as large as the weights that it is matched with, which gradients of different layers are not. */
+function haveSizesOfWeights(samples: readonly SampledPair[]): boolean {
+  const ratios = samples
+    .filter(({ columns, gradient }) => columns > 1 && gradient.length >= 64)
+    .map(({ gradient, parameter }) => rms(gradient) / rms(parameter));
+  return ratios.length >= FEWEST_MATRICES && ratios.every((ratio) => ratio > 0.5 && ratio < 2);
+}
+
+function settleGradient(gradients: TensorFile, given: SideEvidence): UpdateReport {
   const reasons = gradientReasons(given);
   if (reasons.length > 0) {
     return plain('gradient', ...reasons);

@@ -74,6 +74,8 @@ export type UpdateKind =
   | 'pruned'
   | 'unknown';
 
+export type SignToldBy = 'files' | 'rounding' | 'counter' | 'decay' | 'recovery' | 'labels';
+
 export interface UpdateReport {
   kind: UpdateKind;
   /** One sentence each, what the kind was told from. */
@@ -83,6 +85,14 @@ export interface UpdateReport {
    * since a descent step subtracts the gradient.
    */
   sign: 1 | -1;
+  /**
+   * What the sign of a difference was told from: two files of one state each, the rounding of single entries, a counter and
+   * weight decay are conclusive, as is a label that the checkpoint explains with one sign alone; what labels suggest is not.
+   * Null when it was assumed; absent for other kinds and in reports of earlier versions.
+   */
+  signToldBy?: SignToldBy | null;
+  /** Local steps that a difference is of, where a counter or the capture tells; absent where nothing does. */
+  steps?: Count;
   /** Root mean square of the rounding error of one number of the head, in the file's units; null where it is relative to the number. */
   absoluteError: number | null;
 }

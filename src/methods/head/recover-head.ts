@@ -59,6 +59,8 @@ const NOTHING = {
 export interface UpdateFacts {
   /** A difference of weights: the gradient times an unknown learning rate, with an error that does not shrink with the number. */
   readonly isDifference: boolean;
+  /** Whether something besides the numbers tells that one step was made. */
+  readonly isOneStep: boolean;
   /** Samples in the batch, where whoever made the dump or asks for the audit says so. */
   readonly statedSize: number | undefined;
 }
@@ -89,7 +91,7 @@ async function recoverOne(
   hooks: AuditHooks,
   head: HeadGradient,
   shape: GradientShape,
-  { isDifference, statedSize }: UpdateFacts,
+  { isDifference, isOneStep, statedSize }: UpdateFacts,
 ): Promise<RecoveredHead> {
   const factors = factorsOf(head, shape);
   const found =
@@ -105,7 +107,7 @@ async function recoverOne(
     factors,
     batch: describeSingle(shape, single, statedSize),
     checks: single.isOneTold ? [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)] : [],
-    unassessed: unassessedSingle(single, shape, isDifference),
+    unassessed: unassessedSingle(single, shape, isDifference) ?? unsureSoft(single, shape, { isDifference, isOneStep }),
   };
 }
 
@@ -120,8 +122,25 @@ function unassessedSingle(
   return isDifference && status === 'not-identifiable' ? BEYOND_ONE_STEP : undefined;
 }
 
+/** Rounding of the weights above this share of the update hides samples, and makes many labels fit. */
+const MOST_ROUNDING = 1e-3;
+
+/** Sums of p - y over several steps on one sample, or over samples that rounding hides, look like those of a soft label. */
+function unsureSoft(
+  { status, label }: RecoveredSample,
+  { rounding, rankOne: { total, u, v } }: GradientShape,
+  { isDifference, isOneStep }: Pick<UpdateFacts, 'isDifference' | 'isOneStep'>,
+): string | undefined {
+  const isHard = label.kind === 'hard' && status === 'recovered';
+  const isClear = rounding * Math.sqrt(u.length * v.length) <= MOST_ROUNDING * total;
+  return !isDifference || isHard || (isOneStep && isClear) ? undefined : SOFT_OR_STEPS;
+}
+
+const SOFT_OR_STEPS =
+  'This difference of weights is of rank one down to its rounding, and no hard label explains it. A soft label would; so would several steps on one sample, or a batch whose samples the rounding of the weights hides. Which it is is not known, so neither is shown. Capture the gradient of one step to audit it.';
+
 const BEYOND_ONE_STEP =
-  'This is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, momentum, weight decay or a larger batch. Capture the gradient of one step to audit it.';
+  'This is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, another optimiser than SGD, weight decay in part of the layers, or a larger batch. Capture the gradient of one step to audit it.';
 
 /** Above this share of noise, other samples could hide behind it. */
 const CLEAR_OF_NOISE = 0.5;

@@ -6,9 +6,9 @@ import { matchTensors } from '../../../src/facts/matching.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { openTensorFile } from '../../../src/formats/open.js';
 import { canBe, fileKindOf } from '../../../src/kinds/file-kind.js';
-import { type SettledUpdate, settleKind } from '../../../src/kinds/update-kind.js';
+import { settleKind } from '../../../src/kinds/update-kind.js';
 import { UnusableInputError } from '../../../src/protocol/errors.js';
-import type { UpdateKind } from '../../../src/protocol/report.js';
+import type { SignToldBy, UpdateKind, UpdateReport } from '../../../src/protocol/report.js';
 import { writeSafetensors } from '../../write-fixtures.js';
 
 /** Updates that PyTorch wrote (test/fixtures/make_kind_fixtures.py). */
@@ -21,7 +21,7 @@ afterAll(() => {
 
 const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
 
-function settle(checkpoint: string, gradients: string): SettledUpdate {
+function settle(checkpoint: string, gradients: string): UpdateReport {
   const files = [openTensorFile(checkpoint), openTensorFile(gradients)] as const;
   try {
     return settleKind(...files, matchTensors(...files).pairs);
@@ -30,7 +30,7 @@ function settle(checkpoint: string, gradients: string): SettledUpdate {
   }
 }
 
-const settleFixture = (name: string): SettledUpdate =>
+const settleFixture = (name: string): UpdateReport =>
   settle(join(KINDS, name.split('/')[0]!, 'checkpoint.pt'), join(KINDS, `${name}.pt`));
 
 async function refusal(checkpoint: string, gradients: string): Promise<UnusableInputError> {
@@ -62,32 +62,32 @@ describe('the kind of an update', () => {
     // Nothing counts the steps here: whether one explains it, the recovery tells.
     ['dense/four-steps', 'difference'],
   ])('%s: %s', (name, kind) => {
-    const { update } = settleFixture(name);
+    const update = settleFixture(name);
     expect(update.kind, update.reasons.join('\n')).toBe(kind);
     expect(update.reasons.length).toBeGreaterThan(0);
   });
 
   it('tells noise by the content alone, whatever the file is called', () => {
     cpSync(join(KINDS, 'lenet', 'random.pt'), join(scratch, 'gradient.pt'));
-    const { update } = settle(join(KINDS, 'lenet', 'checkpoint.pt'), join(scratch, 'gradient.pt'));
+    const update = settle(join(KINDS, 'lenet', 'checkpoint.pt'), join(scratch, 'gradient.pt'));
     expect(update.kind).toBe('unknown');
     expect(update.reasons.join(' ')).toContain('Only the file\'s name, "gradient.pt"');
   });
 
   it('sees the unused tokens of an embedding, however many layers follow it', () => {
     const llama = join(KINDS, '..', 'texts', 'llama');
-    const { update } = settle(join(llama, 'checkpoint.safetensors'), join(llama, 'gradient.safetensors'));
+    const update = settle(join(llama, 'checkpoint.safetensors'), join(llama, 'gradient.safetensors'));
     expect(update.reasons.join(' ')).toContain('"model.embed_tokens.weight" is zero in whole rows');
   });
 
   it('says how strong the weight decay of an AdamW step was', () => {
     // make_kind_fixtures.py: weight_decay=0.5
-    expect(settleFixture('lenet/adamw').update.reasons.join(' ')).toMatch(/weight decay of about 0\.(49|50)/);
+    expect(settleFixture('lenet/adamw').reasons.join(' ')).toMatch(/weight decay of about 0\.(49|50)/);
   });
 });
 
 describe('a difference of weights', () => {
-  it.each<[string, 1 | -1, SettledUpdate['signToldBy']]>([
+  it.each<[string, 1 | -1, SignToldBy | null]>([
     ['lenet/sgd-0.1-after-minus-before', -1, 'rounding'],
     ['lenet/sgd-0.01-before-minus-after', 1, 'rounding'],
     ['convnet/sgd-0.1-before-minus-after', 1, 'rounding'],
@@ -95,20 +95,18 @@ describe('a difference of weights', () => {
     ['dense/sgd-0.01-after-minus-before', -1, 'rounding'],
     ['dense/momentum', -1, 'rounding'],
   ])('%s: sign %i by %s', (name, sign, toldBy) => {
-    const { update, signToldBy } = settleFixture(name);
-    expect(update).toMatchObject({ kind: 'difference', sign });
-    expect(signToldBy).toBe(toldBy);
+    expect(settleFixture(name)).toMatchObject({ kind: 'difference', sign, signToldBy: toldBy });
   });
 
   it('has the rounding error of stored weights', () => {
     // Head weights spread evenly over +-0.5: mostly ulp 2^-25 or 2^-26, so 2^-25 / sqrt(12) = 8.6e-9 at most.
-    const { absoluteError } = settleFixture('lenet/sgd-0.1-after-minus-before').update;
+    const { absoluteError } = settleFixture('lenet/sgd-0.1-after-minus-before');
     expect(absoluteError).toBeGreaterThan(2 ** -27 / Math.sqrt(12));
     expect(absoluteError).toBeLessThan(2 ** -25 / Math.sqrt(12));
-    expect(settleFixture('lenet/gradient').update.absoluteError).toBeNull();
+    expect(settleFixture('lenet/gradient').absoluteError).toBeNull();
   });
 
-  it.each<[string, number[], 1 | -1, SettledUpdate['signToldBy']]>([
+  it.each<[string, number[], 1 | -1, SignToldBy | null]>([
     ['labels where every weight keeps its exponent', [-9, 1, 1, 1, 1, 1, 1, 1, 1, 1], 1, 'labels'],
     ['labels in the other order', [9, -1, -1, -1, -1, -1, -1, -1, -1, -1], -1, 'labels'],
     ['nothing where both signs look alike', [-3, 3, -1, 1, -5, 5, -1, 1, -3, 3], -1, null],
@@ -123,9 +121,8 @@ describe('a difference of weights', () => {
     const files = [join(scratch, 'grid-c.safetensors'), join(scratch, 'grid-g.safetensors')] as const;
     writeSafetensors(files[0], { 'fc.weight': weight });
     writeSafetensors(files[1], { 'fc.weight': change });
-    const { update, signToldBy } = settle(...files);
-    expect(update).toMatchObject({ kind: 'difference', sign });
-    expect(signToldBy).toBe(toldBy);
+    const update = settle(...files);
+    expect(update).toMatchObject({ kind: 'difference', sign, signToldBy: toldBy });
     if (toldBy === null) {
       expect(update.reasons.join(' ')).toContain('The sign is not known');
     }
@@ -146,13 +143,13 @@ describe('what is refused', () => {
   );
 
   it('does not take a head that began at zero for a gradient, even beside a noisy one', () => {
-    expect(settleFixture('zero-head/noise-3').update.kind).toBe('unknown');
+    expect(settleFixture('zero-head/noise-3').kind).toBe('unknown');
   });
 
-  it.each(['lenet/after', 'convnet/after', 'lenet/optimiser'])('%s is not a gradient', async (name) => {
+  it.each(['lenet/optimiser'])('%s is not a gradient', async (name) => {
     const error = await refusal(join(KINDS, name.split('/')[0]!, 'checkpoint.pt'), join(KINDS, `${name}.pt`));
     expect(error.code).toBe('not-a-gradient');
-    expect(error.parts.found).toMatch(name.includes('optimiser') ? /optimiser/ : /weights/);
+    expect(error.parts.found).toMatch(/optimiser/);
     expect(error.parts.advice).toContain('difference');
   });
 });

@@ -12,8 +12,10 @@ export interface Defence {
   readonly isRandom: boolean;
   /** From the weakest on; empty where it has nothing to act on. */
   levels(update: UpdateFigures): readonly Level[];
-  /** One tensor as it would leave; undefined where it would not. The numbers given are not changed. */
-  apply(tensor: SentTensor, level: Level, update: UpdateFigures): Float64Array | undefined;
+  /** Names of tensors that do not leave at all; none when absent. */
+  withheld?(level: Level, update: UpdateFigures): readonly string[];
+  /** One tensor as it would leave. The numbers given are not changed. */
+  apply(tensor: SentTensor, level: Level, update: UpdateFigures): Float64Array;
 }
 
 export interface Level {

@@ -19,8 +19,6 @@ export const withholding: Defence = {
     PARTS.flatMap(({ part, name }, value) =>
       parts[part].length > 0 ? [{ value, name, also: parts[part].join(', ') }] : [],
     ),
-  apply({ name, data }, { value }, { parts }) {
-    const part = PARTS[value]?.part;
-    return part !== undefined && parts[part].includes(name) ? undefined : data;
-  },
+  withheld: ({ value }, { parts }) => parts[PARTS[value]!.part],
+  apply: ({ data }) => data,
 };

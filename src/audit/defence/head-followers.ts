@@ -4,7 +4,7 @@ import { factorsOf } from '../../recovery/head-factors.js';
 import { dot, least, norm } from '../../recovery/vectors.js';
 import { recoverFromFactors } from '../../recovery/single-sample.js';
 import { counted } from '../../words/count-words.js';
-import { estimatorInWords } from '../../words/label-words.js';
+import { estimatorInWords } from '../../words/terms.js';
 import type { DefendedRun, GuessedHead } from './defended-run.js';
 import { type Follower, type LimitOf, MEASURES, type RuleGuess, aboveChance } from './follower.js';
 import type { Undefended } from './undefended.js';

@@ -27,6 +27,7 @@ import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } fro
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
 import { auditProject } from './audit-project.js';
+import { defendDump } from './defend-command.js';
 import { renderError } from './render-error.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from '../project/render-html.js';
@@ -35,7 +36,7 @@ import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
 
-const COMMANDS = ['audit', 'minimise', 'doctor', 'inspect'];
+const COMMANDS = ['audit', 'defend', 'minimise', 'doctor', 'inspect'];
 
 const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
@@ -44,6 +45,7 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
   gradleak audit --checkpoint C --gradients G [options]
   gradleak audit --gradients G                          what a gradient gives away without its checkpoint
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
+  gradleak defend FOLDER [options]                      what would stop each leak: defences tried at rising levels
   gradleak minimise FOLDER --out DIR                    a dump for an issue report: audited like yours, with little of it
   gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
@@ -85,6 +87,15 @@ Options of audit
   --fail-on SEVERITY   exit 1 when a finding is critical, high, medium or low, or worse
   --trace FILE         write what each method saw and decided, one JSON object a line; none of the tensors' numbers
   --force              replace files in DIR
+
+Options of defend: --checkpoint, --gradients, --head, --out, --force and those of the reconstruction as above, and
+  --target MEASURE=LIMIT,...
+                       the smallest level that leaves no more: label=0.1 (share of guesses), psnr=15 (dB), feature=0.5
+                       (relative error), tokens=0, texts=0 (shares); prints settings for Opacus, Flower, TensorFlow Privacy
+  --quick, --thorough  halve between levels in about half a minute (default), or try every one
+  --defences ID,...    only these
+  --total-time SECONDS end after this long with what there is
+  --json               print defence.json instead of the table; --out writes it with the pictures of what is left
 
   --help, --version
 
@@ -145,6 +156,17 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
   switch (command) {
     case 'audit':
       return audit(rest, surroundings);
+    case 'defend': {
+      const hooks = hooksOf(surroundings);
+      return defendDump(rest, auditPaths, {
+        print: surroundings.print,
+        columns: surroundings.columns,
+        progress: surroundings.progress,
+        reading: (path) => surroundings.reading?.({ path, what: 'dump' }),
+        read: () => surroundings.reading?.(null),
+        pause: () => hooks.pause(),
+      });
+    }
     case 'minimise':
       return minimiseDump(rest, surroundings);
     case 'inspect':

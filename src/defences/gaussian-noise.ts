@@ -28,13 +28,7 @@ export function deviationOf(level: number, { norm, count }: Pick<UpdateFigures, 
 }
 
 /** @param deviation standard deviation, in the numbers' own unit */
-export function noised(
-  data: Float64Array,
-  deviation: number,
-  draws: Draws,
-  name: string,
-  draw: number,
-): Float64Array {
+export function noised(data: Float64Array, deviation: number, draws: Draws, name: string, draw: number): Float64Array {
   const noise = draws.of(name, data.length, draw);
   return data.map((value, at) => value + deviation * noise[at]!);
 }

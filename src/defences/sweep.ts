@@ -21,10 +21,7 @@ const MOSTLY = 0.6;
  * @param levels rising
  * @param isTold whether an attacker still finds it at the level, in one draw of the defence
  */
-export function sweepLevels(
-  levels: readonly number[],
-  isTold: (level: number, draw: number) => boolean,
-): DefenceSweep {
+export function sweepLevels(levels: readonly number[], isTold: (level: number, draw: number) => boolean): DefenceSweep {
   const counts = new Map<number, number>();
   let low = 0;
   let high = levels.length;

@@ -102,7 +102,7 @@ export async function defend(request: DefendRequest, hooks: DefendHooks): Promis
 interface OpenCurve {
   readonly defence: Defence;
   readonly levels: readonly Level[];
-  readonly points: DefencePoint[];
+  points: DefencePoint[];
 }
 
 class Sweep {
@@ -155,24 +155,29 @@ class Sweep {
     const ids = this.leaks;
     let pending = ids.length > 0 ? [...this.curves] : [];
     while (pending.length > 0) {
-      const next: OpenCurve[] = [];
+      const open: OpenCurve[] = [];
       for (const curve of pending) {
-        const level = nextLevel(ids, { ...curve.defence, ...curve }, isThorough);
-        if (level === undefined) {
+        const next = nextLevel(
+          ids,
+          { ...curve, scale: curve.defence.scale, isMonotone: curve.defence.isMonotone },
+          isThorough,
+        );
+        if (next === undefined) {
           continue;
         }
         if (performance.now() > this.ends) {
           this.status = 'out-of-time';
           return;
         }
-        await this.tryLevel(curve, level);
-        next.push(curve);
+        await this.tryLevel(curve, next.level, next.leak);
+        open.push(curve);
       }
-      pending = next;
+      pending = open;
     }
   }
 
-  private async tryLevel(curve: OpenCurve, at: number): Promise<void> {
+  /** @param asked id of the leak that it is tried for: what takes a search is left out where another one asks */
+  private async tryLevel(curve: OpenCurve, at: number, asked: string): Promise<void> {
     const { defence, levels, points } = curve;
     const level = levels[at];
     if (!level) {
@@ -180,22 +185,31 @@ class Sweep {
     }
     this.tell(`${defence.title}: ${level.name}`);
     await this.pause();
-    const left = await this.leftAt(defence, level, at);
-    points.push({ level: at, left });
-    points.sort((one, other) => one.level - other.level);
+    const known = points.find((own) => own.level === at)?.left ?? [];
+    const isSearch = this.followers.some(({ leak, methods }) => leak.id === asked && methods.length > 0);
+    const wanted = this.followers.flatMap(({ leak, methods }, index) =>
+      (isSearch || methods.length === 0) && !known.some((own) => own.leak === leak.id) ? [index] : [],
+    );
+    const left = await this.leftAt(defence, level, at, wanted);
+    const order = this.leaks.map(({ id }) => id);
+    const all = [...known, ...left].sort((one, other) => order.indexOf(one.leak) - order.indexOf(other.leak));
+    curve.points = [...points.filter((own) => own.level !== at), { level: at, left: all }].sort(
+      (one, other) => one.level - other.level,
+    );
     if (performance.now() - this.written > WRITTEN_EVERY_MS) {
       this.output.write({ ...this.report(), status: 'stopped' });
       this.written = performance.now();
     }
   }
 
-  private async leftAt(defence: Defence, level: Level, at: number): Promise<LeftOver[]> {
-    const isRepeated = defence.isRandom && this.followers.some(({ methods }) => methods.length === 0);
+  private async leftAt(defence: Defence, level: Level, at: number, wanted: readonly number[]): Promise<LeftOver[]> {
+    const isRepeated = defence.isRandom && wanted.some((index) => this.followers[index]?.methods.length === 0);
     const draws = isRepeated ? this.draws : 1;
     const until = Math.min(performance.now() + 1000 * this.runSeconds, this.ends + 1000 * this.runSeconds);
     const runs = Array.from({ length: draws }, (_, draw) => this.runOf(defence, level, draw, draws, until));
     const left: LeftOver[] = [];
-    for (const [index, follower] of this.followers.entries()) {
+    for (const index of wanted) {
+      const follower = this.followers[index]!;
       const own = await leftOver(follower, follower.methods.length === 0 ? runs : runs.slice(0, 1), {
         leak: this.leaks[index]!,
         isLate: () => performance.now() > until,
@@ -316,7 +330,16 @@ function reach(chance: number | null, own: number): number {
 
 function curveOf({ defence, levels, points }: OpenCurve, leaks: readonly FollowedLeak[]): DefenceCurve {
   const { id, title, explanation, unit, scale, isMonotone } = defence;
-  const own = { id, title, explanation, unit, scale, isMonotone, levels: levels.map((level) => ({ ...level })), points };
+  const own = {
+    id,
+    title,
+    explanation,
+    unit,
+    scale,
+    isMonotone,
+    levels: levels.map((level) => ({ ...level })),
+    points,
+  };
   return {
     ...own,
     points: [...points],
@@ -351,4 +374,3 @@ function guessRequest(request: DefendRequest, { result, recovered }: Undefended,
       : {}),
   };
 }
-

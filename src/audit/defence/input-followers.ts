@@ -59,12 +59,17 @@ function ofLeak({ method, leak }: FoundLeak, at: number): Follower[] {
     return [];
   }
   return [
-    pictureFollower({ id: `pictures-${at}`, title: leak.title, method, sample: null }, pictures, [method], async (run) => {
-      const { leaks } = await run.methodGuesses();
-      return leaks
-        .filter((own) => own.method === method && own.leak.sample === null)
-        .flatMap((own) => own.leak.arrays.map(({ data }) => ({ by: 'what the method computes', values: data })));
-    }),
+    pictureFollower(
+      { id: `pictures-${at}`, title: leak.title, method, sample: null },
+      pictures,
+      [method],
+      async (run) => {
+        const { leaks } = await run.methodGuesses();
+        return leaks
+          .filter((own) => own.method === method && own.leak.sample === null)
+          .flatMap((own) => own.leak.arrays.map(({ data }) => ({ by: 'what the method computes', values: data })));
+      },
+    ),
   ];
 }
 

@@ -2,7 +2,10 @@ import type { DefenceCurve, DefencePoint, FollowedLeak, Knee, LeftOver } from '.
 
 /** Where a defence stops a leak, of the levels that were tried; and which level tells most next. */
 
-type Ladder = Pick<DefenceCurve, 'levels' | 'scale'> & { readonly points: readonly DefencePoint[] };
+interface Ladder extends Pick<DefenceCurve, 'scale'> {
+  readonly levels: readonly { readonly name: string }[];
+  readonly points: readonly DefencePoint[];
+}
 
 /** @param points in the order of the levels */
 export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }: Ladder): Knee {
@@ -12,8 +15,7 @@ export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }
   });
   // Choices stand beside each other; of levels that rise, all above have to stop it too.
   const last = scale === 'names' ? -1 : tried.findLastIndex(({ own }) => !isStopped(own));
-  const first =
-    scale === 'names' ? tried.find(({ own }) => isStopped(own)) : tried[last + 1];
+  const first = scale === 'names' ? tried.find(({ own }) => isStopped(own)) : tried[last + 1];
   const below = last >= 0 ? (tried[last]?.level ?? null) : null;
   if (!first) {
     const isUntold = tried.some(({ own }) => own.standing === 'untold');
@@ -28,7 +30,7 @@ export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }
           ? 'No level was tried.'
           : isUntold
             ? 'Not stopped by any level that was tried to its end.'
-            : `Not stopped by ${tried.length === 1 ? levels[tried[0]?.level ?? 0]?.name ?? '' : 'any level that was tried'}.`,
+            : `Not stopped by ${tried.length === 1 ? (levels[tried[0]?.level ?? 0]?.name ?? '') : 'any level that was tried'}.`,
     };
   }
   const by = first.own.standing === 'not-found' ? 'not-found' : 'stopped';
@@ -52,26 +54,35 @@ function isStopped({ standing }: LeftOver): boolean {
 }
 
 /**
- * The level to try next: between the levels that a knee lies between, the middle; undefined once every knee is settled.
- * Choices, and levels that do not follow from each other, are all tried.
+ * The level to try next, and which leak asks for it: between the levels that a knee lies between, the middle. Undefined once
+ * every knee is settled. Choices, and levels that do not follow from each other, are all tried, as is everything by a
+ * thorough sweep.
  */
 export function nextLevel(
   leaks: readonly Pick<FollowedLeak, 'id'>[],
   curve: Ladder & Pick<DefenceCurve, 'isMonotone'>,
   isThorough: boolean,
-): number | undefined {
-  const tried = new Set(curve.points.map(({ level }) => level));
+): { readonly level: number; readonly leak: string } | undefined {
+  const isTried = (level: number, leak: string): boolean =>
+    curve.points.some((point) => point.level === level && point.left.some((own) => own.leak === leak));
   if (curve.isMonotone) {
-    for (const leak of leaks) {
-      const { level, below } = kneeOf(leak, curve);
-      const [low, high] = [below ?? -1, level ?? curve.levels.length];
+    for (const { id } of leaks) {
+      const knee = kneeOf({ id }, curve);
+      const [low, high] = [knee.below ?? -1, knee.level ?? curve.levels.length];
       const middle = (low + high) >> 1;
-      if (high - low > 1 && !tried.has(middle)) {
-        return middle;
+      if (high - low > 1 && !isTried(middle, id)) {
+        return { level: middle, leak: id };
       }
     }
+    if (!isThorough) {
+      return undefined;
+    }
   }
-  return curve.isMonotone && !isThorough
-    ? undefined
-    : curve.levels.map((_, at) => at).find((at) => !tried.has(at));
+  for (const { id } of leaks) {
+    const level = curve.levels.findIndex((_, at) => !isTried(at, id));
+    if (level >= 0) {
+      return { level, leak: id };
+    }
+  }
+  return undefined;
 }

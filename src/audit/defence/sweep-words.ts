@@ -11,7 +11,9 @@ export function sentenceOf(leaks: readonly FollowedLeak[], curves: readonly Defe
   if (leaks.length === 0) {
     return 'The audit found nothing for certain in this update, so there is nothing to follow; that does not say that nothing leaks.';
   }
-  const told = curves.find(({ id, points }) => id === TOLD_FIRST && points.length > 0) ?? curves.find(({ points }) => points.length > 0);
+  const told =
+    curves.find(({ id, points }) => id === TOLD_FIRST && points.length > 0) ??
+    curves.find(({ points }) => points.length > 0);
   const followed = `${counted(leaks.length, 'leak was', 'leaks were')} followed`;
   if (!told) {
     return `${followed}, and no level was tried.`;
@@ -27,10 +29,7 @@ export function sentenceOf(leaks: readonly FollowedLeak[], curves: readonly Defe
 }
 
 /** What the audit told without being certain of it. */
-export function notFollowed(
-  { result }: Undefended,
-  leaks: readonly FollowedLeak[],
-): DefenceReport['notFollowed'] {
+export function notFollowed({ result }: Undefended, leaks: readonly FollowedLeak[]): DefenceReport['notFollowed'] {
   const followed = new Set(leaks.map(({ method }) => method));
   const samples = result.report.samples.some(({ status }) => status !== 'recovered') && !followed.has('head-batch');
   const inputs = result.reconstructions.filter(({ report, input }) => input && report.verdict !== 'exact');

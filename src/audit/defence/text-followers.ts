@@ -13,10 +13,7 @@ const MOST_REPEATED = 2 ** 18;
 const TEXTS_LIMIT = 0.1;
 
 export function textFollowers(undefended: Undefended): Follower[] {
-  return undefended.result.leaks.flatMap((found, at) => [
-    ...tokensOf(undefended, found, at),
-    ...textsOf(found, at),
-  ]);
+  return undefended.result.leaks.flatMap((found, at) => [...tokensOf(undefended, found, at), ...textsOf(found, at)]);
 }
 
 function tokensOf(undefended: Undefended, { method, leak }: FoundLeak, at: number): Follower[] {
@@ -48,12 +45,7 @@ function tokensOf(undefended: Undefended, { method, leak }: FoundLeak, at: numbe
 }
 
 /** Noise reaches every row, so which are not zero tells nothing; the longest ones still do. */
-function largestRows(
-  file: DefendedRun['file'],
-  name: string,
-  rows: number,
-  truth: ReadonlySet<number>,
-): RuleGuess[] {
+function largestRows(file: DefendedRun['file'], name: string, rows: number, truth: ReadonlySet<number>): RuleGuess[] {
   if (!file.entries.some((entry) => entry.name === name)) {
     return [];
   }

@@ -61,19 +61,15 @@ async function embeddingsOf({ facts, leaks }: AuditResult): Promise<Set<string>>
   const transformer =
     facts.given.request.checkpoint === undefined ? undefined : await facts.get(TRANSFORMER).catch(() => undefined);
   const { tokens, positions } =
-    transformer && !('refused' in transformer)
-      ? transformer.embedding
-      : { tokens: undefined, positions: undefined };
+    transformer && !('refused' in transformer) ? transformer.embedding : { tokens: undefined, positions: undefined };
   const looked = leaks.flatMap(({ leak }) => (leak.noun === 'Embedding' && leak.tensor !== null ? [leak.tensor] : []));
   return new Set([tokens, positions, ...looked].flatMap((own) => (typeof own === 'string' ? [own] : [])));
 }
 
-function partsOf(
-  { pairs }: Matching,
-  head: HeadSearch | undefined,
-  embeddings: ReadonlySet<string>,
-): UpdateParts {
-  const headNames = [head?.tensors?.weight.gradient.name, head?.tensors?.biasGradient?.name].flatMap((own) => own ?? []);
+function partsOf({ pairs }: Matching, head: HeadSearch | undefined, embeddings: ReadonlySet<string>): UpdateParts {
+  const headNames = [head?.tensors?.weight.gradient.name, head?.tensors?.biasGradient?.name].flatMap(
+    (own) => own ?? [],
+  );
   const isOther = ({ gradient, parameter }: TensorPair): boolean =>
     headNames.includes(gradient.name) || embeddings.has(parameter.name) || parameter.name === head?.tied;
   const layers = pairs.filter((pair) => !isOther(pair) && pair.parameter.shape.length > 1);

@@ -120,7 +120,9 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
   const { sample, shape, factors } = task;
   const precision = precisionOf(task);
   const { u } = sample.problem;
-  const size = norm(u);
+  // The captured gradients are all this many times the ones of the loss.
+  const perUnit = sample.scale / sample.scalar;
+  const size = norm(u) * Math.abs(sample.scale);
   return {
     recipe: candidate.recipe,
     head,
@@ -132,7 +134,7 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
       featureError: sample.feature.map((value) =>
         Math.hypot((shape.noise * Math.abs(sample.scalar)) / size, precision.forward * value),
       ),
-      delta: u.map((value) => value / sample.scalar),
+      delta: u.map((value) => value * perUnit),
       deltaError: u.map(() => shape.noise / Math.abs(sample.scalar)),
       scaleError: factors.scalar === undefined ? SCAN_ERROR : 0,
     },

@@ -106,10 +106,7 @@ async function attemptInputs(
   const capture = await facts.get(CAPTURE);
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
-  const network = ofGuess(
-    await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause()),
-    guess,
-  );
+  const network = ofGuess(await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause()), guess);
   const normalisation = normalisationFor(wanted, capture);
   const given = {
     request: normalisation ? { ...wanted, normalisation } : wanted,

@@ -386,7 +386,10 @@ const SURENESS: Readonly<Record<ReconstructionReport['verdict'], number>> = {
 };
 
 /** Sample by sample, the one whose verdict is better; the later one of equals, which has what the earlier one had to go by. */
-export function surest(earlier: readonly Reconstruction[], later: readonly Reconstruction[]): readonly Reconstruction[] {
+export function surest(
+  earlier: readonly Reconstruction[],
+  later: readonly Reconstruction[],
+): readonly Reconstruction[] {
   const longer = earlier.length > later.length ? earlier : later;
   return longer.map((own, index) => {
     const [first, second] = [earlier[index] ?? own, later[index] ?? own];

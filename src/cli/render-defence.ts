@@ -60,11 +60,7 @@ function curveLines(
       });
       return `  ${(levels[level]?.name ?? '').padEnd(nameWidth)}  ${cells.join('   ')}`;
     }),
-    ...(why === null
-      ? knees.flatMap(({ sentence, isSettled }, at) =>
-          indent(`  ${letter(at)}  `, `${sentence}${isSettled ? '' : ' Not every level around it was tried.'}`, width),
-        )
-      : []),
+    ...(why === null ? knees.flatMap(({ sentence }, at) => indent(`  ${letter(at)}  `, sentence, width)) : []),
   ];
 }
 

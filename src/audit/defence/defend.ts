@@ -149,16 +149,24 @@ class Sweep {
     return report;
   }
 
-  /** A level of each defence in turn, so that every one has some when time is up. */
+  /** What needs no search first, which is a matter of milliseconds. */
   private async tryLevels(): Promise<void> {
+    const quick = this.leaks.filter(({ id }) =>
+      this.followers.some(({ leak, methods }) => leak.id === id && methods.length === 0),
+    );
+    await this.tryFor(quick);
+    await this.tryFor(this.leaks);
+  }
+
+  /** A level of each defence in turn, so that every one has some when time is up. */
+  private async tryFor(leaks: readonly FollowedLeak[]): Promise<void> {
     const isThorough = this.request.effort === 'thorough';
-    const ids = this.leaks;
-    let pending = ids.length > 0 ? [...this.curves] : [];
+    let pending = leaks.length > 0 ? [...this.curves] : [];
     while (pending.length > 0) {
       const open: OpenCurve[] = [];
       for (const curve of pending) {
         const next = nextLevel(
-          ids,
+          leaks,
           { ...curve, scale: curve.defence.scale, isMonotone: curve.defence.isMonotone },
           isThorough,
         );

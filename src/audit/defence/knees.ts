@@ -7,6 +7,8 @@ interface Ladder extends Pick<DefenceCurve, 'scale'> {
   readonly points: readonly DefencePoint[];
 }
 
+const OPEN = ' Not all weaker levels were tried, so one of them may do.';
+
 /** @param points in the order of the levels */
 export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }: Ladder): Knee {
   const tried = points.flatMap(({ level, left }) => {
@@ -33,6 +35,7 @@ export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }
             : `Not stopped by ${tried.length === 1 ? (levels[tried[0]?.level ?? 0]?.name ?? '') : 'any level that was tried'}.`,
     };
   }
+  const isSettled = scale === 'names' ? tried.length === levels.length : first.level === (below ?? -1) + 1;
   const by = first.own.standing === 'not-found' ? 'not-found' : 'stopped';
   const name = levels[first.level]?.name ?? '';
   const from = scale === 'names' ? `with "${name}"` : `from "${name}" on`;
@@ -41,11 +44,11 @@ export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }
     level: first.level,
     below,
     by,
-    isSettled: scale === 'names' ? tried.length === levels.length : first.level === (below ?? -1) + 1,
-    sentence:
-      by === 'not-found'
-        ? `This audit no longer finds it ${from}; that does not say that it is hidden.`
-        : `Stopped ${from}, for the methods here and this update.`,
+    isSettled,
+    sentence: (by === 'not-found'
+      ? `This audit no longer finds it ${from}; that does not say that it is hidden.`
+      : `Stopped ${from}, for the methods here and this update.`
+    ).concat(isSettled ? '' : OPEN),
   };
 }
 

@@ -22,7 +22,7 @@ export function sentenceOf(leaks: readonly FollowedLeak[], curves: readonly Defe
     const knee = told.knees[at];
     const level = knee?.level === null || knee === undefined ? undefined : told.levels[knee.level];
     return level
-      ? `"${title}" ${knee?.by === 'not-found' ? 'is no longer found' : 'is stopped'} from ${level.name} on`
+      ? `"${title}" ${knee?.by === 'not-found' ? 'is no longer found' : 'is stopped'} ${knee?.isSettled ? 'from' : 'at the latest from'} ${level.name} on`
       : `"${title}" is not stopped by any level that was tried`;
   });
   return `${followed}. ${told.title}: ${parts.join('; ')}. This holds for the methods here and this update.`;

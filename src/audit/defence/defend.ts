@@ -217,11 +217,14 @@ class Sweep {
     const runs = Array.from({ length: draws }, (_, draw) => this.runOf(defence, level, draw, draws, until));
     const left: LeftOver[] = [];
     for (const index of wanted) {
-      const follower = this.followers[index]!;
+      const [follower, leak] = [this.followers[index], this.leaks[index]];
+      if (!follower || !leak) {
+        continue;
+      }
       const own = await leftOver(follower, follower.methods.length === 0 ? runs : runs.slice(0, 1), {
-        leak: this.leaks[index]!,
+        leak,
         isLate: () => performance.now() > until,
-        show: (shown) => this.output.show(`${defence.id}-${at}-${follower.leak.id}`, `${level.name}`, shown),
+        show: (shown) => this.output.show(`${defence.id}-${at}-${follower.leak.id}`, level.name, shown),
       });
       // Telling a stop from a run whose time was up.
       await this.pause();
@@ -265,8 +268,8 @@ class Sweep {
     const repeated = this.followers.filter(({ methods }) => methods.length === 0);
     const run = this.runOn(this.undefended.dump.gradients, false, Infinity);
     const before = performance.now();
-    for (const { guesses } of repeated) {
-      await guesses(run);
+    for (const follower of repeated) {
+      await follower.guesses(run);
       await this.pause();
     }
     const seconds = (performance.now() - before) / 1000;

@@ -107,7 +107,7 @@ async function headGuesses(run: DefendedRun): Promise<readonly HeadGuess[]> {
 
 /** What is told of at least one sample counts: of features the nearest, of labels the share. */
 function ofBatch(undefended: Undefended): Follower[] {
-  const { several, features, samples } = undefended.recovered!;
+  const { several = [], features = [], samples = [] } = undefended.recovered ?? {};
   const labels = several.flatMap(({ label, multiplicity }) => {
     const index = label.classes[0]?.index;
     return index === undefined ? [] : new Array<number>(multiplicity).fill(index);
@@ -115,7 +115,7 @@ function ofBatch(undefended: Undefended): Follower[] {
   if (labels.length === 0 || !samples.every(({ status }) => status === 'recovered')) {
     return [];
   }
-  const classes = several[0]!.label.probabilities.length;
+  const classes = several[0]?.label.probabilities.length ?? 1;
   const common = { method: 'head-batch', sample: null };
   const flat = flatError(features);
   return [

@@ -1,3 +1,5 @@
+import { least, most } from '../../recovery/vectors.js';
+
 /** How near a guess comes to a picture: PSNR in dB, with the brightness and contrast that bring it nearest, since neither hides one. */
 
 /** Numbers that agree further are told by none apart. */
@@ -31,18 +33,12 @@ function decibels(peak: number, error: number): number {
   return Math.min(MOST_DECIBELS, 10 * Math.log10((peak * peak) / Math.max(error, Number.MIN_VALUE)));
 }
 
-function momentsOf(values: ArrayLike<number>): { mean: number; squares: number; range: number } {
-  let [sum, low, high] = [0, Infinity, -Infinity];
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at] ?? 0;
-    sum += value;
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  const mean = sum / Math.max(values.length, 1);
-  let squares = 0;
-  for (let at = 0; at < values.length; at++) {
-    squares += ((values[at] ?? 0) - mean) ** 2;
-  }
-  return { mean, squares, range: Math.max(high - low, Number.MIN_VALUE) };
+function momentsOf(numbers: ArrayLike<number>): { mean: number; squares: number; range: number } {
+  const values = Float64Array.from(numbers);
+  const mean = values.reduce((sum, value) => sum + value, 0) / Math.max(values.length, 1);
+  return {
+    mean,
+    squares: values.reduce((sum, value) => sum + (value - mean) ** 2, 0),
+    range: Math.max(most(values) - least(values), Number.MIN_VALUE),
+  };
 }

@@ -91,7 +91,7 @@ function clipSettings({ value }: Level, { figures }: Undefended): DefenceSetting
       note: "The client's mod clips to the norm that the server's strategy gives; without noise that only makes an update shorter.",
       code: [
         'from flwr.clientapp.mod import fixedclipping_mod',
-        'from flwr.server.strategy import DifferentialPrivacyClientSideFixedClipping',
+        'from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping',
         '',
         'strategy = DifferentialPrivacyClientSideFixedClipping(',
         `    strategy, noise_multiplier=noise_multiplier, clipping_norm=${digits(value * figures.norm)},`,

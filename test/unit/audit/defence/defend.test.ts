@@ -126,3 +126,38 @@ describe('how near a picture comes', () => {
     expect(fittedPsnr(new Float64Array(2), truth)).toBeUndefined();
   });
 });
+
+describe('a sweep over an input', () => {
+  const withInput = (request: DefendRequest): DefendRequest => ({
+    ...request,
+    audit: {
+      ...request.audit,
+      reconstruction: { attack: 'chain', preset: 'soft-label', engine: 'auto', timeLimitSeconds: 30 },
+    },
+  });
+
+  it('shows that clipping takes nothing from it, with pictures', async () => {
+    const out = join(folder, 'input');
+    const report = await defend(
+      withInput(requestOf('networks/two-convolutions', { defences: ['clipping'] }, out)),
+      quiet,
+    );
+    const input = report.leaks.find(({ measure }) => measure.id === 'psnr')!;
+    const left = leftOf(report, 'clipping', input.id);
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.every(({ standing }) => standing === 'leaks')).toBe(true);
+    const pictures = left.flatMap(({ shown }) => (shown?.type === 'picture' ? [shown.file!] : []));
+    expect(pictures.length).toBe(left.length);
+    expect(pictures.every((file) => existsSync(join(out, file)))).toBe(true);
+  });
+
+  it('measures the best guess where no certificate confirms it', async () => {
+    const report = await defend(withInput(requestOf('networks/mlp', { defences: ['gaussian-noise'] })), quiet);
+    const input = report.leaks.find(({ measure }) => measure.id === 'psnr')!;
+    const left = leftOf(report, 'gaussian-noise', input.id);
+    // Noise of this size fails every certificate, and leaves a guess all the same.
+    expect(left.every((own) => own.left !== null)).toBe(true);
+    expect(left.some(({ standing }) => standing === 'leaks')).toBe(true);
+    expect(left.at(-1)!.standing).toBe('stopped');
+  });
+});

@@ -344,7 +344,7 @@ describe('gradleak defend', () => {
       'gaussian-noise,clipping',
     );
     expect({ code, err }).toEqual({ code: 0, err: '' });
-    expect(out).toContain('A  Label of the sample');
+    expect(out).toContain('Label of the sample');
     expect(out).toContain('noise_multiplier=');
     expect(out).toContain('No level that was tried meets it.');
     expect(out).toContain('other methods may see more');

@@ -181,7 +181,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery', 'words'],
+        ['audit', 'methods', 'facts', 'protocol', 'formats', 'engine', 'recovery', 'defences', 'words'],
         'The pipeline does not know who runs it.',
       ),
       {

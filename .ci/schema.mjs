@@ -43,6 +43,13 @@ const schemas = [
     open: true,
   },
   {
+    file: 'media/defence.schema.json',
+    source: 'src/protocol/defence-report.ts',
+    type: 'DefenceReport',
+    title: 'GradLeak report on what would stop the leaks of an update',
+    open: true,
+  },
+  {
     file: 'src/protocol/audit-request.schema.json',
     source: 'src/protocol/audit-request.ts',
     type: 'AuditRequest',

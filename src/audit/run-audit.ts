@@ -5,7 +5,7 @@ import { HEAD, HEAD_GRADIENT } from '../facts/head-facts.js';
 import { type AuditHooks, fractionAt, rising } from '../facts/hooks.js';
 import { refuseSameFile } from '../facts/inputs.js';
 import { namesOf } from '../facts/no-checkpoint.js';
-import { readUpdate } from '../facts/read-update.js';
+import { type ReadUpdate, readUpdate } from '../facts/read-update.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
 import { joinedFile } from '../formats/joined-file.js';
 import { openTensorFile } from '../formats/open.js';
@@ -33,6 +33,44 @@ export interface AuditResult {
   readonly features: readonly Float64Array[];
   /** Reconstructed inputs, flat. */
   readonly inputs?: readonly Float64Array[];
+  /** What the report was made of, for whoever goes on from here. */
+  readonly facts: Facts;
+  readonly leaks: readonly FoundLeak[];
+  /** Of each sample, in the samples' order; shorter where no method gave any. */
+  readonly reconstructions: readonly Reconstruction[];
+}
+
+/** The files of one request, open. */
+export interface OpenDump extends ReadUpdate {
+  /** Names without numbers where none was given. */
+  readonly checkpoint: TensorFile;
+  /** The model beside adapters, or the adapters beside a model. */
+  readonly otherHalf: string | undefined;
+  close(): void;
+}
+
+/** @throws UnusableInputError when a file cannot be read */
+export function openDump(request: AuditRequest): OpenDump {
+  const files: TensorFile[] = [];
+  const close = (): void => {
+    for (const file of files) {
+      file.close();
+    }
+  };
+  try {
+    const given = request.checkpoint === undefined ? undefined : openTensorFile(request.checkpoint);
+    files.push(...(given ? [given] : []));
+    const captured = openTensorFile(request.gradients);
+    files.push(captured);
+    const otherHalf = given && otherHalfOf(given, captured, request);
+    files.push(...(otherHalf ? [otherHalf] : []));
+    const whole = given && otherHalf ? joinedFile(given, otherHalf) : given;
+    const update = whole ? readUpdate(whole, captured) : { gradients: captured };
+    return { checkpoint: whole ?? namesOf(captured), ...update, otherHalf: otherHalf?.path, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 /** What is tried, and who looks on. */
@@ -53,10 +91,25 @@ export async function runAudit(
   options: AuditOptions = {},
 ): Promise<AuditResult> {
   const started = performance.now();
-  const hooks = rising(caller);
   refuseSameFile(request);
+  await step(caller, 'open', 'Opening the files');
+  const dump = openDump(request);
+  try {
+    return await auditDump(request, dump, caller, { ...options, started });
+  } finally {
+    dump.close();
+  }
+}
+
+/** The same of files that are open, and stay so. */
+export async function auditDump(
+  request: AuditRequest,
+  { checkpoint, gradients, origin, otherHalf }: OpenDump,
+  caller: AuditHooks,
+  { started = performance.now(), ...options }: AuditOptions & { readonly started?: number } = {},
+): Promise<AuditResult> {
+  const hooks = rising(caller);
   const unlock = prepareFolder(request);
-  const files: TensorFile[] = [];
   let traceFile: TraceFile | undefined;
   const trace = (event: TraceEvent): void => {
     traceFile?.write(event);
@@ -64,24 +117,11 @@ export async function runAudit(
   };
   try {
     traceFile = openTrace(request);
-    await step(hooks, 'open', 'Opening the files');
-    const given = request.checkpoint === undefined ? undefined : openTensorFile(request.checkpoint);
-    files.push(...(given ? [given] : []));
-    const captured = openTensorFile(request.gradients);
-    files.push(captured);
-    const otherHalf = given && otherHalfOf(given, captured, request);
-    files.push(...(otherHalf ? [otherHalf] : []));
-    const whole = given && otherHalf ? joinedFile(given, otherHalf) : given;
-    const checkpoint = whole ?? namesOf(captured);
-    const update = whole ? readUpdate(whole, captured) : { gradients: captured };
-    const facts = new Facts({ request, checkpoint, ...update, hooks }, trace);
-    return await new Audit(facts, options.methods ?? METHODS, trace, started, otherHalf?.path).run();
+    const facts = new Facts({ request, checkpoint, gradients, ...(origin ? { origin } : {}), hooks }, trace);
+    return await new Audit(facts, options.methods ?? METHODS, trace, started, otherHalf).run();
   } finally {
     unlock?.();
     traceFile?.close();
-    for (const file of files) {
-      file.close();
-    }
   }
 }
 
@@ -281,7 +321,14 @@ class Audit {
       writeResults({ ...request, out: request.out }, report, { features, arrays: this.arrays(), images });
     }
     const inputs = images.flatMap(({ reconstruction }) => (reconstruction.input ? [reconstruction.input] : []));
-    return { report, features, ...(inputs.length > 0 ? { inputs } : {}) };
+    return {
+      report,
+      features,
+      ...(inputs.length > 0 ? { inputs } : {}),
+      facts: this.facts,
+      leaks: this.leaks,
+      reconstructions: this.inputs,
+    };
   }
 
   /** Undefined once the user has stopped the audit: what was found does not wait for it. */
@@ -341,7 +388,10 @@ const SURENESS: Readonly<Record<ReconstructionReport['verdict'], number>> = {
 };
 
 /** Sample by sample, the one whose verdict is better; the later one of equals, which has what the earlier one had to go by. */
-function surest(earlier: readonly Reconstruction[], later: readonly Reconstruction[]): readonly Reconstruction[] {
+export function surest(
+  earlier: readonly Reconstruction[],
+  later: readonly Reconstruction[],
+): readonly Reconstruction[] {
   const longer = earlier.length > later.length ? earlier : later;
   return longer.map((own, index) => {
     const [first, second] = [earlier[index] ?? own, later[index] ?? own];

@@ -1,3 +1,4 @@
+import type { DefenceReport } from '../protocol/defence-report.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report, Severity } from '../protocol/report.js';
 import { reaches } from '../audit/findings.js';
@@ -10,11 +11,11 @@ export const EXIT = { done: 0, finding: 1, unusable: 2, fault: 3, notAssessed: 4
 export const EXIT_TABLE: readonly (readonly [code: number, meaning: string])[] = [
   [EXIT.cancelled, 'stopped by the user'],
   [EXIT.fault, 'a defect of GradLeak'],
-  [EXIT.finding, 'a finding at or above --fail-on'],
+  [EXIT.finding, 'a finding at or above --fail-on; a --target that no defence met'],
   [EXIT.unusable, 'unusable input: arguments, files, a folder without dumps, a gradient of another checkpoint'],
   [
     EXIT.notAssessed,
-    'not assessed: no method could judge the gradient, or a gradient of a project could not be audited',
+    'not assessed: no method could judge the gradient, a gradient of a project could not be audited, or a --target not be judged',
   ],
   [EXIT.done, 'done: assessed, and nothing of the above'],
 ];
@@ -73,5 +74,22 @@ export function factsOfProject(
       ),
     unusable: summary.dumps === 0 || summary.mismatched > 0,
     notAssessed: summary.notAssessed + summary.failed > 0 || skipped.some(({ isGradient }) => isGradient === true),
+  };
+}
+
+/** A sweep without anything to follow tells nothing, and a target that is not known to be met is not met. */
+export function factsOfDefence({
+  status,
+  leaks,
+  curves,
+  target,
+  outcome,
+}: Pick<DefenceReport, 'status' | 'leaks' | 'curves' | 'target' | 'outcome'>): Partial<RunFacts> {
+  const isTried = leaks.length > 0 && curves.some(({ points }) => points.length > 0);
+  return {
+    cancelled: status === 'stopped',
+    finding: target?.outcome === 'not-met',
+    unusable: outcome === 'mismatch',
+    notAssessed: !isTried || target?.outcome === 'unknown',
   };
 }

@@ -30,6 +30,7 @@ import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-
 import { auditProject } from './audit-project.js';
 import { compare } from './compare.js';
 import { ADJACENCY_NAMES, UNIT_NAMES, epsilon } from './epsilon.js';
+import { defendDump } from './defend-command.js';
 import { renderError } from './render-error.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderHtml } from '../project/render-html.js';
@@ -38,7 +39,7 @@ import { renderListing, renderMinimised, renderReport } from './render-text.js';
 
 /** The `gradleak` command: the same audit as the editor's, for terminals and CI. */
 
-const COMMANDS = ['audit', 'compare', 'epsilon', 'minimise', 'doctor', 'inspect'];
+const COMMANDS = ['audit', 'compare', 'defend', 'epsilon', 'minimise', 'doctor', 'inspect'];
 
 const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
@@ -49,6 +50,7 @@ const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
   gradleak audit PROJECT [options]                      a folder of many dumps: each with the checkpoint that fits it
   gradleak compare A B [--fail-on SEVERITY]             what leaked in two audits, or two projects: folders or report.json
   gradleak epsilon --noise-multiplier X --delta D       the (epsilon, delta) that clipping and noise promise
+  gradleak defend FOLDER [options]                      what would stop each leak: defences tried at rising levels
   gradleak minimise FOLDER --out DIR                    a dump for an issue report: audited like yours, with little of it
   gradleak doctor                                       which engines work here, and what the others need
   gradleak inspect FILE [--format text|json]            list the tensors of a file without running anything in it
@@ -106,6 +108,15 @@ Options of epsilon
   --accountant ${ACCOUNTANTS.join('|')}
                        orders and sums as in this library (default ${ACCOUNTANTS[0]})
   --json               print numbers and sentences as JSON
+
+Options of defend: --checkpoint, --gradients, --head, --out, --force and those of the reconstruction as above, and
+  --target MEASURE=LIMIT,...
+                       the smallest level that leaves no more: label=0.1 (share of guesses), psnr=15 (dB), feature=0.5
+                       (relative error), tokens=0, texts=0 (shares); prints settings for Opacus, Flower, TensorFlow Privacy
+  --quick, --thorough  halve between levels in about half a minute (default), or try every one
+  --defences ID,...    only these
+  --total-time SECONDS end after this long with what there is
+  --json               print defence.json instead of the table; --out writes it with the pictures of what is left
 
   --help, --version
 
@@ -170,6 +181,17 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
       return compare(rest, surroundings);
     case 'epsilon':
       return epsilon(rest, surroundings);
+    case 'defend': {
+      const hooks = hooksOf(surroundings);
+      return defendDump(rest, auditPaths, {
+        print: surroundings.print,
+        columns: surroundings.columns,
+        progress: surroundings.progress,
+        reading: (path) => surroundings.reading?.({ path, what: 'dump' }),
+        read: () => surroundings.reading?.(null),
+        pause: () => hooks.pause(),
+      });
+    }
     case 'minimise':
       return minimiseDump(rest, surroundings);
     case 'inspect':

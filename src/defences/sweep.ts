@@ -1,5 +1,3 @@
-import type { Defence, DefendedTensors } from './defence.js';
-
 /** How much of a defence it takes until something is no longer told. */
 export interface DefenceSweep {
   /** Lowest level at which it was no longer told; null when none sufficed. */
@@ -20,23 +18,17 @@ const MOSTLY = 0.6;
 /**
  * A higher level never helps the attacker, so the first one that suffices is found by halving.
  *
- * @param isTold whether an attacker who is given the defended tensors still finds it
+ * @param levels rising
+ * @param isTold whether an attacker still finds it at the level, in one draw of the defence
  */
-export function sweepDefence(
-  defence: Defence,
-  tensors: DefendedTensors,
-  random: () => number,
-  isTold: (defended: DefendedTensors) => boolean,
-): DefenceSweep {
-  const { levels } = defence;
+export function sweepLevels(levels: readonly number[], isTold: (level: number, draw: number) => boolean): DefenceSweep {
   const counts = new Map<number, number>();
   let low = 0;
   let high = levels.length;
   while (low < high) {
     const middle = (low + high) >> 1;
     const level = levels[middle]!;
-    const told = Array.from({ length: DRAWS }, () => isTold(defence.apply(tensors, level, random)));
-    const count = told.filter(Boolean).length;
+    const count = Array.from({ length: DRAWS }, (_, draw) => isTold(level, draw)).filter(Boolean).length;
     counts.set(middle, count);
     if (count > DRAWS * MOSTLY) {
       low = middle + 1;

@@ -22,6 +22,14 @@ export interface Given {
   /** Where `gradients` are not the file as it was given. */
   readonly origin?: UpdateOrigin;
   readonly hooks: AuditHooks;
+  /** Asks every method for its best guess, whatever speaks against it: what an attacker would take, and no finding. */
+  readonly guess?: Guess;
+}
+
+/** What an attacker is taken to know of an update that was defended. */
+export interface Guess {
+  /** Name of the network among those that fit, and how its normalisation ran; undefined where no network is needed. */
+  readonly network: { readonly name: string; readonly normMode: 'eval' | 'train' | null } | undefined;
 }
 
 export interface FactEvent {

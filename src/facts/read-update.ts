@@ -71,10 +71,15 @@ function differenceOf(checkpoint: TensorFile, after: TensorFile, matching: Match
   );
 }
 
+/** Another file of the same update, such as one that a defence changed, read the same way. */
+export function readAgain(checkpoint: TensorFile, file: TensorFile, { origin }: ReadUpdate): TensorFile {
+  return origin?.decay ? withoutDecay(checkpoint, file, origin, origin.decay) : file;
+}
+
 function withoutDecay(
   checkpoint: TensorFile,
   difference: TensorFile,
-  { pairs }: Matching,
+  { pairs }: Pick<Matching, 'pairs'>,
   { factor, vectors }: WeightDecay,
 ): TensorFile {
   const parameters = new Map(pairs.map(({ gradient, parameter }) => [gradient.name, parameter]));

@@ -1,6 +1,8 @@
 import { NotificationType, RequestType } from 'vscode-jsonrpc';
 import type { AuditProgress, AuditRequest } from './audit-request.js';
 import type { Reading } from './deadlines.js';
+import type { DefenceReport } from './defence-report.js';
+import type { DefendProgress, DefendRequest } from './defend-request.js';
 import type { UnusableInputParts } from './errors.js';
 import type { ProjectPlan } from './project-report.js';
 import type {
@@ -56,6 +58,25 @@ export interface AuditOutcome {
   notAssessed: string | null;
   /** True when the user stopped it; the report then holds what was found until then. */
   cancelled: boolean;
+}
+
+export interface DefendParams {
+  /** Chosen by the host; progress notifications carry it. */
+  id: string;
+  /** Its audit's folder then holds `defence.json`; it says `stopped` when the user stopped it with something found. */
+  request: DefendRequest & { audit: AuditRequest & { out: string } };
+}
+
+export interface DefendOutcome {
+  folder: string;
+  status: DefenceReport['status'];
+  /** As the report's. */
+  sentence: string;
+}
+
+export interface DefendProgressParams {
+  id: string;
+  progress: DefendProgress;
 }
 
 export interface ProgressParams {
@@ -153,6 +174,8 @@ export type Look = { [K in keyof Looks]: { look: K } & Looks[K]['params'] }[keyo
 
 export const HelloRequest = new RequestType<HelloParams, HelloResult, void>('gradleak/hello');
 export const AuditRun = new RequestType<AuditParams, AuditOutcome, UnusableInputParts>('gradleak/audit');
+export const DefendRun = new RequestType<DefendParams, DefendOutcome, UnusableInputParts>('gradleak/defend');
+export const DefendProgressNotification = new NotificationType<DefendProgressParams>('gradleak/defend/progress');
 export const RankCheckpoints = new RequestType<RankParams, RankedCheckpoint[], UnusableInputParts>('gradleak/rank');
 /** Answers those that could be read and that there was time for: of any other file nothing is known. */
 export const TellKinds = new RequestType<KindsParams, FileOfKind[], UnusableInputParts>('gradleak/kinds');

@@ -10,6 +10,7 @@ import { StreamMessageReader, StreamMessageWriter } from 'vscode-jsonrpc/node';
 import { DEADLINES, type Deadlines, tookTooLong } from '../protocol/deadlines.js';
 import { CancelledError, UnusableInputError, type UnusableInputParts } from '../protocol/errors.js';
 import type { AuditProgress } from '../protocol/audit-request.js';
+import type { DefendProgress } from '../protocol/defend-request.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 import type { TensorDifference, TensorStatistics } from '../protocol/inspection.js';
 import {
@@ -18,6 +19,10 @@ import {
   AuditRun,
   type CompareParams,
   CompareTruth,
+  type DefendOutcome,
+  type DefendParams,
+  DefendProgressNotification,
+  DefendRun,
   type EngineStatus,
   type EnginesParams,
   type FileOfKind,
@@ -81,6 +86,7 @@ export class RunnerClient {
   private ended = false;
   private readonly failures = new Set<(error: Error) => void>();
   private readonly listeners = new Map<string, (progress: AuditProgress) => void>();
+  private readonly sweeps = new Map<string, (progress: DefendProgress) => void>();
   /** What the child is reading, each until it is given up. */
   private readonly readings = new Map<number, NodeJS.Timeout>();
   private gaveUp: UnusableInputError | undefined;
@@ -104,6 +110,7 @@ export class RunnerClient {
       this.end(signal === null ? `exit code ${code}` : `signal ${signal}`);
     });
     connection.onNotification(ProgressNotification, ({ id, progress }) => this.listeners.get(id)?.(progress));
+    connection.onNotification(DefendProgressNotification, ({ id, progress }) => this.sweeps.get(id)?.(progress));
     connection.onNotification(ReadingNotification, (params) => {
       this.watch(params);
     });
@@ -198,6 +205,24 @@ export class RunnerClient {
       return await this.untilCancelled(signal, (token) => this.connection.sendRequest(AuditRun, params, token));
     } finally {
       this.listeners.delete(params.id);
+    }
+  }
+
+  /**
+   * Tries defences on a dump. Cancelled as an audit is; what was found until then is in the folder.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async defend(
+    params: DefendParams,
+    onProgress: (progress: DefendProgress) => void,
+    signal: CancelSignal,
+  ): Promise<DefendOutcome> {
+    this.sweeps.set(params.id, onProgress);
+    try {
+      return await this.untilCancelled(signal, (token) => this.connection.sendRequest(DefendRun, params, token));
+    } finally {
+      this.sweeps.delete(params.id);
     }
   }
 

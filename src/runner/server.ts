@@ -6,6 +6,8 @@ import type { FileKind } from '../protocol/inspection.js';
 import {
   AuditRun,
   CompareTruth,
+  DefendProgressNotification,
+  DefendRun,
   type FileOfKind,
   HelloRequest,
   InspectDifferences,
@@ -28,6 +30,7 @@ import {
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
 import { compareStored } from '../audit/compare-stored.js';
+import { defend } from '../audit/defence/defend.js';
 import { lookAtFile } from '../audit/look-at-file.js';
 import { runAudit } from '../audit/run-audit.js';
 import { TOOL_VERSION } from '../audit/version.js';
@@ -67,6 +70,19 @@ export function serve(connection: MessageConnection): void {
         notAssessed: report.verdict.outcome === 'not-assessed' ? report.verdict.sentence : null,
         cancelled: report.cancelled === true,
       };
+    }),
+  );
+  connection.onRequest(DefendRun, ({ id, request }, token) =>
+    answered(async () => {
+      const done = await watched.begin(request.audit.gradients, 'dump');
+      const { status, sentence } = await defend(request, {
+        progress: (progress) => {
+          void connection.sendNotification(DefendProgressNotification, { id, progress });
+        },
+        read: done,
+        pause: pausing(token),
+      }).finally(done);
+      return { folder: request.audit.out, status, sentence };
     }),
   );
   connection.onRequest(CompareTruth, ({ folder, truth }, token) =>

@@ -52,7 +52,8 @@ export interface PrivacyStatement {
   readonly sentences: readonly string[];
 }
 
-const LEAST_NOISE = 1e-3;
+/** In clip norms. */
+export const LEAST_NOISE = 1e-3;
 const MOST_NOISE = 1e6;
 const MOST_ROUNDS = 1e9;
 

@@ -1,7 +1,7 @@
-import { type DefenceSweep, sweepDefence } from '../../defences/sweep.js';
-import { gaussianNoise } from '../../defences/gaussian-noise.js';
+import { normalDraws } from '../../defences/draws.js';
+import { noised } from '../../defences/gaussian-noise.js';
+import { type DefenceSweep, sweepLevels } from '../../defences/sweep.js';
 import { shapeOfGradient, type HeadGradient } from '../../recovery/head-gradient.js';
-import { generator } from '../../recovery/paper-method.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
 import { recoverSingle } from '../../recovery/single-sample.js';
 
@@ -13,6 +13,7 @@ export interface NoiseSweep extends DefenceSweep {
 
 /** Larger heads are left out so that an answer stays a matter of milliseconds. */
 const MOST_ENTRIES = 50_000;
+const LEVELS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
 
 /** Undefined for heads too large to try within an audit. */
 export function sweepNoise(head: HeadGradient, sample: RecoveredSample): NoiseSweep | undefined {
@@ -22,16 +23,13 @@ export function sweepNoise(head: HeadGradient, sample: RecoveredSample): NoiseSw
     return undefined;
   }
   const rms = Math.sqrt(data.reduce((sum, value) => sum + value * value, 0) / data.length);
-  const tensors = new Map([['weight', data]]);
-  if (biasGradient) {
-    tensors.set('bias', biasGradient);
-  }
-  const found = sweepDefence(gaussianNoise(rms), tensors, generator(7), (defended) =>
+  const draws = normalDraws();
+  const found = sweepLevels(LEVELS, (level, draw) =>
     stillTold(
       {
         ...head,
-        weightGradient: { ...weightGradient, data: defended.get('weight') ?? data },
-        biasGradient: defended.get('bias'),
+        weightGradient: { ...weightGradient, data: noised(data, level * rms, draws, 'weight', draw) },
+        biasGradient: biasGradient && noised(biasGradient, level * rms, draws, 'bias', draw),
       },
       sample,
     ),

@@ -19,7 +19,7 @@ import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
  * @param prepared networks that fit, the most usual one first; at least one
  * @param known label of K numbers, feature of d, scale of the captured gradient
  * @returns the network taken, its layers' evidence, and its input (flat, in the network's normalised units) unless it
- * leaves more than half of a layer's gradient unexplained
+ * leaves more than half of a layer's gradient unexplained, which a best guess may
  * @throws UnusableInputError when a guessed network explains no noiseless gradient; CancelledError when stopped
  */
 export async function chainAttack(
@@ -58,6 +58,9 @@ export async function chainAttack(
     if (isCertified({ chain, found })) {
       break;
     }
+  }
+  if (task.isGuess) {
+    return best!;
   }
   refuseWrongNetwork(task, prepared, best!);
   // An image of what is probably another network is no start for anything.
@@ -117,7 +120,9 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
   const { sample, shape, factors } = task;
   const precision = precisionOf(task);
   const { u } = sample.problem;
-  const size = norm(u);
+  // The captured gradients are all this many times the ones of the loss.
+  const perUnit = sample.scale / sample.scalar;
+  const size = norm(u) * Math.abs(sample.scale);
   return {
     recipe: candidate.recipe,
     head,
@@ -129,11 +134,12 @@ function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head 
       featureError: sample.feature.map((value) =>
         Math.hypot((shape.noise * Math.abs(sample.scalar)) / size, precision.forward * value),
       ),
-      delta: u.map((value) => value / sample.scalar),
+      delta: u.map((value) => value * perUnit),
       deltaError: u.map(() => shape.noise / Math.abs(sample.scalar)),
       scaleError: factors.scalar === undefined ? SCAN_ERROR : 0,
     },
     precision,
+    ...(task.isGuess ? { mostUnexplained: Infinity } : {}),
   };
 }
 

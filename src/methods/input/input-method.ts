@@ -1,5 +1,5 @@
 import { normalisationFor } from '../../facts/capture.js';
-import type { Facts } from '../../facts/facts.js';
+import type { Facts, Guess } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
@@ -92,7 +92,8 @@ async function attemptInputs(
   if (!head || !shape || !tensors || (sample && !factors)) {
     return undefined;
   }
-  if (sample && (sample.status !== 'recovered' || sample.activation !== 'softmax')) {
+  const { guess } = facts.given;
+  if (sample && ((sample.status !== 'recovered' && !guess) || sample.activation !== 'softmax')) {
     return unreachedByNetwork(
       recovered,
       sample.status === 'recovered'
@@ -105,7 +106,7 @@ async function attemptInputs(
   const capture = await facts.get(CAPTURE);
   const inputShape = wanted.inputShape ?? capture?.inputShape;
   const hints = inputShape ? { inputShape } : {};
-  const network = await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause());
+  const network = ofGuess(await findNetwork(wanted.model, checkpoint, gradients, hints, () => context.pause()), guess);
   const normalisation = normalisationFor(wanted, capture);
   const given = {
     request: normalisation ? { ...wanted, normalisation } : wanted,
@@ -114,7 +115,8 @@ async function attemptInputs(
     matching: await facts.get(MATCHING),
     headWeight: tensors.weight.parameter.name,
     head: head.gradient,
-    normMode: capture?.mode,
+    normMode: capture?.mode ?? guess?.network?.normMode ?? undefined,
+    isGuess: guess !== undefined,
   };
   const isSizeTold = inputShape !== undefined || wanted.attack === 'matching';
   const attempt = (own: NetworkSource): Promise<Attempt | undefined> =>
@@ -136,8 +138,14 @@ async function attemptInputs(
     }
     why = error.message;
   }
-  const second = await attempt(recognised(checkpoint, hints, [why]));
+  const second = await attempt(ofGuess(recognised(checkpoint, hints, [why]), guess));
   return first && !(second && reachesAnInput(second)) ? first : second;
+}
+
+/** Under a defence, numbers no longer choose among the networks that fit. */
+function ofGuess(network: NetworkSource, guess: Guess | undefined): NetworkSource {
+  const known = network.candidates.filter(({ name }) => name === guess?.network?.name);
+  return known.length > 0 ? { ...network, candidates: known } : network;
 }
 
 function reachesAnInput({ inputs }: Attempt): boolean {

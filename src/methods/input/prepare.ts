@@ -26,6 +26,8 @@ export interface NetworkTask {
   readonly headWeight: string;
   readonly head: HeadGradient;
   readonly normMode: NormMode | undefined;
+  /** A best guess is asked for: nothing that the gradient says against the network counts. */
+  readonly isGuess?: boolean;
 }
 
 /** A candidate network that fits its checkpoint, ready to be computed. */
@@ -82,7 +84,7 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
   );
   // A network that was given is taken as it is; of those that names and shapes leave open, the numbers choose.
   const isGrouped = fitsGroups(candidate.recipe, tensors.parameter, tensors.gradient);
-  if (task.network.source === 'built-in' && isGrouped === false) {
+  if (task.network.source === 'built-in' && isGrouped === false && !task.isGuess) {
     throw new RecipeError(
       'filters and gradients are orthogonal over no grouping of its normalisation, or noise hides it',
     );

@@ -54,9 +54,10 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       best = walked.found;
       chosen = walked.prepared;
       notes.push(...(chain?.stopped === undefined ? [] : [`The closed form ended at ${chain.stopped}.`]));
-      const attempt = isExact()
-        ? undefined
-        : await singleMaps(task, prepared, known, within(context, CHAIN_ENDS, MAPS_END));
+      const attempt =
+        isExact() || (task.isGuess === true && best !== undefined)
+          ? undefined
+          : await singleMaps(task, prepared, known, within(context, CHAIN_ENDS, MAPS_END));
       if (attempt) {
         maps = attempt.run;
         ({ engine, stopped } = maps);
@@ -155,7 +156,8 @@ async function singleMaps(
   const solution = {
     batch: 1,
     features: sample.feature,
-    delta: u.map((value) => value / sample.scalar),
+    // The captured gradients are all this many times the ones of the loss.
+    delta: u.map((value) => (value * sample.scale) / sample.scalar),
   };
   let best: { run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined;
   for (const own of prepared.filter(hasRectifiers)) {

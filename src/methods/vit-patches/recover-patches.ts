@@ -30,12 +30,16 @@ const FEWEST_LEFT = 4;
 /** Tensors of d numbers that are looked through for class tokens. */
 const MOST_OTHERS = 512;
 
-/** @returns a sentence where nothing was solved */
+/**
+ * @param isGuess what is before the patches is told from their number where the gradient does not tell it
+ * @returns a sentence where nothing was solved
+ */
 export async function recoverPatches(
   gradients: TensorFile,
   pair: EmbeddingTensors,
   product: ProductKernel,
   pause: Pause,
+  isGuess = false,
 ): Promise<RecoveredPatches | string> {
   const { position, weight, bias, tokens, width, numbers } = pair;
   const names = `\`${position.name}\` and \`${weight.name}\``;
@@ -49,11 +53,12 @@ export async function recoverPatches(
   if ([rows, stored].some((data) => data.every((value) => value === 0))) {
     return `${names} hold only zeros: nothing reached them, as with a head that starts at zero.`;
   }
-  const leading = leadingTokens(
-    { rows: tokens, cols: width, data: rows },
-    bias && gradients.read(bias.name).data,
-    bias ? [] : othersOf(gradients, pair),
-  );
+  const leading =
+    leadingTokens(
+      { rows: tokens, cols: width, data: rows },
+      bias && gradients.read(bias.name).data,
+      bias ? [] : othersOf(gradients, pair),
+    ) ?? (isGuess ? { count: tokens - Math.floor(Math.sqrt(tokens)) ** 2, misfit: null } : undefined);
   if (!leading) {
     return `The gradient of \`${bias?.name ?? ''}\` is not the sum of the rows of \`${position.name}\`: something lies between both, they were scaled apart, or noise was added.`;
   }

@@ -35,11 +35,19 @@ export const vitPatches: Method = {
     const product = await pausingProduct(context);
     for (const pair of embeddingPairs(facts.given.gradients)) {
       context.progress(`Solving for the patches of ${pair.weight.name}`, 0);
-      const recovered = await recoverPatches(facts.given.gradients, pair, product, () => context.pause());
+      const recovered = await recoverPatches(
+        facts.given.gradients,
+        pair,
+        product,
+        () => context.pause(),
+        facts.given.guess !== undefined,
+      );
       if (typeof recovered === 'string') {
         reasons.push(recovered);
       } else if (recovered.verdict === 'exact' || recovered.verdict === 'close') {
         return found(facts, recovered, recovered.verdict, (performance.now() - started) / 1000);
+      } else if (facts.given.guess) {
+        return found(facts, recovered, 'uncertain', (performance.now() - started) / 1000);
       } else {
         isTried = true;
         reasons.unshift(whyNot(recovered));
@@ -72,7 +80,7 @@ const CHANNELS_OF_IMAGES = [1, 3, 4];
 async function found(
   facts: Facts,
   recovered: RecoveredPatches,
-  verdict: 'exact' | 'close',
+  verdict: 'exact' | 'close' | 'uncertain',
   seconds: number,
 ): Promise<MethodResult> {
   const { reconstruction } = facts.given.request;

@@ -36,6 +36,8 @@ export interface ChainProblem {
   readonly gradient: (name: string) => StoredTensor | undefined;
   readonly solution: HeadSolution;
   readonly precision: Precision;
+  /** Share of a layer's gradient that may stay unexplained before the walk ends; that of another network when absent. */
+  readonly mostUnexplained?: number;
 }
 
 /** What one layer's equations say about themselves. */

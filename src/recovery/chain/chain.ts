@@ -77,7 +77,7 @@ export async function walkChain(
     if (typeof inverted !== 'string' && inverted.evidence) {
       layers.push(inverted.evidence);
       latest = { values: inverted.inputs[0]!.values, shape: place.inputShapes[0]! };
-      if (inverted.evidence.residual > MOST_UNEXPLAINED) {
+      if (inverted.evidence.residual > (problem.mostUnexplained ?? MOST_UNEXPLAINED)) {
         inverted = `${name}: ${(100 * inverted.evidence.residual).toPrecision(3)} % of its gradient is left unexplained`;
       }
     }

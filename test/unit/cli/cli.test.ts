@@ -312,3 +312,38 @@ describe('the built command', () => {
     expect((await cli('audit', '--help')).code).toBe(0);
   });
 });
+
+describe('gradleak defend', () => {
+  it('prints what is left level by level, and settings for a target', async () => {
+    const { code, out, err } = await cli(
+      'defend',
+      dump('k10_hard_bias_default'),
+      '--target',
+      'label=0.2',
+      '--defences',
+      'gaussian-noise,clipping',
+    );
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain('Label of the sample');
+    expect(out).toContain('noise_multiplier=');
+    expect(out).toContain('No level that was tried meets it.');
+    expect(out).toContain('other methods may see more');
+  });
+
+  it('writes a report that its schema describes', async () => {
+    const out = join(folder, 'defended');
+    const { code } = await cli('defend', dump('k10_hard_bias_default'), '--out', out, '--defences', 'sign', '--json');
+    expect(code).toBe(0);
+    const schema = JSON.parse(readFileSync(join(ROOT, 'media', 'defence.schema.json'), 'utf8')) as object;
+    const validate = new Ajv({ strict: false }).compile(schema);
+    expect(validate(JSON.parse(readFileSync(join(out, 'defence.json'), 'utf8'))), JSON.stringify(validate.errors)).toBe(
+      true,
+    );
+  });
+
+  it('refuses targets and defences that there are not', async () => {
+    expect(await cli('defend', dump('k10_hard_bias_default'), '--target', 'lable=1')).toMatchObject({ code: 2 });
+    expect(await cli('defend', dump('k10_hard_bias_default'), '--defences', 'hope')).toMatchObject({ code: 2 });
+    expect(await cli('defend', dump('k10_hard_bias_default'), '--quick', '--thorough')).toMatchObject({ code: 2 });
+  });
+});

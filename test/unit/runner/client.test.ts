@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import type { AuditProgress } from '../../../src/protocol/audit-request.js';
+import type { DefenceReport } from '../../../src/protocol/defence-report.js';
 import type { Report } from '../../../src/protocol/report.js';
 import { generator } from '../../../src/recovery/paper-method.js';
 import { type CancelSignal, RunnerClient, RunnerCrashedError } from '../../../src/runner/client.js';
@@ -206,6 +207,29 @@ describe('the child process', () => {
     await expect(client.audit({ id: 'd', request }, () => undefined, never)).resolves.toMatchObject({
       cancelled: false,
     });
+  });
+
+  it('tries defences, and keeps the points that are done when it is stopped', async () => {
+    const client = await start();
+    let cancel: () => void = () => undefined;
+    let cancelledAt = 0;
+    const out = join(folder, 'defended');
+    const audit = { ...dumpPaths('k10_hard_bias_default'), method: 'auto' as const, out };
+    const outcome = await client.defend(
+      { id: 'f', request: { audit, effort: 'thorough' } },
+      ({ message }) => {
+        if (message.startsWith('Keeping') && cancelledAt === 0) {
+          cancelledAt = Date.now();
+          cancel();
+        }
+      },
+      { cancelled: false, onCancel: (listener: () => void) => (cancel = listener) },
+    );
+    expect(Date.now() - cancelledAt).toBeLessThan(2000);
+    expect(outcome).toMatchObject({ folder: out, status: 'stopped' });
+    const report = JSON.parse(readFileSync(join(out, 'defence.json'), 'utf8')) as DefenceReport;
+    expect(report.curves[0]?.points.length).toBeGreaterThan(0);
+    expect(client.alive).toBe(true);
   });
 
   it('kills a child that does not listen to cancel', async () => {

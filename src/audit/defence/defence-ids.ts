@@ -1,0 +1,1 @@
+export { DEFENCE_IDS } from '../../defences/registry.js';

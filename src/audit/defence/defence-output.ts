@@ -1,0 +1,49 @@
+import { encodeNpyArray } from '../../formats/write-npy.js';
+import { encodePicture, isImage } from '../../formats/write-picture.js';
+import type { AuditRequest } from '../../protocol/audit-request.js';
+import { DEFENCE_FILE, type DefenceReport, type LeftPicture } from '../../protocol/defence-report.js';
+import { openOutput, writeOutput } from '../output-folder.js';
+import type { Shown } from './follower.js';
+
+/** A sweep's report and its pictures, in the folder of the audit; nothing is written where that has none. */
+export interface DefenceOutput {
+  /** Writes a picture at once, so that a report on disk always finds what it refers to. Null for what cannot be drawn. */
+  show(name: string, title: string, shown: Shown): LeftPicture | null;
+  write(report: DefenceReport): void;
+  close(): void;
+}
+
+/** @throws UnusableInputError when the folder holds somebody else's files, or another audit writes to it */
+export function openDefenceOutput({ out, force }: Pick<AuditRequest, 'out' | 'force'>): DefenceOutput {
+  const unlock = out === undefined ? undefined : openOutput(out, [DEFENCE_FILE], force === true);
+  const write = (name: string, content: string | Uint8Array): void => {
+    if (out !== undefined) {
+      writeOutput(out, name, content, force === true);
+    }
+  };
+  return {
+    show(name, title, shown) {
+      if (shown.type === 'texts') {
+        return shown;
+      }
+      const { shape, values, normalisation } = shown;
+      if (!isImage(shape)) {
+        return null;
+      }
+      const file = `defence-${name}.npy`;
+      write(file, encodeNpyArray(values, [1, ...shape]));
+      write(`defence-${name}.png`, encodePicture(values, shape, normalisation));
+      return {
+        type: 'picture',
+        title,
+        shape: [...shape],
+        file: out === undefined ? null : file,
+        ...(normalisation ? { normalisation } : {}),
+      };
+    },
+    write: (report) => {
+      write(DEFENCE_FILE, `${JSON.stringify(report, undefined, 1)}\n`);
+    },
+    close: () => unlock?.(),
+  };
+}

@@ -1,23 +1,34 @@
 import { html, render } from 'lit';
-import type { CapturingLine, FromPanel, PanelImage, PanelState, ToPanel } from '../src/protocol/panel-messages.js';
+import type {
+  CapturingLine,
+  FromPanel,
+  PanelImage,
+  PanelPage,
+  PanelState,
+  ToPanel,
+} from '../src/protocol/panel-messages.js';
 import type { NextStep } from '../src/protocol/next-steps.js';
 import type { Report } from '../src/protocol/report.js';
 import { connectHost } from './host.js';
 import { type PanelActions, type ReportState, reportView } from './views/report-view.js';
-import { chartAsPng } from './views/landscape-chart.js';
+import { chartAsPng } from './views/chart-png.js';
+import { type DefenceActions, type DefenceState, NO_DEFENCES } from './views/defence-view.js';
 import { decodeFloats } from './views/decode.js';
 import { AMPLIFICATIONS, type PanelPicture, TO_SIZE } from './views/reconstruction-view.js';
 import { stepsView } from './views/steps-view.js';
 import { type RunState, advance, runView } from './views/run-view.js';
+import { defenceAsCsv } from '../src/words/defence-words.js';
 import { allTextsOf } from '../src/words/recovered-texts.js';
 import { summaryOf } from '../src/words/report-words.js';
 
 /** Entry of the results panel, in VS Code and on a saved page. */
 
 const root = document.getElementById('root');
-const host = connectHost<FromPanel, ToPanel, PanelState>(['show', 'run', 'problem']);
+const host = connectHost<FromPanel, ToPanel, PanelState>(['show', 'run', 'problem', 'defence']);
 let state: ReportState | undefined;
 let run: RunState | undefined;
+/** Of the audit that is shown, which may come in before it. */
+let defence: DefenceState = NO_DEFENCES;
 let script: CapturingLine | undefined;
 
 function actionsFor(report: Report): PanelActions {
@@ -49,11 +60,11 @@ function actionsFor(report: Report): PanelActions {
       (() => {
         host.post({ t: 'save', what: 'npy' });
       }),
-    savePng: () => void savePng(),
+    savePng: () => void savePng('svg.landscape', undefined),
+    ...defenceActions,
     copySummary: () => {
       copy(summaryOf(report));
     },
-    copyText: copy,
     copyTexts: () => {
       copy(allTextsOf(report));
     },
@@ -112,6 +123,38 @@ function actionsFor(report: Report): PanelActions {
   };
 }
 
+const defenceActions: DefenceActions = {
+  tryDefences:
+    host &&
+    ((effort) => {
+      host.post({ t: 'defend', effort });
+    }),
+  stopDefences: () => {
+    host?.post({ t: 'stop' });
+  },
+  saveDefenceTable: () => {
+    if (host) {
+      host.post({ t: 'save', what: 'csv' });
+    } else if (defence.stored) {
+      const table = new Blob([defenceAsCsv(defence.stored.report)], { type: 'text/csv' });
+      download('defences.csv', URL.createObjectURL(table));
+    }
+  },
+  saveDefenceChart: () => void savePng('svg.defence-chart', 'defences.png'),
+  copyText: copy,
+  look: (choice) => {
+    setDefence({ ...defence, ...choice });
+  },
+};
+
+function setDefence(own: DefenceState): void {
+  defence = own;
+  if (state) {
+    state = { ...state, defence };
+    draw();
+  }
+}
+
 const takeStep =
   host &&
   ((step: NextStep): void => {
@@ -126,16 +169,16 @@ function copy(text: string): void {
   }
 }
 
-async function savePng(): Promise<void> {
-  const chart = document.querySelector<SVGElement>('svg.chart');
+async function savePng(selector: string, name: 'defences.png' | undefined): Promise<void> {
+  const chart = document.querySelector<SVGSVGElement>(selector);
   if (!chart) {
     return;
   }
   const png = await chartAsPng(chart);
   if (host) {
-    host.post({ t: 'save', what: 'png', png });
+    host.post({ t: 'save', what: 'png', png, ...(name ? { name } : {}) });
   } else {
-    download('landscape.png', `data:image/png;base64,${png}`);
+    download(name ?? 'landscape.png', `data:image/png;base64,${png}`);
   }
 }
 
@@ -206,6 +249,7 @@ function show(report: Report, images: readonly PanelImage[]): void {
     pictures,
     chart: { curve: 'residual', range: undefined },
     selected: 0,
+    defence,
     picture: {
       normalisation: first?.normalisation ? 'capture' : 'auto',
       channel: -1,
@@ -225,7 +269,8 @@ addEventListener('beforeprint', () => {
 
 const embedded = document.getElementById('gradleak-report')?.textContent;
 if (embedded) {
-  const { report, images } = JSON.parse(embedded) as { report: Report; images: PanelImage[] };
+  const { report, images, defence: stored } = JSON.parse(embedded) as PanelPage;
+  defence = { ...NO_DEFENCES, stored };
   show(report, images);
 } else if (host) {
   host.onMessage((message) => {
@@ -241,6 +286,11 @@ if (embedded) {
         run = advance(run, message.progress);
         draw();
         break;
+      case 'defence': {
+        const { progress, stored = defence.stored, problem } = message;
+        setDefence({ ...defence, progress, stored, problem });
+        break;
+      }
       case 'problem':
         if (root) {
           clearPlaceholder(root);

@@ -65,6 +65,7 @@ export async function defendDump(
       ...(out === undefined ? {} : { out }),
       ...(head === undefined ? {} : { head }),
     },
+    ...(out === undefined ? {} : { out }),
     effort: values.thorough === true ? 'thorough' : 'quick',
     ...(target === undefined ? {} : { target: targetOption(target) }),
     privacy: privacyRounds(text),

@@ -36,7 +36,7 @@ export function noised(data: Float64Array, deviation: number, draws: Draws, name
 function noiseLevels(update: UpdateFigures): Level[] {
   const last = Math.max(LEAST_TRIED, LAST_MULTIPLIER * Math.sqrt(update.count));
   const levels: Level[] = [];
-  for (let power = -3; ; power++) {
+  for (let power = -5; ; power++) {
     for (const step of [1, 3]) {
       const value = Number(`${step}e${power}`);
       levels.push({ value, name: `${value} of the norm`, also: inMultipliers(value, update) });

@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { DEFENCE_EFFORTS, type DefenceEffort } from '../protocol/defence-report.js';
 import type { SaveRequest } from '../protocol/panel-messages.js';
 import { messageOf } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
@@ -10,6 +11,7 @@ import { type AuditServices, auditPair, takeStepFor } from './audit-command.js';
 import { type AuditSubject, isAudit, isRunning, subjectOfEntry, subjectOfStored } from './audit-rows.js';
 import { capturingLine, openScript } from './capturing-line.js';
 import { pickAudit } from './history-command.js';
+import { askForEffort, tryDefences } from './defend-command.js';
 import { deleteFolders } from './delete-folders.js';
 import { withShortPaths } from './failures.js';
 import { COMMANDS } from './ids.js';
@@ -19,11 +21,13 @@ import type { AuditFiles } from './next-steps.js';
 import { askModal, showError, showInformation } from './notifications.js';
 import type { ProjectAudits } from './project-audit.js';
 import { askForChanges } from './rerun-with.js';
+import type { RunningSweeps } from './running-sweeps.js';
 
 /** What can be done with an audit of a list, from its row's menu, a panel, the keyboard or the palette. */
 
 export interface AuditActionServices extends AuditServices {
   readonly project: ProjectAudits;
+  readonly sweeps: RunningSweeps;
   /** The rows that are chosen in the list of audits, for keys. */
   readonly selection: () => readonly object[];
 }
@@ -54,6 +58,9 @@ export function registerAuditActions(services: AuditActionServices): vscode.Disp
     onOne(COMMANDS.inspectCheckpoint, 'Inspect Checkpoint', inspectCheckpoint),
     onOne(COMMANDS.openCapturingLine, 'Go to Capturing Line', goToCapturingLine),
     onOne(COMMANDS.revealGradient, 'Reveal Gradient', ({ gradients }) => reveal(vscode.Uri.file(gradients))),
+    vscode.commands.registerCommand(COMMANDS.defendAudit, (given: Given, effort?: DefenceEffort) =>
+      defend(services, given, effort),
+    ),
     onOne(COMMANDS.exportAudit, 'Export Audit', (audit) => exportAudit(services, audit)),
     vscode.commands.registerCommand(COMMANDS.takeStep, (id: string, step: NextStep) => takeStep(services, id, step)),
     vscode.commands.registerCommand(COMMANDS.compareAudits, (given: Given, all?: readonly object[]) =>
@@ -167,6 +174,23 @@ async function reveal(file: vscode.Uri): Promise<void> {
   } catch {
     // On a server there is no window to show it in.
     void showInformation(`The gradient is outside this workspace: ${file.fsPath}`);
+  }
+}
+
+/** @param effort asked for where a panel does not say it */
+async function defend(services: AuditActionServices, given: Given, effort: unknown): Promise<void> {
+  const [own] = subjectsOf(services, given, undefined);
+  const audit = own ?? (given === undefined ? await pickSubject(services, 'What Would Stop This Leak') : undefined);
+  const chosen = DEFENCE_EFFORTS.find((one) => one === effort) ?? (audit && (await askForEffort()));
+  if (audit && chosen) {
+    const { checkpoint, gradients, settings } = requestOf(services, audit);
+    const { truth: _truth, ...asked } = settings;
+    await tryDefences(
+      services,
+      audit.id,
+      { ...asked, gradients, ...(checkpoint === undefined ? {} : { checkpoint }) },
+      chosen,
+    );
   }
 }
 

@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import requestSchema from '../protocol/audit-request.schema.json';
 import type { AuditRequest } from '../protocol/audit-request.js';
-import type { PanelImage } from '../protocol/panel-messages.js';
+import type { PanelImage, StoredDefence } from '../protocol/panel-messages.js';
 import type { Report, Severity } from '../protocol/report.js';
 import { replaceFile } from '../audit/output-folder.js';
 import { worst } from '../audit/findings.js';
+import { readDefence } from '../audit/defence/stored-defence.js';
 import { REPORT_FILE, readImages, readStored } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { parseJson, readBounded, validatorOf } from '../formats/json-file.js';
@@ -206,6 +207,12 @@ export class AuditStore {
   images(id: string, report: Report): PanelImage[] {
     const folder = this.folderOf(id);
     return folder === undefined ? [] : readImages(folder, report);
+  }
+
+  /** The defences that were tried on an audit's update; undefined where none were. */
+  defence(id: string): StoredDefence | undefined {
+    const folder = this.folderOf(id);
+    return folder === undefined ? undefined : readDefence(folder);
   }
 
   remove(id: string): void {

@@ -24,6 +24,7 @@ import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
 import { RunningAudits } from './running-audits.js';
 import { registerScriptPrompts } from './script-prompts.js';
+import { RunningSweeps } from './running-sweeps.js';
 import { AuditStatus } from './status-bar.js';
 import { registerTasks } from './tasks.js';
 import { chooseTruth } from './truth-command.js';
@@ -39,7 +40,8 @@ export function activate(context: vscode.ExtensionContext): void {
   // Apart from audits, so that looking at a file never waits for one.
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const running = new RunningAudits();
-  const panels = new ResultsPanels(context.extensionUri, store, running, log);
+  const sweeps = new RunningSweeps();
+  const panels = new ResultsPanels(context.extensionUri, store, running, sweeps, log);
   const project = new ProjectAudits(projects, runner, store, log);
   const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);
   const audits = new AuditsTree(store, running);
@@ -56,7 +58,7 @@ export function activate(context: vscode.ExtensionContext): void {
     audits,
     auditsView,
     new AuditStatus(store, running, project),
-    registerAuditActions({ ...services, project, selection: () => auditsView.selection }),
+    registerAuditActions({ ...services, sweeps, project, selection: () => auditsView.selection }),
     registerInspector(context, { runner: reader, store, log }),
     project,
     summary,

@@ -17,6 +17,7 @@ export const COMMANDS = {
   rerunAudit: 'gradleak.rerunAudit',
   rerunAuditWith: 'gradleak.rerunAuditWith',
   compareAudits: 'gradleak.compareAudits',
+  defendAudit: 'gradleak.defendAudit',
   inspectGradient: 'gradleak.inspectGradient',
   inspectCheckpoint: 'gradleak.inspectCheckpoint',
   openCapturingLine: 'gradleak.openCapturingLine',

@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import * as vscode from 'vscode';
 import { messageOf } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
-import type { FromPanel, SaveRequest, ToPanel } from '../protocol/panel-messages.js';
+import type { FromPanel, SaveRequest, StoredDefence, ToPanel } from '../protocol/panel-messages.js';
 import type { Report } from '../protocol/report.js';
 import { renderHtml } from '../project/render-html.js';
+import { defenceAsCsv } from '../words/defence-words.js';
 import { allTextsOf } from '../words/recovered-texts.js';
 import { shortPath } from '../words/report-words.js';
 import { visible } from '../words/visible.js';
@@ -16,6 +17,7 @@ import type { Log } from './log.js';
 import type { AuditFiles } from './next-steps.js';
 import { showError } from './notifications.js';
 import type { RunningAudits } from './running-audits.js';
+import type { RunningSweeps, SweepEvent } from './running-sweeps.js';
 import { FROM_PANEL, keptAuditId, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
 
@@ -29,7 +31,7 @@ export interface FailedAudit {
 /** The results panel: one webview per audit, restored after a reload by the audit's id. */
 export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disposable {
   private readonly open = new Map<string, vscode.WebviewPanel>();
-  private readonly subscription: { dispose: () => void };
+  private readonly subscriptions: readonly { dispose: () => void }[];
 
   /** Audits that ended without a report, as long as the window is open. */
   private readonly failed = new Map<string, FailedAudit>();
@@ -38,11 +40,35 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
     private readonly extensionUri: vscode.Uri,
     private readonly store: AuditStore,
     private readonly running: RunningAudits,
+    private readonly sweeps: RunningSweeps,
     private readonly log: Log,
   ) {
-    this.subscription = running.onDidChange(({ id }) => {
-      this.refresh(id);
-    });
+    this.subscriptions = [
+      running.onDidChange(({ id }) => {
+        this.refresh(id);
+      }),
+      sweeps.onDidChange((event) => {
+        this.tellSweep(event);
+      }),
+    ];
+  }
+
+  private tellSweep(event: SweepEvent): void {
+    const panel = this.open.get(event.id);
+    const stored = panel && event.what !== 'advanced' ? this.store.defence(event.id) : undefined;
+    void panel?.webview.postMessage(
+      this.defenceOf(event.id, stored, event.what === 'failed' ? event.problem : undefined),
+    );
+  }
+
+  private defenceOf(auditId: string, stored: StoredDefence | undefined, problem?: string): ToPanel {
+    return {
+      t: 'defence',
+      auditId,
+      progress: this.sweeps.get(auditId)?.progress ?? null,
+      ...(stored ? { stored: { ...stored, report: withShortPaths(stored.report) } } : {}),
+      ...(problem === undefined ? {} : { problem }),
+    };
   }
 
   /** What is known of the audit has changed. */
@@ -113,9 +139,13 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
     switch (message.t) {
       case 'ready':
         await panel.webview.postMessage(this.contentOf(auditId));
+        await panel.webview.postMessage(this.defenceOf(auditId, this.store.defence(auditId)));
         break;
       case 'stop':
-        this.running.get(auditId)?.stop();
+        (this.running.get(auditId) ?? this.sweeps.get(auditId))?.stop();
+        break;
+      case 'defend':
+        await vscode.commands.executeCommand(COMMANDS.defendAudit, auditId, message.effort);
         break;
       case 'save':
         await this.save(auditId, message);
@@ -186,10 +216,18 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
     return allTextsOf(this.storedReport(auditId));
   }
 
+  private tableOf(auditId: string): string {
+    const defence = this.store.defence(auditId);
+    if (!defence) {
+      throw new Error('what was tried is no longer there');
+    }
+    return defenceAsCsv(defence.report);
+  }
+
   private pageOf(auditId: string): string {
     const report = this.storedReport(auditId);
     const bundles = vscode.Uri.joinPath(this.extensionUri, 'dist', 'webview').fsPath;
-    return renderHtml(report, this.store.images(auditId, report), bundles);
+    return renderHtml(report, this.store.images(auditId, report), { defence: this.store.defence(auditId), bundles });
   }
 
   private storedReport(auditId: string): Report {
@@ -207,6 +245,7 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
       npy: 'features.npy',
       png: name ?? 'landscape.png',
       txt: 'texts.txt',
+      csv: 'defences.csv',
       html: 'report.html',
       'input-npy': `reconstruction-${sample ?? 0}.npy`,
     };
@@ -224,6 +263,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
         await vscode.workspace.fs.writeFile(target, Buffer.from(png ?? '', 'base64'));
       } else if (what === 'txt') {
         await vscode.workspace.fs.writeFile(target, Buffer.from(this.textsOf(auditId)));
+      } else if (what === 'csv') {
+        await vscode.workspace.fs.writeFile(target, Buffer.from(this.tableOf(auditId)));
       } else if (what === 'html') {
         await vscode.workspace.fs.writeFile(target, Buffer.from(this.pageOf(auditId)));
       } else {
@@ -241,6 +282,8 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
   }
 
   dispose(): void {
-    this.subscription.dispose();
+    this.subscriptions.forEach((own) => {
+      own.dispose();
+    });
   }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import type { PanelImage } from '../protocol/panel-messages.js';
+import type { PanelImage, PanelPage, StoredDefence } from '../protocol/panel-messages.js';
 import type { ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
 import type { EntryPreview, ProjectPage } from '../protocol/summary-messages.js';
@@ -18,13 +18,23 @@ const BUNDLES = join(__dirname, 'webview');
  *
  * @param bundles folder of the built webview
  */
-export function renderHtml(report: Report, images: readonly PanelImage[], bundles = BUNDLES): string {
+export function renderHtml(
+  report: Report,
+  images: readonly PanelImage[],
+  { defence, bundles = BUNDLES }: { readonly defence?: StoredDefence | undefined; readonly bundles?: string } = {},
+): string {
   const { checkpoint, gradients } = report.inputs;
   const folders = [
     process.cwd(),
     ...[checkpoint, gradients].flatMap((file) => (file ? dirname(file.path) : [])).filter(isAbsolute),
   ];
-  return page('panel', 'GradLeak report', { report: withoutLocalPaths(report, folders, homedir()), images }, bundles);
+  const shortened = <T>(value: T): T => withoutLocalPaths(value, folders, homedir());
+  const content: PanelPage = {
+    report: shortened(report),
+    images: [...images],
+    ...(defence ? { defence: { ...defence, report: shortened(defence.report) } } : {}),
+  };
+  return page('panel', 'GradLeak report', content, bundles);
 }
 
 /**

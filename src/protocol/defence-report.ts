@@ -37,7 +37,8 @@ export interface DefenceReport {
   target?: DefenceTarget;
 }
 
-export type DefenceEffort = 'quick' | 'thorough';
+export const DEFENCE_EFFORTS = ['quick', 'thorough'] as const;
+export type DefenceEffort = (typeof DEFENCE_EFFORTS)[number];
 
 export interface DefendedUpdate {
   kind: UpdateKind;
@@ -109,6 +110,10 @@ export interface DefenceLevel {
   name: string;
   /** Other words for the same level, such as the noise multiplier at a clip norm; null where there are none. */
   also: string | null;
+  /** To copy into the training code; empty where no setting says the same. */
+  settings: DefenceSetting[];
+  /** What the level promises by itself, whatever attack comes: with epsilon, delta, unit and adjacency. Empty where it promises nothing. */
+  privacy: string[];
 }
 
 /** What was measured at one level. */
@@ -178,10 +183,6 @@ export interface TargetMet {
   /** Index of the lowest tried level at which, and above which, the target is met; null where it is not. */
   level: Count | null;
   sentence: string;
-  /** To copy into the training code; empty where no setting says the same. */
-  settings: DefenceSetting[];
-  /** What the level promises by itself, whatever attack comes: with epsilon, delta, unit and adjacency. Empty where it promises nothing. */
-  privacy: string[];
 }
 
 export interface DefenceSetting {

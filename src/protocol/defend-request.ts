@@ -3,8 +3,10 @@ import type { DefenceEffort, DefenceTarget } from './defence-report.js';
 
 /** What a sweep of defences is asked to do; the same for command line and editor. */
 export interface DefendRequest {
-  /** The undefended audit; what its `out` is, the sweep writes to. A `truth` takes no part. */
+  /** The undefended audit. A `truth` takes no part. */
   audit: AuditRequest;
+  /** Folder for `defence.json` and its pictures, the audit's own or another; nothing is written when absent. */
+  out?: string;
   effort: DefenceEffort;
   target?: DefenceTarget['asked'];
   /** For the privacy statement of a level that meets the target. */

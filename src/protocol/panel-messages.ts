@@ -1,4 +1,6 @@
 import type { AuditProgress } from './audit-request.js';
+import type { DefenceEffort, DefenceReport } from './defence-report.js';
+import type { DefendProgress } from './defend-request.js';
 import type { NextStep } from './next-steps.js';
 import type { Normalisation } from './normalisations.js';
 import type { Report } from './report.js';
@@ -9,7 +11,7 @@ import type { Report } from './report.js';
  */
 
 /** Host to panel. */
-export type ToPanel = ShowReport | ShowProblem | ShowRun;
+export type ToPanel = ShowReport | ShowProblem | ShowRun | ShowDefence;
 
 /** The panel shows this audit from now on. */
 export interface ShowReport {
@@ -52,6 +54,31 @@ export interface ShowRun {
   progress: AuditProgress;
 }
 
+/** What would stop the leaks of the audit that is shown: sent while defences are tried, and when they were. */
+export interface ShowDefence {
+  t: 'defence';
+  auditId: string;
+  /** Null when nothing is being tried (any more). */
+  progress: DefendProgress | null;
+  /** Absent where it is as it was. */
+  stored?: StoredDefence;
+  /** Why defences could not be tried. */
+  problem?: string;
+}
+
+/** A sweep with the pictures that its report names. */
+export interface StoredDefence {
+  report: DefenceReport;
+  pictures: DefencePicture[];
+}
+
+export interface DefencePicture {
+  /** Its file in the report's folder, by which the report names it. */
+  file: string;
+  /** PNG in base64. */
+  png: string;
+}
+
 /** The audit cannot be shown (any more). */
 export interface ShowProblem {
   t: 'problem';
@@ -74,7 +101,8 @@ export type FromPanel =
   | StepRequest
   | InspectRequest
   | ScriptRequest
-  | ChangeRequest;
+  | ChangeRequest
+  | TryDefences;
 
 /** Sent once the panel can receive messages. */
 export interface PanelReady {
@@ -84,8 +112,8 @@ export interface PanelReady {
 /** Save something where the user says. */
 export interface SaveRequest {
   t: 'save';
-  /** `txt`: the texts of the report, `html`: this panel as one file; the host makes both itself. */
-  what: 'json' | 'npy' | 'png' | 'input-npy' | 'txt' | 'html';
+  /** `txt`: the texts of the report, `csv`: the sweep of defences, `html`: this panel as one file; the host makes them itself. */
+  what: 'json' | 'npy' | 'png' | 'input-npy' | 'txt' | 'csv' | 'html';
   /** The picture as base64, for `png` only. */
   png?: string;
   /**
@@ -96,7 +124,7 @@ export interface SaveRequest {
    */
   sample?: number;
   /** Name to suggest for a picture that is not the chart. */
-  name?: 'reconstruction.png';
+  name?: 'reconstruction.png' | 'defences.png';
 }
 
 /** Choose a truth that the report is compared with. */
@@ -110,7 +138,7 @@ export interface CopyRequest {
   text: string;
 }
 
-/** Stop the running audit and keep what it has. */
+/** Stop the running audit, or the defences that are being tried, and keep what is there. */
 export interface StopRequest {
   t: 'stop';
 }
@@ -140,6 +168,19 @@ export interface ScriptRequest {
 /** Choose another checkpoint, and audit again with it. */
 export interface ChangeRequest {
   t: 'change-checkpoint';
+}
+
+/** Try defences on the audited update. */
+export interface TryDefences {
+  t: 'defend';
+  effort: DefenceEffort;
+}
+
+/** What a saved page of the panel holds. */
+export interface PanelPage {
+  report: Report;
+  images: PanelImage[];
+  defence?: StoredDefence;
 }
 
 /** What the panel keeps across a window reload. */

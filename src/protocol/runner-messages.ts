@@ -63,8 +63,8 @@ export interface AuditOutcome {
 export interface DefendParams {
   /** Chosen by the host; progress notifications carry it. */
   id: string;
-  /** Its audit's folder then holds `defence.json`; it says `stopped` when the user stopped it with something found. */
-  request: DefendRequest & { audit: AuditRequest & { out: string } };
+  /** The folder then holds `defence.json`; it says `stopped` when the user stopped it with something found. */
+  request: DefendRequest & { out: string };
 }
 
 export interface DefendOutcome {

@@ -82,7 +82,7 @@ export function serve(connection: MessageConnection): void {
         read: done,
         pause: pausing(token),
       }).finally(done);
-      return { folder: request.audit.out, status, sentence };
+      return { folder: request.out, status, sentence };
     }),
   );
   connection.onRequest(CompareTruth, ({ folder, truth }, token) =>

@@ -59,7 +59,7 @@ describe('the next steps', () => {
   it('are not on a saved page, where nobody does them', async () => {
     const { report } = await runAudit({ ...pathsInFolder(MISMATCHED), method: 'auto' }, hooks);
     const page = await browser.newPage();
-    await page.setContent(renderHtml(report, [], join(ROOT, 'dist', 'webview')));
+    await page.setContent(renderHtml(report, [], { bundles: join(ROOT, 'dist', 'webview') }));
     await page.locator('h1').first().waitFor();
     expect(await page.getByRole('toolbar', { name: 'Next steps' }).count()).toBe(0);
     await page.close();

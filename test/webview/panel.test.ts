@@ -360,7 +360,7 @@ describe('the results panel', () => {
 
   it('prints as a saved page: on white, with everything open, nothing cut and nothing to press', async () => {
     const page = await browser.newPage({ colorScheme: 'dark', viewport: { width: 1000, height: 900 } });
-    await page.setContent(renderHtml(reports.gallery!, [], join(ROOT, 'dist', 'webview')));
+    await page.setContent(renderHtml(reports.gallery!, [], { bundles: join(ROOT, 'dist', 'webview') }));
     expect(await page.getByText('keep and share it as the data themselves').first().isVisible()).toBe(true);
     expect(await page.getByRole('button', { name: /^Choose truth/ }).count()).toBe(0);
     const closed = page.locator('details:not([open])');
@@ -385,7 +385,7 @@ describe('the results panel', () => {
 
   it('is the same on a saved page', async () => {
     const page = await browser.newPage();
-    await page.setContent(renderHtml(reports.toy!, images.toy!, join(ROOT, 'dist', 'webview')));
+    await page.setContent(renderHtml(reports.toy!, images.toy!, { bundles: join(ROOT, 'dist', 'webview') }));
     expect(await page.locator('h2', { hasText: 'A toy that leaks' }).count()).toBe(1);
     expect(await page.locator('canvas[id^="picture-toy"]').count()).toBe(1);
     // There is nobody to lead anywhere.

@@ -174,7 +174,7 @@ describe('recovered texts', () => {
   it('are the same on a saved page, which downloads them itself', async () => {
     const page = await browser.newPage();
     const lone: TextsDetail = { ...TEXTS, texts: [...TEXTS.texts, { title: 'Text 4', tokens: [sure('half \ud83d')] }] };
-    await page.setContent(renderHtml(reportOf(lone), [], join(ROOT, 'dist', 'webview')));
+    await page.setContent(renderHtml(reportOf(lone), [], { bundles: join(ROOT, 'dist', 'webview') }));
     await token(page, 'fever').hover();
     expect(await page.getByRole('tooltip').textContent()).toContain('" cough"');
     const [download] = await Promise.all([

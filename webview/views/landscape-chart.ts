@@ -130,7 +130,7 @@ export function landscapeChart(
     </div>
     <div class="chart-scroll">
       <svg
-        class="chart"
+        class="chart landscape"
         viewBox="0 0 ${WIDTH} ${HEIGHT}"
         role="img"
         tabindex="0"
@@ -213,44 +213,4 @@ function chartBody(landscape: LandscapeReport, curve: Curve, range: [number, num
         : ''
     }
   `;
-}
-
-/** The chart as a PNG, base64; colours are resolved because a detached picture knows no theme. */
-export async function chartAsPng(chart: SVGElement): Promise<string> {
-  const copy = chart.cloneNode(true) as SVGElement;
-  const originals = chart.querySelectorAll<SVGElement>('*');
-  copy.querySelectorAll<SVGElement>('*').forEach((element, index) => {
-    const original = originals[index];
-    if (original) {
-      const style = getComputedStyle(original);
-      for (const name of [
-        'fill',
-        'stroke',
-        'stroke-width',
-        'stroke-dasharray',
-        'font-size',
-        'font-family',
-        'opacity',
-      ]) {
-        element.setAttribute(name, style.getPropertyValue(name));
-      }
-    }
-  });
-  copy.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
-  copy.setAttribute('width', String(WIDTH * 2));
-  copy.setAttribute('height', String(HEIGHT * 2));
-  const image = new Image();
-  image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
-  await image.decode();
-  const canvas = document.createElement('canvas');
-  canvas.width = WIDTH * 2;
-  canvas.height = HEIGHT * 2;
-  const context = canvas.getContext('2d');
-  if (!context) {
-    throw new Error('This browser cannot draw pictures.');
-  }
-  context.fillStyle = getComputedStyle(document.body).backgroundColor;
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(image, 0, 0);
-  return canvas.toDataURL('image/png').split(',')[1] ?? '';
 }

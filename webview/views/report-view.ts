@@ -11,6 +11,7 @@ import {
 } from '../../src/words/report-words.js';
 import { button } from '../ui/toolkit.js';
 import { countsSection } from './counts-view.js';
+import { type DefenceActions, type DefenceState, defenceSection } from './defence-view.js';
 import { type Ways, filesLine } from './files-line.js';
 import { findingsSection } from './findings-view.js';
 import { galleryView } from './gallery-view.js';
@@ -24,7 +25,7 @@ import type { TextActions } from './texts-view.js';
 
 /** The whole results panel as a function of its state. */
 
-export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, TextActions {
+export interface PanelActions extends Omit<ReconstructionActions, 'saveInput'>, TextActions, DefenceActions {
   /** Undefined where there is no file to save. */
   saveInput: (() => void) | undefined;
   saveJson: () => void;
@@ -54,6 +55,7 @@ export interface ReportState {
   picture: PictureChoice;
   /** The sample of a batch that is shown in full. */
   selected: number;
+  defence: DefenceState;
 }
 
 export function reportView(state: ReportState, actions: PanelActions): TemplateResult {
@@ -71,7 +73,7 @@ export function reportView(state: ReportState, actions: PanelActions): TemplateR
       </div>
       ${findingsSection(report)}
     </div>
-    ${methodsSection(report)}
+    ${defenceSection(state.defence, report.verdict.outcome === 'leaks', actions)} ${methodsSection(report)}
     <details class="evidence">
       <summary>Evidence: what this rests on, and what was checked</summary>
       ${shown.map(({ sample, index }) => sampleEvidence(state, sample, index, actions))} ${kindSection(report)}

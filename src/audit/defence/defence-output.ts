@@ -1,6 +1,5 @@
 import { encodeNpyArray } from '../../formats/write-npy.js';
 import { encodePicture, isImage } from '../../formats/write-picture.js';
-import type { AuditRequest } from '../../protocol/audit-request.js';
 import { DEFENCE_FILE, type DefenceReport, type LeftPicture } from '../../protocol/defence-report.js';
 import { openOutput, writeOutput } from '../output-folder.js';
 import type { Shown } from './follower.js';
@@ -13,8 +12,13 @@ export interface DefenceOutput {
   close(): void;
 }
 
+interface Folder {
+  readonly out: string | undefined;
+  readonly force: boolean | undefined;
+}
+
 /** @throws UnusableInputError when the folder holds somebody else's files, or another audit writes to it */
-export function openDefenceOutput({ out, force }: Pick<AuditRequest, 'out' | 'force'>): DefenceOutput {
+export function openDefenceOutput({ out, force }: Folder): DefenceOutput {
   const unlock = out === undefined ? undefined : openOutput(out, [DEFENCE_FILE], force === true);
   const write = (name: string, content: string | Uint8Array): void => {
     if (out !== undefined) {
@@ -32,7 +36,7 @@ export function openDefenceOutput({ out, force }: Pick<AuditRequest, 'out' | 'fo
       }
       const file = `defence-${name}.npy`;
       write(file, encodeNpyArray(values, [1, ...shape]));
-      write(`defence-${name}.png`, encodePicture(values, shape, normalisation));
+      write(previewOf(file), encodePicture(values, shape, normalisation));
       return {
         type: 'picture',
         title,
@@ -46,4 +50,9 @@ export function openDefenceOutput({ out, force }: Pick<AuditRequest, 'out' | 'fo
     },
     close: () => unlock?.(),
   };
+}
+
+/** The picture to look at beside a file of numbers. */
+export function previewOf(file: string): string {
+  return file.replace(/\.npy$/, '.png');
 }

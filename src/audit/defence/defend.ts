@@ -8,6 +8,7 @@ import type { AuditRequest } from '../../protocol/audit-request.js';
 import { READING_STAGES } from '../../protocol/audit-request.js';
 import type {
   DefenceCurve,
+  DefenceLevel,
   DefencePoint,
   DefenceReport,
   FollowedLeak,
@@ -26,6 +27,7 @@ import { headFollowers } from './head-followers.js';
 import { inputFollowers } from './input-followers.js';
 import { kneeOf, nextLevel } from './knees.js';
 import { leftOver } from './left-over.js';
+import { privacyOf, settingsFor } from './settings.js';
 import { notFollowed, sentenceOf } from './sweep-words.js';
 import { targetOf } from './target.js';
 import { textFollowers } from './text-followers.js';
@@ -89,7 +91,7 @@ export async function defend(request: DefendRequest, hooks: DefendHooks): Promis
       ...textFollowers(undefended),
       ...headFollowers(undefended, className),
     ];
-    const output = openDefenceOutput(audit);
+    const output = openDefenceOutput({ out: request.out, force: audit.force });
     try {
       return await new Sweep(request, undefended, followers, output, hooks, started).run();
     } finally {
@@ -108,6 +110,7 @@ interface OpenCurve {
 
 class Sweep {
   private readonly curves: OpenCurve[];
+  private readonly levels: ReadonlyMap<string, DefenceLevel[]>;
   private readonly ends: number;
   private readonly runSeconds: number;
   private draws = FEWEST_DRAWS;
@@ -131,6 +134,18 @@ class Sweep {
     this.curves = allDefences()
       .filter(({ id }) => request.defences?.includes(id) !== false)
       .map((defence) => ({ defence, levels: defence.levels(undefended.figures), points: [] }));
+    const privacy = request.privacy ?? {};
+    const isMeasured = undefended.figures.norm > 0;
+    this.levels = new Map(
+      this.curves.map(({ defence: { id }, levels }) => [
+        id,
+        levels.map((level) => ({
+          ...level,
+          settings: isMeasured ? settingsFor(id, level, undefended) : [],
+          privacy: isMeasured ? [...privacyOf(id, level, undefended, privacy)] : [],
+        })),
+      ]),
+    );
   }
 
   async run(): Promise<DefenceReport> {
@@ -311,7 +326,7 @@ class Sweep {
   private report(): DefenceReport {
     const { undefended, request, leaks } = this;
     const { report } = undefended.result;
-    const curves = this.curves.map((own) => curveOf(own, leaks));
+    const curves = this.curves.map((own) => curveOf(own, this.levels.get(own.defence.id) ?? [], leaks));
     const { kind } = undefended.update;
     const { count, norm } = undefended.figures;
     return {
@@ -332,14 +347,12 @@ class Sweep {
       notFollowed: notFollowed(undefended, leaks),
       remarks: remarksOn(request, undefended),
       curves,
-      ...(request.target
-        ? { target: targetOf({ ...request, target: request.target }, leaks, curves, undefended) }
-        : {}),
+      ...(request.target ? { target: targetOf(request.target, leaks, curves, undefended) } : {}),
     };
   }
 }
 
-function curveOf({ defence, levels, points }: OpenCurve, leaks: readonly FollowedLeak[]): DefenceCurve {
+function curveOf({ defence, points }: OpenCurve, levels: DefenceLevel[], leaks: readonly FollowedLeak[]): DefenceCurve {
   const { id, title, explanation, unit, scale, isMonotone } = defence;
   const own = {
     id,
@@ -348,7 +361,7 @@ function curveOf({ defence, levels, points }: OpenCurve, leaks: readonly Followe
     unit,
     scale,
     isMonotone,
-    levels: levels.map((level) => ({ ...level })),
+    levels,
     points,
   };
   return {

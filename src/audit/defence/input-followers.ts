@@ -5,7 +5,7 @@ import { counted } from '../../words/count-words.js';
 import type { FoundLeak } from '../report.js';
 import type { DefendedRun } from './defended-run.js';
 import { type Follower, type RuleGuess, type ShownPicture, psnrFrom } from './follower.js';
-import { fittedPsnr, flatPsnr } from './picture-distance.js';
+import { fittedTo, flatPsnr } from './picture-distance.js';
 import type { Undefended } from './undefended.js';
 
 /** Inputs of samples, and other pictures that single layers tell. */
@@ -90,7 +90,7 @@ function pictureFollower(
     leak: {
       ...named,
       measure: psnrFrom(flat),
-      undefended: truth.reduce((most, { values }) => Math.max(most, fittedPsnr(values, values) ?? 0), 0),
+      undefended: truth.reduce((most, { values }) => Math.max(most, fittedTo(values, values)?.psnr ?? 0), 0),
       chance: flat,
       limit: () => Math.max(RECOGNISABLE, flat + BEYOND_FLAT),
       byChance: () => flat + BEYOND_FLAT,
@@ -110,9 +110,10 @@ function nearest(by: string, guesses: readonly PictureGuess[], truth: readonly P
   let best: RuleGuess | undefined;
   for (const own of guesses.filter((guess) => guess.by === by)) {
     for (const { values, ...picture } of truth) {
-      const value = fittedPsnr(own.values, values);
-      if (value !== undefined && (best === undefined || value > best.value)) {
-        best = { by, value, shown: { type: 'numbers', ...picture, values: own.values } };
+      const fit = fittedTo(own.values, values);
+      if (fit && (best === undefined || fit.psnr > best.value)) {
+        const fitted = own.values.map((number) => fit.slope * number + fit.offset);
+        best = { by, value: fit.psnr, shown: { type: 'numbers', ...picture, values: fitted } };
       }
     }
   }

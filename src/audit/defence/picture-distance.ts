@@ -5,11 +5,19 @@ import { least, most } from '../../recovery/vectors.js';
 /** Numbers that agree further are told by none apart. */
 export const MOST_DECIBELS = 100;
 
+export interface FittedPicture {
+  /** At most {@link MOST_DECIBELS}. */
+  readonly psnr: number;
+  /** The guess at the brightness and contrast of the truth: `slope` times its numbers, plus `offset`. */
+  readonly slope: number;
+  readonly offset: number;
+}
+
 /**
  * @param truth its range is the peak
- * @returns at most {@link MOST_DECIBELS}; undefined where lengths differ
+ * @returns undefined where lengths differ
  */
-export function fittedPsnr(guess: ArrayLike<number>, truth: ArrayLike<number>): number | undefined {
+export function fittedTo(guess: ArrayLike<number>, truth: ArrayLike<number>): FittedPicture | undefined {
   if (guess.length !== truth.length || truth.length === 0) {
     return undefined;
   }
@@ -18,9 +26,12 @@ export function fittedPsnr(guess: ArrayLike<number>, truth: ArrayLike<number>): 
   for (let at = 0; at < truth.length; at++) {
     product += ((guess[at] ?? 0) - own.mean) * ((truth[at] ?? 0) - other.mean);
   }
-  const explained = own.squares > 0 ? (product * product) / own.squares : 0;
-  const left = Number.isFinite(explained) ? Math.max(other.squares - explained, 0) : other.squares;
-  return decibels(other.range, left / truth.length);
+  const slope = product / own.squares;
+  if (!Number.isFinite(slope)) {
+    return { psnr: decibels(other.range, other.squares / truth.length), slope: 0, offset: other.mean };
+  }
+  const left = Math.max(other.squares - slope * product, 0);
+  return { psnr: decibels(other.range, left / truth.length), slope, offset: other.mean - slope * own.mean };
 }
 
 /** Of the best picture of one colour: what guessing gives. */

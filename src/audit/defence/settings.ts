@@ -120,7 +120,8 @@ export function privacyOf(
   }
   const { figures } = undefended;
   const samples = samplesClipped(undefended);
-  const noiseMultiplier = multiplierOf(deviationOf(level.value, figures), samples ?? 1, figures);
+  // As the settings say them, so that one is of the other.
+  const noiseMultiplier = Number(digits(multiplierOf(deviationOf(level.value, figures), samples ?? 1, figures)));
   if (noiseMultiplier < LEAST_NOISE) {
     return [
       `Noise of ${digits(noiseMultiplier)} clip norms promises nothing against other attacks: its epsilon is beyond what has a meaning.`,
@@ -129,7 +130,7 @@ export function privacyOf(
   const { delta = DEFAULT_DELTA, rounds = 1, samplingRate = 1 } = asked;
   return privacyStatement({
     noiseMultiplier,
-    clipNorm: figures.norm,
+    clipNorm: Number(digits(figures.norm)),
     delta,
     rounds,
     samplingRate,

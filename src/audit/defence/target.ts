@@ -6,17 +6,14 @@ import type {
   TargetMet,
   TargetOutcome,
 } from '../../protocol/defence-report.js';
-import type { DefendRequest } from '../../protocol/defend-request.js';
-import { privacyOf, settingsFor } from './settings.js';
 import type { Undefended } from './undefended.js';
 
 /** The smallest level of each defence that meets what a user asked for; the leaks' limits are what was asked. */
 
 type Measure = FollowedLeak['measure']['id'];
-type Asked = Pick<DefendRequest, 'privacy'> & { readonly target: DefenceTarget['asked'] };
 
 export function targetOf(
-  { target: asked, privacy }: Asked,
+  asked: DefenceTarget['asked'],
   leaks: readonly FollowedLeak[],
   curves: readonly DefenceCurve[],
   undefended: Undefended,
@@ -29,13 +26,10 @@ export function targetOf(
   const met = curves.map((curve): TargetMet => {
     const own = metBy(curve, spoken);
     const outcome = own.outcome === 'met' && unjudged.length > 0 ? 'unknown' : own.outcome;
-    const chosen = own.level === null ? undefined : curve.levels[own.level];
     return {
       ...own,
       curve: curve.id,
       outcome,
-      settings: chosen ? settingsFor(curve.id, chosen, undefended) : [],
-      privacy: chosen ? [...privacyOf(curve.id, chosen, undefended, privacy ?? {})] : [],
     };
   });
   return {

@@ -326,7 +326,8 @@ describe('gradleak defend', () => {
     expect({ code, err }).toEqual({ code: 0, err: '' });
     expect(out).toContain('Label of the sample');
     expect(out).toContain('noise_multiplier=');
-    expect(out).toContain('No level that was tried meets it.');
+    expect(out).toContain('No level meets it.');
+    expect(out).toContain('Privacy: ');
     expect(out).toContain('other methods may see more');
   });
 

@@ -82,7 +82,7 @@ describe('absolute paths', () => {
   });
 
   it('are not in the page of a report', () => {
-    const page = renderHtml(report, [], bundles);
+    const page = renderHtml(report, [], { bundles });
     expect(page).not.toContain(SECRET);
     expect(page).not.toContain(JSON.stringify(tmpdir()).slice(1, -1));
     expect(embedded(page)).toMatchObject({

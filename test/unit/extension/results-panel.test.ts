@@ -3,6 +3,7 @@ import type { AuditStore } from '../../../src/extension/audit-store.js';
 import type { Log } from '../../../src/extension/log.js';
 import { UnusableInputError } from '../../../src/protocol/errors.js';
 import { ResultsPanels } from '../../../src/extension/results-panel.js';
+import { RunningSweeps } from '../../../src/extension/running-sweeps.js';
 import { RunningAudits } from '../../../src/extension/running-audits.js';
 import type { Report } from '../../../src/protocol/report.js';
 
@@ -95,12 +96,18 @@ const log: Log = { info: () => undefined, warn: () => undefined, error: () => un
 const ID = '20260101000000-00000000';
 
 /** A panel on an audit that has this report when it is asked to save. */
-function open(stored: Report | undefined): { panels: ResultsPanels; running: RunningAudits } {
-  const store = { read: () => stored, about: () => undefined, images: () => [] } as unknown as AuditStore;
+function open(stored: Report | undefined): { panels: ResultsPanels; running: RunningAudits; sweeps: RunningSweeps } {
+  const store = {
+    read: () => stored,
+    about: () => undefined,
+    images: () => [],
+    defence: () => undefined,
+  } as unknown as AuditStore;
   const running = new RunningAudits();
-  const panels = new ResultsPanels({ fsPath: '/extension' } as never, store, running, log);
+  const sweeps = new RunningSweeps();
+  const panels = new ResultsPanels({ fsPath: '/extension' } as never, store, running, sweeps, log);
   panels.show(ID);
-  return { panels, running };
+  return { panels, running, sweeps };
 }
 
 beforeEach(() => {

@@ -214,9 +214,9 @@ describe('the child process', () => {
     let cancel: () => void = () => undefined;
     let cancelledAt = 0;
     const out = join(folder, 'defended');
-    const audit = { ...dumpPaths('k10_hard_bias_default'), method: 'auto' as const, out };
+    const audit = { ...dumpPaths('k10_hard_bias_default'), method: 'auto' as const };
     const outcome = await client.defend(
-      { id: 'f', request: { audit, effort: 'thorough' } },
+      { id: 'f', request: { audit, out, effort: 'thorough' } },
       ({ message }) => {
         if (message.startsWith('Keeping') && cancelledAt === 0) {
           cancelledAt = Date.now();

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { defend } from '../../../../src/audit/defence/defend.js';
-import { fittedPsnr, flatPsnr } from '../../../../src/audit/defence/picture-distance.js';
+import { fittedTo, flatPsnr } from '../../../../src/audit/defence/picture-distance.js';
 import { pathsInFolder } from '../../../../src/facts/inputs.js';
 import { EXIT, exitCode, factsOfDefence } from '../../../../src/cli/exit-code.js';
 import type { DefendRequest } from '../../../../src/protocol/defend-request.js';
@@ -20,6 +20,7 @@ afterAll(() => {
 function requestOf(dump: string, more: Partial<DefendRequest> = {}, out?: string): DefendRequest {
   return {
     audit: { ...pathsInFolder(join(FIXTURES, dump)), method: 'auto', ...(out ? { out } : {}) },
+    ...(out ? { out } : {}),
     effort: 'quick',
     timeLimitSeconds: 600,
     ...more,
@@ -57,17 +58,18 @@ describe('a sweep over one sample', () => {
     );
     const [noise, clip] = report.target!.met;
     expect(noise!.level).not.toBeNull();
-    expect(noise!.settings.map(({ library }) => library)).toEqual(['Opacus', 'TensorFlow Privacy', 'Flower']);
     expect(noise!.outcome).toBe('met');
-    expect(noise!.privacy.join(' ')).toMatch(/epsilon|promises nothing/);
-    expect(clip).toMatchObject({ outcome: 'not-met', level: null, settings: [], privacy: [] });
+    expect(clip).toMatchObject({ outcome: 'not-met', level: null });
     expect(report.target!.outcome).toBe('met');
     // Label 0.2 of ten classes lies within what guessing gives over so few draws, and that is said.
     expect(report.target!.remarks.join(' ')).toContain('by chance');
     const level = curve(report, 'gaussian-noise').levels[noise!.level!]!;
     const multiplier = level.value / Math.sqrt(report.update.numbers);
-    expect(noise!.settings[0]!.code).toContain(`noise_multiplier=${Number(multiplier.toPrecision(3))}`);
-    expect(noise!.settings[0]!.code).toContain(`max_grad_norm=${Number(report.update.norm.toPrecision(3))}`);
+    expect(level.settings.map(({ library }) => library)).toEqual(['Opacus', 'TensorFlow Privacy', 'Flower']);
+    expect(level.privacy.join(' ')).toMatch(/epsilon|promises nothing/);
+    expect(curve(report, 'clipping').levels.every(({ privacy }) => privacy.length === 0)).toBe(true);
+    expect(level.settings[0]!.code).toContain(`noise_multiplier=${Number(multiplier.toPrecision(3))}`);
+    expect(level.settings[0]!.code).toContain(`max_grad_norm=${Number(report.update.norm.toPrecision(3))}`);
     const other = await defend(
       requestOf('dumps/k10_hard_bias_default', { target: { psnr: 15 }, defences: ['clipping'] }),
       quiet,
@@ -85,7 +87,7 @@ describe('a sweep over one sample', () => {
     expect(leftOf(report, 'withholding', 'label-0').some(({ standing }) => standing === 'not-found')).toBe(true);
     expect(report.target).toMatchObject({
       outcome: 'unknown',
-      met: [{ outcome: 'unknown', level: null, settings: [] }],
+      met: [{ outcome: 'unknown', level: null }],
     });
     expect(exitCode(factsOfDefence(report))).toBe(EXIT.notAssessed);
     const clipped = await defend(
@@ -144,15 +146,15 @@ describe('sweeps over other kinds of dumps', () => {
 describe('how near a picture comes', () => {
   it('is blind to brightness and contrast, and a picture of one colour is the floor', () => {
     const truth = hashed(300, 1);
-    expect(
-      fittedPsnr(
-        truth.map((own) => 5 - 3 * own),
-        truth,
-      ),
-    ).toBe(100);
-    expect(fittedPsnr(hashed(300, 2), truth)!).toBeGreaterThanOrEqual(flatPsnr(truth));
-    expect(fittedPsnr(new Float64Array(300), truth)).toBeCloseTo(flatPsnr(truth), 9);
-    expect(fittedPsnr(new Float64Array(2), truth)).toBeUndefined();
+    const changed = truth.map((own) => 5 - 3 * own);
+    const fit = fittedTo(changed, truth)!;
+    expect(fit.psnr).toBe(100);
+    changed.forEach((own, at) => {
+      expect(fit.slope * own + fit.offset).toBeCloseTo(truth[at]!, 9);
+    });
+    expect(fittedTo(hashed(300, 2), truth)!.psnr).toBeGreaterThanOrEqual(flatPsnr(truth));
+    expect(fittedTo(new Float64Array(300), truth)!.psnr).toBeCloseTo(flatPsnr(truth), 9);
+    expect(fittedTo(new Float64Array(2), truth)).toBeUndefined();
   });
 });
 

@@ -125,6 +125,36 @@ describe('the list of audits', () => {
     await workbench.closeEditors();
   });
 
+  it('tries defences on an audited gradient, lets the picture dissolve, and copies the lines for Opacus', async () => {
+    const { page } = workbench;
+    const before = stored().length;
+    await workbench.chooseFromMenu(rows('train-1/gradient.pt').first(), 'What Would Stop This Leak');
+    await workbench.pick('What Would Stop This Leak', 'Quick');
+    const panel = await workbench.webview('.defences svg.defence-chart', 'stopped', 120_000);
+    await panel.locator('.defences').getByRole('button', { name: 'Try defences' }).waitFor({ timeout: 120_000 });
+    const section = panel.locator('.defences');
+    const chart = section.locator('svg.defence-chart');
+    await chart.scrollIntoViewIfNeeded();
+    await session.browser.grantPermissions(['clipboard-read', 'clipboard-write']);
+    const chosen = section.locator('output');
+    const box = (await chart.boundingBox())!;
+    await page.mouse.move(box.x + box.width * 0.25, box.y + box.height / 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2, { steps: 4 });
+    const middle = await chosen.textContent();
+    await page.mouse.move(box.x + box.width * 0.95, box.y + box.height / 2, { steps: 4 });
+    await page.mouse.up();
+    expect(await chosen.textContent()).not.toBe(middle);
+    await workbench.screenshot('defences');
+    await section.getByText('Settings of this level').click();
+    await section.getByRole('button', { name: 'Copy the lines for Opacus' }).click();
+    await page.waitForTimeout(500);
+    expect(await page.evaluate('navigator.clipboard.readText()')).toContain('noise_multiplier=');
+    // What the audit wrote stays, beside what was tried.
+    expect(stored()).toHaveLength(before);
+    await workbench.closeEditors();
+  });
+
   it('deletes by key after asking, and what is kept stays', async () => {
     const { page } = workbench;
     const dialog = page.locator('.monaco-dialog-box');

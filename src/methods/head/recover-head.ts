@@ -319,9 +319,13 @@ function describeBatch(
 /** How far the common weight may be from one over a whole number. */
 const MEAN_TOLERANCE = 0.01;
 
+/** Between the last singular value of the samples and the first of rounding; half precision leaves less, and hides some. */
+const CLEAR_GAP = 10;
+
 /** Counts that fit by chance tell no size, and noise leaves no gap below the last singular value of the samples. */
-function isSizeTold({ counts, chance }: BatchEstimate, { noise }: WhitenedHead): boolean {
-  return counts === undefined ? noise === 0 : chance <= MOST_CHANCE;
+function isSizeTold({ counts, chance }: BatchEstimate, { noise, svd }: WhitenedHead): boolean {
+  const isClear = (svd.values.at(-1) ?? 0) > CLEAR_GAP * svd.next;
+  return counts === undefined ? noise === 0 && isClear : chance <= MOST_CHANCE;
 }
 
 /** Under noise, samples known worse than this explain a gradient that others would explain as well. */

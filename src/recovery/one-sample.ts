@@ -3,7 +3,13 @@ import { type HeadFactors, activationOf } from './head-factors.js';
 import type { GradientShape } from './head-gradient.js';
 import { type RecoveredSample, notFound } from './recovered-sample.js';
 
-/** Whether a head's gradient of rank one is of one sample: a head of two classes has that rank for every batch. */
+/**
+ * Whether a head's gradient of rank one is of one sample: a head of two classes has that rank for every batch, and coarse
+ * numbers have it where the samples' features differ by less than their rounding.
+ */
+
+/** Rounding above this share of the gradient, as of half precision, hides samples whose features are nearly equal. */
+const MOST_ROUNDING = 1e-5;
 
 /**
  * The sample as it is where something tells that it is one: the rank, its label, or who made the dump. Otherwise no label,
@@ -21,22 +27,43 @@ export function asOneSample(
     return sample;
   }
   const activation = activationOf(factors, shape);
+  const { u, v, total } = shape.rankOne;
   const classes = factors.problem.u.length;
   // Softmax's p - y sum to zero, so K classes leave K - 1 directions. Without a bias gradient, two sure predictions look like sigmoids.
   const isRankTelling = classes > 2 || (activation === 'sigmoid' && factors.scalar !== undefined);
   // What a sigmoid head's gradient has beside rank one may be noise or further samples: its sums over the classes tell neither.
   const isTold = isRankTelling && (shape.nature === 'single' || activation === 'softmax');
+  const isCoarse = shape.rounding * Math.sqrt(u.length * v.length) > MOST_ROUNDING * total;
+  if (isTold && isCoarse && stated === undefined && !isLabelOfOne(sample)) {
+    return notOne(sample, factors, activation, NEARLY_EQUAL);
+  }
   const isLabelTelling = !isRankTelling && stated === undefined && isLabelExact(sample, factors);
   return isTold || isLabelTelling
     ? sample
-    : {
-        ...notFound(factors),
-        method: sample.method,
+    : notOne(
+        sample,
+        factors,
         activation,
-        isOneTold: false,
-        reason: isRankTelling ? NOISE_OR_SAMPLES : reasonOf(factors.scalar !== undefined, stated),
-      };
+        isRankTelling ? NOISE_OR_SAMPLES : reasonOf(factors.scalar !== undefined, stated),
+      );
 }
+
+function notOne(
+  { method }: RecoveredSample,
+  factors: HeadFactors,
+  activation: RecoveredSample['activation'],
+  reason: string,
+): RecoveredSample {
+  return { ...notFound(factors), method, activation, isOneTold: false, reason };
+}
+
+/** Labels of several samples average to neither of these, but for samples of one class. */
+function isLabelOfOne({ label, status }: RecoveredSample): boolean {
+  return status === 'recovered' && (label.kind === 'hard' || label.kind === 'smoothed');
+}
+
+const NEARLY_EQUAL =
+  "This gradient's numbers are so coarse that samples with nearly equal features look like one, and the label that one sample would have is not a hard one: it is of several samples, of one with a soft label, or of another checkpoint. If it is of one sample, state a batch size of 1.";
 
 const NOISE_OR_SAMPLES =
   'What this gradient has beside its largest direction may be noise on one sample or further samples: with one sigmoid per class, nothing in the head tells which. If it is of one sample, state a batch size of 1.';

@@ -54,6 +54,7 @@ export function defenceChart({ curve, leaks, level, onLevel }: ChartChoice): Tem
     )}
     <text class="tick" x=${MARGIN.left - 8} y=${y(1) + 4} text-anchor="end">everything</text>
     <text class="tick" x=${MARGIN.left - 8} y=${y(0) + 4} text-anchor="end">nothing</text>
+    ${hasKnees(curve) ? svg`<text class="tick" x=${MARGIN.left - 8} y=${MARGIN.top - 10} text-anchor="end">stopped</text>` : ''}
     ${hasLost(curve) ? svg`<text class="tick" x=${MARGIN.left - 8} y=${NO_GUESS_Y + 4} text-anchor="end">no guess</text>` : ''}
     ${ticksOf(curve).map(
       (own) => svg`<text class="tick" x=${x(own)} y=${TICKS_Y} text-anchor="middle">${tickName(curve, own)}</text>`,
@@ -109,9 +110,13 @@ function knees({ knees: own, points, scale }: DefenceCurve, x: (level: number) =
       ? []
       : [
           svg`<g class="knee"><line x1=${x(level)} x2=${x(level)} y1=${MARGIN.top - 6} y2=${HEIGHT - MARGIN.bottom}></line>
-            <text x=${x(level)} y=${MARGIN.top - 10} text-anchor="middle">${stopped.join(' ')} stopped</text></g>`,
+            <text x=${x(level)} y=${MARGIN.top - 10} text-anchor="middle">${stopped.join(' ')}</text></g>`,
         ];
   });
+}
+
+function hasKnees({ knees: own, scale }: DefenceCurve): boolean {
+  return scale !== 'names' && own.some(({ by }) => by === 'stopped');
 }
 
 /** The point that is nearest by a distance of levels. */
@@ -122,23 +127,26 @@ export function nearestPoint(
   return [...points].sort((one, other) => distance(one.level) - distance(other.level))[0];
 }
 
-/** From the weakest level on the left to the strongest on the right, whichever way values go. */
-function placesOf({ scale, levels }: DefenceCurve): (level: number) => number {
+/** Of the levels that were tried, the weakest on the left and the strongest on the right, whichever way values go. */
+function placesOf({ scale, levels, points }: DefenceCurve): (level: number) => number {
   const range: [number, number] = [MARGIN.left + 12, WIDTH - MARGIN.right - 12];
   const values = levels.map(({ value }) => value);
-  const ends: [number, number] = [values[0] ?? 0, values.at(-1) ?? 1];
+  const ends: [number, number] = [values[points[0]?.level ?? 0] ?? 0, values[points.at(-1)?.level ?? 0] ?? 1];
   const isLog = scale === 'log' && values.every((value) => value > 0);
   if (scale === 'names' || ends[0] === ends[1] || (scale === 'log' && !isLog)) {
-    const place = scalePoint(levels.keys(), range).padding(0.5);
+    const place = scalePoint(points.length === 1 ? points.map(({ level }) => level) : levels.keys(), range).padding(
+      0.5,
+    );
     return (level) => place(level) ?? range[0];
   }
   const place = isLog ? scaleLog(ends, range) : scaleLinear(ends, range);
   return (level) => place(values[level] ?? NaN);
 }
 
-function ticksOf({ levels }: DefenceCurve): number[] {
-  const every = Math.ceil(levels.length / MOST_TICKS);
-  return [...levels.keys()].filter((level) => level % every === 0);
+function ticksOf({ points }: DefenceCurve): number[] {
+  const [first = 0, last = -1] = [points[0]?.level, points.at(-1)?.level];
+  const every = Math.ceil((last - first + 1) / MOST_TICKS);
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at).filter((_, at) => at % every === 0);
 }
 
 function tickName({ scale, levels }: DefenceCurve, level: number): string {

@@ -106,6 +106,13 @@ function severalVerdict({ batch, samples }: RecoveredHead, tensors: HeadTensors)
   const grouped =
     groups > 0 ? `; ${found - alone} of them share ${groups} ${groups === 1 ? 'feature' : 'features'}` : '';
   const inputs = images > 0 ? `, and ${images} of the inputs themselves` : '';
+  if (found === 1 && batch.size === 1) {
+    const image = images > 0 ? ', and the input itself' : '';
+    return {
+      outcome: 'leaks',
+      sentence: `This gradient gives away its one sample: the label and all ${tensors.features} numbers of its last-layer feature${image}.`,
+    };
+  }
   return {
     outcome: 'leaks',
     sentence: `This gradient of a batch gives away ${found === batch.size ? `all ${found}` : `${found} of its ${of}`} samples one by one: each one's label and all ${tensors.features} numbers of its last-layer feature${inputs}${grouped}.`,

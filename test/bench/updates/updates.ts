@@ -95,8 +95,12 @@ function judged(report: Report, file: string, truth: CaseTruth): Omit<Row, 'name
     wrong.push(`kind ${kind}`);
   }
   // A sign that the report calls assumed is no claim.
-  if (kind === 'difference' && update?.signToldBy != null && update.sign !== (file === 'difference.pt' ? -truth.sign : -1)) {
-    wrong.push(`sign ${update?.sign}`);
+  if (
+    kind === 'difference' &&
+    typeof update?.signToldBy === 'string' &&
+    update.sign !== (file === 'difference.pt' ? -truth.sign : -1)
+  ) {
+    wrong.push(`sign ${update.sign}`);
   }
   if (labelCounts && typeof labelCounts.confirmedBy === 'string') {
     const exact = new Map<number, number>();

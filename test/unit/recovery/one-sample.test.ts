@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FLOAT16, toGrid } from '../../../src/defences/float-grid.js';
 import { sigmoid, softmax } from '../../../src/recovery/activation.js';
 import { factorsOf } from '../../../src/recovery/head-factors.js';
 import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
@@ -22,6 +23,9 @@ interface Batch {
   readonly smoothing?: number;
   /** Weights are this much larger, so that predictions are surer; labels are then what is predicted. */
   readonly sureness?: number;
+  /** Features differ by this share of their size; 1 when absent. */
+  readonly spread?: number;
+  readonly isHalf?: boolean;
 }
 
 /** The mean gradient by the textbook formula, p rounded as float32 rounds it. */
@@ -35,6 +39,8 @@ function headOf(batch: Batch): { head: HeadGradient; labels: number[] } {
     isAlike = false,
     smoothing = 0,
     sureness,
+    spread = 1,
+    isHalf = false,
   } = batch;
   const random = generator(seed);
   const scale = (sureness ?? 1) / Math.sqrt(FEATURES);
@@ -47,8 +53,11 @@ function headOf(batch: Batch): { head: HeadGradient; labels: number[] } {
   const sum = new Float64Array(classes * FEATURES);
   const biasGradient = new Float64Array(classes);
   const labels: number[] = [];
+  const stored = isHalf ? (value: number) => toGrid(value, FLOAT16) : Math.fround;
+  const common = Float64Array.from({ length: FEATURES }, () => Math.abs(gaussian(random)));
   for (let sample = 0; sample < samples; sample++) {
-    const feature = Float64Array.from({ length: FEATURES }, () => Math.fround(Math.abs(gaussian(random))));
+    const own = Float64Array.from({ length: FEATURES }, () => Math.abs(gaussian(random)));
+    const feature = own.map((value, at) => Math.fround(spread * value + (1 - spread) * common[at]!));
     const logits = multiply(weight, feature).map((value, index) => value + (b?.[index] ?? 0));
     const p = (activation === 'softmax' ? softmax(logits) : sigmoid(logits)).map(Math.fround);
     const drawn = Math.floor(random() * classes);
@@ -63,10 +72,10 @@ function headOf(batch: Batch): { head: HeadGradient; labels: number[] } {
   const head = {
     weight,
     bias: b,
-    weightGradient: { rows: classes, cols: FEATURES, data: sum.map(Math.fround) },
-    biasGradient: bias ? biasGradient.map(Math.fround) : undefined,
-    roundoff: 2 ** -24,
-    underflow: 0,
+    weightGradient: { rows: classes, cols: FEATURES, data: sum.map(stored) },
+    biasGradient: bias ? biasGradient.map(stored) : undefined,
+    roundoff: isHalf ? 2 ** -11 : 2 ** -24,
+    underflow: isHalf ? 2 ** -24 : 0,
   };
   return { head, labels };
 }
@@ -120,6 +129,31 @@ describe('a head of two classes', () => {
   it('says that stated samples cannot be told apart', () => {
     const { head } = headOf({ classes: 2, samples: 1, seed: 6 });
     expect(judge(head, 8)!.reason).toContain('the 8 samples that were stated cannot be told apart');
+  });
+});
+
+describe('a gradient in half precision', () => {
+  it('never says of samples whose features are nearly equal that they are one with a soft label', () => {
+    let ranksOfOne = 0;
+    for (const seed of SEEDS) {
+      const { head, labels } = headOf({ classes: 10, samples: 8, seed, spread: 3e-4, isHalf: true });
+      const found = judge(head);
+      ranksOfOne += found ? 1 : 0;
+      if (found && new Set(labels).size > 1) {
+        expect(found).toMatchObject({ isOneTold: false, status: 'not-identifiable' });
+        expect(found.reason).toContain('nearly equal features');
+      }
+    }
+    expect(ranksOfOne).toBeGreaterThan(20);
+  });
+
+  it('still tells one sample with a hard label', () => {
+    for (const seed of SEEDS) {
+      const { head, labels } = headOf({ classes: 10, samples: 1, seed, isHalf: true });
+      const found = judge(head)!;
+      expect(found).toMatchObject({ isOneTold: true, status: 'recovered' });
+      expect(found.label.classes[0]!.index).toBe(labels[0]);
+    }
   });
 });
 

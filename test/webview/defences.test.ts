@@ -38,6 +38,7 @@ beforeAll(async () => {
       },
       out,
       effort: 'quick',
+      defences: ['gaussian-noise', 'clipping', 'withholding'],
       timeLimitSeconds: 600,
     },
     { progress: () => undefined, pause: () => Promise.resolve() },

@@ -46,10 +46,10 @@ export interface DefendHooks {
   pause(): Promise<void>;
 }
 
-/** Seconds for everything, and bounds of one defended audit. */
+/** Seconds for everything, or so many undefended audits where these take longer, and bounds of one defended audit. */
 const EFFORTS = {
-  quick: { total: 30, least: 1, most: 20, times: 2 },
-  thorough: { total: 900, least: 5, most: 120, times: 6 },
+  quick: { total: 30, audits: 4, least: 1, most: 20, times: 2 },
+  thorough: { total: 900, audits: 8, least: 5, most: 120, times: 6 },
 } as const;
 /** Of what is drawn at random and guessed without a search. */
 const MOST_DRAWS = 8;
@@ -127,9 +127,9 @@ class Sweep {
     private readonly hooks: DefendHooks,
     private readonly started: number,
   ) {
-    const { total, least, most, times } = EFFORTS[request.effort];
+    const { total, audits, least, most, times } = EFFORTS[request.effort];
     const seconds = undefended.result.report.timings.totalMs / 1000;
-    this.ends = started + 1000 * (request.timeLimitSeconds ?? Math.max(total, 8 * seconds));
+    this.ends = started + 1000 * (request.timeLimitSeconds ?? Math.max(total, audits * seconds));
     this.runSeconds = Math.min(Math.max(times * seconds, least), most);
     this.curves = allDefences()
       .filter(({ id }) => request.defences?.includes(id) !== false)
@@ -347,7 +347,9 @@ class Sweep {
       notFollowed: notFollowed(undefended, leaks),
       remarks: remarksOn(request, undefended),
       curves,
-      ...(request.target ? { target: targetOf(request.target, leaks, curves, undefended) } : {}),
+      ...(request.target
+        ? { target: targetOf(request.target, leaks, curves, undefended, isMatchingLeftOut(request, undefended.result)) }
+        : {}),
     };
   }
 }

@@ -47,7 +47,7 @@ export function kneeOf(leak: Pick<FollowedLeak, 'id'>, { levels, scale, points }
     isSettled,
     sentence: (by === 'not-found'
       ? `This audit no longer finds it ${from}; that does not say that it is hidden.`
-      : `Stopped ${from}, for the methods here and this update.`
+      : `Stopped ${from}, for the methods that were tried and this update.`
     ).concat(isSettled ? '' : OPEN),
   };
 }

@@ -25,7 +25,7 @@ export function sentenceOf(leaks: readonly FollowedLeak[], curves: readonly Defe
       ? `"${title}" ${knee?.by === 'not-found' ? 'is no longer found' : 'is stopped'} ${knee?.isSettled ? 'from' : 'at the latest from'} ${level.name} on`
       : `"${title}" is not stopped by any level that was tried`;
   });
-  return `${followed}. ${told.title}: ${parts.join('; ')}. This holds for the methods here and this update.`;
+  return `${followed}. ${told.title}: ${parts.join('; ')}. This holds for the methods that were tried and this update.`;
 }
 
 /** What the audit told without being certain of it. */

@@ -17,15 +17,18 @@ export function targetOf(
   leaks: readonly FollowedLeak[],
   curves: readonly DefenceCurve[],
   undefended: Undefended,
+  isMatchingLeftOut: boolean,
 ): DefenceTarget {
   const measures = Object.keys(asked) as Measure[];
   const unjudged = measures.filter(
     (own) => !leaks.some(({ measure }) => measure.id === own) && canLeak(own, undefended),
   );
   const spoken = leaks.filter(({ measure }) => asked[measure.id] !== undefined);
+  const isUntried = isMatchingLeftOut && spoken.some(({ measure }) => measure.id === 'psnr');
   const met = curves.map((curve): TargetMet => {
     const own = metBy(curve, spoken);
-    const outcome = own.outcome === 'met' && unjudged.length > 0 ? 'unknown' : own.outcome;
+    const isOpen = unjudged.length > 0 || isUntried;
+    const outcome = own.outcome === 'met' && isOpen ? 'unknown' : own.outcome;
     return {
       ...own,
       curve: curve.id,
@@ -35,7 +38,11 @@ export function targetOf(
   return {
     asked,
     outcome: bestOf(met.map(({ outcome }) => outcome)),
-    remarks: [...unjudged.map(unjudgedRemark), ...measures.flatMap((own) => limitRemark(own, asked[own], leaks))],
+    remarks: [
+      ...unjudged.map(unjudgedRemark),
+      ...(isUntried ? [UNTRIED] : []),
+      ...measures.flatMap((own) => limitRemark(own, asked[own], leaks)),
+    ],
     met,
   };
 }
@@ -43,6 +50,9 @@ export function targetOf(
 function bestOf(outcomes: readonly TargetOutcome[]): TargetOutcome {
   return (['met', 'unknown', 'not-met'] as const).find((own) => outcomes.includes(own)) ?? 'unknown';
 }
+
+const UNTRIED =
+  'Gradient matching, which may see more of an input, was not tried: whether psnr is met is not known. A thorough sweep tries it.';
 
 /** Whether an update of such a network could leak it at all: pictures have no tokens, and texts no pixels. */
 function canLeak(measure: Measure, { takes }: Undefended): boolean {
@@ -99,7 +109,7 @@ function choiceOf({ points, levels }: DefenceCurve, ids: readonly string[]): Out
     return {
       outcome: 'met',
       level: first.level,
-      sentence: `Met with "${name}", for the methods here and this update.`,
+      sentence: `Met with "${name}", for the methods that were tried and this update.`,
     };
   }
   const open = standings.find(({ own }) => !own.includes('leaks'));
@@ -117,7 +127,7 @@ function levelOf(curve: DefenceCurve, ids: readonly string[]): Outcome {
       outcome: 'met',
       level,
       sentence: [
-        `Met from "${levels[level]?.name ?? ''}" on, for the methods here and this update.`,
+        `Met from "${levels[level]?.name ?? ''}" on, for the methods that were tried and this update.`,
         ...(isSettled ? [] : ['Levels below were not all tried, so a smaller one may do.']),
       ].join(' '),
     };

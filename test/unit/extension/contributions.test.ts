@@ -114,6 +114,7 @@ describe('package.json and the code', () => {
       COMMANDS.rerunAudit,
       COMMANDS.rerunAuditWith,
       COMMANDS.compareAudits,
+      COMMANDS.defendAudit,
       COMMANDS.inspectGradient,
       COMMANDS.inspectCheckpoint,
       COMMANDS.openCapturingLine,

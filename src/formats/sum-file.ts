@@ -44,3 +44,15 @@ export function sumFile(first: TensorFile, second: TensorFile, sums: readonly Su
     close: () => undefined,
   };
 }
+
+/** The same tensors times -1. Closing it closes nothing. */
+export function negatedFile(file: TensorFile): TensorFile {
+  return {
+    ...file,
+    read(name, range) {
+      const own = file.read(name, range);
+      return { ...own, data: own.data.map((value) => -value) };
+    },
+    close: () => undefined,
+  };
+}

@@ -123,6 +123,12 @@ export function roundingError({ gradient, parameter, parameterType }: SampledPai
   return Math.sqrt(sum / gradient.length);
 }
 
+/** The largest of these of any tensor: what every number of the difference errs by at most, as a root mean square. */
+export function largestRoundingError(samples: readonly SampledPair[], sign: 1 | -1): number {
+  const orientation = sign === -1 ? 'after-before' : 'before-after';
+  return samples.reduce((most, own) => Math.max(most, roundingError(own, orientation)), 0);
+}
+
 /**
  * The order that labels suggest: of the numbers p - y, few are negative and large (the labels), the others positive and
  * spread over the classes. Not conclusive with soft labels, so it is asked only where rounding does not tell.

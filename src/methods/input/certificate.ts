@@ -161,7 +161,7 @@ export function capturedGradients({ captured, gradient }: NetworkTensors): Captu
  * the noise, never below {@link CERTAIN}.
  */
 export function certificateFloor(
-  task: Pick<ReconstructionTask, 'head' | 'shape'>,
+  task: Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'>,
   { tensors }: Pick<Prepared, 'tensors'>,
 ): number {
   const { stored, noise } = precisionOf(task);

@@ -2,6 +2,10 @@ import { normalisationFor } from '../../facts/capture.js';
 import type { Facts, Guess } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
+import { negatedFile } from '../../formats/sum-file.js';
+import { largestRoundingError } from '../../kinds/difference.js';
+import { onOwnGrid } from '../../kinds/rounding.js';
+import { samplePairs } from '../../kinds/sampling.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import { counted } from '../../words/count-words.js';
 import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/errors.js';
@@ -33,30 +37,25 @@ export const input: Method = {
   kinds: READABLE,
   async applies(facts) {
     const { reconstruction } = facts.given.request;
-    const isDifference = (await facts.get(UPDATE)).kind === 'difference';
     const recovered = await facts.get(RECOVERY);
     if (recovered?.unassessed !== undefined && recovered.cancelled === undefined) {
       return null;
     }
-    if ((!reconstruction || reconstruction.attack === 'none') && !(isDifference && recovered)) {
+    if (!reconstruction || reconstruction.attack === 'none') {
       return NOT_ASKED;
     }
     return recovered ? true : 'No sample was recovered to start from.';
   },
   async run(facts, context) {
     const wanted = facts.given.request.reconstruction;
-    const isDifference = (await facts.get(UPDATE)).kind === 'difference';
     const recovered = await facts.get(RECOVERY);
     if (wanted?.attack !== 'matching' && recovered && isKnown(context.inputs, recovered)) {
       return { outcome: 'not-applicable', detail: 'Every input is known already, from another method.', leaks: [] };
     }
-    const attempt = !recovered
-      ? undefined
-      : isDifference
-        ? unreached(recovered, 'Inputs are not reconstructed from differences of weights yet; labels and features are.')
-        : wanted && recovered.cancelled === undefined
-          ? await attemptInputs(facts, context, recovered, wanted)
-          : undefined;
+    const attempt =
+      recovered && wanted && recovered.cancelled === undefined
+        ? await attemptInputs(facts, context, recovered, wanted)
+        : undefined;
     return resultOf(attempt, wanted, context.trueLabels !== undefined);
   },
 };
@@ -84,7 +83,8 @@ async function attemptInputs(
   recovered: RecoveredHead,
   wanted: ReconstructionRequest,
 ): Promise<Attempt | undefined> {
-  const { checkpoint, gradients } = facts.given;
+  const { checkpoint } = facts.given;
+  const { gradients, absoluteError } = await gradientOf(facts);
   const { single: sample, factors } = recovered;
   const head = await facts.get(HEAD_GRADIENT);
   const shape = await facts.get(HEAD_SHAPE);
@@ -115,6 +115,7 @@ async function attemptInputs(
     matching: await facts.get(MATCHING),
     headWeight: tensors.weight.parameter.name,
     head: head.gradient,
+    absoluteError,
     normMode: capture?.mode ?? guess?.network?.normMode ?? undefined,
     isGuess: guess !== undefined,
   };
@@ -140,6 +141,20 @@ async function attemptInputs(
   }
   const second = await attempt(ofGuess(recognised(checkpoint, hints, [why]), guess));
   return first && !(second && reachesAnInput(second)) ? first : second;
+}
+
+/** The update in the gradient's own direction, with what its numbers err by where that is not relative to them. */
+async function gradientOf(facts: Facts): Promise<Pick<NetworkTask, 'gradients' | 'absoluteError'>> {
+  const { checkpoint, gradients } = facts.given;
+  const { kind, sign } = await facts.get(UPDATE);
+  if (kind !== 'difference') {
+    return { gradients, absoluteError: 0 };
+  }
+  const samples = onOwnGrid(samplePairs(checkpoint, gradients, (await facts.get(MATCHING)).pairs));
+  return {
+    gradients: sign === -1 ? negatedFile(gradients) : gradients,
+    absoluteError: largestRoundingError(samples, sign),
+  };
 }
 
 /** Under a defence, numbers no longer choose among the networks that fit. */
@@ -191,7 +206,10 @@ async function attemptWith(
     const inputs =
       sample && factors
         ? [await reconstruct({ ...task, shape, factors, sample, trueLabel: context.trueLabels?.[0] }, context)]
-        : await reconstructBatch({ ...task, samples: several, noise: recovered.noise }, context);
+        : await reconstructBatch(
+            { ...task, samples: several, noise: Math.max(recovered.noise, task.absoluteError) },
+            context,
+          );
     const [first] = inputs;
     return {
       inputs,

@@ -1,3 +1,4 @@
+import { relativeNoise } from './certificate.js';
 import { inputsOfLayers } from '../../network/layer-graph.js';
 import { type ConvPlace, convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { rowSpaceOf } from '../../recovery/span/row-space.js';
@@ -36,7 +37,7 @@ export async function withInputSize(task: NetworkTask, batch: number, context: C
     gradient,
     filters,
     cols,
-    task.head.roundoff,
+    Math.max(task.head.roundoff, relativeNoise(prepared, task.absoluteError)),
     filters,
     product,
     async (found) => {

@@ -26,6 +26,8 @@ export interface NetworkTask {
   readonly headWeight: string;
   readonly head: HeadGradient;
   readonly normMode: NormMode | undefined;
+  /** Standard deviation of what every number errs by beside its own rounding, as those of a difference of weights do. */
+  readonly absoluteError: number;
   /** A best guess is asked for: nothing that the gradient says against the network counts. */
   readonly isGuess?: boolean;
 }

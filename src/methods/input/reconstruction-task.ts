@@ -65,11 +65,15 @@ export function knownOf({
 }
 
 /** Unit roundoffs are relative; the noise is a standard deviation in the captured gradient's own units. */
-export function precisionOf({ head, shape }: Pick<ReconstructionTask, 'head' | 'shape'>): Precision {
+export function precisionOf({
+  head,
+  shape,
+  absoluteError,
+}: Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'>): Precision {
   return {
     // Networks compute in float32 unless the gradient shows more digits; half types round only what is stored.
     forward: Math.min(FLOAT32_ROUNDOFF, Math.max(head.roundoff, 2 ** -53)),
     stored: head.roundoff,
-    noise: shape.nature === 'single-noisy' ? shape.noise : 0,
+    noise: Math.max(shape.nature === 'single-noisy' ? shape.noise : 0, absoluteError),
   };
 }

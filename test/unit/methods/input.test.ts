@@ -59,6 +59,7 @@ beforeAll(async () => {
     headWeight: (await facts.get(HEAD)).tensors!.weight.parameter.name,
     head: (await facts.get(HEAD_GRADIENT))!.gradient,
     normMode: 'eval',
+    absoluteError: 0,
     shape: (await facts.get(HEAD_SHAPE))!,
     factors: recovered.factors!,
     sample: recovered.single!,
@@ -94,8 +95,15 @@ function noised({ tensors, ...rest }: Prepared, deviation: number): Prepared {
   };
 }
 
-function withNoise(noise: number, roundoff = task.head.roundoff): Pick<ReconstructionTask, 'head' | 'shape'> {
-  return { head: { ...task.head, roundoff }, shape: { ...task.shape, nature: 'single-noisy', noise } };
+function withNoise(
+  noise: number,
+  roundoff = task.head.roundoff,
+): Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'> {
+  return {
+    head: { ...task.head, roundoff },
+    shape: { ...task.shape, nature: 'single-noisy', noise },
+    absoluteError: 0,
+  };
 }
 
 function changed(x: Float64Array, by: number): Float64Array {
@@ -283,6 +291,7 @@ describe('what the attacks are told', () => {
     expect(precisionOf(withNoise(1e-3, 2 ** -11))).toEqual({ forward: 2 ** -24, stored: 2 ** -11, noise: 1e-3 });
     expect(precisionOf(withNoise(0, 2 ** -53)).forward).toBe(2 ** -53);
     expect(precisionOf(task).noise).toBe(0);
+    expect(precisionOf({ ...task, absoluteError: 1e-6 }).noise).toBe(1e-6);
   });
 });
 

@@ -1,11 +1,8 @@
 import { normalisationFor } from '../../facts/capture.js';
+import { DIRECTED } from '../../facts/directed-update.js';
 import type { Facts, Guess } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
 import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
-import { negatedFile } from '../../formats/sum-file.js';
-import { largestRoundingError } from '../../kinds/difference.js';
-import { onOwnGrid } from '../../kinds/rounding.js';
-import { samplePairs } from '../../kinds/sampling.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import { counted } from '../../words/count-words.js';
 import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/errors.js';
@@ -84,7 +81,7 @@ async function attemptInputs(
   wanted: ReconstructionRequest,
 ): Promise<Attempt | undefined> {
   const { checkpoint } = facts.given;
-  const { gradients, absoluteError } = await gradientOf(facts);
+  const { gradients, absoluteError } = await facts.get(DIRECTED);
   const { single: sample, factors } = recovered;
   const head = await facts.get(HEAD_GRADIENT);
   const shape = await facts.get(HEAD_SHAPE);
@@ -141,20 +138,6 @@ async function attemptInputs(
   }
   const second = await attempt(ofGuess(recognised(checkpoint, hints, [why]), guess));
   return first && !(second && reachesAnInput(second)) ? first : second;
-}
-
-/** The update in the gradient's own direction, with what its numbers err by where that is not relative to them. */
-async function gradientOf(facts: Facts): Promise<Pick<NetworkTask, 'gradients' | 'absoluteError'>> {
-  const { checkpoint, gradients } = facts.given;
-  const { kind, sign } = await facts.get(UPDATE);
-  if (kind !== 'difference') {
-    return { gradients, absoluteError: 0 };
-  }
-  const samples = onOwnGrid(samplePairs(checkpoint, gradients, (await facts.get(MATCHING)).pairs));
-  return {
-    gradients: sign === -1 ? negatedFile(gradients) : gradients,
-    absoluteError: largestRoundingError(samples, sign),
-  };
 }
 
 /** Under a defence, numbers no longer choose among the networks that fit. */

@@ -2,7 +2,7 @@ import { normalisationFor } from '../../facts/capture.js';
 import { DIRECTED } from '../../facts/directed-update.js';
 import type { Facts, Guess } from '../../facts/facts.js';
 import { HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../../facts/head-facts.js';
-import { CAPTURE, MATCHING, UPDATE } from '../../facts/update.js';
+import { CAPTURE, MATCHING } from '../../facts/update.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
 import { counted } from '../../words/count-words.js';
 import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/errors.js';

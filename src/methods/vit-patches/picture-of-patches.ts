@@ -18,16 +18,18 @@ export interface PatchPicture {
 
 /**
  * @param input channels, height, width of the network's input, when known
+ * @param isGuess takes patches that may overlap, as far as their noise lets one see, for such that do not
  * @returns undefined where the patches' size or their arrangement is not known, or they overlap
  */
 export function pictureOfPatches(
   recovered: RecoveredPatches,
   input: readonly number[] | undefined,
+  isGuess = false,
 ): PatchPicture | undefined {
   const { patches, expectedError } = recovered.solved;
   const pictures = shapesOf(recovered, input).flatMap((shape): PatchPicture[] => {
     const grid = gridOf(recovered.patches, shape, input);
-    return grid && !isOverlapping(patches, shape, grid, expectedError)
+    return grid && (isGuess || !isOverlapping(patches, shape, grid, expectedError))
       ? [{ shape: sizeOf(shape, grid), values: imageOf(patches, shape, grid) }]
       : [];
   });

@@ -89,7 +89,7 @@ async function found(
   const normalisation = normalisationFor(reconstruction, capture);
   const channels = recovered.kernel?.[0];
   const isInput = channels === undefined || CHANNELS_OF_IMAGES.includes(channels) || channels === input?.[0];
-  const picture = pictureOfPatches(recovered, input);
+  const picture = pictureOfPatches(recovered, input, facts.given.guess !== undefined);
   const isSample = picture !== undefined && isInput && (await isOneSample(facts));
   const told: PatchesToTell = {
     recovered,
@@ -111,6 +111,10 @@ async function found(
 async function isOneSample(facts: Facts): Promise<boolean> {
   if (facts.given.request.checkpoint === undefined) {
     return false;
+  }
+  if (facts.given.guess) {
+    // Told by the undefended update, which is the only one that is guessed for.
+    return true;
   }
   const recovered = await facts.get(RECOVERY);
   return recovered?.unassessed === undefined && recovered?.single !== undefined && recovered.samples.length === 1;

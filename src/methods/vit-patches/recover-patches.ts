@@ -1,5 +1,6 @@
 import { roundoffOf } from '../../facts/values.js';
 import { type TensorEntry, type TensorFile, elementCount, isFloating } from '../../formats/tensor-file.js';
+import { norm } from '../../recovery/vectors.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { effectiveRoundoff } from '../../recovery/head-gradient.js';
 import { transposed } from '../../recovery/linear-algebra.js';
@@ -31,6 +32,7 @@ const FEWEST_LEFT = 4;
 const MOST_OTHERS = 512;
 
 /**
+ * @param absoluteError standard deviation of what every number errs by beside its own rounding
  * @param isGuess what is before the patches is told from their number where the gradient does not tell it
  * @returns a sentence where nothing was solved
  */
@@ -39,7 +41,7 @@ export async function recoverPatches(
   pair: EmbeddingTensors,
   product: ProductKernel,
   pause: Pause,
-  isGuess = false,
+  { absoluteError, isGuess }: { readonly absoluteError: number; readonly isGuess: boolean },
 ): Promise<RecoveredPatches | string> {
   const { position, weight, bias, tokens, width, numbers } = pair;
   const names = `\`${position.name}\` and \`${weight.name}\``;
@@ -78,9 +80,12 @@ export async function recoverPatches(
   if (!solved) {
     return `The rows of \`${position.name}\` depend on each other: some patches have no gradient of their own.`;
   }
+  const relative = (data: Float64Array): number => (absoluteError * Math.sqrt(data.length)) / norm(data);
   const roundoff = Math.max(
     effectiveRoundoff(rows, roundoffOf(position.dtype)),
     effectiveRoundoff(stored, roundoffOf(weight.dtype)),
+    relative(rows),
+    relative(stored),
   );
   const { count, misfit } = leading;
   return {

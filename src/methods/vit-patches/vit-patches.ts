@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { DIRECTED } from '../../facts/directed-update.js';
 import type { Facts } from '../../facts/facts.js';
 import { normalisationFor } from '../../facts/capture.js';
 import { CAPTURE } from '../../facts/update.js';
@@ -33,15 +34,14 @@ export const vitPatches: Method = {
     const reasons: string[] = [];
     let isTried = false;
     const product = await pausingProduct(context);
+    const hasCheckpoint = facts.given.request.checkpoint !== undefined;
+    const absoluteError = hasCheckpoint ? (await facts.get(DIRECTED)).absoluteError : 0;
     for (const pair of embeddingPairs(facts.given.gradients)) {
       context.progress(`Solving for the patches of ${pair.weight.name}`, 0);
-      const recovered = await recoverPatches(
-        facts.given.gradients,
-        pair,
-        product,
-        () => context.pause(),
-        facts.given.guess !== undefined,
-      );
+      const recovered = await recoverPatches(facts.given.gradients, pair, product, () => context.pause(), {
+        absoluteError,
+        isGuess: facts.given.guess !== undefined,
+      });
       if (typeof recovered === 'string') {
         reasons.push(recovered);
       } else if (recovered.verdict === 'exact' || recovered.verdict === 'close') {

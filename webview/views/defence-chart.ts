@@ -13,6 +13,8 @@ const MARGIN = { left: 96, right: 20, top: 26, bottom: 74 };
 const FRAME = { width: WIDTH, height: HEIGHT, margin: MARGIN };
 const COLOURS = 4;
 const MOST_TICKS = 9;
+/** Between marks that stand side by side. */
+const DOT_STEP = 11;
 /** Below the axis: levels at which no method gives a guess, which is neither nothing nor everything. */
 const NO_GUESS_Y = HEIGHT - MARGIN.bottom + 16;
 const TICKS_Y = HEIGHT - 32;
@@ -61,17 +63,19 @@ export function defenceChart({ curve, leaks, level, onLevel }: ChartChoice): Tem
     )}
     ${axisTitles(FRAME, curve.unit === '' ? 'choice' : curve.unit, 'left of the leak')}
     <line class="cursor" x1=${x(level)} x2=${x(level)} y1=${MARGIN.top} y2=${HEIGHT - MARGIN.bottom + 24}></line>
-    ${leaks.map((leak, at) => leakCurve(curve, leak, at, x, y))} ${knees(curve, x)}
+    ${leaks.map((leak, at) => leakCurve({ curve, leaks }, leak, at, x, y))} ${knees(curve, x)}
   </svg>`;
 }
 
 function leakCurve(
-  curve: DefenceCurve,
+  { curve, leaks }: Pick<ChartChoice, 'curve' | 'leaks'>,
   leak: FollowedLeak,
   at: number,
   x: (level: number) => number,
   y: (share: number) => number,
 ): TemplateResult {
+  // What has one place is drawn side by side.
+  const aside = DOT_STEP * (at - (leaks.length - 1) / 2);
   const points = curve.points.flatMap(({ level, left }) => {
     const own = left.find((one) => one.leak === leak.id);
     return own ? [{ level, own }] : [];
@@ -82,7 +86,10 @@ function leakCurve(
   const colour = `curve curve-${at % COLOURS}`;
   return svg`<g>
     ${curve.scale === 'names' ? '' : svg`<path class=${colour} d=${line()(told) ?? ''}></path>`}
-    ${points.map(({ level, own }) => dot(own, leak, x(level), y, colour))}
+    ${points.map(({ level, own }) => {
+      const isAside = own.left === null || curve.scale === 'names';
+      return dot(own, leak, x(level) + (isAside ? aside : 0), y, colour);
+    })}
   </g>`;
 }
 

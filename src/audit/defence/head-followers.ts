@@ -117,29 +117,15 @@ function ofBatch(undefended: Undefended): Follower[] {
     return [];
   }
   const classes = several[0]?.label.probabilities.length ?? 1;
-  const common = { method: 'head-batch', sample: null };
   const flat = flatError(features);
   return [
-    {
-      leak: {
-        id: 'labels',
-        title: `Labels of ${counted(labels.length, 'sample')}`,
-        ...common,
-        measure: MEASURES.label,
-        undefended: 1,
-        chance: chanceOfCounts(labels, classes),
-        limit: () => limitOfCounts(labels, classes),
-        byChance: () => limitOfCounts(labels, classes),
-      },
-      shown: null,
-      methods: ['head-batch'],
-      guesses: (run) => labelGuesses(run, labels),
-    },
+    ofLabels('labels', `Labels of ${counted(labels.length, 'sample')}`, 'head-batch', labels, classes),
     {
       leak: {
         id: 'features',
         title: `Features of ${counted(several.length, 'sample')}, the nearest of them`,
-        ...common,
+        method: 'head-batch',
+        sample: null,
         measure: MEASURES.feature,
         undefended: 0,
         chance: flat,
@@ -160,24 +146,28 @@ function ofCounts(undefended: Undefended): Follower[] {
   }
   const labels = counts.agreed.flatMap((count, index) => new Array<number>(count ?? 0).fill(index));
   const classes = counts.agreed.length;
-  return [
-    {
-      leak: {
-        id: 'counts',
-        title: `How often each class occurs, of ${counted(labels.length, 'sample')}`,
-        method: 'label-counts',
-        sample: null,
-        measure: MEASURES.label,
-        undefended: 1,
-        chance: chanceOfCounts(labels, classes),
-        limit: () => limitOfCounts(labels, classes),
-        byChance: () => limitOfCounts(labels, classes),
-      },
-      shown: null,
-      methods: ['label-counts'],
-      guesses: (run) => labelGuesses(run, labels),
+  const title = `How often each class occurs, of ${counted(labels.length, 'sample')}`;
+  return [ofLabels('counts', title, 'label-counts', labels, classes)];
+}
+
+function ofLabels(id: string, title: string, method: string, labels: readonly number[], classes: number): Follower {
+  const limit = (): number => limitOfCounts(labels, classes);
+  return {
+    leak: {
+      id,
+      title,
+      method,
+      sample: null,
+      measure: MEASURES.label,
+      undefended: 1,
+      chance: chanceOfCounts(labels, classes),
+      limit,
+      byChance: limit,
     },
-  ];
+    shown: null,
+    methods: [method],
+    guesses: (run) => labelGuesses(run, labels),
+  };
 }
 
 async function labelGuesses(run: DefendedRun, truth: readonly number[]): Promise<RuleGuess[]> {

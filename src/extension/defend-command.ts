@@ -1,13 +1,15 @@
+import { basename } from 'node:path';
 import * as vscode from 'vscode';
 import type { AuditRequest } from '../protocol/audit-request.js';
 import type { DefenceEffort } from '../protocol/defence-report.js';
+import type { DefendProgress } from '../protocol/defend-request.js';
 import { CancelledError } from '../protocol/errors.js';
 import { isTrusted } from './audit-command.js';
 import type { AuditStore } from './audit-store.js';
 import { cancelSignal } from './cancel-signal.js';
 import { failureSentence } from './failures.js';
 import type { Log } from './log.js';
-import { showError } from './notifications.js';
+import { showError, withProgressNotification } from './notifications.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 import type { RunningSweeps } from './running-sweeps.js';
@@ -29,7 +31,7 @@ export async function tryDefences(
   audit: AuditRequest,
   effort: DefenceEffort,
 ): Promise<void> {
-  const { runner, store, panels, sweeps, log } = services;
+  const { panels, sweeps, log } = services;
   if (!(await isTrusted())) {
     return;
   }
@@ -37,34 +39,52 @@ export async function tryDefences(
   if (sweeps.get(id)) {
     return;
   }
-  const source = new vscode.CancellationTokenSource();
-  sweeps.begin(id, () => {
-    source.cancel();
-  });
-  let problem: string | undefined;
-  try {
-    const child = await runner.another();
+  await withProgressNotification(`GradLeak: defences of ${basename(audit.gradients)}`, async (report, token) => {
+    let problem: string | undefined;
+    const source = new vscode.CancellationTokenSource();
+    const stopped = token.onCancellationRequested(() => {
+      source.cancel();
+    });
+    sweeps.begin(id, () => {
+      source.cancel();
+    });
     try {
-      const { status, sentence } = await child.defend(
-        { id, request: { audit: { ...audit, force: true }, effort, out: store.filePath(id, '') } },
-        (progress) => {
-          sweeps.advance(id, progress);
-        },
-        cancelSignal(source.token),
-      );
-      log.info(`Defences of audit ${id}, ${status}: ${sentence}`);
+      let told = 0;
+      const sentence = await sweep(services, id, audit, effort, source.token, ({ message, fraction }) => {
+        report({ message, increment: 100 * (fraction - told) });
+        told = fraction;
+        sweeps.advance(id, { message, fraction });
+      });
+      log.info(`Defences of audit ${id}: ${sentence}`);
+    } catch (error) {
+      if (!(error instanceof CancelledError)) {
+        log.error(error);
+        problem = failureSentence(error);
+        void showError(problem);
+      }
     } finally {
-      child.dispose();
+      stopped.dispose();
+      source.dispose();
+      sweeps.end(id, problem);
     }
-  } catch (error) {
-    if (!(error instanceof CancelledError)) {
-      log.error(error);
-      problem = failureSentence(error);
-      void showError(problem);
-    }
+  });
+}
+
+/** In a child of its own, so that audits go on beside it. */
+async function sweep(
+  { runner, store }: DefendServices,
+  id: string,
+  audit: AuditRequest,
+  effort: DefenceEffort,
+  token: vscode.CancellationToken,
+  progress: (progress: DefendProgress) => void,
+): Promise<string> {
+  const child = await runner.another();
+  try {
+    const request = { audit: { ...audit, force: true }, effort, out: store.filePath(id, '') };
+    return (await child.defend({ id, request }, progress, cancelSignal(token))).sentence;
   } finally {
-    source.dispose();
-    sweeps.end(id, problem);
+    child.dispose();
   }
 }
 

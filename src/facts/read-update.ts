@@ -4,7 +4,7 @@ import { differenceEvidence } from '../kinds/difference.js';
 import { onOwnGrid } from '../kinds/rounding.js';
 import { samplePairs } from '../kinds/sampling.js';
 import { isLaterState } from '../kinds/two-states.js';
-import { type WeightDecay, weightDecayOf } from '../kinds/weight-decay.js';
+import { type WeightDecay, decayAgain, weightDecayOf } from '../kinds/weight-decay.js';
 import { UnusableInputError } from '../protocol/errors.js';
 import { type Matching, matchTensors } from './matching.js';
 
@@ -73,7 +73,15 @@ function differenceOf(checkpoint: TensorFile, after: TensorFile, matching: Match
 
 /** Another file of the same update, such as one that a defence changed, read the same way. */
 export function readAgain(checkpoint: TensorFile, file: TensorFile, { origin }: ReadUpdate): TensorFile {
-  return origin?.decay ? withoutDecay(checkpoint, file, origin, origin.decay) : file;
+  if (!origin?.decay) {
+    return file;
+  }
+  const sent = new Set(file.entries.map(({ name }) => name));
+  const head = origin.pairs.findLast(
+    ({ gradient, parameter }) => sent.has(gradient.name) && parameter.shape.length === 2,
+  );
+  const samples = head ? samplePairs(checkpoint, file, [head]) : [];
+  return withoutDecay(checkpoint, file, origin, decayAgain(samples, origin.decay));
 }
 
 function withoutDecay(

@@ -29,26 +29,53 @@ export function weightDecayOf(samples: readonly SampledPair[]): WeightDecay | un
   if (!head || head.columns < FEWEST_EQUATIONS) {
     return undefined;
   }
-  const { update, weights, errors } = sumsOf(head);
+  const sums = sumsOf(head);
+  const { factor, error } = fitted(sums);
+  const left = leftBy(sums, factor);
+  return Math.abs(factor) > SURE * error && left <= MOST_LEFT * (head.columns - 1)
+    ? { factor, error, vectors: vectorsDecay(samples, head, factor) }
+    : undefined;
+}
+
+/** What explains the sums this much better than the decay that was known is another one. */
+const BETTER = 10;
+
+/** The decay of the same update after somebody made it shorter, which makes its decay smaller too; else the known one. */
+export function decayAgain(samples: readonly SampledPair[], known: WeightDecay): WeightDecay {
+  const head = samples.findLast(isMatrix);
+  if (!head) {
+    return known;
+  }
+  const sums = sumsOf(head);
+  const { factor, error } = fitted(sums);
+  return leftBy(sums, factor) * BETTER < leftBy(sums, known.factor) ? { ...known, factor, error } : known;
+}
+
+interface Sums {
+  readonly update: Float64Array;
+  readonly weights: Float64Array;
+  /** Standard errors of the update's. */
+  readonly errors: Float64Array;
+}
+
+/** Weighted least squares. */
+function fitted({ update, weights, errors }: Sums): { factor: number; error: number } {
   let cross = 0;
   let square = 0;
   for (const [column, weight] of weights.entries()) {
     cross += (update[column]! * weight) / errors[column]! ** 2;
     square += (weight / errors[column]!) ** 2;
   }
-  const [factor, error] = [cross / square, 1 / Math.sqrt(square)];
-  const left = update.reduce((sum, value, at) => sum + ((value - factor * weights[at]!) / errors[at]!) ** 2, 0);
-  return Math.abs(factor) > SURE * error && left <= MOST_LEFT * (head.columns - 1)
-    ? { factor, error, vectors: vectorsDecay(samples, head, factor) }
-    : undefined;
+  return { factor: cross / square, error: 1 / Math.sqrt(square) };
 }
 
-/** Sums over the rows, one for each column, and their standard errors. */
-function sumsOf({ rows, columns, gradient, parameter, parameterType }: SampledPair): {
-  update: Float64Array;
-  weights: Float64Array;
-  errors: Float64Array;
-} {
+/** Sum of squares in units of the errors. */
+function leftBy({ update, weights, errors }: Sums, factor: number): number {
+  return update.reduce((sum, value, at) => sum + ((value - factor * weights[at]!) / errors[at]!) ** 2, 0);
+}
+
+/** Sums over the rows, one for each column. */
+function sumsOf({ rows, columns, gradient, parameter, parameterType }: SampledPair): Sums {
   const [update, weights, squares] = [0, 1, 2].map(() => new Float64Array(columns)) as [
     Float64Array,
     Float64Array,

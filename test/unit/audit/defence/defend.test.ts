@@ -134,6 +134,27 @@ describe('sweeps over other kinds of dumps', () => {
     expect(left.some(({ standing }) => standing === 'stopped')).toBe(true);
   });
 
+  it('take weight decay off an update as long as it was sent', async () => {
+    const updates = join(FIXTURES, 'updates');
+    const report = await defend(
+      {
+        audit: {
+          checkpoint: join(updates, 'before.pt'),
+          gradients: join(updates, 'decay-before-minus-after.pt'),
+          method: 'auto',
+        },
+        effort: 'thorough',
+        timeLimitSeconds: 600,
+        defences: ['clipping'],
+      },
+      quiet,
+    );
+    expect(report.leaks.map(({ id }) => id)).toContain('feature-0');
+    for (const { id } of report.leaks) {
+      expect(leftOf(report, 'clipping', id).every(({ standing }) => standing === 'leaks')).toBe(true);
+    }
+  });
+
   it('are honest about a dump of which nothing is certain', async () => {
     const report = await defend(requestOf('batches/untrained-noise-s0', { defences: ['clipping'] }), quiet);
     if (report.leaks.length === 0) {

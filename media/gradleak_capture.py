@@ -77,9 +77,11 @@ def capture(model, inputs, labels, loss, path, *, normalisation=None, truth=Fals
     return path
 
 
-def weights_of(model):
-    """A copy of a torch.nn.Module's weights and buffers, for capture_update: its state_dict changes as training goes on."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+def weights_of(weights):
+    """A copy for capture_update, since training writes into weights: of a torch.nn.Module, or of what capture_update takes."""
+    weights = _arrays(weights)
+    copies = [value.detach().cpu().clone() if hasattr(value, "detach") else value.copy() for value in _values(weights)]
+    return dict(zip(weights, copies)) if isinstance(weights, dict) else copies
 
 
 def capture_update(
@@ -103,7 +105,8 @@ def capture_update(
     """Writes what a federated client sends: its weights after local training, and those it began with.
 
     before, after: both as state dicts or as lists of arrays in one order, such as Flower's parameters and what get_parameters
-        gives; Flower's ArrayRecord and Parameters too. Copy a state dict before the training (weights_of), which writes into it.
+        gives; Flower's ArrayRecord and Parameters, and a torch.nn.Module too. Copy those before with weights_of where the training
+        may write into them.
     path: a folder, made when missing; it must not hold a capture already.
     model: the torch.nn.Module, which gives lists their names; it is left as it is.
     inputs: a batch as the model takes it. Only its shape is written, and the network is exported with it.
@@ -161,6 +164,8 @@ def capture_update(
 
 def _arrays(weights):
     """A dict of arrays, or a list of them."""
+    if hasattr(weights, "state_dict"):
+        weights = weights.state_dict()
     if hasattr(weights, "to_torch_state_dict"):  # Flower's ArrayRecord
         weights = weights.to_torch_state_dict()
     if hasattr(weights, "tensors"):  # Flower's Parameters: each in the format of .npy
@@ -250,15 +255,23 @@ def _folder(path, once):
         if path in _captured:
             return None
         _captured.add(path)
-        number = 1
-        while os.path.exists(f"{path}-{number}"):
-            number += 1
-        path = f"{path}-{number}"
+        path = _numbered(path)
     os.makedirs(path, exist_ok=True)
     taken = [name for name in os.listdir(path) if name.split(".")[0] in ("checkpoint", "gradient", "after", "capture")]
     if taken:
         raise FileExistsError(f"{path} already holds {', '.join(sorted(taken))}: capture into another folder.")
     return path
+
+
+def _numbered(path):
+    """Makes the first of path-1, path-2, ... that is not there; clients of a simulation do so at the same time."""
+    number = 1
+    while True:
+        try:
+            os.makedirs(f"{path}-{number}")
+            return f"{path}-{number}"
+        except FileExistsError:
+            number += 1
 
 
 def _note(notes, path):

@@ -1,3 +1,4 @@
+import { UNCOUNTED } from '../kinds/difference-kind.js';
 import type { UpdateReport } from '../protocol/report.js';
 import type { StatedTraining } from './capture.js';
 
@@ -17,7 +18,7 @@ export function withStatements(update: UpdateReport, stated: StatedTraining): Up
         ...update,
         kind: 'several-steps',
         reasons: [
-          ...reasons,
+          ...reasons.filter((reason) => reason !== UNCOUNTED),
           `Nothing in the numbers counts steps; ${SOURCE} is followed, which says that it was more than one.`,
         ],
         ...(stated.steps === undefined ? {} : { steps: stated.steps }),

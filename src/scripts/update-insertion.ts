@@ -35,7 +35,7 @@ export function updateInsertion(
   const copy = copyPlace(outline, point, after, end);
   return {
     at: place.at,
-    text: `${place.indent}${module}.capture_update(${copy ? COPY : 'before'}, ${after ?? 'after'}, ${folder}, once=True)\n`,
+    text: `${place.indent}${module}.capture_update(${copy ? COPY : 'before'}, ${after ?? 'after'}, ${folder}${named(outline, point)}, once=True)\n`,
     start: copy && { at: copy.at, text: `${copy.indent}${COPY} = ${module}.weights_of(${copy.weights})\n` },
     unknown: [...(copy ? [] : ['before']), ...(after === undefined ? ['after'] : [])],
   };
@@ -58,6 +58,15 @@ function canBeAskedTwice(outline: Outline, scope: Scope, node: SyntaxNode): bool
       .filter(({ node: { from, to } }) => from >= node.from && to <= node.to)
       .every(({ method, callee }) => READING.test(method.split('.').at(-1) ?? '') || READING.test(callee))
   );
+}
+
+/** Lists of arrays have no names; a client's own model has. */
+function named({ calls }: Outline, { kind, scope }: TrainingPoint): string {
+  const models = calls.flatMap(({ callee, scope: { owner } }) =>
+    owner !== undefined && owner === scope.owner ? (/^(self\.\w+)\.state_dict$/.exec(callee)?.[1] ?? []) : [],
+  );
+  const [model] = new Set(models);
+  return kind === 'flowerFit' && model !== undefined && new Set(models).size === 1 ? `, model=${model}` : '';
 }
 
 interface CopyPlace extends Place {

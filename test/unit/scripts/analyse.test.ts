@@ -298,7 +298,7 @@ describe('the capture that is inserted', () => {
       'flower_numpy.py',
       1,
       `        ${COPY}(parameters)\n        self.set_parameters(parameters)\n`,
-      `        ${SENT} self.get_parameters(config={}), "captures/FlowerClient-fit", once=True)\n        return self.get`,
+      `        ${SENT} self.get_parameters(config={}), "captures/FlowerClient-fit", model=self.net, once=True)\n        return self.get`,
     ],
     [
       'flower_messages.py',

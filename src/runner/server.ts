@@ -314,7 +314,7 @@ function kindOfFile(path: string, checkpoint: TensorFile | undefined): FileOfKin
     try {
       const kind = fileKindOf(file, true);
       const fit = checkpoint ? fitOf(checkpoint, file) : null;
-      const isOtherState = checkpoint !== undefined && fit === 1 && holdsOtherState(checkpoint, file);
+      const isOtherState = checkpoint !== undefined && holdsOtherState(checkpoint, file);
       return { path, kind, fit, canBeGradient: isOtherState || canBe(kind, 'gradient'), isOtherState };
     } finally {
       file.close();

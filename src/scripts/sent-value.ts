@@ -28,7 +28,7 @@ export function returnsWeights(outline: Outline, scope: Scope): boolean {
   const text = value ? outline.text.slice(value.from, value.to) : '';
   return (
     text.length < MOST_CHARACTERS &&
-    /\.state_dict\(\)/.test(text) &&
+    text.includes('.state_dict()') &&
     scope.calls.some(({ method, from }) => method === 'backward' && from < (value?.from ?? 0))
   );
 }

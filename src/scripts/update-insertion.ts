@@ -56,7 +56,7 @@ function canBeAskedTwice(outline: Outline, scope: Scope, node: SyntaxNode): bool
     !text.includes(':=') &&
     scope.calls
       .filter(({ node: { from, to } }) => from >= node.from && to <= node.to)
-      .every(({ method, callee }) => READING.test(method.split('.').at(-1) ?? '') || READING.test(callee))
+      .every(({ method }) => READING.test(method))
   );
 }
 

@@ -201,6 +201,7 @@ describe('the packaged extension at work', () => {
     await expect.poll(text).not.toContain('gradleak');
     await workbench.closeEditors();
     rmSync(join(workspace, 'client.py'));
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'train.py' }).dblclick();
   });
 
   it('hints are information, with their code, in the Problems view', async () => {

@@ -5,6 +5,7 @@ import type { FileKind } from '../protocol/inspection.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
 import { visible, visibleInList } from '../words/visible.js';
+import { pathsInFolder } from '../facts/inputs.js';
 import type { AuditStore } from './audit-store.js';
 import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import { type Launch, launchAudit } from './launch-audit.js';
@@ -45,6 +46,11 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       return;
     }
     const path = localPath(given);
+    const pair = pairOf(path);
+    if (pair) {
+      await runAndShow(services, pair);
+      return;
+    }
     if (await isCheckpoint(services, path)) {
       const gradients = await askForGradient(services, path);
       if (gradients) {
@@ -71,6 +77,16 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
           }
         : { error, again },
     );
+  }
+}
+
+/** Weights after the training, as gradleak_capture.py calls them, with those before beside them: nobody need be asked. */
+function pairOf(path: string): AuditFiles | undefined {
+  try {
+    const pair = pathsInFolder(dirname(path));
+    return pair.gradients === path && basename(path).startsWith("after.") ? pair : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -229,6 +245,9 @@ function describeFit(fit: number | null): string {
 }
 
 function describeKind(uri: vscode.Uri, known: FileOfKind | undefined): string {
+  if (known?.isOtherState === true) {
+    return 'weights of the same model, taken as those after the training';
+  }
   if (known && known.kind.kind !== 'unknown') {
     const words = KIND_WORDS[known.kind.kind];
     return known.kind.sure === true ? `${words}, by its contents` : `perhaps ${words}`;

@@ -4,6 +4,7 @@ import * as vscode from 'vscode';
 import type { Report } from '../protocol/report.js';
 import { HINTS, type Hint, type HintCode } from '../scripts/hints.js';
 import type { ScriptPoint } from '../scripts/analyse.js';
+import { isSending } from '../scripts/training-points.js';
 import { visible } from '../words/visible.js';
 import type { AuditStore } from './audit-store.js';
 import type { Captures } from './captures.js';
@@ -129,18 +130,22 @@ class CaptureLenses implements vscode.CodeLensProvider, vscode.Disposable {
 }
 
 /** What the lens at a place offers, or says will happen where a capture is in place. */
-function captureCommand({ at, insertion, isCapturing }: ScriptPoint, uri: vscode.Uri): vscode.Command | undefined {
+function captureCommand(
+  { at, kind, insertion, isCapturing }: ScriptPoint,
+  uri: vscode.Uri,
+): vscode.Command | undefined {
+  const sends = isSending(kind);
   if (isCapturing) {
     return {
-      title: 'The next run captures a gradient here',
-      tooltip: `The call of ${CAPTURE_FILE} writes the gradient and its checkpoint. Once it has, a lens here offers to audit them.`,
+      title: sends ? 'The next run captures what is sent here' : 'The next run captures a gradient here',
+      tooltip: `The call of ${CAPTURE_FILE} writes ${sends ? 'the weights before and after' : 'the gradient and its checkpoint'}. Once it has, a lens here offers to audit them.`,
       command: '',
     };
   }
   return insertion
     ? {
-        title: 'Capture gradients here',
-        tooltip: `Inserts a call of ${CAPTURE_FILE}, which the next run writes one gradient with, and copies that file beside the script. One undo takes the lines back.`,
+        title: sends ? 'Capture what is sent here' : 'Capture gradients here',
+        tooltip: `Inserts a call of ${CAPTURE_FILE}, which the next run writes ${sends ? 'the weights before and after the training' : 'one gradient'} with, and copies that file beside the script. One undo takes the lines back.`,
         command: COMMANDS.insertCapture,
         arguments: [uri, at],
       }
@@ -319,9 +324,11 @@ async function insertCapture({ scripts, extensionUri }: PromptServices, uri: vsc
   const lineEnd = call.document.eol === vscode.EndOfLine.CRLF ? '\r\n' : '\n';
   const text = insertion.text.replace(/\n/g, lineEnd);
   edit.insert(call.document.uri, call.position, text);
-  if (insertion.import) {
-    const place = places.locate(insertion.import.at);
-    edit.insert(place.document.uri, place.position, insertion.import.text.replace(/\n/g, lineEnd));
+  for (const other of [insertion.start, insertion.import]) {
+    if (other) {
+      const place = places.locate(other.at);
+      edit.insert(place.document.uri, place.position, other.text.replace(/\n/g, lineEnd));
+    }
   }
   await copyBeside(extensionUri, uri);
   if (!(await vscode.workspace.applyEdit(edit))) {
@@ -330,10 +337,11 @@ async function insertCapture({ scripts, extensionUri }: PromptServices, uri: vsc
   }
   await selectFirstUnknown(call.document, insertion.unknown, text);
   const { unknown } = insertion;
+  const what = isSending(point.kind) ? 'what is sent' : 'one gradient';
   void showInformation(
     unknown.length > 0
-      ? `Fill in ${unknown.join(', ')}: then the next run captures one gradient.`
-      : 'The next run captures one gradient into captures/.',
+      ? `Fill in ${unknown.join(', ')}: then the next run captures ${what}.`
+      : `The next run captures ${what} into captures/.`,
   );
 }
 

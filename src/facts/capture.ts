@@ -11,12 +11,26 @@ export interface Capture {
   /** Shape of one input. */
   readonly inputShape: number[] | undefined;
   readonly mode: 'eval' | 'train' | undefined;
+  /** Samples of the gradient; undefined for weights after local training. */
   readonly batchSize: number | undefined;
+  /** What was stated of the local training; undefined for a gradient. */
+  readonly training: StatedTraining | undefined;
   readonly normalisation: Normalisation | undefined;
   /** Absolute path and line, from 1, of the call that captured. */
   readonly script: { file: string; line: number } | undefined;
   /** Round of the training that the gradient is of, where the script noted one. */
   readonly round: number | undefined;
+}
+
+/** What a script stated of the training that lies between the weights before and after. Nobody checked it. */
+export interface StatedTraining {
+  readonly optimiser: string | undefined;
+  readonly learningRate: number | undefined;
+  readonly steps: number | undefined;
+  readonly epochs: number | undefined;
+  /** Of one step. */
+  readonly batchSize: number | undefined;
+  readonly samples: number | undefined;
 }
 
 const CAPTURE_FILE = 'capture.json';
@@ -34,12 +48,8 @@ export function readCapture(gradients: string): Capture | undefined {
   if (!existsSync(path)) {
     return undefined;
   }
-  const { input_shape, mode, batch_size, normalisation, script, line, round } = readJson(
-    path,
-    MAX_BYTES,
-    VALIDATOR,
-    WORDS,
-  );
+  const notes = readJson(path, MAX_BYTES, VALIDATOR, WORDS);
+  const { input_shape, mode, batch_size, normalisation, script, line, round } = notes;
   if (normalisation && normalisation.mean.length !== normalisation.std.length) {
     throw unusableJson(path, '"normalisation" with a mean and a std of different lengths', WORDS);
   }
@@ -47,10 +57,22 @@ export function readCapture(gradients: string): Capture | undefined {
     // Inputs of one number each have a shape without sizes, which says nothing of a network's input.
     inputShape: input_shape && input_shape.length > 0 ? input_shape : undefined,
     mode: mode ?? undefined,
-    batchSize: batch_size ?? undefined,
+    batchSize: notes.kind === 'weights' ? undefined : (batch_size ?? undefined),
+    training: notes.kind === 'weights' ? trainingOf(notes) : undefined,
     normalisation: normalisation ?? undefined,
     script: typeof script === 'string' && typeof line === 'number' ? { file: script, line } : undefined,
     round: round ?? undefined,
+  };
+}
+
+function trainingOf(notes: CaptureFile): StatedTraining {
+  return {
+    optimiser: notes.optimiser ?? undefined,
+    learningRate: notes.learning_rate ?? undefined,
+    steps: notes.local_steps ?? undefined,
+    epochs: notes.local_epochs ?? undefined,
+    batchSize: notes.batch_size ?? undefined,
+    samples: notes.samples ?? undefined,
   };
 }
 

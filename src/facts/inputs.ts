@@ -21,9 +21,18 @@ export interface AuditPaths {
   readonly gradients: string;
 }
 
+/** What our capture script calls what a client sends: its gradient, or its weights after local training. */
+const UPDATE_NAMES = [/^gradients?\./, /^after\./];
+const CHECKPOINT_NAMES = [/^checkpoint\./, /^before\./];
+
+/** Whether a file is called as our capture script calls what a client sends. */
+export function isNamedUpdate(name: string): boolean {
+  return UPDATE_NAMES.some((pattern) => pattern.test(name));
+}
+
 /**
- * A folder that holds `checkpoint.*` and `gradient.*` (or `gradients.*`), as our capture script writes it. Without
- * `checkpoint.*`, a model as `save_pretrained` writes it is the checkpoint, or else adapters.
+ * A folder that holds `checkpoint.*` (or `before.*`) and `gradient.*` (or `gradients.*`, or weights `after.*`), as our capture
+ * script writes it. Without `checkpoint.*`, a model as `save_pretrained` writes it is the checkpoint, or else adapters.
  *
  * @throws UnusableInputError when either is missing or there are several
  */
@@ -33,7 +42,7 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
       code: 'missing-file',
       file: folder,
       found: existsSync(folder) ? 'a file' : 'no such folder',
-      expected: 'a folder that holds checkpoint.* and gradient.*',
+      expected: 'a folder that holds checkpoint.* and gradient.* or after.*',
       advice: 'Give such a folder, or the two files.',
       next: ['give-files'],
     });
@@ -44,28 +53,35 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
 
 const ENDINGS = [...TENSOR_FILE_EXTENSIONS, ...INDEX_EXTENSIONS];
 
-function filesCalled(names: readonly string[], pattern: RegExp): string[] {
-  return names.filter((name) => pattern.test(name) && isTensorFileName(name));
+/** Those of the first pattern that there are any of. */
+function filesCalled(names: readonly string[], patterns: readonly RegExp[]): string[] {
+  const found = patterns.map((pattern) => names.filter((name) => pattern.test(name) && isTensorFileName(name)));
+  return found.find((own) => own.length > 0) ?? [];
 }
 
 function gradientIn(folder: string, names: readonly string[]): string {
-  return onlyOf(folder, filesCalled(names, /^gradients?\./), `gradient${ENDINGS.join(' or ')}`);
+  return onlyOf(folder, filesCalled(names, UPDATE_NAMES), `gradient${ENDINGS.join(' or ')}, or after.* with weights`);
 }
 
 function checkpointIn(folder: string, names: readonly string[]): string {
-  const named = filesCalled(names, /^checkpoint\./);
+  const named = filesCalled(names, CHECKPOINT_NAMES);
   const saved = [BASE_FILES, ADAPTER_FILES].map((own) => own.filter((name) => names.includes(name)));
   const found = [named, ...saved].find((own) => own.length > 0) ?? [];
   return onlyOf(folder, found, `checkpoint${ENDINGS.join(' or ')}, or one of ${BASE_FILES.join(', ')}`);
 }
 
-/** Whether a folder is meant as one capture: it holds `gradient.*` of its own, or nothing at all. Files are not folders of many. */
+/**
+ * Whether a folder is meant as one capture: it holds `gradient.*` of its own, or `after.*` beside `checkpoint.*` or `before.*`,
+ * or nothing at all. Files are not folders of many.
+ */
 export function isCapture(folder: string): boolean {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
     return true;
   }
   const names = readdirSync(folder);
-  return names.length === 0 || names.some((name) => /^gradients?\./.test(name));
+  const [gradients, after] = UPDATE_NAMES.map((pattern) => names.some((name) => pattern.test(name)));
+  const hasCheckpoint = names.some((name) => CHECKPOINT_NAMES.some((pattern) => pattern.test(name)));
+  return names.length === 0 || gradients === true || (after === true && hasCheckpoint);
 }
 
 /** @throws UnusableInputError for none and for several */

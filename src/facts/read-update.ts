@@ -43,6 +43,12 @@ export function readUpdate(checkpoint: TensorFile, given: TensorFile): ReadUpdat
     : { gradients: given };
 }
 
+/** Whether a file holds weights of the checkpoint's own model after some training, or before: only their order tells which. */
+export function holdsOtherState(checkpoint: TensorFile, given: TensorFile): boolean {
+  const matching = matchingIfAny(checkpoint, given);
+  return matching !== undefined && isLaterState(checkpoint, given, matching.pairs);
+}
+
 /** What does not match is told of by whoever needs the matching. */
 function matchingIfAny(checkpoint: TensorFile, given: TensorFile): Matching | undefined {
   try {

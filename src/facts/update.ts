@@ -6,6 +6,7 @@ import { type Capture, readCapture } from './capture.js';
 import type { Fact } from './facts.js';
 import { type Matching, matchTensors } from './matching.js';
 import { UPDATE_ALONE } from './no-checkpoint.js';
+import { withStatements } from './stated-training.js';
 
 /** Which captured tensor is of which parameter. */
 export const MATCHING: Fact<Matching> = {
@@ -40,20 +41,21 @@ export const UPDATE: Fact<UpdateReport> = {
     // Types of numbers tell what they are, and what is read after something was taken off has others.
     const pairs = origin?.pairs ?? (await facts.get(MATCHING)).pairs;
     const given = origin?.difference ?? gradients;
-    const update = origin?.after
+    const settled = origin?.after
       ? settleStates(checkpoint, origin.after, given, pairs)
       : settleKind(checkpoint, given, pairs);
-    if (origin?.decay) {
-      return { ...update, reasons: [...update.reasons, decayReason(origin.decay)] };
+    const update = origin?.decay ? { ...settled, reasons: [...settled.reasons, decayReason(origin.decay)] } : settled;
+    const capture = await facts.get(CAPTURE).catch(() => undefined);
+    if (capture?.training) {
+      return withStatements(update, capture.training);
     }
-    // What gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
-    const captured = update.kind === 'unknown' && (await facts.get(CAPTURE).catch(() => undefined));
-    return captured
+    // A gradient that gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
+    return update.kind === 'unknown' && capture
       ? {
           ...update,
           kind: 'gradient',
           reasons: [
-            'The contents alone do not say so; capture.json beside the file, which is written with gradients only, does.',
+            'The contents alone do not say so; capture.json beside the file, which gradleak_capture.py writes with a gradient, does.',
           ],
         }
       : update;

@@ -28,7 +28,13 @@ export function openNpz(source: ByteSource, archive: ZipArchive): TensorFile {
       notes.push(`"${entry.name}" is left out: ${error.parts.found}.`);
     }
   }
-  return locatedFile(source, 'npz', tensors, { notes });
+  return locatedFile(source, 'npz', asList(tensors), { notes });
+}
+
+/** `np.savez(*arrays)` calls them by their place: arr_0, arr_1, ... */
+function asList(tensors: LocatedTensor[]): LocatedTensor[] {
+  const isList = tensors.length > 0 && tensors.every(({ entry }, index) => entry.name === `arr_${index}`);
+  return isList ? tensors.map((own) => ({ ...own, entry: { ...own.entry, positional: true } })) : tensors;
 }
 
 function locate(source: ByteSource, archive: ZipArchive, entry: ZipEntry): LocatedTensor {

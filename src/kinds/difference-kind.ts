@@ -64,7 +64,8 @@ function settled(
   };
 }
 
-const UNCOUNTED =
+/** Said of what has no counter. */
+export const UNCOUNTED =
   'Nothing in the file counts steps; it is read as one, and what one step does not explain down to rounding is not shown.';
 
 /** Of a step that keeps no magnitudes. */

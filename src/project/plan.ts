@@ -5,6 +5,7 @@ import { messageOf } from '../protocol/errors.js';
 import type { FileKind } from '../protocol/inspection.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
+import { isNamedUpdate } from '../facts/inputs.js';
 import { fitOf } from '../facts/matching.js';
 import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
@@ -113,9 +114,9 @@ function openedFor(path: string, options: PlanOptions): Opened {
   }
 }
 
-/** What gradleak_capture.py names its gradients. */
+/** What gradleak_capture.py names what clients send. */
 function isCaptured(path: string): boolean {
-  return /^gradients?\./.test(basename(path)) && existsSync(join(dirname(path), 'capture.json'));
+  return isNamedUpdate(basename(path)) && existsSync(join(dirname(path), 'capture.json'));
 }
 
 interface Candidate {

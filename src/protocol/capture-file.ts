@@ -4,12 +4,28 @@
  * A script may leave out or set to null what it does not know, and note more than is named here.
  */
 export interface CaptureFile {
+  /** 1, or 2 where the file says its kind. */
   schema_version?: Whole | null;
+  /** What lies beside the checkpoint: a gradient, also where this is left out, or weights after local training. */
+  kind?: 'gradient' | 'weights' | null;
   /** Shape of one input. */
   input_shape?: Size[] | null;
   /** How the network's layers ran. */
   mode?: 'eval' | 'train' | null;
+  /** Samples of the gradient; of weights after local training, those of one step. */
   batch_size?: Size | null;
+  /**
+   * Of weights after local training.
+   *
+   * @maxLength 100
+   */
+  optimiser?: string | null;
+  /** @minimum 0 */
+  learning_rate?: number | null;
+  local_steps?: Size | null;
+  local_epochs?: Size | null;
+  /** Samples that the client trained on. */
+  samples?: Size | null;
   /** By which inputs were normalised, per channel. */
   normalisation?: CaptureNormalisation | null;
   /** Absolute path of the script that captured, and the line of the call, from 1. */
@@ -33,6 +49,7 @@ export interface CaptureNormalisation {
 /**
  * @asType integer
  * @minimum 1
+ * @maximum 9007199254740991
  */
 type Size = number;
 

@@ -123,6 +123,8 @@ export interface FileOfKind {
   fit: number | null;
   /** False for what surely is no gradient, so that there is no point in offering it as one. */
   canBeGradient: boolean;
+  /** Weights of the checkpoint's own model some training apart: with them as those after, the difference is audited. */
+  isOtherState: boolean;
 }
 
 export interface CompareParams {

@@ -29,6 +29,7 @@ import {
   TellKinds,
 } from '../protocol/runner-messages.js';
 import { fitOf } from '../facts/matching.js';
+import { holdsOtherState } from '../facts/read-update.js';
 import { compareStored } from '../audit/compare-stored.js';
 import { defend } from '../audit/defence/defend.js';
 import { lookAtFile } from '../audit/look-at-file.js';
@@ -313,7 +314,8 @@ function kindOfFile(path: string, checkpoint: TensorFile | undefined): FileOfKin
     try {
       const kind = fileKindOf(file, true);
       const fit = checkpoint ? fitOf(checkpoint, file) : null;
-      return { path, kind, fit, canBeGradient: canBe(kind, 'gradient') };
+      const isOtherState = checkpoint !== undefined && holdsOtherState(checkpoint, file);
+      return { path, kind, fit, canBeGradient: isOtherState || canBe(kind, 'gradient'), isOtherState };
     } finally {
       file.close();
     }

@@ -1,7 +1,9 @@
 import type { SyntaxNode } from '@lezer/common';
 import { countBefore } from './ordered.js';
 import type { Argument, Imports, Outline, Scope } from './outline.js';
-import { type TrainingPoint, lossNameOf } from './training-points.js';
+import { type Place, placeAfter, placeBefore, statementOf, statementsOf } from './places.js';
+import { type TrainingPoint, isSending, lossNameOf } from './training-points.js';
+import { updateInsertion } from './update-insertion.js';
 
 /** The call of gradleak_capture.py that fits a place, with the script's own names where they can be told. */
 
@@ -10,6 +12,8 @@ export interface CaptureInsertion {
   readonly at: number;
   /** The call's lines, each with the indentation of the place and a line break. */
   readonly text: string;
+  /** A line that goes in further up, where the function has not trained yet. */
+  readonly start: { readonly at: number; readonly text: string } | undefined;
   /** Offset for the import, and the import; undefined when it is there already. */
   readonly import: { readonly at: number; readonly text: string } | undefined;
   /** Names that could not be told and stand for what the user has to fill in. */
@@ -48,27 +52,40 @@ export function insertionFor(
   point: TrainingPoint,
   { start, first, imports, isTopCapturing }: BlockPlace,
 ): CaptureInsertion | undefined {
-  const place = placeOf(outline, point);
   const isCapturing = point.scope.parent ? outline.capturing.has(point.scope) : isTopCapturing;
-  if (!place || isCapturing) {
+  if (isCapturing) {
     return undefined;
   }
-  const names = point.kind === 'flowerFit' ? flowerNames(point.scope) : namesFor(outline, point);
+  const folder = `"captures/${folderName(point.scope)}"`;
+  if (isSending(point.kind)) {
+    const own = updateInsertion(outline, point, MODULE, folder);
+    return (
+      own && {
+        ...own,
+        at: start + own.at,
+        start: own.start && { ...own.start, at: start + own.start.at },
+        import: importFor(first, imports),
+      }
+    );
+  }
+  const place = placeOf(outline, point);
+  if (!place) {
+    return undefined;
+  }
+  const names = namesFor(outline, point);
   const isTape = point.kind === 'tapeGradient';
   const needed = isTape ? (['model'] as const) : (['model', 'inputs', 'labels', 'loss'] as const);
   const unknown = needed.filter((name) => names[name] === undefined);
   const value = (name: keyof Names): string => names[name] ?? PLACEHOLDERS[name];
-  const folder = `"captures/${folderName(point.scope)}"`;
   const call = isTape
     ? `${MODULE}.capture_tape(${value('model')}, ${gradientsName(point)}, ${folder}, once=True)`
-    : names.inputs?.startsWith('*') === true
-      ? `${MODULE}.capture(${value('model')}, ${names.inputs}, ${value('loss')}, ${folder}, once=True)`
-      : `${MODULE}.capture(${value('model')}, ${value('inputs')}, ${value('labels')}, ${value('loss')}, ${folder}, once=True)`;
+    : `${MODULE}.capture(${value('model')}, ${value('inputs')}, ${value('labels')}, ${value('loss')}, ${folder}, once=True)`;
   return {
     at: start + place.at,
     text: `${place.indent}${call}\n`,
+    start: undefined,
     import: importFor(first, imports),
-    unknown: names.inputs?.startsWith('*') === true ? unknown.filter((name) => name !== 'labels') : unknown,
+    unknown,
   };
 }
 
@@ -76,44 +93,14 @@ function folderName({ name, owner }: Scope): string {
   return [owner?.name, name].filter(Boolean).join('.').replace(/\W+/g, '-') || 'step';
 }
 
-/** The line that the statement begins on, and its indentation; after it for tapes, whose gradients exist only then. */
-function placeOf(outline: Outline, point: TrainingPoint): { at: number; indent: string } | undefined {
-  const { text } = outline;
-  const lineStart = (offset: number): number => text.lastIndexOf('\n', offset - 1) + 1;
-  const indentAt = (start: number): string => /^[ \t]*/.exec(text.slice(start, start + 200))?.[0] ?? '';
+/** The line that the statement begins on; after it for tapes, whose gradients exist only then. */
+function placeOf(outline: Outline, point: TrainingPoint): Place | undefined {
   if (point.call) {
     const statement = statementOf(point.call.node);
-    const start = lineStart(statement.from);
-    const indent = indentAt(start);
-    // `if done: loss.backward()` has no line of its own.
-    if (text.slice(start, statement.from).trim() !== '') {
-      return undefined;
-    }
-    if (point.kind === 'tapeGradient') {
-      const end = text.indexOf('\n', statement.to);
-      return end < 0 ? undefined : { at: end + 1, indent };
-    }
-    return { at: start, indent };
+    return point.kind === 'tapeGradient' ? placeAfter(outline, statement) : placeBefore(outline, statement);
   }
-  const body = point.scope.node.getChild('Body');
-  const statements = statementsOf(body);
-  const first = statements[0];
-  if (!first) {
-    return undefined;
-  }
-  const target = point.kind === 'trainingStep' ? afterLoss(outline, point.scope, statements) : first;
-  const start = lineStart(target.from);
-  return text.slice(start, target.from).trim() === '' ? { at: start, indent: indentAt(start) } : undefined;
-}
-
-function statementsOf(body: SyntaxNode | null): SyntaxNode[] {
-  const found: SyntaxNode[] = [];
-  for (let child = body?.firstChild ?? null; child; child = child.nextSibling) {
-    if (child.name !== ':' && child.name !== 'Comment') {
-      found.push(child);
-    }
-  }
-  return found;
+  const statements = statementsOf(point.scope.node.getChild('Body'));
+  return statements.length > 0 ? placeBefore(outline, afterLoss(outline, point.scope, statements)) : undefined;
 }
 
 /** The statement after the one that computes the loss, else the last. */
@@ -121,14 +108,6 @@ function afterLoss(outline: Outline, scope: Scope, statements: readonly SyntaxNo
   const loss = lossCallOf(outline, scope, Infinity);
   const next = statements.find((statement) => loss !== undefined && statement.from > loss.node.to);
   return next ?? statements.at(-1) ?? scope.node;
-}
-
-function statementOf(node: SyntaxNode): SyntaxNode {
-  let own = node;
-  while (own.parent && own.parent.name !== 'Body' && own.parent.name !== 'Script') {
-    own = own.parent;
-  }
-  return own;
 }
 
 function namesFor(outline: Outline, point: TrainingPoint): Names {
@@ -226,20 +205,6 @@ function tapeNames({ call }: TrainingPoint): Names {
 
 function gradientsName({ call }: TrainingPoint): string {
   return call?.targets[0] ?? 'gradients';
-}
-
-/** `train(self.net, self.trainloader, ...)` within fit. */
-function flowerNames(scope: Scope): Names {
-  const members = scope.calls
-    .flatMap(({ args }) => args.map(({ text }) => text))
-    .filter((text) => /^self\.\w+$/.test(text));
-  const model = members.find((text) => /(net|model)$/i.test(text));
-  const loader = members.find((text) => /(train\w*loader|loader|train\w*data)$/i.test(text));
-  return {
-    ...(model === undefined ? {} : { model }),
-    ...(loader === undefined ? {} : { inputs: `*next(iter(${loader}))` }),
-    loss: 'torch.nn.functional.cross_entropy',
-  };
 }
 
 /** Below the last import at the top of the file; `from __future__` and the docstring stay first. */

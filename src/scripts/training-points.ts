@@ -1,4 +1,5 @@
 import { type Call, type ClassOutline, type Outline, type Scope, argumentOf } from './outline.js';
+import { returnsWeights } from './sent-value.js';
 import type { Surroundings } from './surroundings.js';
 
 /** Where a script computes or shares gradients. */
@@ -10,10 +11,17 @@ export const POINT_KINDS = [
   'manualBackward',
   'trainingStep',
   'flowerFit',
+  'flowerTrain',
+  'sentWeights',
   'tapeGradient',
 ] as const;
 
 export type PointKind = (typeof POINT_KINDS)[number];
+
+/** Whether what leaves the client is at hand here, which is more than one batch's gradient. */
+export function isSending(kind: PointKind): boolean {
+  return kind === 'flowerFit' || kind === 'flowerTrain' || kind === 'sentWeights';
+}
 
 export interface TrainingPoint {
   readonly kind: PointKind;
@@ -50,6 +58,7 @@ export function trainingPointsOf(outline: Outline, { packages, accelerators }: S
   for (const owner of outline.classes) {
     points.push(...methodPoints(owner, packages));
   }
+  points.push(...functionPoints(outline, packages, points));
   points.sort((one, other) => one.at - other.at);
   const seen = new Set<Scope>();
   return points.map((point) => {
@@ -116,6 +125,30 @@ function methodPoints(owner: ClassOutline, packages: ReadonlySet<string>): Omit<
     }
     return isFlower && method.name === 'fit' ? [{ kind: 'flowerFit', at, scope: method, call: undefined }] : [];
   });
+}
+
+/** Functions that train and send weights, other than the methods that are known by their class. */
+function functionPoints(
+  outline: Outline,
+  packages: ReadonlySet<string>,
+  known: readonly Omit<TrainingPoint, 'isFirst'>[],
+): Omit<TrainingPoint, 'isFirst'>[] {
+  const methods = new Set(known.filter(({ call }) => !call).map(({ scope }) => scope));
+  return outline.scopes.flatMap((scope): Omit<TrainingPoint, 'isFirst'>[] => {
+    const own = { at: scope.node.from, scope, call: undefined };
+    if (packages.has('flwr') && isFlowerTrain(outline, scope)) {
+      return [{ ...own, kind: 'flowerTrain' }];
+    }
+    return !methods.has(scope) && packages.has('torch') && returnsWeights(outline, scope)
+      ? [{ ...own, kind: 'sentWeights' }]
+      : [];
+  });
+}
+
+/** `@app.train()` */
+function isFlowerTrain({ text }: Outline, { node }: Scope): boolean {
+  const decorators = node.parent?.name === 'DecoratedStatement' ? node.parent.getChildren('Decorator') : [];
+  return decorators.some(({ from, to }) => /^@\s*\w+\.train\b/.test(text.slice(from, to)));
 }
 
 /** What is differentiated: the receiver of `loss.backward()`, the argument of the others. */

@@ -181,6 +181,29 @@ describe('the packaged extension at work', () => {
       );
   });
 
+  it('in a Flower client a lens captures what is sent, with the weights before, and one undo takes both back', async () => {
+    const { page } = workbench;
+    cpSync(join(FIXTURES, 'scripts', 'flower_messages.py'), join(workspace, 'client.py'));
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'client.py' }).dblclick();
+    const lens = page.locator('.codelens-decoration a', { hasText: 'Capture what is sent here' });
+    await lens.waitFor({ timeout: 30_000 });
+    await lens.click();
+    const text = async (): Promise<string> =>
+      (await page.locator('.view-lines').first().innerText()).replace(/\u00a0/g, ' ');
+    await expect.poll(text, { timeout: 20_000 }).toContain('gradleak_capture.capture_update(gradleak_before');
+    expect(await text()).toContain('gradleak_before = gradleak_capture.weights_of(msg.content["arrays"]');
+    await page
+      .locator('.codelens-decoration', { hasText: 'The next run captures what is sent here' })
+      .waitFor({ timeout: 20_000 });
+    await workbench.screenshot('work-lens-sent-dark');
+    await page.locator('.view-lines').first().click();
+    await page.keyboard.press('Control+z');
+    await expect.poll(text).not.toContain('gradleak');
+    await workbench.closeEditors();
+    rmSync(join(workspace, 'client.py'));
+    await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'train.py' }).dblclick();
+  });
+
   it('hints are information, with their code, in the Problems view', async () => {
     const { page } = workbench;
     await workbench.runCommand('Problems: Focus on Problems View');

@@ -106,7 +106,7 @@ async function recoverOne(
     single,
     factors,
     batch: describeSingle(shape, single, statedSize),
-    checks: single.isOneTold ? [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single)] : [],
+    checks: single.isOneTold ? [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single, isDifference)] : [],
     unassessed: unassessedSingle(single, shape, isDifference) ?? unsureSoft(single, shape, { isDifference, isOneStep }),
   };
 }
@@ -175,16 +175,24 @@ function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
   return { id: 'label-fits', status, detail: FITS[sample.status] };
 }
 
-function scaleCheck({ scale }: RecoveredSample): ConsistencyCheck[] {
-  return scale === 1
-    ? []
-    : [
-        {
+function scaleCheck({ scale }: RecoveredSample, isDifference: boolean): ConsistencyCheck[] {
+  if (scale === 1) {
+    return [];
+  }
+  const size = scale.toPrecision(4);
+  return [
+    isDifference
+      ? {
+          id: 'scale',
+          status: 'pass',
+          detail: `The difference is ${size} times the gradient that a plain mean cross-entropy gives: a learning rate, with what else scales a step.`,
+        }
+      : {
           id: 'scale',
           status: 'warn',
-          detail: `The gradient is ${scale.toPrecision(4)} times what a plain mean cross-entropy gives: clipped, or a factor in the loss.`,
+          detail: `The gradient is ${size} times what a plain mean cross-entropy gives: clipped, or a factor in the loss.`,
         },
-      ];
+  ];
 }
 
 /** A batch gets this long unless the request says otherwise. */

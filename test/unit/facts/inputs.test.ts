@@ -46,12 +46,20 @@ describe('the files of a folder', () => {
       'gradients.safetensors',
     ],
     [['pytorch_model.bin', 'gradient.pt'], 'pytorch_model.bin', 'gradient.pt'],
+    [['before.pt', 'after.pt', 'notes.txt'], 'before.pt', 'after.pt'],
+    [['checkpoint.npz', 'after.npz'], 'checkpoint.npz', 'after.npz'],
+    // A gradient needs no weights after.
+    [['checkpoint.pt', 'before.pt', 'gradient.pt', 'after.pt'], 'checkpoint.pt', 'gradient.pt'],
     // What is called a checkpoint is meant as one.
     [['checkpoint.pt', 'model.safetensors', 'gradient.pt'], 'checkpoint.pt', 'gradient.pt'],
   ])('%j: the checkpoint is %s', (names, checkpoint, gradients) => {
     const folder = folderOf(...names);
     expect(isCapture(folder)).toBe(true);
     expect(pathsInFolder(folder)).toEqual({ checkpoint: join(folder, checkpoint), gradients: join(folder, gradients) });
+  });
+
+  it('takes weights after alone for no capture', () => {
+    expect(isCapture(folderOf('after.pt', 'round-1'))).toBe(false);
   });
 
   it('says between which models it cannot choose', () => {

@@ -59,6 +59,19 @@ describe('capture.json', () => {
       normalisation: { mean: [0.5], std: [0.25], of: 'CIFAR' },
       script: { file: '/x/train.py', line: 12 },
       round: 3,
+      training: undefined,
+    });
+  });
+
+  it('states the training between weights before and after, whose batch size is that of a step', () => {
+    const stated = { kind: 'weights', optimiser: 'SGD', learning_rate: 0.1, local_steps: 5, local_epochs: 2 };
+    expect(capture({ schema_version: 2, ...stated, batch_size: 8, samples: 20 })).toMatchObject({
+      batchSize: undefined,
+      training: { optimiser: 'SGD', learningRate: 0.1, steps: 5, epochs: 2, batchSize: 8, samples: 20 },
+    });
+    expect(capture({ kind: 'gradient', local_steps: 5, batch_size: 8 })).toMatchObject({
+      batchSize: 8,
+      training: undefined,
     });
   });
 
@@ -70,6 +83,7 @@ describe('capture.json', () => {
       normalisation: undefined,
       script: undefined,
       round: undefined,
+      training: undefined,
     };
     expect(capture({})).toEqual(nothing);
     expect(capture({ input_shape: [], mode: null, normalisation: null, script: '/x/train.py' })).toEqual(nothing);
@@ -87,6 +101,11 @@ describe('capture.json', () => {
     [{ normalisation: { mean: [0.5], std: [1, 1] } }, '"normalisation" with a mean and a std of different lengths'],
     [{ script: 7 }, '"script", which is not a text or null'],
     [{ round: -1 }, '"round", which must be >= 0'],
+    [{ kind: 'update' }, '"kind", which is none of "gradient", "weights", null'],
+    [{ local_steps: 0 }, '"local_steps", which must be >= 1'],
+    [{ local_steps: 1e300 }, '"local_steps", which must be <= 9007199254740991'],
+    [{ learning_rate: -0.1 }, '"learning_rate", which must be >= 0'],
+    [{ optimiser: 'x'.repeat(101) }, '"optimiser", which must NOT have more than 100 characters'],
     [[], 'what is not an object'],
     ['null', 'what is not an object'],
   ])('%j is refused with a reason', (value, reason) => {

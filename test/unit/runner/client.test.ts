@@ -15,6 +15,7 @@ import { syntheticBatch, writeSafetensors } from '../../write-fixtures.js';
 const ROOT = join(import.meta.dirname, '..', '..', '..');
 const DUMPS = join(ROOT, 'test', 'fixtures', 'dumps');
 const KINDS = join(ROOT, 'test', 'fixtures', 'kinds');
+const UPDATES = join(ROOT, 'test', 'fixtures', 'updates');
 const folder = mkdtempSync(join(tmpdir(), 'gradleak-runner-'));
 const never: CancelSignal = { cancelled: false, onCancel: () => undefined };
 const clients: RunnerClient[] = [];
@@ -122,6 +123,17 @@ describe('the child process', () => {
     const { verdict } = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as Report;
     expect(verdict.outcome).toBe('not-assessed');
     expect(outcome).toEqual({ folder: out, mismatch: null, notAssessed: verdict.sentence, cancelled: false });
+  });
+
+  it('offers weights after, which surely are a checkpoint, as what is audited with those before', async () => {
+    const client = await start();
+    const [before, after, other] = ['before.pt', 'after.pt', 'other.pt'].map((name) => join(UPDATES, name));
+    const told = await client.kinds({ paths: [after!, other!, before!], checkpoint: before! });
+    expect(told.map(({ canBeGradient, isOtherState }) => [canBeGradient, isOtherState])).toEqual([
+      [true, true],
+      [false, false],
+      [false, false],
+    ]);
   });
 
   it('tells kinds, what can be a gradient, and how well it fits a checkpoint', async () => {

@@ -246,10 +246,11 @@ describe('the capture that is inserted', () => {
     if (!own) {
       throw new Error(`no insertion in ${name}`);
     }
-    let result = text.slice(0, own.at) + own.text + text.slice(own.at);
-    if (own.import) {
-      result = result.slice(0, own.import.at) + own.import.text + result.slice(own.import.at);
-    }
+    // From the last to the first, so that offsets hold.
+    const result = [own, own.start, own.import].reduce(
+      (whole, edit) => (edit ? whole.slice(0, edit.at) + edit.text + whole.slice(edit.at) : whole),
+      text,
+    );
     return { text: own.text, unknown: own.unknown, result };
   };
 
@@ -276,11 +277,6 @@ describe('the capture that is inserted', () => {
       '            gradleak_capture.capture(self.accelerator.unwrap_model(self.model), images, labels, F.cross_entropy, "captures/Trainer-train_epoch", once=True)\n',
     ],
     [
-      'flower_numpy.py',
-      1,
-      '        gradleak_capture.capture(self.net, *next(iter(self.trainloader)), torch.nn.functional.cross_entropy, "captures/FlowerClient-fit", once=True)\n',
-    ],
-    [
       'tensorflow_loop.py',
       0,
       '    gradleak_capture.capture_tape(model, gradients, "captures/train_step", once=True)\n',
@@ -292,6 +288,68 @@ describe('the capture that is inserted', () => {
     ],
   ])('%s', (name, point, text) => {
     expect(insertion(name, point)).toMatchObject({ text, unknown: [] });
+  });
+
+  const COPY = 'gradleak_before = gradleak_capture.weights_of';
+  const SENT = 'gradleak_capture.capture_update(gradleak_before,';
+
+  it.each([
+    [
+      'flower_numpy.py',
+      1,
+      `        ${COPY}(parameters)\n        self.set_parameters(parameters)\n`,
+      `        ${SENT} self.get_parameters(config={}), "captures/FlowerClient-fit", model=self.net, once=True)\n        return self.get`,
+    ],
+    [
+      'flower_messages.py',
+      0,
+      `    """Trains on this client's data."""\n    ${COPY}(msg.content["arrays"].to_torch_state_dict())\n    model = Net()\n`,
+      `    ${SENT} model.state_dict(), "captures/train", once=True)\n    return Message(`,
+    ],
+    [
+      'federated_local.py',
+      0,
+      `    def train(self, net):  # lens: sentWeights first\n        ${COPY}(net)\n        net.train()\n`,
+      `        ${SENT} net.state_dict(), "captures/LocalUpdate-train", once=True)\n        return net.`,
+    ],
+    [
+      'federated_local.py',
+      2,
+      `    model.load_state_dict(weights)\n    ${COPY}(model)\n    for`,
+      `    ${SENT} copy.deepcopy(model.state_dict()), "captures/client_round", once=True)\n    return copy.`,
+    ],
+  ])('%s, place %i: what is sent, with the weights before copied before the training', (name, point, copy, call) => {
+    const { result, unknown } = insertion(name, point);
+    expect(unknown).toEqual([]);
+    expect(result).toContain(copy);
+    expect(result).toContain(call);
+    expect(result.match(/^import gradleak_capture$/gm)).toHaveLength(1);
+    expect(treeOf(parsePython(result))).not.toContain('⚠');
+    const again = analyseScript(parsePython(result)).points[point];
+    expect(again).toMatchObject({ isCapturing: true, insertion: undefined });
+  });
+
+  it.each([
+    ['a value that is computed anew', 'return self.train(), 1, {}', ['after']],
+    [
+      'one over several lines',
+      'return [\n            p.cpu() for p in self.net.parameters()\n        ], 1, {}',
+      ['after'],
+    ],
+    ['nothing', 'return', ['after']],
+    ['a name', 'return weights, 1, {}', []],
+  ])('leaves to the user what is sent where it is %s', (_, end, unknown) => {
+    const text = `from flwr.client import NumPyClient\n\n\nclass A(NumPyClient):\n    def fit(self, given, config):\n        weights = f(given)\n        ${end}\n`;
+    expect(analyseScript(parsePython(text)).points[0]?.insertion?.unknown).toEqual(unknown);
+  });
+
+  it.each([
+    ['a model of a branch', '    if new:\n        model = make()\n'],
+    ['a model from nowhere', ''],
+  ])('leaves to the user what was before: %s', (_, lines) => {
+    const text = `import torch\n\n\ndef work(new, x):\n${lines}    model(x).backward()\n    return model.state_dict()\n`;
+    const own = analyseScript(parsePython(text)).points[0]?.insertion;
+    expect(own).toMatchObject({ start: undefined, unknown: ['before'] });
   });
 
   it('repeats no hint', () => {

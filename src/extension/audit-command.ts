@@ -84,7 +84,7 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
 function pairOf(path: string): AuditFiles | undefined {
   try {
     const pair = pathsInFolder(dirname(path));
-    return pair.gradients === path && basename(path).startsWith("after.") ? pair : undefined;
+    return pair.gradients === path && basename(path).startsWith('after.') ? pair : undefined;
   } catch {
     return undefined;
   }

@@ -140,7 +140,7 @@ const SOFT_OR_STEPS =
   'This difference of weights is of rank one down to its rounding, and no hard label explains it. A soft label would; so would several steps on one sample, or a batch whose samples the rounding of the weights hides. Which it is is not known, so neither is shown. Capture the gradient of one step to audit it.';
 
 const BEYOND_ONE_STEP =
-  'This is a difference of weights that one plain SGD step on a few samples does not explain down to its rounding: several local steps, another optimiser than SGD, weight decay in part of the layers, or a larger batch. Capture the gradient of one step to audit it.';
+  'No samples were found that explain this difference of weights as one plain SGD step, down to its rounding: it may be of several local steps or another optimiser, have weight decay in part of the layers, or be of a batch whose samples cannot be told apart. Capture the gradient of one step to audit it.';
 
 /** Above this share of noise, other samples could hide behind it. */
 const CLEAR_OF_NOISE = 0.5;

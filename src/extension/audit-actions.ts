@@ -245,6 +245,7 @@ async function deleteAudits(services: AuditActionServices, chosen: readonly Audi
     return;
   }
   try {
+    await Promise.all(own.map(({ id }) => services.sweeps.stop(id)));
     await deleteFolders(
       own.map(({ folder }) => folder),
       (folder) => {

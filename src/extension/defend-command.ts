@@ -39,13 +39,14 @@ export async function tryDefences(
   if (sweeps.get(id)) {
     return;
   }
+  const source = new vscode.CancellationTokenSource();
+  // At once: a second request may come before the notification is there.
+  sweeps.begin(id, () => {
+    source.cancel();
+  });
   await withProgressNotification(`GradLeak: defences of ${basename(audit.gradients)}`, async (report, token) => {
     let problem: string | undefined;
-    const source = new vscode.CancellationTokenSource();
     const stopped = token.onCancellationRequested(() => {
-      source.cancel();
-    });
-    sweeps.begin(id, () => {
       source.cancel();
     });
     try {

@@ -17,8 +17,16 @@ const BEGINNING: DefendProgress = { message: 'Starting', fraction: 0 };
 /** Between two times that a panel looks at what was written. */
 const LOOKED_EVERY_MS = 2500;
 
+interface Sweep {
+  progress: DefendProgress;
+  readonly stop: () => void;
+  looked: number;
+  readonly ended: Promise<void>;
+  readonly end: () => void;
+}
+
 export class RunningSweeps {
-  private readonly running = new Map<string, { progress: DefendProgress; stop: () => void; looked: number }>();
+  private readonly running = new Map<string, Sweep>();
   private readonly listeners = new Set<(event: SweepEvent) => void>();
 
   readonly onDidChange = (listener: (event: SweepEvent) => void): { dispose: () => void } => {
@@ -28,7 +36,11 @@ export class RunningSweeps {
 
   /** @param id of the audit in the store */
   begin(id: string, stop: () => void): void {
-    this.running.set(id, { progress: BEGINNING, stop, looked: Date.now() });
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.running.set(id, { progress: BEGINNING, stop, looked: Date.now(), ended, end });
     this.tell({ id, what: 'advanced' });
   }
 
@@ -44,12 +56,21 @@ export class RunningSweeps {
 
   /** @param problem why it could not be done, a sentence */
   end(id: string, problem?: string): void {
+    const own = this.running.get(id);
     this.running.delete(id);
+    own?.end();
     this.tell(problem === undefined ? { id, what: 'ended' } : { id, what: 'failed', problem });
   }
 
   get(id: string): RunningSweep | undefined {
     return this.running.get(id);
+  }
+
+  /** Before the audit's folder goes: what is left running would write into it. */
+  async stop(id: string): Promise<void> {
+    const own = this.running.get(id);
+    own?.stop();
+    await own?.ended;
   }
 
   private tell(event: SweepEvent): void {

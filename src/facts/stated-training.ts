@@ -30,8 +30,8 @@ function hasSeveralSteps({ steps, epochs, batchSize, samples }: StatedTraining):
   if (steps !== undefined) {
     return steps > 1;
   }
-  // The last batch of an epoch may have been dropped.
-  const perEpoch = samples !== undefined && batchSize !== undefined ? Math.floor(samples / batchSize) : 1;
+  // A last batch of fewer samples makes a step too, unless it was dropped: more steps ask for more care.
+  const perEpoch = samples !== undefined && batchSize !== undefined ? Math.ceil(samples / batchSize) : 1;
   return (epochs ?? 1) * Math.max(perEpoch, 1) > 1;
 }
 

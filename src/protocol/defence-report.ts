@@ -28,13 +28,20 @@ export interface DefenceReport {
   /** What was followed; empty where the undefended audit found nothing for certain. */
   leaks: FollowedLeak[];
   /** What the undefended audit told without being certain: no leak, and it has no curve. */
-  notFollowed: { title: string; why: string }[];
+  notFollowed: NotFollowed[];
   /** What an attacker could try that was not tried here, one sentence each. */
   remarks: string[];
   /** One per defence, in the order in which they are shown. */
   curves: DefenceCurve[];
   /** What was asked for with `--target`; absent without. */
   target?: DefenceTarget;
+}
+
+export interface NotFollowed {
+  title: string;
+  why: string;
+  /** What would measure it, null where nothing here does. */
+  measure: LeakMeasure['id'] | null;
 }
 
 export const DEFENCE_EFFORTS = ['quick', 'thorough'] as const;

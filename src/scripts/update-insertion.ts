@@ -49,11 +49,15 @@ function textOf({ text }: Outline, { from, to }: SyntaxNode): string {
 const READING =
   /^(get_\w*|state_dict|parameters|named_parameters|items|values|keys|detach|cpu|numpy|clone|copy|deepcopy|to|list|dict|OrderedDict|ndarrays_to_parameters|parameters_to_ndarrays|zip)$/;
 
+/** Pairs, names, and what is used up by the first who reads it. */
+const GIVES_NO_ARRAYS = /(^zip|\.items|\.keys)\(.*\)$/;
+
 function canBeAskedTwice(outline: Outline, scope: Scope, node: SyntaxNode): boolean {
   const text = textOf(outline, node);
   return (
     !text.includes('\n') &&
     !text.includes(':=') &&
+    !GIVES_NO_ARRAYS.test(text) &&
     scope.calls
       .filter(({ node: { from, to } }) => from >= node.from && to <= node.to)
       .every(({ method }) => READING.test(method))

@@ -55,7 +55,10 @@ export function shareLeft(value: number, { from, to }: LeakMeasure): number {
 }
 
 /** Where a defence stops a leak, in a few words for a table. */
-export function kneeInWords({ levels, points }: DefenceCurve, knee: DefenceCurve['knees'][number] | undefined): string {
+export function kneeInWords(
+  { levels, points, scale }: DefenceCurve,
+  knee: DefenceCurve['knees'][number] | undefined,
+): string {
   if (points.length === 0 || !knee) {
     return 'not tried';
   }
@@ -63,7 +66,7 @@ export function kneeInWords({ levels, points }: DefenceCurve, knee: DefenceCurve
   if (name === undefined) {
     return knee.isSettled ? 'not stopped' : 'not stopped so far';
   }
-  return `${knee.by === 'not-found' ? 'no longer found' : 'stopped'}: ${name}${knee.isSettled ? '' : ' or less'}`;
+  return `${knee.by === 'not-found' ? 'no longer found' : 'stopped'}: ${name}${knee.isSettled || scale === 'names' ? '' : ' or less'}`;
 }
 
 export function leftOf(curve: DefenceCurve, level: number, leak: string): LeftOver | undefined {
@@ -115,6 +118,6 @@ export function defenceAsCsv({ leaks, curves }: DefenceReport): string {
 
 /** Quoted where it must be; what a spreadsheet would take for a formula is text. */
 function cell(text: string): string {
-  const safe = /^[=+@\t\r]|^-(?![\d.])/.test(text) ? `'${text}` : text;
+  const safe = /^[=+@\t\r-]/.test(text) && !Number.isFinite(Number(text)) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
 }

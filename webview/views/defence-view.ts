@@ -67,7 +67,7 @@ export function defenceSection(
     return '';
   }
   return html`<section class="defences" aria-labelledby="defences">
-    <h2 id="defences">Defences tried on this update</h2>
+    <h2 id="defences">Defences</h2>
     ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
     ${progress ? progressView(progress, actions) : stored ? '' : offer(actions)}
     ${stored ? resultView(state, stored, actions) : ''}
@@ -76,8 +76,8 @@ export function defenceSection(
 
 function offer({ tryDefences }: DefenceActions): TemplateResult {
   return html`<p>
-      Noise, clipping, pruning, quantisation and withheld layers are tried on this update at rising levels; what is left
-      of each leak is measured.
+      Noise, clipping, pruning, quantisation and withheld layers can be tried on this update at rising levels: what is
+      left of each leak is measured.
     </p>
     ${tryDefences ? html`<div class="actions" role="toolbar" aria-label="Defences">${tries(tryDefences)}</div>` : ''}`;
 }

@@ -327,6 +327,7 @@ class Sweep {
     const { undefended, request, leaks } = this;
     const { report } = undefended.result;
     const curves = this.curves.map((own) => curveOf(own, this.levels.get(own.defence.id) ?? [], leaks));
+    const left = notFollowed(undefended, leaks);
     const { kind } = undefended.update;
     const { count, norm } = undefended.figures;
     return {
@@ -344,11 +345,20 @@ class Sweep {
       outcome: report.verdict.outcome,
       sentence: sentenceOf(leaks, curves),
       leaks,
-      notFollowed: notFollowed(undefended, leaks),
+      notFollowed: left,
       remarks: remarksOn(request, undefended),
       curves,
       ...(request.target
-        ? { target: targetOf(request.target, leaks, curves, undefended, isMatchingLeftOut(request, undefended.result)) }
+        ? {
+            target: targetOf(
+              request.target,
+              leaks,
+              curves,
+              left,
+              undefended,
+              isMatchingLeftOut(request, undefended.result),
+            ),
+          }
         : {}),
     };
   }

@@ -1,7 +1,6 @@
 import type { Reconstruction } from '../../methods/method.js';
 import { norm, scaled } from '../../recovery/vectors.js';
 import { multiplyTransposed, transposed } from '../../recovery/linear-algebra.js';
-import { counted } from '../../words/count-words.js';
 import type { FoundLeak } from '../report.js';
 import type { DefendedRun } from './defended-run.js';
 import { type Follower, type RuleGuess, type ShownPicture, psnrFrom } from './follower.js';
@@ -17,29 +16,29 @@ const BEYOND_FLAT = 1;
 
 type Picture = Omit<ShownPicture, 'type'>;
 
+/** One for each picture: what is recognisable of one is nothing of another that is nearly of one colour. */
 export function inputFollowers({ result }: Undefended): Follower[] {
-  const exact = result.reconstructions.flatMap(({ report, input }): Picture[] =>
+  const exact = result.reconstructions.flatMap(({ report, input }, sample): { picture: Picture; sample: number }[] =>
     report.verdict === 'exact' && input && report.usedTruth !== true
-      ? [{ shape: report.shape, values: input, normalisation: report.normalisation }]
+      ? [{ picture: { shape: report.shape, values: input, normalisation: report.normalisation }, sample }]
       : [],
   );
+  const isLone = result.reconstructions.length === 1;
   const methods = [...new Set(result.reconstructions.map(methodOf))];
   return [
-    ...(exact.length > 0
-      ? [
-          pictureFollower(
-            {
-              id: exact.length === 1 ? 'input-0' : 'inputs',
-              title: exact.length === 1 ? 'The input' : `${counted(exact.length, 'input')}, the nearest of them`,
-              method: methods[0] ?? 'input',
-              sample: exact.length === 1 ? 0 : null,
-            },
-            exact,
-            methods,
-            inputGuesses,
-          ),
-        ]
-      : []),
+    ...exact.map(({ picture, sample }) =>
+      pictureFollower(
+        {
+          id: `input-${sample}`,
+          title: isLone ? 'The input' : `Input of sample ${sample + 1}`,
+          method: methods[0] ?? 'input',
+          sample,
+        },
+        picture,
+        methods,
+        inputGuesses,
+      ),
+    ),
     ...result.leaks.flatMap((found, at) => ofLeak(found, at)),
   ];
 }
@@ -50,27 +49,32 @@ function methodOf({ report }: Reconstruction): string {
 
 /** Pictures of a leak that is of no sample; those of samples are followed as inputs. */
 function ofLeak({ method, leak }: FoundLeak, at: number): Follower[] {
-  const pictures = leak.arrays.map(({ shape, data }): Picture => ({
-    shape: shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape,
-    values: data,
-    normalisation: undefined,
-  }));
-  if (leak.sample !== null || leak.certificate?.verdict !== 'exact' || pictures.length === 0) {
+  if (leak.sample !== null || leak.certificate?.verdict !== 'exact') {
     return [];
   }
-  return [
+  const guess = async (run: DefendedRun): Promise<PictureGuess[]> => {
+    const { leaks } = await run.methodGuesses();
+    return leaks
+      .filter((own) => own.method === method && own.leak.sample === null)
+      .flatMap((own) => own.leak.arrays.map(({ data }) => ({ by: 'what the method computes', values: data })));
+  };
+  return leak.arrays.map(({ shape, data }, place) =>
     pictureFollower(
-      { id: `pictures-${at}`, title: leak.title, method, sample: null },
-      pictures,
-      [method],
-      async (run) => {
-        const { leaks } = await run.methodGuesses();
-        return leaks
-          .filter((own) => own.method === method && own.leak.sample === null)
-          .flatMap((own) => own.leak.arrays.map(({ data }) => ({ by: 'what the method computes', values: data })));
+      {
+        id: `pictures-${at}-${place}`,
+        title: leak.arrays.length === 1 ? leak.title : `${leak.title} (${place + 1} of ${leak.arrays.length})`,
+        method,
+        sample: null,
       },
+      {
+        shape: shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape,
+        values: data,
+        normalisation: undefined,
+      },
+      [method],
+      guess,
     ),
-  ];
+  );
 }
 
 interface PictureGuess {
@@ -80,22 +84,21 @@ interface PictureGuess {
 
 function pictureFollower(
   named: { readonly id: string; readonly title: string; readonly method: string; readonly sample: number | null },
-  truth: readonly Picture[],
+  truth: Picture,
   methods: readonly string[],
   guess: (run: DefendedRun) => Promise<readonly PictureGuess[]>,
 ): Follower {
-  const flat = truth.reduce((most, { values }) => Math.max(most, flatPsnr(values)), -Infinity);
-  const [first] = truth;
+  const flat = flatPsnr(truth.values);
   return {
     leak: {
       ...named,
       measure: psnrFrom(flat),
-      undefended: truth.reduce((most, { values }) => Math.max(most, fittedTo(values, values)?.psnr ?? 0), 0),
+      undefended: fittedTo(truth.values, truth.values)?.psnr ?? 0,
       chance: flat,
       limit: () => Math.max(RECOGNISABLE, flat + BEYOND_FLAT),
       byChance: () => flat + BEYOND_FLAT,
     },
-    shown: first ? { type: 'numbers', ...first } : null,
+    shown: { type: 'numbers', ...truth },
     methods,
     guesses: async (run) => {
       const guesses = await guess(run);
@@ -105,16 +108,14 @@ function pictureFollower(
   };
 }
 
-/** Of all pairs the one that agrees most: the sample that is told best is the one that counts. */
-function nearest(by: string, guesses: readonly PictureGuess[], truth: readonly Picture[]): RuleGuess[] {
+/** Of all guesses the nearest: which sample one is of is not known. */
+function nearest(by: string, guesses: readonly PictureGuess[], truth: Picture): RuleGuess[] {
   let best: RuleGuess | undefined;
   for (const own of guesses.filter((guess) => guess.by === by)) {
-    for (const { values, ...picture } of truth) {
-      const fit = fittedTo(own.values, values);
-      if (fit && (best === undefined || fit.psnr > best.value)) {
-        const fitted = own.values.map((number) => fit.slope * number + fit.offset);
-        best = { by, value: fit.psnr, shown: { type: 'numbers', ...picture, values: fitted } };
-      }
+    const fit = fittedTo(own.values, truth.values);
+    if (fit && (best === undefined || fit.psnr > best.value)) {
+      const fitted = own.values.map((number) => fit.slope * number + fit.offset);
+      best = { by, value: fit.psnr, shown: { type: 'numbers', ...truth, values: fitted } };
     }
   }
   return best ? [best] : [];

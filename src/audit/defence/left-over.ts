@@ -1,5 +1,5 @@
 import type { FollowedLeak, LeftOver, LeftPicture } from '../../protocol/defence-report.js';
-import { CancelledError } from '../../protocol/errors.js';
+import { CancelledError, messageOf } from '../../protocol/errors.js';
 import type { DefendedRun } from './defended-run.js';
 import type { Follower, RuleGuess, Shown } from './follower.js';
 
@@ -22,13 +22,15 @@ export async function leftOver(
   { leak, isLate, show }: LeftOverTask,
 ): Promise<LeftOver> {
   const drawn: (readonly RuleGuess[])[] = [];
+  const untold = { leak: leak.id, draws: 1, left: null, standing: 'untold', shown: null } as const;
   let isCut = false;
   for (const run of runs) {
     try {
       drawn.push(await follower.guesses(run));
     } catch (error) {
       if (!(error instanceof CancelledError)) {
-        throw error;
+        // What a defence leaves may be nothing that can be computed with, which says nothing of the leak.
+        return { ...untold, detail: `It could not be tried: ${messageOf(error)}` };
       }
       isCut = true;
       break;
@@ -37,6 +39,8 @@ export async function leftOver(
       break;
     }
   }
+  // The limit is of all draws: of fewer, one that is lucky or not would decide.
+  const isShort = drawn.length < runs.length;
   const [run] = runs;
   const guesses = follower.methods.length > 0 && !isCut ? await run?.methodGuesses() : undefined;
   isCut ||= guesses?.isCut === true;
@@ -47,8 +51,11 @@ export async function leftOver(
     return {
       ...common,
       left: null,
-      standing: isCut ? 'untold' : 'not-found',
-      detail: isCut ? 'The time for one level was up before there was a guess.' : `No method gives a guess: ${why}`,
+      standing: isCut || isShort ? 'untold' : 'not-found',
+      detail:
+        isCut || isShort
+          ? 'The time for one level was up before there was a guess.'
+          : `No method gives a guess: ${why}`,
       shown: null,
     };
   }
@@ -57,8 +64,8 @@ export async function leftOver(
   return {
     ...common,
     left: value,
-    standing: isLeak ? 'leaks' : isCut ? 'untold' : 'stopped',
-    detail: `The best guess is ${by}${isCut ? ', as far as there was time for it' : ''}.`,
+    standing: isShort ? 'untold' : isLeak ? 'leaks' : isCut ? 'untold' : 'stopped',
+    detail: `The best guess is ${by}${isCut || isShort ? ', as far as there was time for it' : ''}.`,
     shown: shown ? show(shown) : null,
   };
 }

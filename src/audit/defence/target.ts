@@ -1,5 +1,6 @@
 import type {
   DefenceCurve,
+  DefenceReport,
   DefenceTarget,
   FollowedLeak,
   LeftOver,
@@ -16,12 +17,15 @@ export function targetOf(
   asked: DefenceTarget['asked'],
   leaks: readonly FollowedLeak[],
   curves: readonly DefenceCurve[],
+  left: DefenceReport['notFollowed'],
   undefended: Undefended,
   isMatchingLeftOut: boolean,
 ): DefenceTarget {
   const measures = Object.keys(asked) as Measure[];
   const unjudged = measures.filter(
-    (own) => !leaks.some(({ measure }) => measure.id === own) && canLeak(own, undefended),
+    (own) =>
+      (!leaks.some(({ measure }) => measure.id === own) && canLeak(own, undefended)) ||
+      left.some(({ measure }) => measure === own),
   );
   const spoken = leaks.filter(({ measure }) => asked[measure.id] !== undefined);
   const isUntried = isMatchingLeftOut && spoken.some(({ measure }) => measure.id === 'psnr');
@@ -68,7 +72,7 @@ function canLeak(measure: Measure, { takes }: Undefended): boolean {
 }
 
 function unjudgedRemark(measure: Measure): string {
-  return `Nothing that ${measure} measures was found for certain without a defence, so nobody knows what of it is left: that part of the target is not judged.`;
+  return `Not all that ${measure} measures was found for certain without a defence, so nobody knows what of it is left: that part of the target is not judged.`;
 }
 
 /** Chance alone reaches more than some limits that are asked for. */
@@ -133,8 +137,8 @@ function levelOf(curve: DefenceCurve, ids: readonly string[]): Outcome {
     };
   }
   const strongest = points.find(({ level }) => level === levels.length - 1);
-  const isRefuted = lows.includes('leaks') && strongest !== undefined;
-  return isRefuted ? notMet() : openAt(levels[points.at(-1)?.level ?? -1]?.name);
+  const isRefuted = strongest?.left.some(({ leak, standing }) => ids.includes(leak) && standing === 'leaks');
+  return isRefuted === true ? notMet() : openAt(levels[points.at(-1)?.level ?? -1]?.name);
 }
 
 /**

@@ -69,11 +69,12 @@ function takesOf(
   { pairs }: Matching,
   embeddings: ReadonlySet<string>,
 ): Undefended['takes'] {
-  if (embeddings.size > 0) {
-    return 'tokens';
-  }
   const isPicture =
     reconstructions.some(({ input }) => input) || pairs.some(({ parameter }) => parameter.shape.length > 3);
+  if (embeddings.size > 0) {
+    // Networks may take both.
+    return isPicture ? undefined : 'tokens';
+  }
   return isPicture ? 'numbers' : undefined;
 }
 

@@ -6,6 +6,7 @@ import { upgradeReport } from '../../../src/audit/upgrade-report.js';
 import { type AuditActionServices, registerAuditActions } from '../../../src/extension/audit-actions.js';
 import { AuditStore } from '../../../src/extension/audit-store.js';
 import { AuditsTree } from '../../../src/extension/audits-tree.js';
+import { RunningSweeps } from '../../../src/extension/running-sweeps.js';
 import { RunningAudits } from '../../../src/extension/running-audits.js';
 import type { Job } from '../../../src/runner/executor.js';
 import type { Report } from '../../../src/protocol/report.js';
@@ -143,6 +144,7 @@ beforeEach(() => {
       active: () => undefined,
     },
     running: new RunningAudits(),
+    sweeps: new RunningSweeps(),
     project: { report: () => ({ root: '/work', entries: [] }) },
     selection: () => tree.getChildren(),
     log: { info: () => undefined, warn: () => undefined, error: () => undefined },

@@ -36,4 +36,17 @@ describe('defences that are being tried', () => {
     sweeps.advance('one', { message: 'Noise', fraction: 0.2 });
     expect(seen).toEqual([{ id: 'one', what: 'failed', problem: 'The child process ended.' }]);
   });
+
+  it('are waited for before what they write to goes', async () => {
+    const sweeps = new RunningSweeps();
+    const order: string[] = [];
+    sweeps.begin('one', () => order.push('asked'));
+    const stopped = sweeps.stop('one').then(() => order.push('gone'));
+    await Promise.resolve();
+    order.push('still there');
+    sweeps.end('one');
+    await stopped;
+    expect(order).toEqual(['asked', 'still there', 'gone']);
+    await sweeps.stop('another');
+  });
 });

@@ -179,10 +179,14 @@ describe('the packaged extension in VS Code', () => {
     const first = await changeCheckpoint('the label is seven', 'example/checkpoint.pt');
     expect(first).toContain('example/checkpoint.pt');
     expect(first).toContain('fits 100 %');
-    await expect.poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count()).toBe(2);
+    await expect
+      .poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count(), { timeout: 30_000 })
+      .toBe(2);
     const second = await changeCheckpoint('the label is seven', 'example/checkpoint.pt');
     expect(second).toContain('used last time');
-    await expect.poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count()).toBe(3);
+    await expect
+      .poll(() => workbench.page.locator('.tab', { hasText: 'example/gradient.pt' }).count(), { timeout: 30_000 })
+      .toBe(3);
     await workbench.webview('h1', 'the label is seven');
     await workbench.closeEditors();
   });

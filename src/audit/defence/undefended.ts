@@ -8,6 +8,7 @@ import { type TensorFile, elementCount } from '../../formats/tensor-file.js';
 import type { UpdateFigures, UpdateParts } from '../../defences/defence.js';
 import { RECOVERY } from '../../methods/head/recovery.js';
 import type { RecoveredHead } from '../../methods/head/recover-head.js';
+import { READABLE } from '../../methods/method.js';
 import type { GradientNature } from '../../recovery/head-gradient.js';
 import type { UpdateReport } from '../../protocol/report.js';
 import type { AuditResult, OpenDump } from '../run-audit.js';
@@ -36,7 +37,9 @@ export async function undefendedOf(dump: OpenDump, result: AuditResult): Promise
   const hasCheckpoint = facts.given.request.checkpoint !== undefined;
   const matching = await facts.get(MATCHING);
   const head = hasCheckpoint ? await facts.get(HEAD).catch(() => undefined) : undefined;
-  const recovered = hasCheckpoint ? await facts.get(RECOVERY).catch(() => undefined) : undefined;
+  // Steps added up are no gradient of samples.
+  const isReadable = hasCheckpoint && READABLE.includes((await facts.get(UPDATE)).kind);
+  const recovered = isReadable ? await facts.get(RECOVERY).catch(() => undefined) : undefined;
   const embeddings = await embeddingsOf(result);
   const parts = partsOf(matching, head, embeddings);
   const sent = dump.origin?.difference ?? dump.gradients;

@@ -5,7 +5,7 @@ import type { FileKind } from '../protocol/inspection.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { AuditOutcome, FileOfKind, RankedCheckpoint } from '../protocol/runner-messages.js';
 import { visible, visibleInList } from '../words/visible.js';
-import { pathsInFolder } from '../facts/inputs.js';
+import { pairOfWeights } from '../facts/inputs.js';
 import type { AuditStore } from './audit-store.js';
 import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import { type Launch, launchAudit } from './launch-audit.js';
@@ -46,7 +46,7 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
       return;
     }
     const path = localPath(given);
-    const pair = pairOf(path);
+    const pair = pairOfWeights(path);
     if (pair) {
       await runAndShow(services, pair);
       return;
@@ -77,16 +77,6 @@ export async function auditFile(services: AuditServices, clicked: vscode.Uri | u
           }
         : { error, again },
     );
-  }
-}
-
-/** Weights after the training, as gradleak_capture.py calls them, with those before beside them: nobody need be asked. */
-function pairOf(path: string): AuditFiles | undefined {
-  try {
-    const pair = pathsInFolder(dirname(path));
-    return pair.gradients === path && basename(path).startsWith('after.') ? pair : undefined;
-  } catch {
-    return undefined;
   }
 }
 

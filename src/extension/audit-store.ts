@@ -12,6 +12,7 @@ import { REPORT_FILE, readImages, readStored } from '../audit/output.js';
 import { upgradeReport } from '../audit/upgrade-report.js';
 import { parseJson, readBounded, validatorOf } from '../formats/json-file.js';
 import { type Standing, standingOfReport } from '../words/outcome-words.js';
+import { Listeners } from './listeners.js';
 
 /** Finished audits in the extension's storage, each a folder of its own named by its id. */
 
@@ -41,7 +42,7 @@ export interface StoredAudit {
 }
 
 export class AuditStore {
-  private readonly listeners = new Set<() => void>();
+  private readonly listeners = new Listeners<undefined>();
   private readonly known = new Map<string, { made: number; audit: StoredAudit | undefined }>();
 
   /**
@@ -54,15 +55,10 @@ export class AuditStore {
   ) {}
 
   /** Called when an audit has ended or was removed. */
-  readonly onDidChange = (listener: () => void): { dispose: () => void } => {
-    this.listeners.add(listener);
-    return { dispose: () => void this.listeners.delete(listener) };
-  };
+  readonly onDidChange: (listener: () => void) => { dispose: () => void } = this.listeners.on;
 
   changed(): void {
-    for (const listener of this.listeners) {
-      listener();
-    }
+    this.listeners.tell(undefined);
   }
 
   /** A new audit's id and empty folder; the oldest audits beyond fifty are dropped. */

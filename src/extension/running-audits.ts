@@ -1,4 +1,5 @@
 import type { AuditProgress } from '../protocol/audit-request.js';
+import { Listeners } from './listeners.js';
 
 /** Audits of this window that run, whoever started them: for the panel, the list and the status bar. */
 
@@ -23,17 +24,14 @@ const BEGINNING: AuditProgress = { stage: 'open', message: 'Starting', fraction:
 
 export class RunningAudits {
   private readonly running = new Map<string, Advancing>();
-  private readonly listeners = new Set<(event: RunEvent) => void>();
+  private readonly listeners = new Listeners<RunEvent>();
 
   /** Called after each change. */
-  readonly onDidChange = (listener: (event: RunEvent) => void): { dispose: () => void } => {
-    this.listeners.add(listener);
-    return { dispose: () => void this.listeners.delete(listener) };
-  };
+  readonly onDidChange = this.listeners.on;
 
   begin(audit: Omit<RunningAudit, 'progress'>): void {
     this.running.set(audit.id, { ...audit, progress: BEGINNING });
-    this.tell({ id: audit.id, what: 'begun' });
+    this.listeners.tell({ id: audit.id, what: 'begun' });
   }
 
   /** Of an audit that has ended, nothing is taken any more. */
@@ -41,13 +39,13 @@ export class RunningAudits {
     const run = this.running.get(id);
     if (run) {
       run.progress = progress;
-      this.tell({ id, what: 'advanced' });
+      this.listeners.tell({ id, what: 'advanced' });
     }
   }
 
   end(id: string): void {
     if (this.running.delete(id)) {
-      this.tell({ id, what: 'ended' });
+      this.listeners.tell({ id, what: 'ended' });
     }
   }
 
@@ -58,11 +56,5 @@ export class RunningAudits {
   /** Newest first. */
   list(): RunningAudit[] {
     return [...this.running.values()].reverse();
-  }
-
-  private tell(event: RunEvent): void {
-    for (const listener of this.listeners) {
-      listener(event);
-    }
   }
 }

@@ -1,4 +1,5 @@
 import type { DefendProgress } from '../protocol/defend-request.js';
+import { Listeners } from './listeners.js';
 
 /** Defences that are being tried on audits of this window. */
 
@@ -27,12 +28,8 @@ interface Sweep {
 
 export class RunningSweeps {
   private readonly running = new Map<string, Sweep>();
-  private readonly listeners = new Set<(event: SweepEvent) => void>();
-
-  readonly onDidChange = (listener: (event: SweepEvent) => void): { dispose: () => void } => {
-    this.listeners.add(listener);
-    return { dispose: () => void this.listeners.delete(listener) };
-  };
+  private readonly listeners = new Listeners<SweepEvent>();
+  readonly onDidChange = this.listeners.on;
 
   /** @param id of the audit in the store */
   begin(id: string, stop: () => void): void {
@@ -41,7 +38,7 @@ export class RunningSweeps {
       end = resolve;
     });
     this.running.set(id, { progress: BEGINNING, stop, looked: Date.now(), ended, end });
-    this.tell({ id, what: 'advanced' });
+    this.listeners.tell({ id, what: 'advanced' });
   }
 
   advance(id: string, progress: DefendProgress): void {
@@ -50,7 +47,7 @@ export class RunningSweeps {
       own.progress = progress;
       const isDue = Date.now() - own.looked > LOOKED_EVERY_MS;
       own.looked = isDue ? Date.now() : own.looked;
-      this.tell({ id, what: isDue ? 'written' : 'advanced' });
+      this.listeners.tell({ id, what: isDue ? 'written' : 'advanced' });
     }
   }
 
@@ -59,7 +56,7 @@ export class RunningSweeps {
     const own = this.running.get(id);
     this.running.delete(id);
     own?.end();
-    this.tell(problem === undefined ? { id, what: 'ended' } : { id, what: 'failed', problem });
+    this.listeners.tell(problem === undefined ? { id, what: 'ended' } : { id, what: 'failed', problem });
   }
 
   get(id: string): RunningSweep | undefined {
@@ -71,11 +68,5 @@ export class RunningSweeps {
     const own = this.running.get(id);
     own?.stop();
     await own?.ended;
-  }
-
-  private tell(event: SweepEvent): void {
-    for (const listener of this.listeners) {
-      listener(event);
-    }
   }
 }

@@ -53,6 +53,16 @@ export function pathsInFolder(folder: string): Required<AuditPaths> {
 
 const ENDINGS = [...TENSOR_FILE_EXTENSIONS, ...INDEX_EXTENSIONS];
 
+/** The weights before, where a file is called as our capture script calls those after, and has no other beside it. */
+export function pairOfWeights(path: string): Required<AuditPaths> | undefined {
+  try {
+    const pair = pathsInFolder(dirname(path));
+    return pair.gradients === path && basename(path).startsWith('after.') ? pair : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Those of the first pattern that there are any of. */
 function filesCalled(names: readonly string[], patterns: readonly RegExp[]): string[] {
   const found = patterns.map((pattern) => names.filter((name) => pattern.test(name) && isTensorFileName(name)));

@@ -200,12 +200,9 @@ export class RunnerClient {
     onProgress: (progress: AuditProgress) => void,
     signal: CancelSignal,
   ): Promise<AuditOutcome> {
-    this.listeners.set(params.id, onProgress);
-    try {
-      return await this.untilCancelled(signal, (token) => this.connection.sendRequest(AuditRun, params, token));
-    } finally {
-      this.listeners.delete(params.id);
-    }
+    return this.telling(this.listeners, params.id, onProgress, () =>
+      this.untilCancelled(signal, (token) => this.connection.sendRequest(AuditRun, params, token)),
+    );
   }
 
   /**
@@ -218,11 +215,23 @@ export class RunnerClient {
     onProgress: (progress: DefendProgress) => void,
     signal: CancelSignal,
   ): Promise<DefendOutcome> {
-    this.sweeps.set(params.id, onProgress);
+    return this.telling(this.sweeps, params.id, onProgress, () =>
+      this.untilCancelled(signal, (token) => this.connection.sendRequest(DefendRun, params, token)),
+    );
+  }
+
+  /** Progress goes to whoever asked, as long as it runs. */
+  private async telling<P, T>(
+    listeners: Map<string, (progress: P) => void>,
+    id: string,
+    onProgress: (progress: P) => void,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    listeners.set(id, onProgress);
     try {
-      return await this.untilCancelled(signal, (token) => this.connection.sendRequest(DefendRun, params, token));
+      return await work();
     } finally {
-      this.sweeps.delete(params.id);
+      listeners.delete(id);
     }
   }
 

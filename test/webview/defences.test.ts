@@ -108,9 +108,7 @@ describe('what would stop a leak', () => {
     expect(new Set(pictures).size).toBeGreaterThan(3);
     await slider.fill('2');
     await section.getByText('Settings of this level').click();
-    await seriousFindings(page).then((findings) => {
-      expect(findings).toEqual([]);
-    });
+    expect(await seriousFindings(page)).toEqual([]);
     await section.screenshot({ path: join(SCREENSHOTS, `defences-${theme}.png`) });
     await page.close();
   });

@@ -11,7 +11,8 @@ const WIDTH = 640;
 const HEIGHT = 268;
 const MARGIN = { left: 96, right: 20, top: 26, bottom: 74 };
 const FRAME = { width: WIDTH, height: HEIGHT, margin: MARGIN };
-const COLOURS = 4;
+/** Of curves and their letters (panel.css). */
+export const COLOURS = 4;
 const MOST_TICKS = 9;
 /** Between marks that stand side by side. */
 const DOT_STEP = 11;

@@ -1,5 +1,4 @@
 import { type TemplateResult, html, nothing } from 'lit';
-import { ifDefined } from 'lit/directives/if-defined.js';
 import type {
   DefenceCurve,
   DefenceEffort,
@@ -21,7 +20,7 @@ import {
 } from '../../src/words/defence-words.js';
 import { runningText } from '../../src/words/recovered-texts.js';
 import { button } from '../ui/toolkit.js';
-import { defenceChart, nearestPoint } from './defence-chart.js';
+import { COLOURS, defenceChart, nearestPoint } from './defence-chart.js';
 
 /** What would stop the leaks of an audit: one curve per leak over the levels of a defence, and what is left at one of them. */
 
@@ -125,7 +124,7 @@ function resultView(state: DefenceState, { report, pictures }: StoredDefence, ac
             ${leaks.map(
               (leak, index) =>
                 html`<li>
-                  <span class=${`letter letter-${index % 4}`}>${letterOf(index)}</span> ${leak.title}
+                  ${letterMark(index)} ${leak.title}
                   <span class="muted">${limitInWords(leak)}</span>
                 </li>`,
             )}
@@ -144,6 +143,10 @@ function resultView(state: DefenceState, { report, pictures }: StoredDefence, ac
           </div>`
     }
   `;
+}
+
+function letterMark(at: number): TemplateResult {
+  return html`<span class=${`letter letter-${at % COLOURS}`}>${letterOf(at)}</span>`;
 }
 
 /** Every defence with the level that stops each leak; a row chooses what is drawn below. */
@@ -235,7 +238,7 @@ function leftView(
   const own = leftOf(curve, level, leak.id);
   return html`<article class="left-over" aria-label=${leak.title}>
     <p>
-      <span class=${`letter letter-${at % 4}`}>${letterOf(at)}</span> <strong>${leftInWords(own, leak)}</strong>
+      ${letterMark(at)} <strong>${leftInWords(own, leak)}</strong>
       <span class="muted">${own?.detail ?? 'Other levels tell it.'}</span>
     </p>
     ${
@@ -311,7 +314,7 @@ function levelsTable(curve: DefenceCurve, leaks: readonly FollowedLeak[], chosen
     <tbody>
       ${curve.points.map(
         ({ level }) =>
-          html`<tr aria-current=${ifDefined(level === chosen ? 'true' : undefined)}>
+          html`<tr aria-current=${level === chosen ? 'true' : nothing}>
             <th scope="row">${curve.levels[level]?.name ?? ''}</th>
             ${leaks.map((leak) => html`<td>${leftInWords(leftOf(curve, level, leak.id), leak)}</td>`)}
           </tr>`,

@@ -43,7 +43,7 @@ export async function leftOver(
   const isShort = drawn.length < runs.length;
   const [run] = runs;
   const guesses = follower.methods.length > 0 && !isCut ? await run?.methodGuesses() : undefined;
-  isCut ||= guesses?.isCut === true;
+  const isOpen = isShort || isCut || guesses?.isCut === true;
   const best = bestRule(drawn, leak);
   const common = { leak: leak.id, draws: Math.max(drawn.length, 1) };
   if (!best) {
@@ -51,11 +51,8 @@ export async function leftOver(
     return {
       ...common,
       left: null,
-      standing: isCut || isShort ? 'untold' : 'not-found',
-      detail:
-        isCut || isShort
-          ? 'The time for one level was up before there was a guess.'
-          : `No method gives a guess: ${why}`,
+      standing: isOpen ? 'untold' : 'not-found',
+      detail: isOpen ? 'The time for one level was up before there was a guess.' : `No method gives a guess: ${why}`,
       shown: null,
     };
   }
@@ -64,8 +61,8 @@ export async function leftOver(
   return {
     ...common,
     left: value,
-    standing: isShort ? 'untold' : isLeak ? 'leaks' : isCut ? 'untold' : 'stopped',
-    detail: `The best guess is ${by}${isCut || isShort ? ', as far as there was time for it' : ''}.`,
+    standing: isLeak && !isShort ? 'leaks' : isOpen ? 'untold' : 'stopped',
+    detail: `The best guess is ${by}${isOpen ? ', as far as there was time for it' : ''}.`,
     shown: shown ? show(shown) : null,
   };
 }

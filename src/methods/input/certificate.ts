@@ -171,8 +171,13 @@ export function certificateFloor(
   return Math.max(CERTAIN, 1.5 * relativeNoise({ tensors }, noise));
 }
 
+/** What the gradients err by, relatively: their rounding, or noise where that is more. @param noise standard deviation of each number */
+export function relativeError(prepared: Pick<Prepared, 'tensors'>, roundoff: number, noise: number): number {
+  return noise === 0 ? roundoff : Math.max(roundoff, relativeNoise(prepared, noise));
+}
+
 /** A noise's standard deviation against the root mean square of the gradients. */
-export function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: number): number {
+function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: number): number {
   let squares = 0;
   let count = 0;
   for (const { data } of capturedGradients(tensors)) {

@@ -16,6 +16,7 @@ import {
   certificateFloor,
   certify,
   reasonOf,
+  relativeError,
   verdictOf,
 } from '../../../src/methods/input/certificate.js';
 import { chainAttack } from '../../../src/methods/input/chain-attack.js';
@@ -149,6 +150,19 @@ describe('the certificate', () => {
     for (const noise of [2 * unit, 20 * unit]) {
       expect(certificateFloor(withNoise(noise), right) / expected(noise)).toBeCloseTo(1, 9);
     }
+  });
+
+  it('errs by its rounding where it has no noise, also where all numbers are zero', () => {
+    const zeros: Prepared['tensors'] = {
+      ...right.tensors,
+      gradient: (name) => {
+        const stored = right.tensors.gradient(name);
+        return stored && { ...stored, data: new Float64Array(stored.data.length) };
+      },
+    };
+    expect(relativeError({ tensors: zeros }, 1e-7, 0)).toBe(1e-7);
+    expect(relativeError(right, 1e-7, 0)).toBe(1e-7);
+    expect(relativeError(right, 1e-7, 1)).toBeGreaterThan(1e-7);
   });
 
   it('has a floor that rises with the rounding of what is stored', () => {

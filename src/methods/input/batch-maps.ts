@@ -12,7 +12,7 @@ import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
 import { sampleOf } from '../../recovery/walk/walk-state.js';
 import type { Context } from '../method.js';
-import { CLOSE, type Found, certify, relativeError, withFittedSize } from './certificate.js';
+import { CLOSE, type Found, certify, errorOfGradients, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from '../pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
@@ -57,7 +57,7 @@ export async function batchMaps(task: NetworkTask, context: Context): Promise<Ba
   if (!prepared) {
     return undefined;
   }
-  const error = relativeError(prepared, task.head.roundoff, task.absoluteError);
+  const error = errorOfGradients(prepared, task.head.roundoff, task.absoluteError);
   const run = await mapsAttack({ ...task, solution: undefined, error }, prepared, context);
   const seconds = (): number => (performance.now() - started) / 1000;
   const inputs = run.inputs.flatMap((input) => input ?? []);

@@ -172,7 +172,7 @@ export function certificateFloor(
 }
 
 /** What the gradients err by, relatively: their rounding, or noise where that is more. @param noise standard deviation of each number */
-export function relativeError(prepared: Pick<Prepared, 'tensors'>, roundoff: number, noise: number): number {
+export function errorOfGradients(prepared: Pick<Prepared, 'tensors'>, roundoff: number, noise: number): number {
   return noise === 0 ? roundoff : Math.max(roundoff, relativeNoise(prepared, noise));
 }
 

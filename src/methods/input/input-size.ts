@@ -1,4 +1,4 @@
-import { relativeError } from './certificate.js';
+import { errorOfGradients } from './certificate.js';
 import { inputsOfLayers } from '../../network/layer-graph.js';
 import { type ConvPlace, convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { rowSpaceOf } from '../../recovery/span/row-space.js';
@@ -37,7 +37,7 @@ export async function withInputSize(task: NetworkTask, batch: number, context: C
     gradient,
     filters,
     cols,
-    relativeError(prepared, task.head.roundoff, task.absoluteError),
+    errorOfGradients(prepared, task.head.roundoff, task.absoluteError),
     filters,
     product,
     async (found) => {

@@ -12,7 +12,7 @@ import {
   certificateFloor,
   certify,
   reasonOf,
-  relativeError,
+  errorOfGradients,
   verdictOf,
   withFittedSize,
 } from './certificate.js';
@@ -161,7 +161,7 @@ async function singleMaps(
   };
   let best: { run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined;
   for (const own of prepared.filter(hasRectifiers)) {
-    const error = relativeError(own, stored, noise);
+    const error = errorOfGradients(own, stored, noise);
     const run = await mapsAttack({ ...task, solution, error }, own, context);
     const [input] = run.inputs;
     const found = input && {

@@ -16,7 +16,7 @@ import {
   certificateFloor,
   certify,
   reasonOf,
-  relativeError,
+  errorOfGradients,
   verdictOf,
 } from '../../../src/methods/input/certificate.js';
 import { chainAttack } from '../../../src/methods/input/chain-attack.js';
@@ -160,9 +160,9 @@ describe('the certificate', () => {
         return stored && { ...stored, data: new Float64Array(stored.data.length) };
       },
     };
-    expect(relativeError({ tensors: zeros }, 1e-7, 0)).toBe(1e-7);
-    expect(relativeError(right, 1e-7, 0)).toBe(1e-7);
-    expect(relativeError(right, 1e-7, 1)).toBeGreaterThan(1e-7);
+    expect(errorOfGradients({ tensors: zeros }, 1e-7, 0)).toBe(1e-7);
+    expect(errorOfGradients(right, 1e-7, 0)).toBe(1e-7);
+    expect(errorOfGradients(right, 1e-7, 1)).toBeGreaterThan(1e-7);
   });
 
   it('has a floor that rises with the rounding of what is stored', () => {

@@ -101,43 +101,39 @@ describe('every sample of a batch', () => {
   });
 
   it('keeps what it has found when it is stopped', async () => {
-    const folder = join(BATCHES, 'trained-smoothed-bias-s0');
-    let stop = false;
-    const { report } = await runAudit(
-      { ...pathsInFolder(folder), method: 'auto' },
-      {
-        progress: ({ message }) => {
-          stop ||= message.startsWith('Recovering samples');
-        },
-        pause: () => (stop ? Promise.reject(new CancelledError()) : Promise.resolve()),
-      },
-    );
+    const report = await stoppedAt('trained-smoothed-bias-s0', 'Recovering samples');
     expect(report.cancelled).toBe(true);
     expect(report.batch.lowerBound).toBe(8);
     expect(report.samples.length).toBeLessThanOrEqual(8);
   });
 
   it('keeps the counts when it is stopped while groups are sought', async () => {
-    // Every look at the clock is a moment later, so that no step is too short to be stopped in.
-    let now = performance.now();
-    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 40));
-    let stop = false;
-    try {
-      const { report } = await runAudit(
-        { ...pathsInFolder(join(BATCHES, 'untrained-crowded-s0')), method: 'auto' },
-        {
-          progress: ({ message }) => {
-            stop ||= message.startsWith('Recovering samples one by one: 0 found');
-          },
-          pause: () => (stop ? Promise.reject(new CancelledError()) : Promise.resolve()),
-        },
-      );
-      expect(stop).toBe(true);
-      expect(report.cancelled).toBe(true);
-      expect(report.samples).toEqual([]);
-      expect(report.labelCounts?.estimators.length).toBeGreaterThan(2);
-    } finally {
-      clock.mockRestore();
-    }
+    const report = await stoppedAt('untrained-crowded-s0', 'Recovering samples one by one: 0 found');
+    expect(report.cancelled).toBe(true);
+    expect(report.samples).toEqual([]);
+    expect(report.labelCounts?.estimators.length).toBeGreaterThan(2);
   });
 });
+
+/** The report of an audit that is stopped once it tells of what begins so. */
+async function stoppedAt(batch: string, message: string): Promise<Report> {
+  // Every look at the clock is a moment later, so that no step is too short to be stopped in.
+  let now = performance.now();
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 40));
+  let stop = false;
+  try {
+    const { report } = await runAudit(
+      { ...pathsInFolder(join(BATCHES, batch)), method: 'auto' },
+      {
+        progress: (step) => {
+          stop ||= step.message.startsWith(message);
+        },
+        pause: () => (stop ? Promise.reject(new CancelledError()) : Promise.resolve()),
+      },
+    );
+    expect(stop).toBe(true);
+    return report;
+  } finally {
+    clock.mockRestore();
+  }
+}

@@ -93,6 +93,7 @@ def capture_update(
     inputs=None,
     optimiser=None,
     learning_rate=None,
+    momentum=None,
     local_steps=None,
     local_epochs=None,
     batch_size=None,
@@ -110,8 +111,8 @@ def capture_update(
     path: a folder, made when missing; it must not hold a capture already.
     model: the torch.nn.Module, which gives lists their names; it is left as it is.
     inputs: a batch as the model takes it. Only its shape is written, and the network is exported with it.
-    optimiser (its name or itself), learning_rate, local_steps, local_epochs, batch_size (of one step), samples (of this
-        client), round: whatever is known, as statements; an audit shows them and believes the numbers.
+    optimiser (its name or itself), learning_rate, momentum (0 for plain SGD), local_steps, local_epochs, batch_size (of one
+        step), samples (of this client), round: whatever is known, as statements; an audit shows them and believes the numbers.
     normalisation: as in capture.
     truth: (inputs, labels) with labels N x K, to compare an audit's results with. Never do this with data you must protect.
     once: as in capture.
@@ -126,11 +127,15 @@ def capture_update(
     rates = {group["lr"] for group in getattr(optimiser, "param_groups", [])}
     if learning_rate is None and len(rates) == 1:
         learning_rate = rates.pop()
+    momenta = {group.get("momentum") for group in getattr(optimiser, "param_groups", [])}
+    if momentum is None and len(momenta) == 1:
+        momentum = momenta.pop()
     notes = {
         "schema_version": 2,
         "kind": "weights",
         "optimiser": optimiser if optimiser is None or isinstance(optimiser, str) else type(optimiser).__name__,
         "learning_rate": None if learning_rate is None else float(learning_rate),
+        "momentum": None if momentum is None else float(momentum),
         **{
             name: None if value is None else int(value)
             for name, value in {

@@ -1,3 +1,4 @@
+import { clientLabels } from '../methods/client-labels/client-labels.js';
 import { embeddingRows } from '../methods/embedding-rows/embedding-rows.js';
 import { featureMaps } from '../methods/feature-maps/feature-maps.js';
 import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods.js';
@@ -12,6 +13,7 @@ export const METHODS: readonly Method[] = [
   headSingle,
   headBatch,
   labelCounts,
+  clientLabels,
   embeddingRows,
   imprintTrap,
   featureMaps,

@@ -2,7 +2,7 @@ import type { TensorFile } from '../formats/tensor-file.js';
 import type { Facts } from '../facts/facts.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../facts/head-facts.js';
 import { NO_CHECKPOINT } from '../facts/no-checkpoint.js';
-import { MATCHING, UPDATE } from '../facts/update.js';
+import { MATCHING, STATED_TRAINING, UPDATE } from '../facts/update.js';
 import { classNamer } from '../methods/head/head-methods.js';
 import { RECOVERY } from '../methods/head/recovery.js';
 import { verdictOf } from '../methods/head/verdict.js';
@@ -85,7 +85,8 @@ export async function coreOf(facts: Facts): Promise<Core> {
   const unknown = { size: null, lowerBound: 1 };
   const evidence = 'Nothing was recovered, so the number of samples is not known.';
   if (!READABLE.includes(update.kind)) {
-    return { ...NOTHING, update, checks: files, batch: { ...unknown, evidence }, why: unreadable(update.kind) };
+    const next = await trainingStep(facts, update);
+    return { ...NOTHING, update, checks: files, batch: { ...unknown, evidence }, why: unreadable(update.kind), next };
   }
   const { tensors, why, next, checks: headChecks } = await facts.get(HEAD);
   const [head, shape, recovered] = [
@@ -143,6 +144,13 @@ export async function coreOf(facts: Facts): Promise<Core> {
     isHeadless: false,
     verdict: () => verdictOf(recovered, samples, tensors, className, shape),
   };
+}
+
+/** Of several steps more is told by whoever knows how the client trained. */
+async function trainingStep(facts: Facts, { kind }: UpdateReport): Promise<NextStep[]> {
+  const { learningRate, batchSize, samples } = (await facts.get(STATED_TRAINING))?.training ?? {};
+  const isStated = learningRate !== undefined && batchSize !== undefined && samples !== undefined;
+  return kind === 'several-steps' && !isStated ? ['state-training'] : [];
 }
 
 export interface ReportParts {
@@ -229,17 +237,21 @@ function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
   }
   if (leaking.length > 0) {
     const sentence = head?.sentence ?? (core.isHeadless ? undefined : core.why);
+    const isRead = READABLE.includes(core.update.kind);
     return {
       outcome: 'leaks',
       sentence:
         sentence === undefined
           ? `This gradient gives away ${list(leaking)}; no classifier head was read.`
-          : `${sentence} Other parts of this gradient leak: ${list(leaking)}.`,
+          : `${sentence} ${isRead ? 'Other parts of this gradient leak:' : 'It gives away'} ${list(leaking)}.`,
     };
   }
   const why = core.why ?? 'Nothing was assessed.';
   return {
     outcome: 'not-assessed',
-    sentence: beside.length > 0 ? `${why} The gradient tells ${list(beside)}.` : why,
+    sentence:
+      beside.length > 0
+        ? `${why} ${READABLE.includes(core.update.kind) ? 'The gradient' : 'The update'} tells ${list(beside)}.`
+        : why,
   };
 }

@@ -191,16 +191,17 @@ class Audit {
   private async tryAll(core: Core, given: Truth | undefined): Promise<void> {
     const { kind } = await this.facts.get(UPDATE);
     const able = this.methods.filter(({ kinds }) => kinds.includes(kind));
-    if (able.length === 0) {
-      this.rows.push({
-        id: 'all',
-        title: 'Every method',
-        outcome: 'not-applicable',
-        detail: unreadable(kind) ?? 'No method reads a file of this kind.',
-      });
-    }
     for (const method of able) {
       await this.tryOne(method, core, given);
+    }
+    const why = unreadable(kind);
+    if (able.length === 0 || why !== undefined) {
+      this.rows.push({
+        id: 'all',
+        title: able.length === 0 ? 'Every method' : 'Every other method',
+        outcome: 'not-applicable',
+        detail: why ?? 'No method reads a file of this kind.',
+      });
     }
   }
 

@@ -1,6 +1,6 @@
 import type { UpdateKind } from '../protocol/report.js';
 
-/** Why no method is tried on an update of this kind, the verdict's sentence; undefined for one that is. */
+/** Why samples are not read from an update of this kind, the verdict's sentence; undefined for one from which they are. */
 export function unreadable(kind: UpdateKind): string | undefined {
   switch (kind) {
     case 'adam-step':
@@ -8,7 +8,7 @@ export function unreadable(kind: UpdateKind): string | undefined {
     case 'sign':
       return 'Nothing was assessed: this is the sign of a gradient, which keeps no magnitudes, and no method here reads it.';
     case 'several-steps':
-      return 'Nothing was assessed: this is the difference of weights over several steps, and no method here takes the steps apart.';
+      return 'Samples were not assessed: this is the difference of weights over several steps, and no method here takes the steps apart.';
     case 'gradient':
     case 'checkpoint':
     case 'optimiser-state':

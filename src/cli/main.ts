@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs';
-import { CancelledError, UnusableInputError } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import {
   ATTACKS,
   type AuditRequest,
@@ -12,6 +12,7 @@ import {
 import { NORMALISATION_CHOICES } from '../protocol/normalisations.js';
 import type { Reading } from '../protocol/deadlines.js';
 import { SEVERITIES, type Severity } from '../protocol/report.js';
+import type { StatedTraining } from '../protocol/stated-training.js';
 import { findTraps } from '../methods/imprint-trap/traps.js';
 import type { AuditHooks } from '../facts/hooks.js';
 import { type AuditPaths, isCapture, pathsInFolder } from '../facts/inputs.js';
@@ -24,6 +25,7 @@ import { ACCOUNTANTS } from '../defences/privacy/accountants.js';
 import { openTensorFile } from '../formats/open.js';
 import { modelOf } from '../inspection/model.js';
 import { openOf } from '../words/outcome-words.js';
+import { TRAINING_EXAMPLE, trainingOf } from '../words/training-words.js';
 import { badArguments, didYouMean, numberOption, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { EXIT, EXIT_TABLE, exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { RECONSTRUCTION_OPTIONS, reconstructionRequest } from './reconstruction-options.js';
@@ -61,6 +63,8 @@ Options of audit
                        classes x features as in PyTorch, or features x classes as in Keras and Flax
   --method ${METHODS.join('|')}  auto (default), or the published search of Wang, Liang, He (ICLR 2024)
   --batch-size N       number of samples in the gradient, when you know it; else it is found
+  --training LINE      how a client trained between the weights before and after, such as
+                       ${TRAINING_EXAMPLE}
   --batch-time-limit SECONDS
                        the search for a batch's samples ends with what it has (default 120)
   --attack ${ATTACKS.join('|')}
@@ -217,6 +221,7 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
     layout: { type: 'string' },
     method: { type: 'string', default: 'auto' },
     'batch-size': { type: 'string' },
+    training: { type: 'string' },
     'batch-time-limit': { type: 'string' },
     truth: { type: 'string' },
     out: { type: 'string' },
@@ -251,11 +256,13 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   const method = oneOf('--method', text('method'), METHODS) ?? 'auto';
   const batchSize = wholeOption(text, 'batch-size', 1);
   const batchTime = numberOption(text, 'batch-time-limit', 1);
+  const training = trainingOption(text);
   const settings = {
     method,
     force: values.force === true,
     ...(batchSize === undefined ? {} : { batchSize }),
     ...(batchTime === undefined ? {} : { batchTimeLimitSeconds: batchTime }),
+    ...(training === undefined ? {} : { training }),
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
   };
@@ -422,6 +429,15 @@ function inspect(args: readonly string[], surroundings: CliSurroundings): number
     file.close();
   }
   return EXIT.done;
+}
+
+function trainingOption(text: (name: string) => string | undefined): StatedTraining | undefined {
+  const line = text('training');
+  try {
+    return line === undefined ? undefined : trainingOf(line);
+  } catch (error) {
+    throw badArguments(`--training ${line}`, messageOf(error));
+  }
 }
 
 function layoutOption(text: (name: string) => string | undefined): Layout | undefined {

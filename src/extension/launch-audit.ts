@@ -9,6 +9,7 @@ import {
   type ReconstructionRequest,
 } from '../protocol/audit-request.js';
 import { CancelledError } from '../protocol/errors.js';
+import type { StatedTraining } from '../protocol/stated-training.js';
 import type { AuditOutcome } from '../protocol/runner-messages.js';
 import type { Executor } from '../runner/executor.js';
 import type { AuditStore } from './audit-store.js';
@@ -84,6 +85,7 @@ export interface Given {
   readonly head?: string;
   readonly layout?: Layout;
   readonly batchSize?: number;
+  readonly training?: StatedTraining;
   readonly model?: string;
   readonly inputShape?: number[];
   readonly attack?: ReconstructionRequest['attack'];
@@ -92,7 +94,7 @@ export interface Given {
 
 function withGiven(
   settings: AuditSettings,
-  { head, layout, batchSize, labels, ...reconstruction }: Given,
+  { head, layout, batchSize, training, labels, ...reconstruction }: Given,
 ): AuditSettings {
   const own = settings.reconstruction;
   return {
@@ -100,6 +102,7 @@ function withGiven(
     ...(head === undefined ? {} : { head }),
     ...(layout === undefined ? {} : { layout }),
     ...(batchSize === undefined ? {} : { batchSize }),
+    ...(training === undefined ? {} : { training }),
     ...(own === undefined
       ? {}
       : {

@@ -4,6 +4,7 @@ import { sizesOf } from '../cli/reconstruction-options.js';
 import { LAYOUTS, type Layout } from '../protocol/audit-request.js';
 import { UnusableInputError, messageOf, nextSteps } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
+import { TRAINING_EXAMPLE, trainingOf } from '../words/training-words.js';
 import { visibleInList } from '../words/visible.js';
 import { COMMANDS } from './ids.js';
 import type { AuditSettings, Given } from './launch-audit.js';
@@ -154,6 +155,10 @@ const CHOICES: Partial<Record<NextStep, (error: unknown) => Promise<Given | unde
   'choose-batch-size': async () => {
     const given = await ask('Number of samples in the gradient', 'A whole number, such as 1', batchSizeOf);
     return given === undefined ? undefined : { batchSize: batchSizeOf(given) };
+  },
+  'state-training': async () => {
+    const given = await ask('How did the client train?', `As in ${TRAINING_EXAMPLE}`, trainingOf);
+    return given === undefined ? undefined : { training: trainingOf(given) };
   },
   'choose-head': async (error) => {
     const names = error instanceof UnusableInputError ? (error.parts.choices ?? []) : [];

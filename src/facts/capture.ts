@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import schema from '../../media/capture.schema.json';
 import type { ReconstructionRequest } from '../protocol/audit-request.js';
 import type { CaptureFile } from '../protocol/capture-file.js';
+import type { StatedTraining } from '../protocol/stated-training.js';
 import type { Normalisation } from '../protocol/normalisations.js';
 import { readJson, unusableJson, validatorOf } from '../formats/json-file.js';
 
@@ -20,17 +21,6 @@ export interface Capture {
   readonly script: { file: string; line: number } | undefined;
   /** Round of the training that the gradient is of, where the script noted one. */
   readonly round: number | undefined;
-}
-
-/** What a script stated of the training that lies between the weights before and after. Nobody checked it. */
-export interface StatedTraining {
-  readonly optimiser: string | undefined;
-  readonly learningRate: number | undefined;
-  readonly steps: number | undefined;
-  readonly epochs: number | undefined;
-  /** Of one step. */
-  readonly batchSize: number | undefined;
-  readonly samples: number | undefined;
 }
 
 const CAPTURE_FILE = 'capture.json';
@@ -69,11 +59,29 @@ function trainingOf(notes: CaptureFile): StatedTraining {
   return {
     optimiser: notes.optimiser ?? undefined,
     learningRate: notes.learning_rate ?? undefined,
+    momentum: notes.momentum ?? undefined,
     steps: notes.local_steps ?? undefined,
     epochs: notes.local_epochs ?? undefined,
     batchSize: notes.batch_size ?? undefined,
     samples: notes.samples ?? undefined,
   };
+}
+
+/**
+ * Whether these are the two files that `capture_update` wrote: the weights before and after a client's training. It is
+ * told from what it wrote of them and how it called them, so that files that were exchanged are not taken for it.
+ */
+export function isCapturedTraining(checkpoint: string, gradients: string): boolean {
+  const isNamed = basename(checkpoint).startsWith('checkpoint.') && basename(gradients).startsWith('after.');
+  if (!isNamed || dirname(checkpoint) !== dirname(gradients)) {
+    return false;
+  }
+  try {
+    return readCapture(gradients)?.training !== undefined;
+  } catch {
+    // Whoever needs the notes says what is wrong with them.
+    return false;
+  }
 }
 
 /**

@@ -125,7 +125,7 @@ function readHead(
   }
   const storedRoundoff = roundoffOf(weight.gradient.dtype);
   // A difference's numbers err by the rounding of the weights it was taken from, however small they are.
-  const isDifference = kind === 'difference';
+  const isDifference = kind === 'difference' || kind === 'several-steps';
   const directed = (data: Float64Array): Float64Array => (sign === -1 ? data.map((value) => -value) : data);
   const typeStep = weight.gradient.dtype === 'float16' ? 2 ** -24 : 0;
   return {

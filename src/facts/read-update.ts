@@ -6,6 +6,7 @@ import { samplePairs } from '../kinds/sampling.js';
 import { isLaterState } from '../kinds/two-states.js';
 import { type WeightDecay, decayAgain, weightDecayOf } from '../kinds/weight-decay.js';
 import { UnusableInputError } from '../protocol/errors.js';
+import { isCapturedTraining } from './capture.js';
 import { type Matching, matchTensors } from './matching.js';
 
 /** What is read as the gradient, and what the file that was given holds besides. */
@@ -31,7 +32,8 @@ export function readUpdate(checkpoint: TensorFile, given: TensorFile): ReadUpdat
   if (!matching) {
     return { gradients: given };
   }
-  const after = isLaterState(checkpoint, given, matching.pairs) ? given : undefined;
+  const isStated = isCapturedTraining(checkpoint.path, given.path);
+  const after = isLaterState(checkpoint, given, matching.pairs, isStated) ? given : undefined;
   const difference = after ? differenceOf(checkpoint, after, matching) : given;
   const samples = onOwnGrid(samplePairs(checkpoint, difference, matching.pairs));
   const decay = after || differenceEvidence(samples) ? weightDecayOf(samples) : undefined;
@@ -46,7 +48,7 @@ export function readUpdate(checkpoint: TensorFile, given: TensorFile): ReadUpdat
 /** Whether a file holds weights of the checkpoint's own model after some training, or before: only their order tells which. */
 export function holdsOtherState(checkpoint: TensorFile, given: TensorFile): boolean {
   const matching = matchingIfAny(checkpoint, given);
-  return matching !== undefined && isLaterState(checkpoint, given, matching.pairs);
+  return matching !== undefined && isLaterState(checkpoint, given, matching.pairs, false);
 }
 
 /** What does not match is told of by whoever needs the matching. */

@@ -1,27 +1,51 @@
 import { UNCOUNTED } from '../kinds/difference-kind.js';
 import type { UpdateReport } from '../protocol/report.js';
-import type { StatedTraining } from './capture.js';
+import type { StatedTraining } from '../protocol/stated-training.js';
 
-/** What a capture states of a client's training, beside what the numbers say. Numbers are believed, statements are shown. */
+/** What was stated of a client's training, beside what the numbers say. Numbers are believed, statements are shown. */
 
-const SOURCE = 'capture.json';
+export interface Statements {
+  readonly training: StatedTraining;
+  /** Who says so, as the beginning of a sentence. */
+  readonly source: string;
+}
+
+/**
+ * What the user states comes before what the capture does.
+ *
+ * @returns undefined where neither states anything
+ */
+export function statementsOf(
+  given: StatedTraining | undefined,
+  captured: StatedTraining | undefined,
+): Statements | undefined {
+  if (!given) {
+    return captured && { training: captured, source: 'capture.json' };
+  }
+  const own = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return {
+    training: { ...captured, ...own },
+    source: captured ? 'What was given with the audit, before capture.json,' : 'What was given with the audit',
+  };
+}
 
 /**
  * An update with what was stated of it. Only a statement that asks for more care changes its kind: where nothing in the numbers
  * counts steps, several stated ones make it an update of several steps. That one step was made is never taken from a statement.
  */
-export function withStatements(update: UpdateReport, stated: StatedTraining): UpdateReport {
+export function withStatements(update: UpdateReport, stated: Statements): UpdateReport {
+  const { training, source } = stated;
   const reasons = [...update.reasons, ...statements(update, stated)];
   const isUncounted = update.kind === 'difference' && update.steps === undefined;
-  return isUncounted && hasSeveralSteps(stated)
+  return isUncounted && hasSeveralSteps(training)
     ? {
         ...update,
         kind: 'several-steps',
         reasons: [
           ...reasons.filter((reason) => reason !== UNCOUNTED),
-          `Nothing in the numbers counts steps; ${SOURCE} is followed, which says that it was more than one.`,
+          `Nothing in the numbers counts steps. ${source} says that it was more than one, and is followed.`,
         ],
-        ...(stated.steps === undefined ? {} : { steps: stated.steps }),
+        ...(training.steps === undefined ? {} : { steps: training.steps }),
       }
     : { ...update, reasons };
 }
@@ -35,18 +59,19 @@ function hasSeveralSteps({ steps, epochs, batchSize, samples }: StatedTraining):
   return (epochs ?? 1) * Math.max(perEpoch, 1) > 1;
 }
 
-function statements(update: UpdateReport, stated: StatedTraining): string[] {
-  const words = inWords(stated);
+function statements(update: UpdateReport, { training, source }: Statements): string[] {
+  const words = inWords(training);
   return [
-    `${SOURCE} says that the client sent weights after local training${words === '' ? '' : `: ${words}`}. Nobody checked that.`,
-    ...contradictions(update, stated),
+    `${source} says that the client sent weights after local training${words === '' ? '' : `: ${words}`}. Nobody checked that.`,
+    ...contradictions(update, training),
   ];
 }
 
-function inWords({ optimiser, learningRate, steps, epochs, batchSize, samples }: StatedTraining): string {
+function inWords({ optimiser, learningRate, momentum, steps, epochs, batchSize, samples }: StatedTraining): string {
   return [
     ...(optimiser === undefined ? [] : [`optimiser "${optimiser}"`]),
     ...(learningRate === undefined ? [] : [`learning rate ${learningRate}`]),
+    ...(momentum === undefined ? [] : [`momentum ${momentum}`]),
     ...(steps === undefined ? [] : [`local steps ${steps}`]),
     ...(epochs === undefined ? [] : [`local epochs ${epochs}`]),
     ...(batchSize === undefined ? [] : [`batch size ${batchSize}`]),

@@ -2,11 +2,12 @@ import { refuseOptimiserState, settleKind } from '../kinds/update-kind.js';
 import type { WeightDecay } from '../kinds/weight-decay.js';
 import { settleStates } from '../kinds/two-states.js';
 import type { UpdateReport } from '../protocol/report.js';
-import { type Capture, readCapture } from './capture.js';
+import { type Capture, isCapturedTraining, readCapture } from './capture.js';
+import type { TensorFile } from '../formats/tensor-file.js';
 import type { Fact } from './facts.js';
 import { type Matching, matchTensors } from './matching.js';
 import { UPDATE_ALONE } from './no-checkpoint.js';
-import { withStatements } from './stated-training.js';
+import { type Statements, statementsOf, withStatements } from './stated-training.js';
 
 /** Which captured tensor is of which parameter. */
 export const MATCHING: Fact<Matching> = {
@@ -23,6 +24,16 @@ export const CAPTURE: Fact<Capture | undefined> = {
   id: 'capture',
   compute: ({ given: { gradients } }) => readCapture(gradients.path),
   describe: (capture) => capture ?? null,
+};
+
+/** What was stated of a client's training; undefined where nobody said anything. */
+export const STATED_TRAINING: Fact<Statements | undefined> = {
+  id: 'stated-training',
+  async compute(facts) {
+    const capture = await facts.get(CAPTURE).catch(() => undefined);
+    return statementsOf(facts.given.request.training, capture?.training);
+  },
+  describe: (stated) => stated ?? null,
 };
 
 /**
@@ -42,12 +53,13 @@ export const UPDATE: Fact<UpdateReport> = {
     const pairs = origin?.pairs ?? (await facts.get(MATCHING)).pairs;
     const given = origin?.difference ?? gradients;
     const settled = origin?.after
-      ? settleStates(checkpoint, origin.after, given, pairs)
+      ? settleStates(checkpoint, origin.after, given, pairs, statedBy(checkpoint, origin.after))
       : settleKind(checkpoint, given, pairs);
     const update = origin?.decay ? { ...settled, reasons: [...settled.reasons, decayReason(origin.decay)] } : settled;
     const capture = await facts.get(CAPTURE).catch(() => undefined);
-    if (capture?.training) {
-      return withStatements(update, capture.training);
+    const stated = await facts.get(STATED_TRAINING);
+    if (stated) {
+      return withStatements(update, stated);
     }
     // A gradient that gradleak_capture.py writes is a gradient and nothing else: noise in it is somebody's defence.
     return update.kind === 'unknown' && capture
@@ -62,6 +74,13 @@ export const UPDATE: Fact<UpdateReport> = {
   },
   describe: (update) => update,
 };
+
+/** Weights that changed much are known as one model's by what the capture wrote of them. */
+function statedBy({ path }: TensorFile, after: TensorFile): string | undefined {
+  return isCapturedTraining(path, after.path)
+    ? "capture.json says that the file holds weights of the checkpoint's own model"
+    : undefined;
+}
 
 function decayReason({ factor, vectors }: WeightDecay): string {
   const left = vectors ? '' : ' (biases and other vectors have none)';

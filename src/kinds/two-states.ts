@@ -8,10 +8,10 @@ import { type MatchedEntries, type SampledPair, samplePairs } from './sampling.j
 /** Weights before and after, each in a file of its own: whether both are of one model, and what their difference is. */
 
 interface Relation {
-  /** Median over the matrices of the correlation of their entries before and after. */
-  readonly correlation: number;
+  /** Median over the matrices of the correlation of their entries before and after; undefined without any to look at. */
+  readonly correlation: number | undefined;
   /** Median of the least-squares factor from before to after. */
-  readonly factor: number;
+  readonly factor: number | undefined;
   /** ||after - before|| / ||before|| over everything that was looked at. */
   readonly change: number;
 }
@@ -19,28 +19,29 @@ interface Relation {
 /** Matrices of fewer entries correlate by chance. */
 const FEWEST_ENTRIES = 16;
 /** Matrices of two models that were trained apart have correlations about 0, those of one model some steps apart about 1. */
-const ONE_MODEL = 0.9;
+const ONE_MODEL = 0.6;
 
 /**
  * Whether a file holds later weights of the checkpoint's own model.
  *
  * @param pairs which of its tensors belongs to which parameter
+ * @param isStated whoever wrote both files says so: then they only have to differ
  */
-export function isLaterState(checkpoint: TensorFile, file: TensorFile, pairs: readonly MatchedEntries[]): boolean {
-  const relation = relationOf(samplePairs(checkpoint, file, pairs));
-  return (
-    relation !== undefined &&
-    relation.change > 0 &&
-    relation.correlation >= ONE_MODEL &&
-    relation.factor > 0.5 &&
-    relation.factor < 2
-  );
+export function isLaterState(
+  checkpoint: TensorFile,
+  file: TensorFile,
+  pairs: readonly MatchedEntries[],
+  isStated: boolean,
+): boolean {
+  const { correlation = 0, factor = 0, change } = relationOf(samplePairs(checkpoint, file, pairs));
+  return change > 0 && (isStated || (correlation >= ONE_MODEL && factor > 0.5 && factor < 2));
 }
 
 /**
  * What the difference of two states of one model is.
  *
  * @param difference after minus before
+ * @param stated who says what they are, as the beginning of a sentence, where it is not told from the weights
  * @throws UnusableInputError when the file given as the checkpoint is the later of both
  */
 export function settleStates(
@@ -48,6 +49,7 @@ export function settleStates(
   after: TensorFile,
   difference: TensorFile,
   pairs: readonly MatchedEntries[],
+  stated?: string,
 ): UpdateReport {
   const sampled = samplePairs(checkpoint, after, pairs);
   const steps = countedSteps(difference);
@@ -60,7 +62,7 @@ export function settleStates(
       advice: 'The two files look swapped: exchange them.',
     });
   }
-  const { correlation, change } = relationOf(sampled)!;
+  const { correlation, change } = relationOf(sampled);
   const samples = onOwnGrid(
     sampled.map((sample): SampledPair => ({
       ...sample,
@@ -70,17 +72,14 @@ export function settleStates(
     })),
   );
   return settleSubtracted(difference, samples, [
-    `The file holds weights of the checkpoint's own model (median correlation ${correlation.toPrecision(4)}, changed by ${change.toPrecision(2)} of their size): they are taken as those after the training, the checkpoint's as those before it, and their difference was audited.`,
+    `${stated ?? "The file holds weights of the checkpoint's own model"} (${correlation === undefined ? '' : `median correlation ${correlation.toPrecision(4)}, `}changed by ${change.toPrecision(2)} of their size): they are taken as those after the training, the checkpoint's as those before it, and their difference was audited.`,
   ]);
 }
 
-function relationOf(samples: readonly SampledPair[]): Relation | undefined {
+function relationOf(samples: readonly SampledPair[]): Relation {
   const found = samples
     .filter(({ columns, gradient }) => columns > 1 && gradient.length >= FEWEST_ENTRIES)
     .flatMap(({ gradient, parameter }) => correlationOf(parameter, gradient));
-  if (found.length === 0) {
-    return undefined;
-  }
   let squares = 0;
   let size = 0;
   for (const { gradient, parameter } of samples) {
@@ -92,7 +91,7 @@ function relationOf(samples: readonly SampledPair[]): Relation | undefined {
   return {
     correlation: median(found.map(({ correlation }) => correlation)),
     factor: median(found.map(({ factor }) => factor)),
-    change: Math.sqrt(squares / size),
+    change: size > 0 ? Math.sqrt(squares / size) : squares,
   };
 }
 
@@ -115,6 +114,6 @@ function meanOf(values: Float64Array): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function median(values: number[]): number {
-  return values.sort((one, other) => one - other)[Math.floor(values.length / 2)]!;
+function median(values: number[]): number | undefined {
+  return values.sort((one, other) => one - other)[Math.floor(values.length / 2)];
 }

@@ -1,4 +1,5 @@
 import type { Normalisation } from './normalisations.js';
+import type { StatedTraining } from './stated-training.js';
 
 /** What an audit is asked to do and how it tells of its progress; the same for command line and editor. */
 
@@ -12,6 +13,8 @@ export interface AuditRequest {
   method: (typeof METHODS)[number];
   /** Number of samples in the gradient, when the user knows it. */
   batchSize?: number;
+  /** How a client trained between the weights before and after, as far as the user knows; before what a capture states. */
+  training?: StatedTraining;
   /** The search for a batch's samples ends after this long with what it has. */
   batchTimeLimitSeconds?: number;
   /** JSON file with the true labels and features; only compared with. */

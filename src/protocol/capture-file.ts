@@ -22,6 +22,12 @@ export interface CaptureFile {
   optimiser?: string | null;
   /** @minimum 0 */
   learning_rate?: number | null;
+  /**
+   * 0 for plain SGD.
+   *
+   * @minimum 0
+   */
+  momentum?: number | null;
   local_steps?: Size | null;
   local_epochs?: Size | null;
   /** Samples that the client trained on. */

@@ -15,6 +15,7 @@ export const NEXT_STEPS = [
   'choose-head',
   'choose-layout',
   'choose-batch-size',
+  'state-training',
   'recovered-labels',
   'labels-only',
   'give-truth',

@@ -1,4 +1,5 @@
 import { type NextStep } from '../protocol/next-steps.js';
+import { TRAINING_EXAMPLE } from './training-words.js';
 
 /** How surfaces offer a next step: the editor by a button, the terminal by what to add to the command. */
 
@@ -15,6 +16,7 @@ const STEP_BUTTONS: Readonly<Record<NextStep, string | null>> = {
   'choose-head': 'Choose the head',
   'choose-layout': "Choose the head's layout",
   'choose-batch-size': 'Enter the batch size',
+  'state-training': 'State the training',
   'recovered-labels': 'Use recovered labels',
   'labels-only': 'Audit labels only',
   'give-truth': null,
@@ -47,6 +49,7 @@ const STEP_OPTIONS: Readonly<Record<NextStep, StepOption | null>> = {
   'choose-head': { option: '--head NAME', meaning: 'the layer that classifies' },
   'choose-layout': { option: '--layout kxd|dxk', meaning: 'classes x features, or features x classes' },
   'choose-batch-size': { option: '--batch-size N', meaning: 'number of samples in the gradient' },
+  'state-training': { option: '--training LINE', meaning: `how the client trained, such as ${TRAINING_EXAMPLE}` },
   'recovered-labels': { option: '--labels recovered', meaning: 'match with the labels that were recovered' },
   'labels-only': { option: '--attack none', meaning: 'labels and features only' },
   'give-truth': { option: '--truth FILE', meaning: 'the true labels' },

@@ -118,7 +118,7 @@ def made(folder, network, data, images, labels, setting, rate, trained, seed):
             step.step()
     path = os.path.join(folder, name)
     capture_update(
-        before, model.state_dict(), path, model=model, inputs=x[:1], optimiser="SGD", learning_rate=rate,
+        before, model.state_dict(), path, model=model, inputs=x[:1], optimiser=step,
         local_steps=epochs * batches, local_epochs=epochs, batch_size=size, samples=len(y),
     )
     torch.save({"image": x}, os.path.join(path, "image.pt"))

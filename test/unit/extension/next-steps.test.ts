@@ -142,6 +142,7 @@ describe('a step', () => {
     ['choose-network', [{ fsPath: '/work/net.onnx' }], { model: '/work/net.onnx' }],
     ['choose-input-shape', '3x32x32', { inputShape: [3, 32, 32] }],
     ['choose-batch-size', '4', { batchSize: 4 }],
+    ['state-training', 'lr=0.1, samples=8', { training: { learningRate: 0.1, samples: 8 } }],
     ['choose-head', 'fc', { head: 'fc' }],
     ['choose-layout', 'Features x classes, as in Keras and Flax', { layout: 'dxk' }],
   ] as const)('%s asks, and keeps what was chosen before', async (step, answer, own) => {
@@ -157,6 +158,11 @@ describe('a step', () => {
     await takeStep('choose-batch-size', context());
     expect(host.validated?.('2')).toBeUndefined();
     expect(host.validated?.('0')).toMatch(/whole number/);
+    await takeStep('state-training', context());
+    expect(host.validated?.('lr=0.1,epochs=2')).toBeUndefined();
+    expect(host.validated?.('lr=0.1,epochs=half')).toMatch(/whole number/);
+    expect(host.validated?.('rate=0.1')).toMatch(/as in lr=0.01/);
+    expect(host.validated?.('lr=0.1,lr=0.2')).toMatch(/twice/);
     await takeStep('choose-input-shape', context());
     expect(host.validated?.('1x28x28')).toBeUndefined();
     expect(host.validated?.('wide')).toMatch(/such as 3x32x32/);

@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { isCapture, pathsInFolder } from '../../../src/facts/inputs.js';
 import { withStatements } from '../../../src/facts/stated-training.js';
-import type { StatedTraining } from '../../../src/facts/capture.js';
 import type { Report, UpdateReport } from '../../../src/protocol/report.js';
 
 /** What capture_update of gradleak_capture.py wrote (test/fixtures/make_client_fixtures.py). */
@@ -56,23 +55,17 @@ describe('what a client sent', () => {
 });
 
 describe('a count in the numbers is believed', () => {
-  const stated: StatedTraining = {
-    optimiser: undefined,
-    learningRate: undefined,
-    steps: undefined,
-    epochs: undefined,
-    batchSize: undefined,
-    samples: undefined,
-  };
   const update: UpdateReport = { kind: 'difference', reasons: [], sign: -1, absoluteError: 0, steps: 1 };
 
   it('where more steps were stated', () => {
-    const own = withStatements(update, { ...stated, steps: 4 });
+    const own = withStatements(update, { training: { steps: 4 }, source: 'capture.json' });
     expect(own).toMatchObject({ kind: 'difference', steps: 1 });
     expect(own.reasons.join(' ')).toContain('steps are counted as 1 and not as 4: the count is believed');
   });
 
   it('where as many were stated, nothing contradicts', () => {
-    expect(withStatements(update, { ...stated, steps: 1 }).reasons.join(' ')).not.toContain('does not go');
+    expect(withStatements(update, { training: { steps: 1 }, source: 'capture.json' }).reasons.join(' ')).not.toContain(
+      'does not go',
+    );
   });
 });

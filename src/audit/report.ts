@@ -1,5 +1,6 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { Facts } from '../facts/facts.js';
+import type { HeadTensors } from '../facts/head.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../facts/head-facts.js';
 import { NO_CHECKPOINT } from '../facts/no-checkpoint.js';
 import { MATCHING, STATED_TRAINING, UPDATE } from '../facts/update.js';
@@ -12,6 +13,7 @@ import type {
   BatchDescription,
   ConsistencyCheck,
   HashedFile,
+  HeadDescription,
   LabelCountReport,
   LeakReport,
   MethodReport,
@@ -85,8 +87,18 @@ export async function coreOf(facts: Facts): Promise<Core> {
   const unknown = { size: null, lowerBound: 1 };
   const evidence = 'Nothing was recovered, so the number of samples is not known.';
   if (!READABLE.includes(update.kind)) {
-    const next = await trainingStep(facts, update);
-    return { ...NOTHING, update, checks: files, batch: { ...unknown, evidence }, why: unreadable(update.kind), next };
+    const { tensors } = update.kind === 'several-steps' ? await facts.get(HEAD) : { tensors: undefined };
+    return {
+      ...NOTHING,
+      update,
+      // Its samples are not told from several steps, and how often its classes occur may be.
+      head: tensors ? describeHead(tensors, 'softmax') : null,
+      checks: files,
+      batch: { ...unknown, evidence },
+      classNames: tensors && (await facts.get(CLASS_NAMES)),
+      why: unreadable(update.kind),
+      next: await trainingStep(facts, update),
+    };
   }
   const { tensors, why, next, checks: headChecks } = await facts.get(HEAD);
   const [head, shape, recovered] = [
@@ -124,15 +136,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
   const className = await classNamer(facts);
   return {
     update,
-    head: {
-      weight: tensors.weight.parameter.name,
-      bias: tensors.bias?.name ?? null,
-      classes: tensors.classes,
-      features: tensors.features,
-      layout: tensors.layout,
-      biasGradient: tensors.biasGradient !== undefined,
-      activation: recovered.single?.activation ?? 'softmax',
-    },
+    head: describeHead(tensors, recovered.single?.activation ?? 'softmax'),
     checks,
     batch: recovered.batch,
     samples,
@@ -143,6 +147,21 @@ export async function coreOf(facts: Facts): Promise<Core> {
     next: isOneTold || request.batchSize !== undefined ? [] : ['choose-batch-size'],
     isHeadless: false,
     verdict: () => verdictOf(recovered, samples, tensors, className, shape),
+  };
+}
+
+function describeHead(
+  { weight, bias, classes, features, layout, biasGradient }: HeadTensors,
+  activation: HeadDescription['activation'],
+): HeadDescription {
+  return {
+    weight: weight.parameter.name,
+    bias: bias?.name ?? null,
+    classes,
+    features,
+    layout,
+    biasGradient: biasGradient !== undefined,
+    activation,
   };
 }
 

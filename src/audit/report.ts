@@ -245,6 +245,10 @@ function describeFile(file: TensorFile): Report['inputs']['gradients'] {
   return { path: file.path, format: file.format, tensors: file.entries.length };
 }
 
+function isOfWeights({ kind }: UpdateReport): boolean {
+  return kind === 'difference' || kind === 'several-steps';
+}
+
 /** The head's verdict, unless that is open or empty and something else leaks. */
 function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
   const beside = leaks.filter(({ brief }) => brief !== null);
@@ -256,13 +260,12 @@ function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
   }
   if (leaking.length > 0) {
     const sentence = head?.sentence ?? (core.isHeadless ? undefined : core.why);
-    const isRead = READABLE.includes(core.update.kind);
     return {
       outcome: 'leaks',
       sentence:
         sentence === undefined
           ? `This gradient gives away ${list(leaking)}; no classifier head was read.`
-          : `${sentence} ${isRead ? 'Other parts of this gradient leak:' : 'It gives away'} ${list(leaking)}.`,
+          : `${sentence} ${isOfWeights(core.update) ? 'It gives away' : 'Other parts of this gradient leak:'} ${list(leaking)}.`,
     };
   }
   const why = core.why ?? 'Nothing was assessed.';
@@ -270,7 +273,7 @@ function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
     outcome: 'not-assessed',
     sentence:
       beside.length > 0
-        ? `${why} ${READABLE.includes(core.update.kind) ? 'The gradient' : 'The update'} tells ${list(beside)}.`
+        ? `${why} ${isOfWeights(core.update) ? 'The update' : 'The gradient'} tells ${list(beside)}.`
         : why,
   };
 }

@@ -1,12 +1,15 @@
+import type { Facts } from '../../facts/facts.js';
 import { HEAD } from '../../facts/head-facts.js';
-import { STATED_TRAINING } from '../../facts/update.js';
+import { STATED_TRAINING, UPDATE } from '../../facts/update.js';
 import type { Detail } from '../../protocol/detail.js';
 import type { Finding } from '../../protocol/report.js';
+import { counted } from '../../words/count-words.js';
 import { classNamer } from '../head/head-methods.js';
+import { RECOVERY } from '../head/recovery.js';
 import type { Leak, Method } from '../method.js';
 import { CLIENT_COUNTS, type ClientCounts } from './client-counts.js';
 
-/** Which classes a client trained on over several steps, and how often each occurs. */
+/** Which classes a client trained on, over several steps or in a batch that is not told sample by sample, and how often. */
 export const clientLabels: Method = {
   id: 'client-labels',
   title: 'Classes that a client trained on',
@@ -14,8 +17,11 @@ export const clientLabels: Method = {
     'the client trained as it is stated, by SGD on the mean cross-entropy of each batch, every sample once in each epoch, with labels of one class each, smoothed by up to 0.2.',
   cites: 'Ma et al., ICLR 2023, for the mean features; the bounds and the course of the head are ours',
   cost: 's',
-  kinds: ['several-steps'],
+  kinds: ['several-steps', 'difference'],
   async applies(facts) {
+    if ((await facts.get(UPDATE)).kind === 'difference' && !(await isLeftByHead(facts))) {
+      return null;
+    }
     const found = await facts.get(CLIENT_COUNTS);
     return 'why' in found ? found.why : true;
   },
@@ -37,6 +43,13 @@ export const clientLabels: Method = {
     };
   },
 };
+
+/** Whether one step was stated of which the head tells no samples, such as a batch of more than half as many as classes. */
+async function isLeftByHead(facts: Facts): Promise<boolean> {
+  const isStated = (await facts.get(STATED_TRAINING)) !== undefined;
+  const recovered = isStated ? await facts.get(RECOVERY) : undefined;
+  return recovered?.unassessed !== undefined && recovered.cancelled === undefined;
+}
 
 type Named = (index: number) => string;
 
@@ -101,7 +114,7 @@ function listed(parts: readonly string[]): string {
 
 function statedAs({ training, steps }: ClientCounts): string {
   const { learningRate, epochs, batchSize, samples, momentum } = training;
-  return `learning rate ${learningRate}, momentum ${momentum}, ${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} (${steps} steps) over ${samples} samples in batches of ${batchSize}`;
+  return `learning rate ${learningRate}, momentum ${momentum}, ${counted(epochs, 'epoch')} (${counted(steps, 'step')}) over ${samples} samples in batches of ${batchSize}`;
 }
 
 function textOf(found: ClientCounts, source: string): string {

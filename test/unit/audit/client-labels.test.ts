@@ -11,7 +11,8 @@ import { cli } from '../../run-cli.js';
 
 /** A client of three epochs that PyTorch trained (test/fixtures/make_client_fixtures.py): five samples of class 3, four of 8. */
 
-const CLIENT = join(import.meta.dirname, '..', '..', 'fixtures', 'clients', 'several-epochs');
+const CLIENTS = join(import.meta.dirname, '..', '..', 'fixtures', 'clients');
+const CLIENT = join(CLIENTS, 'several-epochs');
 const hooks = { progress: () => undefined, pause: () => Promise.resolve() };
 const LINE = 'lr=0.02,momentum=0.5,epochs=3,batch-size=4,samples=12';
 const TRAINING = { learningRate: 0.02, momentum: 0.5, epochs: 3, batchSize: 4, samples: 12 };
@@ -106,6 +107,23 @@ describe('classes of a client that made several steps', () => {
     expect(report.next).toBeUndefined();
     expect(report.findings).toMatchObject([{ id: 'client-classes-computed' }]);
     expect(report.findings[0]?.evidence).toContain('What was given with the audit');
+  });
+});
+
+describe('classes of one step on a batch that is not told sample by sample', () => {
+  it('are told the same way', async () => {
+    const report = await audited(join(CLIENTS, 'one-step-batch'));
+    expect(report.update).toMatchObject({ kind: 'difference' });
+    expect(report.samples).toEqual([]);
+    expect(report.findings[0]?.evidence).toContain('1 epoch (1 step) over 12 samples in batches of 12');
+    expect(report.leaks.map(({ method }) => method)).toEqual(['client-labels']);
+    expect(report.verdict.sentence).toMatch(/It gives away that class 3 and class 8 occur in the client's data\.$/);
+  });
+
+  it('are not asked of the head again where that told the samples', async () => {
+    const report = await audited(join(CLIENTS, 'one-step-named'));
+    expect(report.samples).toHaveLength(1);
+    expect(rowOf(report, 'client-labels')).toBeUndefined();
   });
 });
 

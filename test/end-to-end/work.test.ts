@@ -325,7 +325,8 @@ describe('the packaged extension at work', () => {
       .first()
       .click();
     await page.getByText('Look into a dump').first().waitFor({ timeout: 30_000 });
-    await page.waitForTimeout(1000);
+    await workbench.webview('h1', 'A gradient is not a safe thing to share');
+    await expect.poll(() => workbench.widthOfPicture('bundled example'), { timeout: 30_000 }).toBeGreaterThan(600);
     await workbench.screenshot('work-walkthrough-dark');
     await workbench.runCommand('GradLeak: Audit the Bundled Example');
     await workbench.webview('h1', 'the label is seven');

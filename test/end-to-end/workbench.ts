@@ -151,6 +151,13 @@ export class Workbench {
     throw new Error(`No webview shows ${selector} with ${String(text)}.`);
   }
 
+  /** Pixels of a picture in any webview, as it was loaded; 0 where it is not. */
+  async widthOfPicture(alt: string): Promise<number> {
+    const width = `document.querySelector('img[alt*="${alt}"]')?.naturalWidth ?? 0`;
+    const widths = await Promise.all(this.page.frames().map((frame) => frame.evaluate(width).catch(() => 0)));
+    return Math.max(...widths.map(Number));
+  }
+
   /** Types a path into VS Code's own file dialog (`files.simpleDialog.enable`), which opens with this in its input. */
   async answerFileDialog(suggested: string, path: string): Promise<void> {
     // The dialog suggests a path once it is there; the palette that started it is gone by then.

@@ -125,7 +125,7 @@ describe('the inspector', () => {
     const page = await open('dark');
     await page.locator('#filter').fill('conv1 weight');
     await expect.poll(() => rowNames(page)).toEqual(['conv1', 'conv1.weight']);
-    expect(await page.locator('#total').innerText()).toContain('1 tensors, 2.34 kB');
+    expect(await page.locator('#total').innerText()).toContain('1 tensor, 2.34 kB');
     await page.locator('#filter').fill('8x3x5x5');
     await expect.poll(() => rowNames(page)).toEqual(['conv1', 'conv1.weight']);
     await page.locator('#filter').fill('weight');

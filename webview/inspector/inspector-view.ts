@@ -67,7 +67,9 @@ function headView(
   return html`<header class="file">
     <div>
       <h1>${hasControls ? tag(KIND_WORDS[what]) : nothing} ${name}</h1>
-      <p class="muted">${header.format}, ${header.tensors} tensors in a file of ${formatBytes(header.fileBytes)}</p>
+      <p class="muted">
+        ${header.format}, ${counted(header.tensors, 'tensor')} in a file of ${formatBytes(header.fileBytes)}
+      </p>
       ${header.model === undefined ? nothing : html`<p id="model" class="muted">${header.model.sentence}</p>`}
       ${audit ? auditedView(audit, actions) : nothing}
       <details>
@@ -175,7 +177,7 @@ function fileActions(own: FileKindReport, actions: InspectorActions): TemplateRe
 
 function comparedView({ path, matched, onlyThere, how }: DifferenceSummary, actions: InspectorActions): TemplateResult {
   return html`<p class="compared">
-    Compared with <strong>${shortPath(path)}</strong>: ${matched} tensors matched by
+    Compared with <strong>${shortPath(path)}</strong>: ${counted(matched, 'tensor')} matched by
     ${how === 'names' ? 'name' : 'order'}${onlyThere.length > 0 ? `, ${onlyThere.length} only there (${onlyThere.slice(0, 3).join(', ')}${onlyThere.length > 3 ? ', ...' : ''})` : ''}.
     ${button({ label: 'End comparison', onClick: actions.compareNothing })}
   </p>`;
@@ -212,7 +214,7 @@ function toolbar(state: State, hasControls: boolean, actions: InspectorActions):
         : nothing
     }
     <span id="total" class="muted" role="status"
-      >${shown.indices.length} tensors, ${formatBytes(shown.bytes)}${sortedInWords(state)}</span
+      >${counted(shown.indices.length, 'tensor')}, ${formatBytes(shown.bytes)}${sortedInWords(state)}</span
     >
     ${notice === undefined ? nothing : html`<span class="notice">${notice}</span>`}
   </div>`;

@@ -1,4 +1,5 @@
 import { type TemplateResult, html, nothing } from 'lit';
+import { counted } from '../../src/words/count-words.js';
 import type { TensorDifference, TensorStatistics } from '../../src/protocol/inspection.js';
 import type { RowWindow } from '../ui/row-window.js';
 import { type Column, type Row, type Sort, type Tensors, formatBytes, formatNumber, formatShare } from './rows.js';
@@ -149,7 +150,7 @@ function moduleCells(row: Extract<Row, { kind: 'module' }>): TemplateResult {
       <span class="twistie" aria-hidden="true">${row.expanded ? '▾' : '▸'}</span
       >${row.label}${row.isBlock ? html` <span class="muted">${row.path}</span>` : nothing}
     </div>
-    <div role="gridcell" class="muted">${row.tensors} tensors</div>
+    <div role="gridcell" class="muted">${counted(row.tensors, 'tensor')}</div>
     <div role="gridcell"></div>
     <div role="gridcell" class="number muted" title="${row.bytes} bytes">${formatBytes(row.bytes)}</div>`;
 }

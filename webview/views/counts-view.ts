@@ -1,5 +1,6 @@
 import { type TemplateResult, html } from 'lit';
 import type { LabelCountReport, Report } from '../../src/protocol/report.js';
+import { counted } from '../../src/words/count-words.js';
 import { className, countsInWords } from '../../src/words/report-words.js';
 import { estimatorInWords } from '../../src/words/terms.js';
 import { term } from '../ui/term.js';
@@ -18,7 +19,7 @@ export function countsSection(report: Report, counts: LabelCountReport): Templat
     <section aria-labelledby="counts">
       <h2 id="counts">
         Labels in the batch
-        ${tag(report.batch.size === null ? `at least ${report.batch.lowerBound} samples` : `${report.batch.size} samples`)}
+        ${tag(report.batch.size === null ? `at least ${counted(report.batch.lowerBound, 'sample')}` : counted(report.batch.size, 'sample'))}
       </h2>
       ${confirmed === undefined ? '' : html`<p><strong>${confirmed}</strong></p>`}
       <p>${report.batch.evidence}</p>

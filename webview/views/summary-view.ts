@@ -2,6 +2,7 @@ import { type TemplateResult, html, nothing } from 'lit';
 import { guard } from 'lit/directives/guard.js';
 import type { ProjectProgress, ProjectReport, ProjectSummary, SkippedFile } from '../../src/protocol/project-report.js';
 import type { LabelKindName } from '../../src/protocol/report.js';
+import { counted } from '../../src/words/count-words.js';
 import { openOf, projectInWords, samplesInWords } from '../../src/words/outcome-words.js';
 import { CARE, whenInWords } from '../../src/words/record-words.js';
 import { baseName } from '../../src/words/report-words.js';
@@ -79,7 +80,7 @@ function charts(summary: ProjectSummary): TemplateResult {
 function skippedFiles(skipped: readonly SkippedFile[]): TemplateResult {
   const more = skipped.length - MOST_SKIPPED;
   return html`<details class="skipped">
-    <summary>${skipped.length} files that were not audited</summary>
+    <summary>${counted(skipped.length, 'file that was', 'files that were')} not audited</summary>
     <ul>
       ${skipped.slice(0, MOST_SKIPPED).map(({ path, reason }) => html`<li><code>${path}</code>: ${reason}</li>`)}
       ${more > 0 ? html`<li class="muted">and ${more} more, which the saved report (JSON) lists</li>` : nothing}

@@ -86,7 +86,7 @@ function leakOf(found: ClientCounts, named: Named, tensor: string | null, source
     what: what === undefined ? 'how often each class occurs, estimated' : `${what} in the client's data`,
     brief: what === undefined ? null : `that ${what} in the client's data`,
     title: 'Classes of the client’s samples',
-    amount: `${training.samples} samples`,
+    amount: counted(training.samples, 'sample'),
     sample: null,
     tensor,
     certificate: {
@@ -114,7 +114,7 @@ function listed(parts: readonly string[]): string {
 
 function statedAs({ training, steps }: ClientCounts): string {
   const { learningRate, epochs, batchSize, samples, momentum } = training;
-  return `learning rate ${learningRate}, momentum ${momentum}, ${counted(epochs, 'epoch')} (${counted(steps, 'step')}) over ${samples} samples in batches of ${batchSize}`;
+  return `learning rate ${learningRate}, momentum ${momentum}, ${counted(epochs, 'epoch')} (${counted(steps, 'step')}) over ${counted(samples, 'sample')} in batches of ${batchSize}`;
 }
 
 function textOf(found: ClientCounts, source: string): string {
@@ -160,7 +160,7 @@ function surely(found: ClientCounts, sure: readonly ClassCount[], named: Named, 
     id: 'client-classes-computed',
     severity: 'medium',
     title: 'Classes that a client trained on can be computed from its update',
-    evidence: `${listed(counts)} of ${found.training.samples} samples: without them the head's bias would not have grown so much. This holds if the client trained as stated (${statedAs(found)}; ${source}), with labels of one class each, smoothed by up to 0.2.`,
+    evidence: `${listed(counts)} of ${counted(found.training.samples, 'sample')}: without them the head's bias would not have grown so much. This holds if the client trained as stated (${statedAs(found)}; ${source}), with labels of one class each, smoothed by up to 0.2.`,
     mitigation: MITIGATION,
   };
 }
@@ -172,7 +172,7 @@ function estimated(found: ClientCounts, named: Named): Finding {
     id: 'client-counts-estimated',
     severity: 'low',
     title: "How often each class occurs in a client's data can be estimated, not computed",
-    evidence: `Estimate: ${listed(shown)} of ${training.samples} samples. Nothing confirms it${open.length > 0 ? `: ${open.join('; ')}` : ''}.`,
+    evidence: `Estimate: ${listed(shown)} of ${counted(training.samples, 'sample')}. Nothing confirms it${open.length > 0 ? `: ${open.join('; ')}` : ''}.`,
     mitigation: MITIGATION,
   };
 }

@@ -62,17 +62,10 @@ export function classShares(head: HeadGradient, training: LocalTraining, statedS
   };
 }
 
-/** Mean over the steps of what momentum makes of one step's gradient by the last: (1 - m^(T-k)) / (1 - m). */
+/** Mean over the steps of what momentum makes of one step's gradient by the last: (1 - m^(T-k)) / (1 - m) for T steps. */
 function meanWeight(momentum: number, steps: number): number {
-  let sum = 0;
-  for (let step = 1; step <= steps; step++) {
-    sum += weightAfter(momentum, step);
-  }
-  return sum / steps;
-}
-
-function weightAfter(momentum: number, steps: number): number {
-  return momentum === 0 ? 1 : (1 - momentum ** steps) / (1 - momentum);
+  const rest = 1 - momentum;
+  return (1 - (momentum * (1 - momentum ** steps)) / (steps * rest)) / rest;
 }
 
 /**

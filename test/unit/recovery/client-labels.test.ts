@@ -114,6 +114,12 @@ describe('what a head gained over several steps', () => {
     }
   });
 
+  it('is told as quickly for any number of steps that is stated', () => {
+    const { head, training } = trained({ counts: FEW, batchSize: 4, epochs: 1, learningRate: 0.05, momentum: 0.5 });
+    const { excess } = classShares(head, training, 2 ** 50)!;
+    expect(excess.every(Number.isFinite)).toBe(true);
+  });
+
   it('needs a bias', () => {
     const { head, training, steps } = trained({ counts: FEW, batchSize: 4, epochs: 1, learningRate: 0.1 });
     expect(classShares({ ...head, biasGradient: undefined }, training, steps)).toBeUndefined();

@@ -18,7 +18,7 @@ interface Relation {
 
 /** Matrices of fewer entries correlate by chance. */
 const FEWEST_ENTRIES = 16;
-/** Matrices of two models that were trained apart have correlations about 0, those of one model some steps apart about 1. */
+/** Matrices of two models that were trained apart have correlations about 0; those of one model lose theirs with every epoch. */
 const ONE_MODEL = 0.6;
 
 /**

@@ -33,11 +33,17 @@ export interface ClassShares {
   readonly features: Float64Array;
   /** What each entry of `excess` may be off by, rounding of the weights and of their gradients together. */
   readonly rounding: number;
+  /** What weight decay that nothing tells may have added to each entry: K. */
+  readonly decay: Float64Array;
 }
 
 /** Labels that are smoothed up to this put weight on classes that do not occur. */
 const MOST_SMOOTHING = 0.2;
-/** Sums of a batch in float32, against the sum of their sizes. */
+/** A bias decays by this much at most where its head's sums show no decay, as where they are zero from the beginning. */
+export const MOST_DECAY = 1e-3;
+/** Relative error of a gradient that was computed in bfloat16, or of a rate that was stated in round numbers. */
+const MOST_ERROR = 0.02;
+/** Relative error of a sum over a batch in float32. */
 const OWN_ROUNDING = 1e-6;
 
 /**
@@ -45,21 +51,26 @@ const OWN_ROUNDING = 1e-6;
  *
  * @param head what the gradient's place holds is minus the difference: (before - after)
  * @param statedSteps of the optimiser, which momentum needs
- * @returns undefined for a head without a bias
+ * @returns undefined for a head without a bias, and for numbers that are too large or too small to be divided
  */
 export function classShares(head: HeadGradient, training: LocalTraining, statedSteps: number): ClassShares | undefined {
   const { biasGradient, weightGradient } = head;
   if (!biasGradient || norm(biasGradient) === 0) {
     return undefined;
   }
-  const { learningRate, epochs, batchSize } = training;
+  const { learningRate, epochs, batchSize, samples } = training;
   const perSample = (learningRate * epochs * meanWeight(training.momentum, statedSteps)) / batchSize;
-  return {
+  const shares: ClassShares = {
     excess: biasGradient.map((value) => -value / perSample),
     features: weightGradient.data.map((value) => -value / perSample),
-    // Every step rounds its result once more.
-    rounding: (statedSteps * head.underflow) / 2 / perSample + OWN_ROUNDING * training.samples,
+    // Every step rounds its result once more, by up to half a step of the weights' type.
+    rounding: (statedSteps * head.underflow) / 2 / perSample + OWN_ROUNDING * samples,
+    // lr wd |b| in every step, in units of what one sample adds.
+    decay: biasGradient.map((_, index) => MOST_DECAY * samples * Math.abs(head.bias?.[index] ?? 0)),
   };
+  return [...shares.excess, ...shares.decay, shares.rounding, norm(shares.features)].every(Number.isFinite)
+    ? shares
+    : undefined;
 }
 
 /** Mean over the steps of what momentum makes of one step's gradient by the last: (1 - m^(T-k)) / (1 - m) for T steps. */
@@ -70,29 +81,36 @@ function meanWeight(momentum: number, steps: number): number {
 
 /**
  * How often each class occurs at least, K numbers. It holds for labels that are one class each, smoothed by up to 0.2, in
- * training as it is stated: the probabilities that a class's excess lacks are never negative.
+ * training as it is stated, up to 2 % of the rate and a weight decay of {@link MOST_DECAY}: the probabilities that a class's
+ * excess lacks are never negative.
  */
-export function leastCounts({ excess, rounding }: ClassShares, training: LocalTraining, statedSteps: number): number[] {
-  const { samples, batchSize, momentum } = training;
+export function leastCounts(
+  { excess, rounding, decay }: ClassShares,
+  training: LocalTraining,
+  statedSteps: number,
+): number[] {
+  const { samples, momentum } = training;
   const classes = excess.length;
-  // A last batch of fewer samples gives each of them more weight, which may all go to one class.
-  const rest = samples % batchSize;
-  const uneven = rest === 0 ? 0 : batchSize - rest;
   // Under momentum the first steps weigh most, Nesterov's a little more.
   const heaviest = 1 / (1 - momentum) / meanWeight(momentum, statedSteps);
-  return [...excess].map((own) => {
-    const counted = (own - rounding) / heaviest - uneven;
+  return [...excess].map((own, index) => {
+    const known = ((own - rounding - decay[index]!) / heaviest) * (1 - MOST_ERROR);
+    const counted = known - unevenness(training);
     const smoothed = (counted - (MOST_SMOOTHING * samples) / classes) / (1 - MOST_SMOOTHING);
     return Math.max(0, Math.ceil(Math.min(counted, smoothed)));
   });
 }
 
-/** Whether more samples would be needed than there are: then something that was stated is wrong. */
-export function contradicts({ excess, rounding }: ClassShares, { samples, batchSize }: LocalTraining): boolean {
+/** A last batch of fewer samples gives each of them more weight, which may all go to one class: in samples. */
+function unevenness({ samples, batchSize }: LocalTraining): number {
   const rest = samples % batchSize;
-  const uneven = rest === 0 ? 0 : batchSize - rest;
-  const needed = excess.reduce((sum, own) => sum + Math.max(0, own - rounding), 0);
-  return needed > samples + uneven + 1e-3 * samples;
+  return rest === 0 ? 0 : batchSize - rest;
+}
+
+/** Whether more samples would be needed than there are: then something that was stated is wrong. */
+export function contradicts({ excess, rounding, decay }: ClassShares, training: LocalTraining): boolean {
+  const needed = excess.reduce((sum, own, index) => sum + Math.max(0, own - rounding - decay[index]!), 0);
+  return needed * (1 - MOST_ERROR) > training.samples + unevenness(training);
 }
 
 export interface EstimatedCounts {
@@ -104,7 +122,10 @@ export interface EstimatedCounts {
 
 const ROUNDS = 60;
 const MOST_STEPS = 40;
+/** Classes that may occur, looked at one by one; fewer where each costs more. */
 const MOST_PRESENT = 64;
+const MOST_PRESENT_OF_MANY = 32;
+const MANY = 256;
 /** Features of a class are drawn to those of all by this share of the samples. */
 const SHRINKAGE = 1e-3;
 /** Of old and new in each round. */
@@ -129,11 +150,15 @@ export async function estimateCounts(
 ): Promise<EstimatedCounts> {
   const { samples, learningRate, momentum } = training;
   const { rows: classes, cols: width } = head.weight;
-  // Everything lies in the span of the rows of the update: features are combinations of them, and their products suffice.
-  const gram = await productWithTransposed(features, features, classes, width, pause);
-  const throughHead = await productWithTransposed(features, head.weight.data, classes, width, pause);
-  const bias = head.bias ?? new Float64Array(classes);
   const present = presentClasses(excess);
+  const rows = new Float64Array(present.length * width);
+  for (const [at, own] of present.entries()) {
+    rows.set(features.subarray(own * width, (own + 1) * width), at * width);
+  }
+  // Features are combinations of the rows of the classes that may occur, so that the rows' products suffice.
+  const gram = await productWithTransposed(rows, rows, width, pause);
+  const throughHead = await productWithTransposed(rows, head.weight.data, width, pause);
+  const bias = head.bias ?? new Float64Array(classes);
   const steps = Math.min(statedSteps, MOST_STEPS);
   const rate = (learningRate * meanWeight(momentum, statedSteps) * statedSteps) / steps;
 
@@ -143,13 +168,24 @@ export async function estimateCounts(
   let misfit = Infinity;
   for (let round = 0; round < ROUNDS; round++) {
     await pause();
-    const probabilities = simulate({ combinations, counts, present, gram, throughHead, bias, samples, steps, rate });
+    const probabilities = await simulate({
+      combinations,
+      counts,
+      present,
+      gram,
+      throughHead,
+      bias,
+      samples,
+      steps,
+      rate,
+      pause,
+    });
     const shares = sharesOf(probabilities, present, classes);
     const lower = Float64Array.from(present, (own) => least[own]!);
     const found = await boundedCounts(shares, excess, lower, samples, pause);
     misfit = misfitOf(shares, found, excess);
     counts = counts.map((old, at) => (1 - DAMPING) * old + DAMPING * Math.max(found[at]!, 1e-3));
-    const next = featuresOf(shares, counts, combinations, classes, samples);
+    const next = featuresOf(columnsOf(shares, present, classes), counts, combinations, samples);
     combinations = combinations.map((old, at) => (1 - DAMPING) * old + DAMPING * next[at]!);
   }
   return { counts: wholeCounts(counts, present, least, classes, samples), misfit };
@@ -157,20 +193,22 @@ export async function estimateCounts(
 
 /** Those whose bias grew most: a class that occurs has lost less than others to what was predicted. */
 function presentClasses(excess: Float64Array): number[] {
-  return [...excess.keys()].sort((one, other) => excess[other]! - excess[one]!).slice(0, MOST_PRESENT);
+  return [...excess.keys()]
+    .sort((one, other) => excess[other]! - excess[one]!)
+    .slice(0, excess.length > MANY ? MOST_PRESENT_OF_MANY : MOST_PRESENT);
 }
 
 /** A row of the update is a class's own feature as often as it occurs, where it is not the mean of all. */
 function startOf(excess: Float64Array, present: readonly number[]): Float64Array {
-  const classes = excess.length;
-  const grown = excess.reduce((sum, value) => sum + Math.max(0, value), 0);
-  const combinations = new Float64Array(present.length * classes);
+  const size = present.length;
+  const grown = present.reduce((sum, own) => sum + Math.max(0, excess[own]!), 0);
+  const combinations = new Float64Array(size * size);
   for (const [at, own] of present.entries()) {
     if (excess[own]! > 0) {
-      combinations[at * classes + own] = 1 / excess[own]!;
+      combinations[at * size + at] = 1 / excess[own]!;
     } else {
-      for (let other = 0; other < classes; other++) {
-        combinations[at * classes + other] = grown > 0 && excess[other]! > 0 ? 1 / grown : 0;
+      for (const [row, other] of present.entries()) {
+        combinations[at * size + row] = grown > 0 && excess[other]! > 0 ? 1 / grown : 0;
       }
     }
   }
@@ -178,31 +216,36 @@ function startOf(excess: Float64Array, present: readonly number[]): Float64Array
 }
 
 interface Course {
-  /** present x K: each class's mean feature as a combination of the update's rows. */
+  /** present x present: each class's mean feature as a combination of the update's rows. */
   readonly combinations: Float64Array;
   readonly counts: Float64Array;
   readonly present: readonly number[];
+  /** present x present: products of those rows, and with the head's, present x K. */
   readonly gram: Float64Array;
   readonly throughHead: Float64Array;
   readonly bias: Float64Array;
   readonly samples: number;
   readonly steps: number;
   readonly rate: number;
+  readonly pause: Pause;
 }
 
+/** Logits that a step of the course takes milliseconds for. */
+const LARGE = 4096;
+
 /** Probabilities of each present class's samples, averaged over the head's course: present x K. */
-function simulate(course: Course): Float64Array {
-  const { combinations, counts, present, gram, throughHead, bias, samples, steps, rate } = course;
+async function simulate(course: Course): Promise<Float64Array> {
+  const { combinations, counts, present, gram, throughHead, bias, samples, steps, rate, pause } = course;
   const [size, classes] = [present.length, bias.length];
-  const logits = matrixProduct(combinations, throughHead, size, classes, classes);
+  const logits = matrixProduct(combinations, throughHead, size, size, classes);
   for (let at = 0; at < logits.length; at++) {
     logits[at]! += bias[at % classes]!;
   }
   const between = matrixProduct(
-    matrixProduct(combinations, gram, size, classes, classes),
-    transposed(combinations, size, classes),
+    matrixProduct(combinations, gram, size, size, size),
+    transposed(combinations, size, size),
     size,
-    classes,
+    size,
     size,
   );
   // The bias learns as a feature that is 1 everywhere.
@@ -220,6 +263,9 @@ function simulate(course: Course): Float64Array {
     const change = matrixProduct(weights, errors, size, size, classes);
     for (let at = 0; at < logits.length; at++) {
       logits[at]! += change[at]!;
+    }
+    if (logits.length > LARGE) {
+      await pause();
     }
   }
   return mean;
@@ -266,38 +312,50 @@ function misfitOf(shares: Float64Array, counts: Float64Array, excess: Float64Arr
   return norm(explained.map((value, index) => value - excess[index]!)) / norm(excess);
 }
 
+/** The columns of the present classes: present x present. */
+function columnsOf(shares: Float64Array, present: readonly number[], classes: number): Float64Array {
+  const columns = new Float64Array(present.length * present.length);
+  for (const row of present.keys()) {
+    for (const [at, own] of present.entries()) {
+      columns[row * present.length + at] = shares[row * classes + own]!;
+    }
+  }
+  return columns;
+}
+
 /**
- * Mean features that explain the rows of the update under these counts, as combinations of those rows, drawn to the mean of
- * all: ridge regression of the identity on shares times counts.
+ * Mean features that explain the rows of the present classes under these counts, as combinations of those rows, drawn to the
+ * mean of all: ridge regression of the identity on shares times counts.
+ *
+ * @param shares present x present
  */
 function featuresOf(
   shares: Float64Array,
   counts: Float64Array,
   combinations: Float64Array,
-  classes: number,
   samples: number,
 ): Float64Array {
   const size = counts.length;
-  const centre = matrixProduct(counts, combinations, 1, size, classes).map((value) => value / sumOf(counts));
-  const weighted = shares.map((value, at) => value * counts[Math.floor(at / classes)]!);
-  const together = matrixProduct(new Float64Array(size).fill(1), weighted, 1, size, classes);
-  const rest = new Float64Array(classes * classes);
-  for (let row = 0; row < classes; row++) {
-    for (let col = 0; col < classes; col++) {
-      rest[row * classes + col] = (row === col ? 1 : 0) - together[row]! * centre[col]!;
+  const centre = matrixProduct(counts, combinations, 1, size, size).map((value) => value / sumOf(counts));
+  const weighted = shares.map((value, at) => value * counts[Math.floor(at / size)]!);
+  const together = matrixProduct(new Float64Array(size).fill(1), weighted, 1, size, size);
+  const rest = new Float64Array(size * size);
+  for (let row = 0; row < size; row++) {
+    for (let col = 0; col < size; col++) {
+      rest[row * size + col] = (row === col ? 1 : 0) - together[row]! * centre[col]!;
     }
   }
-  const normal = matrixProduct(weighted, transposed(weighted, size, classes), size, classes, size);
+  const normal = matrixProduct(weighted, transposed(weighted, size, size), size, size, size);
   for (let at = 0; at < size; at++) {
     normal[at * size + at]! += SHRINKAGE * samples;
   }
-  const right = transposed(matrixProduct(weighted, rest, size, classes, classes), size, classes);
+  const right = transposed(matrixProduct(weighted, rest, size, size, size), size, size);
   const factor = factoriseSmall(normal, size);
-  const out = new Float64Array(size * classes);
-  for (let col = 0; col < classes; col++) {
+  const out = new Float64Array(size * size);
+  for (let col = 0; col < size; col++) {
     const solved = solveUpper(factor, solveLower(factor, right.slice(col * size, (col + 1) * size)));
     for (let at = 0; at < size; at++) {
-      out[at * classes + col] = centre[col]! + solved[at]!;
+      out[at * size + col] = centre[col]! + solved[at]!;
     }
   }
   return out;
@@ -322,17 +380,15 @@ function wholeCounts(
 async function productWithTransposed(
   a: Float64Array,
   b: Float64Array,
-  rows: number,
   width: number,
   pause: Pause,
 ): Promise<Float64Array> {
-  const out = new Float64Array(rows * rows);
-  const right = { rows, cols: width, data: b };
+  const [rows, cols] = [a.length / width, b.length / width];
+  const out = new Float64Array(rows * cols);
+  const right = { rows: cols, cols: width, data: b };
   for (let row = 0; row < rows; row++) {
-    out.set(multiply(right, a.subarray(row * width, (row + 1) * width)), row * rows);
-    if (row % 16 === 15) {
-      await pause();
-    }
+    out.set(multiply(right, a.subarray(row * width, (row + 1) * width)), row * cols);
+    await pause();
   }
   return out;
 }

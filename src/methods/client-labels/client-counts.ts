@@ -45,8 +45,12 @@ export const CLIENT_COUNTS: Fact<ClientCounts | { readonly why: string }> = {
 
 interface Training extends LocalTraining {
   readonly steps: number;
-  readonly isMomentumStated: boolean;
+  /** What is needed for bounds and was not stated. */
+  readonly assumed: readonly string[];
 }
+
+/** Far more than anybody trains, and far less than arithmetic loses whole numbers at. */
+const MOST_STATED = 1e9;
 
 const NEEDED =
   'How often classes occur can be told from several steps of SGD where the learning rate, the local epochs (or steps), the batch size and the samples of the client are stated';
@@ -59,6 +63,9 @@ function trainingOf(stated: StatedTraining, counted: number | undefined): Traini
   }
   if (!learningRate || batchSize === undefined || samples === undefined) {
     return `${NEEDED}; here they are not.`;
+  }
+  if ([samples, batchSize, stated.steps ?? 1, stated.epochs ?? 1].some((own) => own > MOST_STATED)) {
+    return `Of samples, steps, epochs and the batch size, one is stated above ${MOST_STATED}.`;
   }
   if (momentum !== undefined && momentum >= 1) {
     return `A momentum of ${momentum} is stated, and it must be below 1.`;
@@ -80,18 +87,22 @@ function trainingOf(stated: StatedTraining, counted: number | undefined): Traini
     samples,
     momentum: momentum ?? 0,
     steps,
-    isMomentumStated: momentum !== undefined,
+    assumed: [
+      ...(momentum === undefined ? ['momentum was not stated, and none is assumed'] : []),
+      // With the last batch of an epoch dropped, there would be more epochs.
+      ...(stated.epochs === undefined && least !== most ? ['the number of epochs was not stated'] : []),
+    ],
   };
 }
 
 /** Of what a softmax head's classes sum to under SGD, which is nothing. */
 const MOST_SUM = 1e-2;
-const MOST_CLASSES = 2048;
+const MOST_CLASSES = 1024;
 
 async function countsOf(
   facts: Facts,
   head: HeadGradient,
-  { steps, isMomentumStated, ...training }: Training,
+  { steps, assumed, ...training }: Training,
 ): Promise<ClientCounts | { why: string }> {
   const classes = head.weight.rows;
   if (classes > MOST_CLASSES) {
@@ -99,7 +110,7 @@ async function countsOf(
   }
   const shares = classShares(head, training, steps);
   if (!shares) {
-    return { why: 'The head has no bias whose difference tells how often classes occur.' };
+    return { why: 'The head has no bias whose difference tells how often classes occur, at the rate that is stated.' };
   }
   const { hooks, origin } = facts.given;
   const decayed = origin?.decay
@@ -109,7 +120,8 @@ async function countsOf(
   const own: ClassShares = { ...shares, rounding: shares.rounding + decayed };
   const sum = Math.abs(own.excess.reduce((total, value) => total + value, 0));
   const isHidden = own.rounding * Math.sqrt(classes) > 0.1 * norm(own.excess);
-  if (isHidden || sum > MOST_SUM * norm(own.excess) + own.rounding * Math.sqrt(classes)) {
+  const isBalanced = sum <= MOST_SUM * norm(own.excess) + own.rounding * Math.sqrt(classes);
+  if (isHidden || !isBalanced) {
     return {
       why: isHidden
         ? 'The difference of the head’s bias is hidden by the rounding of the weights.'
@@ -123,7 +135,7 @@ async function countsOf(
   }
   const pause = (): Promise<void> => hooks.pause();
   const open = [
-    ...(isMomentumStated ? [] : ['momentum was not stated, and none is assumed']),
+    ...assumed,
     ...((await isDirectionTold(facts))
       ? []
       : [

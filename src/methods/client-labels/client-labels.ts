@@ -7,14 +7,14 @@ import { counted } from '../../words/count-words.js';
 import { classNamer } from '../head/head-methods.js';
 import { RECOVERY } from '../head/recovery.js';
 import type { Leak, Method } from '../method.js';
+import { MOST_DECAY } from '../../recovery/client-labels.js';
 import { CLIENT_COUNTS, type ClientCounts } from './client-counts.js';
 
 /** Which classes a client trained on, over several steps or in a batch that is not told sample by sample, and how often. */
 export const clientLabels: Method = {
   id: 'client-labels',
   title: 'Classes that a client trained on',
-  assumes:
-    'the client trained as it is stated, by SGD on the mean cross-entropy of each batch, every sample once in each epoch, with labels of one class each, smoothed by up to 0.2.',
+  assumes: `the client trained as it is stated, by SGD that began afresh on the mean cross-entropy of each batch without weights of classes, every sample once in each epoch, with a weight decay of at most ${MOST_DECAY} where nothing tells it, and with labels of one class each, smoothed by up to 0.2.`,
   cites: 'Ma et al., ICLR 2023, for the mean features; the bounds and the course of the head are ours',
   cost: 's',
   kinds: ['several-steps', 'difference'],
@@ -103,6 +103,7 @@ function leakOf(found: ClientCounts, named: Named, tensor: string | null, source
   };
 }
 
+const CONDITIONS = `the client trained as stated, on the plain mean cross-entropy of each batch, with labels of one class each, smoothed by up to 0.2, and a weight decay of at most ${MOST_DECAY} where nothing tells it`;
 const MOST_LISTED = 12;
 
 function listed(parts: readonly string[]): string {
@@ -122,7 +123,7 @@ function textOf(found: ClientCounts, source: string): string {
   const bounds =
     least === undefined
       ? ` The least that each class occurs is not told, since ${open.join('; ')}.`
-      : ' Those are never negative, so the least counts hold if the training was as stated and each label is one class, smoothed by up to 0.2.';
+      : ` Those are never negative, so the least counts hold if ${CONDITIONS}.`;
   const explained =
     misfit < EXPLAINED
       ? 'The estimate explains the difference of the bias'
@@ -160,7 +161,7 @@ function surely(found: ClientCounts, sure: readonly ClassCount[], named: Named, 
     id: 'client-classes-computed',
     severity: 'medium',
     title: 'Classes that a client trained on can be computed from its update',
-    evidence: `${listed(counts)} of ${counted(found.training.samples, 'sample')}: without them the head's bias would not have grown so much. This holds if the client trained as stated (${statedAs(found)}; ${source}), with labels of one class each, smoothed by up to 0.2.`,
+    evidence: `${listed(counts)} of ${counted(found.training.samples, 'sample')}: without them the head's bias would not have grown so much. This holds if ${CONDITIONS}. ${source} states: ${statedAs(found)}.`,
     mitigation: MITIGATION,
   };
 }

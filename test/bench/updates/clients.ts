@@ -10,7 +10,7 @@ import { labelFrequencies, roundToSum } from '../../../src/recovery/label-counts
  * Class counts of clients that make_clients.py made, beside iLRG on the same updates: share of the samples that are counted
  * right, and share of the classes whose count is right. A bound above the truth is marked with "!".
  *
- *     npx tsx test/bench/updates/clients.ts FOLDER
+ *     npx vite-node test/bench/updates/clients.ts FOLDER
  */
 
 interface Truth {

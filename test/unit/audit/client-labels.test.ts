@@ -78,6 +78,12 @@ describe('classes of a client that made several steps', () => {
     expect(report.findings[0]?.evidence).toContain('momentum was not stated');
   });
 
+  it('are an estimate where a dropped last batch leaves the epochs open', async () => {
+    const report = await audited(noted({ samples: 15, local_epochs: null, local_steps: 12 }));
+    expect(report.findings).toMatchObject([{ id: 'client-counts-estimated', severity: 'low' }]);
+    expect(report.findings[0]?.evidence).toContain('the number of epochs was not stated');
+  });
+
   it('are an estimate where only the order of the files tells which came first', async () => {
     copyFileSync(join(CLIENT, 'checkpoint.pt'), join(folder, 'later.pt'));
     copyFileSync(join(CLIENT, 'after.pt'), join(folder, 'first.pt'));
@@ -92,6 +98,8 @@ describe('classes of a client that made several steps', () => {
     ['an optimiser that keeps no sums', { optimiser: 'Adam' }, /The optimiser is stated as "Adam"/],
     ['no learning rate', { learning_rate: null }, /here they are not/],
     ['steps that do not go with the epochs', { local_steps: 5 }, /5 steps do not go with 12 samples/],
+    ['more steps than anybody makes', { local_steps: 3e12, local_epochs: 1e12 }, /stated above/],
+    ['a rate that nothing can be divided by', { learning_rate: 5e-324 }, /no bias whose difference tells/],
     ['a momentum that no optimiser has', { momentum: 1 }, /below 1/],
   ])('are not told with %s', async (_, change, why) => {
     const report = await audited(noted(change));

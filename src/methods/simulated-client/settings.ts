@@ -1,0 +1,14 @@
+import type { AttackSettings } from './attack-client.js';
+
+/** As measured by `test/bench/updates/client-images.ts`. */
+export const SETTINGS: AttackSettings = {
+  wholeSteps: 0,
+  iterations: 2000,
+  learningRate: 0.05,
+  totalVariation: 0.02,
+  distance: 'tensors',
+  signed: false,
+  startLevel: 0.5,
+  startDeviation: 0.1,
+  seed: 0,
+};

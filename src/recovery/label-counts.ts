@@ -192,7 +192,7 @@ async function nonNegativeLeastSquares(
 }
 
 /** Whole numbers that sum to `total`, by the largest remainders. */
-function roundToSum(values: Float64Array, total: number): number[] {
+export function roundToSum(values: Float64Array, total: number): number[] {
   const sum = values.reduce((all, value) => all + value, 0);
   const shares = values.map((value) => (sum > 0 ? (value * total) / sum : 0));
   const counts = [...shares].map(Math.floor);

@@ -252,6 +252,12 @@ async function audit(args: readonly string[], surroundings: CliSurroundings): Pr
   if (trace !== undefined && isProject) {
     throw badArguments('--trace with a folder of many dumps', 'the folder of one dump to trace');
   }
+  if (text('training') !== undefined && isProject) {
+    throw badArguments(
+      '--training with a folder of many dumps',
+      'the folder of one dump; each of many has its capture.json',
+    );
+  }
   const reconstruction = reconstructionRequest(text);
   const method = oneOf('--method', text('method'), METHODS) ?? 'auto';
   const batchSize = wholeOption(text, 'batch-size', 1);

@@ -143,6 +143,12 @@ describe('gradleak audit --training', () => {
     expect(code).toBe(0);
   });
 
+  it('is of one client, not of a project', async () => {
+    const { code, err } = await cli('audit', CLIENTS, '--training', LINE);
+    expect(code).toBe(2);
+    expect(err).toContain('each of many has its capture.json');
+  });
+
   it('says what is wrong with the line', async () => {
     const { code, err } = await cli('audit', CLIENT, '--training', 'lr=fast');
     expect(code).toBe(2);

@@ -3,6 +3,7 @@ import {
   type CancellationToken,
   CancellationTokenSource,
   type MessageConnection,
+  ErrorCodes,
   ResponseError,
   createMessageConnection,
 } from 'vscode-jsonrpc';
@@ -371,7 +372,6 @@ export class RunnerClient {
     if (this.ended) {
       throw new RunnerCrashedError('it had already ended', this.lastWords.trim());
     }
-    const answer = ask();
     let fail: (error: Error) => void = () => undefined;
     let timer: NodeJS.Timeout | undefined;
     const failure = new Promise<never>((_, reject) => {
@@ -383,6 +383,14 @@ export class RunnerClient {
       }
     });
     this.failures.add(fail);
+    const answer = ask().catch((error: unknown) => {
+      if (!isUnwritten(error)) {
+        throw error;
+      }
+      // Its input is closed, so it has ended or hears nothing more: 'close' tells how.
+      this.dispose();
+      return failure;
+    });
     // Disposing the connection rejects what is pending; the crash says more and must win.
     answer.catch(() => undefined);
     try {
@@ -394,6 +402,10 @@ export class RunnerClient {
       this.failures.delete(fail);
     }
   }
+}
+
+function isUnwritten(error: unknown): boolean {
+  return error instanceof ResponseError && error.code === ErrorCodes.MessageWriteError;
 }
 
 function translate(error: unknown): unknown {

@@ -81,6 +81,20 @@ describe('looking at a file in the child process', () => {
     await asked.catch(() => undefined);
     await expect(client.statistics({ inspection, rows: [0] })).rejects.toThrow(RunnerCrashedError);
   });
+
+  it('so is one that is asked just while it ends', async () => {
+    const client = await start();
+    const { inspection } = await client.openInspection(join(FIXTURES, 'inspection', 'second.pt'));
+    process.kill(client.pid!, 'SIGKILL');
+    const errors: unknown[] = [];
+    for (let turn = 0; turn < 300; turn++) {
+      void client.statistics({ inspection, rows: [0] }).catch((error: unknown) => errors.push(error));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await expect(client.statistics({ inspection, rows: [0] })).rejects.toThrow(RunnerCrashedError);
+    await expect.poll(() => errors.length).toBe(300);
+    expect(errors.filter((error) => !(error instanceof RunnerCrashedError))).toEqual([]);
+  });
 });
 
 describe('a pool of children', () => {

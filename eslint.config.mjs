@@ -237,13 +237,17 @@ export default tseslint.config(
   {
     // What files say reaches these places only through the one function that makes it harmless there.
     files: ['src/extension/**'],
-    ignores: ['src/extension/notifications.ts', 'src/extension/view-messages.ts'],
+    ignores: ['src/extension/notifications.ts', 'src/extension/questions.ts', 'src/extension/view-messages.ts'],
     rules: {
       'no-restricted-syntax': [
         'error',
         {
           selector: 'MemberExpression[property.name=/^show(Information|Warning|Error)Message$/]',
           message: 'Notifications run commands that a text links to: see notifications.ts.',
+        },
+        {
+          selector: 'MemberExpression[property.name=/^show(QuickPick|InputBox)$/]',
+          message: 'A panel that takes the focus late must not close what was asked: see questions.ts.',
         },
         {
           selector: 'MemberExpression[property.name="onDidReceiveMessage"]',

@@ -20,6 +20,7 @@ import { type AuditSettings, auditSettings } from './launch-audit.js';
 import type { AuditFiles } from './next-steps.js';
 import { askModal, showError, showInformation } from './notifications.js';
 import type { ProjectAudits } from './project-audit.js';
+import { pickOne } from './questions.js';
 import { askForChanges } from './rerun-with.js';
 import type { RunningSweeps } from './running-sweeps.js';
 
@@ -208,7 +209,7 @@ async function exportAudit({ panels, store }: AuditActionServices, { id }: Audit
       : []),
     ...(allTextsOf(report) === '' ? [] : [{ label: 'Texts', detail: 'The recovered texts', what: 'txt' as const }]),
   ];
-  const picked = await vscode.window.showQuickPick(items, { title: 'Export Audit', placeHolder: 'What to save' });
+  const picked = await pickOne(items, { title: 'Export Audit', placeHolder: 'What to save' });
   if (picked) {
     await panels.save(id, { t: 'save', what: picked.what });
   }

@@ -12,6 +12,7 @@ import { type Launch, launchAudit } from './launch-audit.js';
 import type { Log } from './log.js';
 import { type AuditFiles, type AuditWays, type StepContext, stepsFrom, takeStep } from './next-steps.js';
 import { showError, showWarning, withProgressNotification } from './notifications.js';
+import { pickOne } from './questions.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 import type { RunningAudits } from './running-audits.js';
@@ -165,7 +166,7 @@ async function askForGradient(services: AuditServices, checkpoint?: string): Pro
     description: [describeFit(known?.fit ?? null), describeKind(uri, known)].filter((text) => text !== '').join(', '),
     uri,
   }));
-  const picked = await vscode.window.showQuickPick([...items, browse], {
+  const picked = await pickOne([...items, browse], {
     title:
       checkpoint === undefined
         ? 'Audit Gradient File: which gradient?'
@@ -272,7 +273,7 @@ async function askForCheckpoint(
     path,
     isAlone: false,
   }));
-  const picked = await vscode.window.showQuickPick([...items, browse, alone], {
+  const picked = await pickOne([...items, browse, alone], {
     title: `Audit ${visible(basename(gradients))}: which checkpoint was it computed with?`,
     placeHolder: leftOut(all.length, ranked.length, 'a checkpoint') ?? 'Best match first',
     matchOnDescription: true,

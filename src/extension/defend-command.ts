@@ -10,6 +10,7 @@ import { cancelSignal } from './cancel-signal.js';
 import { failureSentence } from './failures.js';
 import type { Log } from './log.js';
 import { showError, withProgressNotification } from './notifications.js';
+import { pickOne } from './questions.js';
 import type { ResultsPanels } from './results-panel.js';
 import type { RunnerHost } from './runner-host.js';
 import type { RunningSweeps } from './running-sweeps.js';
@@ -96,5 +97,5 @@ const EFFORTS: readonly (vscode.QuickPickItem & { readonly effort: DefenceEffort
 
 export async function askForEffort(): Promise<DefenceEffort | undefined> {
   const title = 'What Would Stop This Leak';
-  return (await vscode.window.showQuickPick(EFFORTS, { title, placeHolder: 'How long to try' }))?.effort;
+  return (await pickOne(EFFORTS, { title, placeHolder: 'How long to try' }))?.effort;
 }

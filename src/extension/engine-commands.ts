@@ -9,6 +9,7 @@ import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
 import { stepsFrom, takeStep } from './next-steps.js';
 import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import { pickOne } from './questions.js';
 import type { RunnerHost } from './runner-host.js';
 
 /** Which engines work, and the one that has to be installed on purpose. */
@@ -27,7 +28,7 @@ export async function showEngines(runner: RunnerHost, log: Log): Promise<void> {
   for (const { id, works, detail } of results) {
     log.info(`Engine ${id}: ${works ? 'works' : 'does not work'}, ${detail}`);
   }
-  await vscode.window.showQuickPick(
+  await pickOne(
     results.map(({ id, works, detail }) => ({
       label: `$(${works ? 'pass' : 'circle-slash'}) ${id}`,
       detail: visibleInList(detail),

@@ -1,10 +1,10 @@
-import * as vscode from 'vscode';
 import { STANDING_WORDS } from '../words/outcome-words.js';
 import { shortPath } from '../words/report-words.js';
 import { visibleInList } from '../words/visible.js';
 import type { AuditStore, StoredAudit } from './audit-store.js';
 import { iconNameOf } from './icon-names.js';
 import { showInformation } from './notifications.js';
+import { pickOne } from './questions.js';
 
 /** Single audits of this workspace to choose from, newest first. @param title what is done with the chosen one */
 export async function pickAudit(
@@ -25,7 +25,7 @@ export async function pickAudit(
     void showInformation('No audit is stored for this workspace yet.');
     return undefined;
   }
-  const picked = await vscode.window.showQuickPick(items, {
+  const picked = await pickOne(items, {
     title,
     placeHolder: 'Newest first',
     matchOnDescription: true,

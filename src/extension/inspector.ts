@@ -10,6 +10,7 @@ import type { AuditStore } from './audit-store.js';
 import { failureSentence } from './failures.js';
 import { COMMANDS, INSPECTOR_VIEWS } from './ids.js';
 import type { Log } from './log.js';
+import { pickOne } from './questions.js';
 import type { RunnerHost } from './runner-host.js';
 import { FROM_INSPECTOR, onViewMessage } from './view-messages.js';
 import { webviewOptions, webviewPage } from './webview-page.js';
@@ -263,7 +264,7 @@ class InspectorEditor implements vscode.Disposable {
       .filter(({ fsPath }) => fsPath !== this.uri.fsPath)
       .sort((one, other) => Number(this.isNear(other)) - Number(this.isNear(one)) || one.path.localeCompare(other.path))
       .map((uri) => ({ label: visibleInList(vscode.workspace.asRelativePath(uri)), uri }));
-    const picked = await vscode.window.showQuickPick([...items, browse], {
+    const picked = await pickOne([...items, browse], {
       title: `Compare ${visible(basename(this.uri.fsPath))} with`,
       placeHolder: 'A later round, another client, before and after an update',
     });

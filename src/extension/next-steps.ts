@@ -8,6 +8,7 @@ import { TRAINING_EXAMPLE, trainingOf } from '../words/training-words.js';
 import { visibleInList } from '../words/visible.js';
 import { COMMANDS } from './ids.js';
 import type { AuditSettings, Given } from './launch-audit.js';
+import { askForText, pickOne } from './questions.js';
 
 /** What the buttons on a failure or a report do. */
 
@@ -165,12 +166,12 @@ const CHOICES: Partial<Record<NextStep, (error: unknown) => Promise<Given | unde
     const head =
       names.length > 0
         ? (
-            await vscode.window.showQuickPick(
+            await pickOne(
               names.map((name) => ({ label: visibleInList(name), name })),
               { title: 'Which layer classifies?' },
             )
           )?.name
-        : await vscode.window.showInputBox({
+        : await askForText({
             title: 'Which layer classifies?',
             prompt: 'Name of its weight, such as fc',
           });
@@ -178,7 +179,7 @@ const CHOICES: Partial<Record<NextStep, (error: unknown) => Promise<Given | unde
   },
   'choose-layout': async () => {
     const items = LAYOUTS.map((layout) => ({ label: LAYOUT_WORDS[layout], layout }));
-    const picked = await vscode.window.showQuickPick(items, { title: "How is the head's weight stored?" });
+    const picked = await pickOne(items, { title: "How is the head's weight stored?" });
     return picked && { layout: picked.layout };
   },
   'labels-only': () => Promise.resolve({ attack: 'none' }),
@@ -200,7 +201,7 @@ function batchSizeOf(text: string): number {
 
 /** @param parse throws for what is not such a value */
 async function ask(title: string, prompt: string, parse: (text: string) => unknown): Promise<string | undefined> {
-  return vscode.window.showInputBox({
+  return askForText({
     title,
     prompt,
     validateInput: (text) => {

@@ -24,6 +24,7 @@ import { SETTINGS } from './ids.js';
 import type { Log } from './log.js';
 import { stepsFrom, takeStep } from './next-steps.js';
 import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import { pickMany, pickOne } from './questions.js';
 import type { RunnerHost } from './runner-host.js';
 import { workspaceFolderPaths } from './workspace-folders.js';
 
@@ -247,7 +248,7 @@ async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
   if (folders.length === 1) {
     return only;
   }
-  const chosen = await vscode.window.showQuickPick(
+  const chosen = await pickOne(
     folders.map((folder) => ({ label: visibleInList(folder.name), folder })),
     { title: 'Audit Workspace: which folder?' },
   );
@@ -279,8 +280,7 @@ async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
     picked: true,
     entry,
   }));
-  const chosen = await vscode.window.showQuickPick(items, {
-    canPickMany: true,
+  const chosen = await pickMany(items, {
     title: `Audit ${counted(plan.entries.length, 'gradient')}${plan.skipped.length > 0 ? `, ${counted(plan.skipped.length, 'file')} left out` : ''}`,
     placeHolder: 'Enter starts',
     matchOnDescription: true,

@@ -4,6 +4,7 @@ import { visibleInList } from '../words/visible.js';
 import { type AuditServices, chooseCheckpoint } from './audit-command.js';
 import type { AuditSettings } from './launch-audit.js';
 import type { AuditFiles } from './next-steps.js';
+import { askForText, pickOne } from './questions.js';
 import { type FileOption, type RerunOption, rerunOptions } from './rerun-options.js';
 
 /**
@@ -43,7 +44,7 @@ async function pickOption({
     },
     ...rerunOptions(settings).map((own) => ({ label: own.label, description: visibleInList(own.value), does: own })),
   ];
-  const picked = await vscode.window.showQuickPick(items, {
+  const picked = await pickOne(items, {
     title: `Re-run ${visibleInList(shortPath(gradients))} With`,
     placeHolder: 'Choose what to change, or run',
   });
@@ -55,10 +56,10 @@ async function change(option: RerunOption): Promise<AuditSettings | undefined> {
   switch (option.form) {
     case 'choice': {
       const { label, value, choices } = option;
-      return (await vscode.window.showQuickPick(choices, { title: label, placeHolder: `Now: ${value}` }))?.settings;
+      return (await pickOne(choices, { title: label, placeHolder: `Now: ${value}` }))?.settings;
     }
     case 'text': {
-      const text = await vscode.window.showInputBox({
+      const text = await askForText({
         title: option.label,
         prompt: option.prompt,
         value: option.text,
@@ -76,7 +77,7 @@ async function changeFile({ label, file, set }: FileOption): Promise<AuditSettin
     { label: '$(folder-opened) Browse...', isNone: false },
     { label: 'Found beside the files, or recognised', isNone: true },
   ];
-  const picked = await vscode.window.showQuickPick(items, { title: label, placeHolder: file });
+  const picked = await pickOne(items, { title: label, placeHolder: file });
   if (picked?.isNone === true) {
     return set(undefined);
   }

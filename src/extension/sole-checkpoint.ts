@@ -15,7 +15,8 @@ export function isNamedGradient(path: string): boolean {
  * The one file beside the gradient that fits it in full.
  *
  * @param remembered what the user chose for this folder before
- * @returns undefined where none or several do, where it may be another gradient, and where the user chose otherwise before
+ * @returns undefined where none or several do, where it may be another gradient, and where the user chose otherwise
+ *   before, unless by mistake: what does not fit is no choice
  */
 export function soleCheckpoint(
   candidates: readonly RankedCheckpoint[],
@@ -30,5 +31,7 @@ export function soleCheckpoint(
       !GRADIENTS.includes(kind) &&
       !isNamedGradient(path),
   );
-  return others.length === 0 && (remembered === undefined || remembered === sole?.path) ? sole?.path : undefined;
+  const isMistake = candidates.some(({ path, fit, problem }) => path === remembered && (fit === 0 || problem !== null));
+  const isFree = remembered === undefined || isMistake || remembered === sole?.path;
+  return others.length === 0 && isFree ? sole?.path : undefined;
 }

@@ -273,6 +273,23 @@ describe('the packaged extension in VS Code', () => {
     await workbench.closeEditors();
   });
 
+  it('keeps what it asks for where a panel takes the focus', async () => {
+    await workbench.runCommand(AUDIT);
+    await workbench.pick('which gradient?', 'example/gradient.pt');
+    const panel = await workbench.webview('h1', 'the label is seven');
+    await panel.getByRole('button', { name: 'Change', exact: true }).click();
+    const title = workbench.page.locator('.quick-input-title', { hasText: 'which checkpoint' });
+    await title.waitFor({ timeout: 30_000 });
+    await panel.locator('body').click({ position: { x: 5, y: 400 } });
+    await workbench.page.waitForTimeout(1000);
+    expect(await panel.evaluate('document.hasFocus()')).toBe(true);
+    expect(await title.isVisible()).toBe(true);
+    await workbench.page.locator('.quick-input-widget input.input').click();
+    await workbench.page.keyboard.press('Escape');
+    await title.waitFor({ state: 'hidden', timeout: 5000 });
+    await workbench.closeEditors();
+  });
+
   it('passes over a wrong recipe beside a dump, and says which layer of it does not fit', async () => {
     await workbench.runCommand(AUDIT);
     await workbench.pick('which gradient?', 'wrong/gradient.pt');
@@ -333,10 +350,14 @@ describe('the packaged extension in VS Code', () => {
     expect(await rows.first().textContent()).toContain('by its contents');
     await workbench.screenshot('pick-gradient');
     await workbench.pick('which gradient?', 'example/gradient.pt');
+    // The checkpoint that was chosen in vain before is no choice: the one that fits is taken again.
+    const panel = await workbench.webview('h1', 'the label is seven');
+    await panel.getByRole('button', { name: 'Change', exact: true }).click();
     await workbench.page.locator('.quick-input-title', { hasText: 'which checkpoint' }).waitFor({ timeout: 30_000 });
     await rows.filter({ hasText: 'example/checkpoint.pt' }).waitFor({ timeout: 30_000 });
     expect(await rows.filter({ hasText: 'pooled/gradient.pt' }).count()).toBe(0);
     await workbench.page.keyboard.press('Escape');
+    await workbench.closeEditors();
   });
 
   it('audits a gradient of a checkpoint that is open, and warns when nothing could be judged', async () => {

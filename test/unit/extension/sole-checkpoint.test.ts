@@ -37,5 +37,9 @@ describe('the checkpoint that nobody need be asked for', () => {
     const all = [candidate('/run/checkpoint.pt'), candidate('/other/model.pt')];
     expect(soleCheckpoint(all, GRADIENT, '/other/model.pt')).toBeUndefined();
     expect(soleCheckpoint(all, GRADIENT, '/run/checkpoint.pt')).toBe('/run/checkpoint.pt');
+    const fitting = [...all, candidate('/other/fits.pt')];
+    expect(soleCheckpoint(fitting, GRADIENT, '/other/fits.pt')).toBeUndefined();
+    const failed = [...all, candidate('/other/misfit.pt', { fit: 0 })];
+    expect(soleCheckpoint(failed, GRADIENT, '/other/misfit.pt')).toBe('/run/checkpoint.pt');
   });
 });

@@ -27,7 +27,7 @@ export interface NextTokens {
   /** The weight of one token of the loss. */
   readonly unit: number;
   readonly found: readonly NextToken[];
-  /** For rows that hold more than the head's gradient, the likeliest first; they may be wrong. */
+  /** For rows that hold more than the head's gradient, the likeliest of each state first; they may be wrong. */
   readonly supposed: readonly NextToken[];
   /** log sum exp of the logits, one per state. */
   readonly logSums: Float64Array;
@@ -66,7 +66,7 @@ export async function nextTokensOf(
   const weights = await weightsOf(hidden, inverse, logSums, head, isMixed, product, pause);
   const unit = weights.reduce((least, own) => (own > 0 ? Math.min(least, own) : least), most(weights));
   const found: NextToken[] = [];
-  const supposed: NextToken[] = [];
+  const supposed = new Map<number, NextToken[]>();
   for (let start = 0; start < head.vocabulary; start += CHUNK) {
     await pause();
     const end = Math.min(start + CHUNK, head.vocabulary);
@@ -75,12 +75,18 @@ export async function nextTokensOf(
     for (let at = 0; at < y.length; at++) {
       const [token, state] = [start + Math.floor(at / count), at % count];
       const share = weights[state]! * Math.exp(logits[at]! - logSums[state]!) - y[at]!;
-      if (share > LEAST_SHARE * unit && weights[state]! > 0) {
-        (isMixed(token) ? supposed : found).push({ state, token, share });
+      if (weights[state]! === 0) {
+        continue;
+      }
+      if (isMixed(token)) {
+        // However little: what was added for look-ups may have taken any part of it.
+        suppose(supposed, { state, token, share }, unit);
+      } else if (share > LEAST_SHARE * unit) {
+        found.push({ state, token, share });
       }
     }
   }
-  return { weights, unit, found, supposed: likeliest(supposed, unit), logSums, inverse };
+  return { weights, unit, found, supposed: [...supposed.values()].flat(), logSums, inverse };
 }
 
 /** Logits of some tokens, (end - start) x n. */
@@ -176,14 +182,13 @@ async function weightsOf(
   return found.map((own) => (own > NO_LOSS * heaviest ? own : 0));
 }
 
-/** Of each state, the few whose share comes nearest to whole tokens. */
-function likeliest(all: readonly NextToken[], unit: number): NextToken[] {
-  const byState = new Map<number, NextToken[]>();
-  for (const own of all) {
-    byState.set(own.state, [...(byState.get(own.state) ?? []), own]);
-  }
+/** Keeps, of each state, the few whose share comes nearest to whole tokens. */
+function suppose(byState: Map<number, NextToken[]>, own: NextToken, unit: number): void {
   const misfit = ({ share }: NextToken): number => Math.abs(share - unit * Math.max(1, Math.round(share / unit)));
-  return [...byState.values()].flatMap((own) =>
-    own.sort((one, other) => misfit(one) - misfit(other)).slice(0, MOST_SUPPOSED),
-  );
+  const others = byState.get(own.state) ?? [];
+  const place = others.findIndex((other) => misfit(own) < misfit(other));
+  if (place >= 0 || others.length < MOST_SUPPOSED) {
+    others.splice(place < 0 ? others.length : place, 0, own);
+    byState.set(own.state, others.slice(0, MOST_SUPPOSED));
+  }
 }

@@ -4,7 +4,9 @@
 
 MODEL: gpt2, llama, qwen2, gemma, bert. Random weights, as no package of PyPI ships trained ones; --steps trains them on other texts
 of the same kind. Tokens are drawn with the frequencies of words (Zipf), the vocabularies have their real sizes (Llama's and Gemma's
-cut to 32,000). Labels are the next tokens; BERT classifies sequences of 8 to LENGTH tokens between [CLS] and [SEP].
+cut to 32,000). Labels are the next tokens; BERT classifies sequences of 8 to LENGTH tokens between [CLS] and [SEP]. --padding gives the decoders' texts lengths
+from a third of LENGTH on and fills them up on that side; --lora R trains adapters of that rank alone (PEFT), --adapter-steps N steps
+before.
 """
 
 import argparse
@@ -23,10 +25,14 @@ for name in ("blocks", "width", "batch", "length", "seed"):
 parser.add_argument("--steps", type=int, default=0)
 parser.add_argument("--noise", type=float, default=0.0, help="standard deviation, as a share of each tensor's root mean square")
 parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+parser.add_argument("--padding", choices=["left", "right"])
+parser.add_argument("--attention", choices=["eager", "sdpa"], default="eager")
+parser.add_argument("--lora", type=int)
+parser.add_argument("--adapter-steps", type=int, default=0)
 given = parser.parse_args()
 torch.manual_seed(given.seed)
 heads = given.width // 64
-common = dict(max_position_embeddings=512, attn_implementation="eager")
+common = dict(max_position_embeddings=512, attn_implementation=given.attention)
 gated = dict(
     hidden_size=given.width,
     num_hidden_layers=given.blocks,
@@ -37,7 +43,7 @@ gated = dict(
 )
 if given.model == "gpt2":
     config = transformers.GPT2Config(
-        n_embd=given.width, n_layer=given.blocks, n_head=heads, n_positions=512, attn_implementation="eager"
+        n_embd=given.width, n_layer=given.blocks, n_head=heads, n_positions=512, attn_implementation=given.attention
     )
     model = transformers.GPT2LMHeadModel(config)
 elif given.model == "llama":
@@ -74,7 +80,16 @@ def gradient():
     """Loss of one batch that nobody has seen, and its tokens."""
     if given.model != "bert":
         ids = draw(given.batch * given.length).reshape(given.batch, given.length)
-        return model(input_ids=ids, labels=ids).loss, ids.tolist(), None
+        if not given.padding:
+            return model(input_ids=ids, labels=ids).loss, ids.tolist(), None
+        texts, mask = [], torch.zeros_like(ids)
+        for own, seen in zip(ids, mask):
+            count = int(torch.randint(given.length // 3, given.length + 1, ()))
+            part = slice(given.length - count, None) if given.padding == "left" else slice(count)
+            seen[part] = 1
+            texts.append(own[part].tolist())
+        ids = torch.where(mask == 1, ids, 0)
+        return model(input_ids=ids, attention_mask=mask, labels=torch.where(mask == 1, ids, -100)).loss, texts, None
     texts = []
     for _ in range(given.batch):
         count = int(torch.randint(6, given.length - 1, ()))
@@ -86,12 +101,24 @@ def gradient():
     return model(input_ids=ids, attention_mask=mask, labels=labels).loss, texts, labels.tolist()
 
 
-if given.steps:
-    optimiser = torch.optim.AdamW(model.parameters(), 1e-4)
-    for _ in range(given.steps):
+def train(steps, rate):
+    optimiser = torch.optim.AdamW([own for own in model.parameters() if own.requires_grad], rate)
+    for _ in range(steps):
         optimiser.zero_grad()
         gradient()[0].backward()
         optimiser.step()
+
+
+train(given.steps, 1e-4)
+inner = model
+if given.lora:
+    import peft
+
+    targets = {"gpt2": ["c_attn"], "bert": ["query", "value"]}.get(given.model, ["q_proj", "v_proj"])
+    model = peft.get_peft_model(
+        model, peft.LoraConfig(r=given.lora, lora_alpha=2 * given.lora, lora_dropout=0, target_modules=targets)
+    )
+    train(given.adapter_steps, 1e-3)
 model.zero_grad()
 loss, texts, labels = gradient()
 loss.backward()
@@ -100,9 +127,12 @@ if given.noise:
     gradients = {name: own + given.noise * own.square().mean().sqrt() * torch.randn_like(own) for name, own in gradients.items()}
 dtype = getattr(torch, given.dtype)
 os.makedirs(given.folder)
-save_file({name: own.detach().contiguous() for name, own in model.named_parameters()}, f"{given.folder}/checkpoint.safetensors")
+weights = {name: own.detach().contiguous() for name, own in model.named_parameters()}
+save_file(weights, f"{given.folder}/checkpoint.safetensors")
+if given.lora:
+    model.peft_config["default"].save_pretrained(given.folder)
 save_file({name: own.to(dtype).contiguous() for name, own in gradients.items()}, f"{given.folder}/gradient.safetensors")
-config = json.loads(model.config.to_json_string()) | {"architectures": [type(model).__name__]}
+config = json.loads(inner.config.to_json_string()) | {"architectures": [type(inner).__name__]}
 with open(f"{given.folder}/config.json", "w", encoding="utf-8") as file:
     json.dump(config, file)
 with open(f"{given.folder}/texts.json", "w", encoding="utf-8") as file:

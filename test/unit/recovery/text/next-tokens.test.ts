@@ -56,4 +56,19 @@ describe('next tokens', () => {
     expect(next.found).toEqual([]);
     expect(next.supposed.map(({ state, token }) => [state, token])).toEqual([[0, 17]]);
   });
+
+  it('are supposed where look-ups hide their share', async () => {
+    const { hidden, head } = headOf([1 / 6, 1 / 6, 0, 0, 0, 0], [[0, 17]]);
+    // The whole of the share, taken away by what is added to the row.
+    const gradient = (start: number, end: number): Float64Array => {
+      const rows = head.gradient(start, end);
+      for (let col = 0; start <= 17 && end > 17 && col < WIDTH; col++) {
+        rows[(17 - start) * WIDTH + col]! += hidden[col]! / 6;
+      }
+      return rows;
+    };
+    const next = await nextTokensOf(hidden, { ...head, gradient }, (token) => token === 17, plainProduct, pause);
+    expect(next.supposed.map(({ state, token }) => [state, token])).toContainEqual([0, 17]);
+    expect(next.supposed[0]!.share).toBeCloseTo(0, 6);
+  });
 });

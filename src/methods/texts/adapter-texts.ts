@@ -12,7 +12,7 @@ import {
   spaceOfFirstFactors,
   spaceOfSecondFactor,
 } from '../../recovery/text/adapter-space.js';
-import { type Candidates, candidatesIn } from '../../recovery/text/first-inputs.js';
+import { type Candidates, byPositionItself, candidatesIn } from '../../recovery/text/first-inputs.js';
 import { type Beyond, searchByNextBlock } from '../../recovery/text/next-block-search.js';
 import { MOST_REPEATS, type PrefixNode } from '../../recovery/text/prefix-forest.js';
 import { joined } from '../../recovery/vectors.js';
@@ -92,7 +92,7 @@ export async function findAdapterTexts(
     given,
     attention,
     found.beyond,
-    candidates,
+    { byPosition: byPositionItself(candidates.byPosition, positions) },
     {
       most: MOST_PREFIXES,
       total: 2 * found.inputs.room,

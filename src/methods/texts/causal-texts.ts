@@ -1,11 +1,12 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { Pause } from '../../recovery/pause.js';
-import { candidatesIn } from '../../recovery/text/first-inputs.js';
+import { byPositionItself, candidatesIn } from '../../recovery/text/first-inputs.js';
 import { type InputSpace, inputSpaceOf } from '../../recovery/text/input-space.js';
 import type { PrefixNode } from '../../recovery/text/prefix-forest.js';
 import { searchPrefixes } from '../../recovery/text/prefix-search.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
+import { paddingTokens } from './left-padding.js';
 import { lookUpsOf } from './looked-up.js';
 import { NO_LOSS, NO_TOKEN, hiddenBy } from './refusals.js';
 import type { Misfit } from './simulated.js';
@@ -66,7 +67,7 @@ export async function findCausalTexts(
     given,
     attention,
     outputs,
-    candidates,
+    { byPosition: byPositionItself(candidates.byPosition, positions) },
     { most: MOST_PREFIXES, total: transformer.width, length: LONGEST, window: transformer.window },
     product,
     pause,
@@ -82,7 +83,7 @@ export async function findCausalTexts(
     return { ...found, nodes, texts: readTexts(nodes, head?.kind === 'language-model'), misfit: undefined };
   }
   const confirming = new TargetSearch(transformer, tensors, head, product, progress, pause);
-  const read = await confirming.run(nodes);
+  const read = await confirming.run(nodes, paddingTokens(transformer, tokens, candidates));
   return read.texts.length > 0
     ? { ...found, ...read }
     : "Beginnings of texts were found, and the head's gradient tells no token after any of them: noise or dropout hides them.";

@@ -16,7 +16,7 @@ export interface TokenTree {
   /** -1 at a start; where the model is not causal, tokens of one sequence share `sequence` and see each other. */
   readonly parents: Int32Array;
   readonly sequences?: Int32Array;
-  /** 1 for tokens that none sees, themselves included. */
+  /** 1 for tokens that none sees, themselves included; at a start they see nothing either. */
   readonly padding?: Uint8Array;
 }
 

@@ -7,6 +7,7 @@ import { type PrefixNode, tokensTo } from '../../recovery/text/prefix-forest.js'
 import { most } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
 import { Forward, type TokenTree, treeOfPrefixes } from './forward.js';
+import { behindPadding, isBefore, paddedTexts } from './left-padding.js';
 import { type Misfit, misfitOf } from './simulated.js';
 
 /** Where texts end and with which token, from the head; and whether their own gradient is the captured one. */
@@ -21,6 +22,8 @@ export interface FoundText {
   readonly isOpen: boolean;
   /** Tokens of padding behind these, and which. */
   readonly padding: { readonly token: number; readonly count: number } | null;
+  /** The token of the padding that the text starts behind. */
+  readonly behind: number | null;
 }
 
 export interface ReadTexts {
@@ -78,7 +81,22 @@ export class TargetSearch {
     this.isTied = head.tied;
   }
 
-  async run(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
+  /** @param paddings tokens that texts may be padded with before their start */
+  async run(nodes: readonly PrefixNode[], paddings: readonly number[]): Promise<ReadTexts> {
+    let best = await this.readAs(nodes);
+    const ways = paddings.flatMap((token) => paddedTexts(this.transformer).map((padded) => ({ token, padded })));
+    for (const { token, padded } of ways) {
+      if (isConfirmed(best.misfit)) {
+        break;
+      }
+      const forest = behindPadding(nodes, token, padded);
+      const read = forest && forest.length < this.transformer.width ? await this.readAs(forest) : undefined;
+      best = read && read.misfit.error < best.misfit.error ? read : best;
+    }
+    return best;
+  }
+
+  private async readAs(nodes: readonly PrefixNode[]): Promise<ReadTexts> {
     const first = await this.read(treeOfPrefixes(nodes), nodes);
     const kept = this.isTied ? nodes : withTargets(nodes, first.next);
     const read = kept.length < nodes.length && kept.length > 0 ? await this.read(treeOfPrefixes(kept), kept) : first;
@@ -297,6 +315,10 @@ function endsOf(
   }
   const ends = [...byPlace.values()].map((own) => {
     const node = nodeOf.get(`${own.state} ${own.token}`);
+    if (isBefore(nodes, own.state) && (node !== undefined || own.token === nodes[own.state]!.token)) {
+      // No text ends before it begins; some begin without padding.
+      return { ...own, isLast: false, share: 0 };
+    }
     return { ...own, isLast: node === undefined, share: own.share - (node === undefined ? 0 : onward[node]!) };
   });
   // A token that weighs more than the one before it is weighed by itself, and what weighs less ends no text.
@@ -310,9 +332,10 @@ function joined(
   { supposed, weights, unit }: Pick<NextTokens, 'supposed' | 'weights' | 'unit'>,
 ): FoundText[] {
   const parents = new Set(nodes.map(({ parent }) => parent));
+  const told = new Set(targets.map(({ state, token }) => `${state} ${token}`));
   const isCounted = weights.every((own) => Math.abs(own / unit - Math.round(own / unit)) < COUNTED);
   const texts = endsOf(nodes, targets, weights, unit).map(({ state, token, share }): FoundText => ({
-    ...withoutPadding([...tokensTo(nodes, state), token], nodes, state),
+    ...withoutPadding([...tokensTo(nodes, state), token], nodes, state, told),
     times: isCounted ? Math.max(1, Math.round(share / unit)) : 1,
     lastAlternatives: supposed.flatMap((own) => (own.state === state && own.token !== token ? [own.token] : [])),
     isOpen: false,
@@ -322,25 +345,39 @@ function joined(
     // Nothing of an end without a part in the loss would be in the gradient.
     parents.has(at) || ended.has(at) || weights[at] === 0
       ? []
-      : [{ ...withoutPadding(tokensTo(nodes, at), nodes, at), times: 1, lastAlternatives: [], isOpen: true }],
+      : [{ ...withoutPadding(tokensTo(nodes, at), nodes, at, told), times: 1, lastAlternatives: [], isOpen: true }],
   );
   return [...texts, ...open];
 }
 
-/** @param last the last of the text's tokens that is a node; one more may follow, which is padding too then */
+/**
+ * @param last the last of the text's tokens that is a node; one more may follow, which is padding too then
+ * @param told states and what they were asked for
+ */
 function withoutPadding(
   tokens: readonly number[],
   nodes: readonly PrefixNode[],
   last: number,
-): Pick<FoundText, 'tokens' | 'padding'> {
+  told: ReadonlySet<string>,
+): Pick<FoundText, 'tokens' | 'padding' | 'behind'> {
+  const path: number[] = [];
+  for (let at = last; at >= 0; at = nodes[at]!.parent) {
+    path.unshift(at);
+  }
+  const start = path.findIndex((at) => !nodes[at]!.isPadding);
+  const before = start < 0 ? path.length : start;
+  const own = tokens.slice(before);
+  const padded = path[before - 1];
+  const behind = padded !== undefined && told.has(`${padded} ${own[0]}`) ? nodes[padded]!.token : null;
   let end = last;
   while (end >= 0 && nodes[end]!.isPadding) {
     end = nodes[end]!.parent;
   }
-  if (end === last) {
-    return { tokens, padding: null };
+  if (end === last || end < 0) {
+    return { tokens: own, padding: null, behind };
   }
   const { length } = tokensTo(nodes, end);
   const { token } = nodes[last]!;
-  return { tokens: tokens.slice(0, length), padding: { token, count: tokens.length - length } };
+  const count = tokens.length - length;
+  return { tokens: own.slice(0, own.length - count), padding: { token, count }, behind };
 }

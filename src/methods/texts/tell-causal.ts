@@ -17,20 +17,23 @@ export function tellCausal(transformer: Transformer, found: CausalTexts): TextsT
   const paddings = new Set(found.texts.map(({ padding }) => padding?.token));
   const short = (value: number): string => value.toExponential(1);
   return {
-    texts: found.texts.map(({ tokens, times, lastAlternatives, isOpen, padding }) => ({
+    texts: found.texts.map(({ tokens, times, lastAlternatives, isOpen, padding, behind }) => ({
       tokens,
       // A weight that nothing confirms is no count.
       times: isWhole ? times : 1,
       alternatives: new Map(
         isSure || padding || lastAlternatives.length === 0 ? [] : [[tokens.length - 1, lastAlternatives]],
       ),
-      words: padding
-        ? [`padded with ${padding.count} times the token ${padding.token}`]
-        : isOpen
-          ? ['its last token is not told']
-          : paddings.has(tokens.at(-1))
-            ? ['its last token may be padding']
-            : [],
+      words: [
+        ...(behind === null ? [] : [`padded before its start with the token ${behind}`]),
+        ...(padding
+          ? [`padded with ${padding.count} times the token ${padding.token}`]
+          : isOpen
+            ? ['its last token is not told']
+            : paddings.has(tokens.at(-1))
+              ? ['its last token may be padding']
+              : []),
+      ],
     })),
     certificate,
     amount: amountOf(found),

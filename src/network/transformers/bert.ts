@@ -13,7 +13,7 @@ import {
   tokenTable,
 } from './place.js';
 import { TransformerProblem } from './problem.js';
-import type { Transformer } from './transformer.js';
+import type { Transformer, TransformerParts } from './transformer.js';
 
 /** BERT, RoBERTa and DistilBERT: norms behind the sums, learnt positions, every token sees all others. */
 
@@ -82,7 +82,7 @@ const DISTILBERT: Names = {
 };
 
 /** @throws TransformerProblem when tensors or configuration do not fit */
-export function readBert(place: Place): Omit<Transformer, 'source'> {
+export function readBert(place: Place): TransformerParts {
   const { family, config, names, prefix } = place;
   const own = family === 'distilbert' ? DISTILBERT : BERT;
   refuseFields(config, [['add_cross_attention', 'attention to an encoder']]);

@@ -32,6 +32,13 @@ export class Config {
     );
   }
 
+  /** Tokens of a vocabulary that a field names, one or a list; anything else is passed over. */
+  tokens(name: string, vocabulary: number): number[] {
+    return [this.fields.get(name)]
+      .flat()
+      .filter((own): own is number => typeof own === 'number' && Number.isInteger(own) && own >= 0 && own < vocabulary);
+  }
+
   /** @throws TransformerProblem when the field is there and no number between the bounds */
   real(name: string, least: number, most: number): number | undefined {
     return this.checked(

@@ -12,12 +12,12 @@ import {
   tokenTable,
 } from './place.js';
 import type { TensorNames } from './tensor-names.js';
-import type { Block, Projection, Transformer } from './transformer.js';
+import type { Block, Projection, TransformerParts } from './transformer.js';
 
 /** GPT-2: norms first, learnt positions, queries, keys and values in one weight that is stored inputs x outputs. */
 
 /** @throws TransformerProblem when tensors or configuration do not fit */
-export function readGpt2(place: Place): Omit<Transformer, 'source'> {
+export function readGpt2(place: Place): TransformerParts {
   const { family, config, names, prefix } = place;
   refuseFields(config, [['add_cross_attention', 'attention to an encoder']]);
   const { tokens, vocabulary, width } = tokenTable(place, 'wte.weight', ['n_embd', 'hidden_size']);

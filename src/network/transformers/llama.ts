@@ -15,7 +15,7 @@ import {
 import type { Config } from './config.js';
 import { TransformerProblem } from './problem.js';
 import { rotaryFrequencies } from './rotary.js';
-import type { Block, Norm, Transformer, TransformerFamily } from './transformer.js';
+import type { Block, Norm, TransformerParts, TransformerFamily } from './transformer.js';
 
 /** Llama, Mistral, Qwen and Gemma: norms first, rotated positions, a gated MLP, keys and values that heads may share. */
 
@@ -23,7 +23,7 @@ const MOST_HEAD_WIDTH = 2 ** 12;
 const MISTRAL_WINDOW = 4096;
 
 /** @throws TransformerProblem when tensors or configuration do not fit, or without a configuration */
-export function readLlama(place: Place): Omit<Transformer, 'source'> {
+export function readLlama(place: Place): TransformerParts {
   const { family, config, names, prefix } = place;
   if (!config) {
     throw new TransformerProblem(

@@ -5,7 +5,7 @@ import { readLlama } from './llama.js';
 import type { Place } from './place.js';
 import { TransformerProblem } from './problem.js';
 import { type NamedShape, TensorNames } from './tensor-names.js';
-import type { Transformer, TransformerFamily } from './transformer.js';
+import type { Transformer, TransformerFamily, TransformerParts } from './transformer.js';
 
 /** From a checkpoint's names and shapes, and its `config.json` where there is one, to what the transformer computes. */
 
@@ -19,7 +19,7 @@ interface Structure {
   readonly marks: readonly [string, string];
   /** What the classes with a head call the rest. */
   readonly roots: readonly string[];
-  readonly read: (place: Place) => Omit<Transformer, 'source'>;
+  readonly read: (place: Place) => TransformerParts;
 }
 
 const GPT2: Structure = {
@@ -108,7 +108,14 @@ function read(
     );
   }
   const place: Place = { family, config, names, prefix, outside: outsideOf(prefix, roots) };
-  return { ...readStructure(place), source: config ? source : 'names and shapes' };
+  const own = readStructure(place);
+  return { ...own, paddings: paddingsOf(config, own.vocabulary), source: config ? source : 'names and shapes' };
+}
+
+/** Without a token of its own, padding is the end of texts, or an end of the vocabulary. */
+function paddingsOf(config: Config | undefined, vocabulary: number): number[] {
+  const named = ['pad_token_id', 'eos_token_id'].flatMap((name) => config?.tokens(name, vocabulary) ?? []);
+  return [...new Set([...named, 0, vocabulary - 1])];
 }
 
 /** What is left when LoRA is taken off are adapters of other kinds. @throws TransformerProblem */

@@ -12,7 +12,7 @@ export type ParameterOf = (name: string) => TensorNode;
 export interface Places {
   /** N positions, from 0. */
   readonly positions: Int32Array;
-  /** N x N, 1 where the row's token attends to the column's; each row has one at least. */
+  /** N x N, 1 where the row's token attends to the column's; to nothing at all in a row without one, as in PyTorch. */
   readonly sees: Uint8Array;
 }
 
@@ -133,6 +133,8 @@ export function secondInputs(
 
 class BlockBuilder {
   private readonly mask: TensorNode;
+  /** 0 for tokens that attend to nothing, else 1, of N; null where all do. */
+  private readonly attending: TensorNode | null;
   /** Of each token and pair, N x headWidth / 2; null without rotation. */
   private readonly turns: { readonly cos: TensorNode; readonly sin: TensorNode } | null;
 
@@ -147,6 +149,10 @@ class BlockBuilder {
       Float64Array.from(sees, (seen) => (seen ? 0 : UNSEEN)),
       [count, count],
     );
+    const attending = Float64Array.from(positions, (_, row) =>
+      Number(sees.subarray(row * count, (row + 1) * count).includes(1)),
+    );
+    this.attending = attending.includes(0) ? graph.constant(attending, [count, 1]) : null;
     const { rotary } = transformer;
     if (!rotary) {
       this.turns = null;
@@ -194,7 +200,8 @@ class BlockBuilder {
     const products = graph.matmul(query, this.repeated(key), false, true);
     const scores = graph.add(graph.scale(products, block.attentionScale), this.mask);
     const powers = graph.unary('exp', graph.sub(scores, graph.maxOver(scores, [2])));
-    const weights = graph.div(powers, graph.sum(powers, [2]));
+    const shares = graph.div(powers, graph.sum(powers, [2]));
+    const weights = this.attending ? graph.mul(shares, this.attending) : shares;
     const mixed = graph.transpose(graph.matmul(weights, this.repeated(value)), [1, 0, 2]);
     const [count, , width] = mixed.shape as [number, number, number];
     return project(graph, parameter, block.output, graph.reshape(mixed, [count, heads * width]));

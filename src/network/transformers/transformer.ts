@@ -19,6 +19,8 @@ export interface Transformer {
   readonly keyValueHeads: number;
   readonly headWidth: number;
   readonly embedding: Embedding;
+  /** Tokens that batches are padded with as a rule, the one that the configuration names first. */
+  readonly paddings: readonly number[];
   /** Angles per position of the rotated pairs (headWidth / 2), null without rotation. */
   readonly rotary: { readonly frequencies: Float64Array; readonly scale: number } | null;
   /** A position sees as many as this before itself, and itself; null without bound. */
@@ -31,6 +33,9 @@ export interface Transformer {
   /** Probabilities that the configuration gives for training. */
   readonly dropout: { readonly embedding: number; readonly attention: number; readonly hidden: number };
 }
+
+/** What a family's reader tells. */
+export type TransformerParts = Omit<Transformer, 'source' | 'paddings'>;
 
 export type TransformerActivation = 'gelu' | 'gelu-tanh' | 'relu' | 'silu' | 'tanh';
 

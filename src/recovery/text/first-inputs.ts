@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Pause } from '../pause.js';
-import { joined, least } from '../vectors.js';
+import { joined, least, most } from '../vectors.js';
 import { type Distance, type InputSpace, MOST_DEVIATIONS, distancesTo, isWithin } from './input-space.js';
 import { type NormValues, normaliseRows } from '../../network/transformers/normalise-rows.js';
 
@@ -34,7 +34,7 @@ export function embeddedAt(first: FirstInputs, tokens: readonly number[], positi
 }
 
 export interface Candidates {
-  /** By position; one list for all where positions are not told apart here. */
+  /** By place among the positions tried; one list for all where positions are not told apart here. */
   readonly byPosition: readonly (readonly number[])[];
   /** Of the pairs taken: the largest distance; of the others: the smallest. */
   readonly farthest: number;
@@ -94,6 +94,20 @@ export async function candidatesIn(
     }
   }
   return { byPosition, farthest, nextNearest, count };
+}
+
+/**
+ * Lists by the position itself, empty where none was tried: texts behind padding do not start at the first position.
+ *
+ * @param byPlace by place among the positions tried
+ */
+export function byPositionItself(
+  byPlace: readonly (readonly number[])[],
+  positions: readonly number[],
+): readonly (readonly number[])[] {
+  const lists = Array.from({ length: most(positions) + 1 }, (): readonly number[] => []);
+  byPlace.forEach((tokens, place) => (lists[positions[place]!] = tokens));
+  return lists;
 }
 
 /** Indices of lists, in order, of groups that have so many elements together, or little more. */

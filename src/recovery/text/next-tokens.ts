@@ -75,7 +75,7 @@ export async function nextTokensOf(
     for (let at = 0; at < y.length; at++) {
       const [token, state] = [start + Math.floor(at / count), at % count];
       const share = weights[state]! * Math.exp(logits[at]! - logSums[state]!) - y[at]!;
-      if (weights[state]! === 0) {
+      if (!(weights[state]! > 0)) {
         continue;
       }
       if (isMixed(token)) {

@@ -20,12 +20,14 @@ const SEED = 11;
 /**
  * Every prefix whose attention output lies in the space of the output projection's inputs (after DAGER, Petrov et al., NeurIPS
  * 2024, which checks the inputs of the second block instead: those take the MLP, these only the attention).
+ *
+ * @param byPosition by the position itself; one list for all where positions are told by rotation
  */
 export async function searchPrefixes(
   first: FirstInputs,
   attention: AttentionValues,
   space: InputSpace,
-  { byPosition }: Candidates,
+  { byPosition }: Pick<Candidates, 'byPosition'>,
   limits: Limits,
   product: ProductKernel,
   pause: Pause,

@@ -26,6 +26,7 @@ parser.add_argument("--steps", type=int, default=0)
 parser.add_argument("--noise", type=float, default=0.0, help="standard deviation, as a share of each tensor's root mean square")
 parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
 parser.add_argument("--padding", choices=["left", "right"])
+parser.add_argument("--padding-loss", action="store_true", help="padding is asked for too, as where labels are a copy of the inputs")
 parser.add_argument("--attention", choices=["eager", "sdpa"], default="eager")
 parser.add_argument("--lora", type=int)
 parser.add_argument("--adapter-steps", type=int, default=0)
@@ -89,7 +90,8 @@ def gradient():
             seen[part] = 1
             texts.append(own[part].tolist())
         ids = torch.where(mask == 1, ids, 0)
-        return model(input_ids=ids, attention_mask=mask, labels=torch.where(mask == 1, ids, -100)).loss, texts, None
+        asked = ids if given.padding_loss else torch.where(mask == 1, ids, -100)
+        return model(input_ids=ids, attention_mask=mask, labels=asked).loss, texts, None
     texts = []
     for _ in range(given.batch):
         count = int(torch.randint(6, given.length - 1, ()))

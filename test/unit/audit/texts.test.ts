@@ -127,6 +127,18 @@ describe('texts of causal language models', () => {
     ]);
   });
 
+  it.each([
+    ['alone, asked for the first token, at positions of its own', 'gpt2-left', 119],
+    ['all of it with a loss', 'gpt2-left-loss', 119],
+    ['where positions are rotations', 'llama-left', 3],
+  ])('are read where padding stands before all of them, %s', async (_, name, token) => {
+    const report = await auditOf(join(FIXTURES, name));
+    expect(idsOf(report)).toEqual(expected(name));
+    expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+    const labels = detailOf(report).texts.map(({ label }) => label);
+    expect(labels).toEqual([0, 1, 2].map(() => `padded before its start with the token ${token}`));
+  });
+
   it('are not claimed where the head tells no next token', async () => {
     const folder = changed('llama', 'gradient', (data, name) => (name === 'lm_head.weight' ? data.fill(0) : data));
     const report = await auditOf(folder);

@@ -76,6 +76,7 @@ export function behindPadding(
     distance: 0,
     repeats: 0,
     isPadding: true,
+    isHidden: false,
   }));
   const isStart = new Set(starts);
   const moved = nodes.map((node, at): PrefixNode => ({

@@ -8,6 +8,7 @@ import { Comparison, type Difference } from './comparison.js';
 import { addEmbeddings, rowSums } from './embedding-gradients.js';
 import type { Tensors } from './first-block.js';
 import type { Forward } from './forward.js';
+import { headNorm } from './last-tokens.js';
 import { sharesTable } from './looked-up.js';
 
 /** The gradient that recovered texts and targets have themselves, beside the captured one. */
@@ -17,6 +18,8 @@ export interface Misfit extends Difference {
   readonly resolution: number;
   /** Captured less simulated rows of a head that is tied to the embedding, for tokens that are looked up: tokens x width. */
   readonly rows: { readonly tokens: readonly number[]; readonly data: Float64Array };
+  /** Captured less simulated gradient of the gain of the norm before the head, width numbers; null without one. */
+  readonly normRest: Float64Array | null;
 }
 
 const CHUNK = 2048;
@@ -105,6 +108,8 @@ export async function misfitOf(
       sum.add(name, data, tensors.gradient(name));
     }
   }
+  const normGain = headNorm(transformer)?.weight ?? '';
+  const simulatedGain = parameters.get(normGain);
   const lengths = weights.map((_, state) => norm(hidden.subarray(state * width, (state + 1) * width)));
   const changes = targets.map(({ state, share }) => share * lengths[state]!);
   const least = changes.length === 0 ? 0 : changes.reduce((one, other) => Math.min(one, other));
@@ -113,5 +118,6 @@ export async function misfitOf(
     ...difference,
     resolution: (Math.SQRT2 * least) / difference.size,
     rows: { tokens: lookedUp, data: mixed.captured.map((value, at) => value - mixed.simulated[at]!) },
+    normRest: simulatedGain ? tensors.gradient(normGain).map((value, at) => value - simulatedGain[at]!) : null,
   };
 }

@@ -4,9 +4,9 @@ import type { Pause } from '../../recovery/pause.js';
 import { distinctRows, distinctStates, perPrefix } from '../../recovery/text/equal-states.js';
 import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '../../recovery/text/next-tokens.js';
 import { type PrefixNode, tokensTo } from '../../recovery/text/prefix-forest.js';
-import { most } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
 import { Forward, type TokenTree, treeOfPrefixes } from './forward.js';
+import { correctedByNorm, correctedByRows } from './last-tokens.js';
 import { behindPadding, isBefore, paddedTexts } from './left-padding.js';
 import { type Misfit, misfitOf } from './simulated.js';
 
@@ -154,7 +154,9 @@ export class TargetSearch {
     };
     let misfit = await compare();
     for (let round = 0; round < MOST_ROUNDS && !isConfirmed(misfit) && last.length > 0; round++) {
-      const better = await corrected(last, misfit, next, this.product);
+      const better =
+        correctedByNorm(last, misfit, this.transformer, this.tensors, hidden, this.rows) ??
+        (await correctedByRows(last, misfit, next, this.product));
       if (better.every(({ token }, at) => token === last[at]!.token)) {
         break;
       }
@@ -270,21 +272,6 @@ function settle(
     }
   }
   return chosen;
-}
-
-/** Last tokens anew, from what the simulated gradient leaves of the rows that hold both the head's and the look-ups' part. */
-async function corrected(
-  last: readonly NextToken[],
-  { rows: { tokens, data } }: Misfit,
-  { inverse, weights }: NextTokens,
-  product: ProductKernel,
-): Promise<NextToken[]> {
-  const count = weights.length;
-  const y = await product(data, inverse, tokens.length, count, data.length / tokens.length);
-  return last.map((own) => {
-    const shares = tokens.map((token, at) => (token === own.token ? own.share : 0) - y[at * count + own.state]!);
-    return { ...own, token: tokens[shares.indexOf(most(shares))]! };
-  });
 }
 
 /** Further from a whole multiple of the least than this, a weight is no count: means over sequences weigh by length. */

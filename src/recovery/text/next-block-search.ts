@@ -42,7 +42,7 @@ export async function searchByNextBlock(
     return tokens.length > 0 ? search.level(tokens, position) : undefined;
   };
   const extend = (parent: number, level: Level): Promise<number[]> => search.extend(parent, level);
-  return forest.grow(isRotary ? limits.length : byPosition.length, levelAt, extend, pause);
+  return forest.grow({ steps: isRotary ? limits.length : byPosition.length, levelAt, extend }, pause);
 }
 
 /** The tokens that may stand at one position. */

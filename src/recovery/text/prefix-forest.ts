@@ -15,6 +15,21 @@ export interface PrefixNode {
   readonly repeats: number;
   /** A token after the end of a text, which a mask hides from all tokens, itself included. */
   readonly isPadding: boolean;
+  /** Noise hides whether it fits: only what follows it speaks for it. */
+  readonly isHidden: boolean;
+}
+
+/** A node to be. */
+export type NewNode = Pick<PrefixNode, 'token' | 'position' | 'parent' | 'isPadding'>;
+
+/** How a forest grows. */
+export interface Growth<Level> {
+  /** Positions, at most. */
+  readonly steps: number;
+  /** The tokens that may stand at a position; undefined where none may. */
+  readonly levelAt: (position: number) => Promise<Level | undefined>;
+  /** Adds what continues a prefix, -1 for none before, and tells the new nodes. */
+  readonly extend: (parent: number, level: Level) => Promise<number[]>;
 }
 
 export interface Prefixes {
@@ -44,54 +59,72 @@ export class PrefixForest {
   readonly nodes: PrefixNode[] = [];
   nextNearest = 1;
   /** Nodes that are no repetitions of a first token. */
-  private distinct = 0;
+  distinct = 0;
 
   constructor(
     private readonly isRotary: boolean,
     private readonly limits: Limits,
   ) {}
 
+  /** Adds what continues prefixes, position by position. */
+  async grow<Level>(growth: Growth<Level>, pause: Pause): Promise<Prefixes> {
+    const { isRotary } = this;
+    const crowded = await this.growFrom(isRotary ? [-1] : [], 0, growth, !isRotary, pause);
+    return this.result(crowded);
+  }
+
+  result(crowded: boolean): Prefixes {
+    const { nodes, nextNearest } = this;
+    return { nodes: crowded ? nodes : withEvidence(nodes), nextNearest, crowded };
+  }
+
+  /** Nodes that nothing continues, but for repetitions of a first token: the shortest prefixes first. */
+  ends(): number[] {
+    const { nodes } = this;
+    const continued = new Set(nodes.flatMap(({ parent, repeats }) => (repeats === 0 ? [parent] : [])));
+    return [...nodes.keys()]
+      .filter((at) => !continued.has(at) && nodes[at]!.repeats === 0 && !nodes[at]!.isPadding)
+      .sort((one, other) => nodes[one]!.position - nodes[other]!.position);
+  }
+
   /**
-   * Adds what continues prefixes, position by position.
+   * The same behind some nodes, the next position being given.
    *
-   * @param steps positions, at most
-   * @param levelAt the tokens that may stand at a position; undefined where none may
-   * @param extend adds what continues a prefix, -1 for none before, and tells the new nodes
+   * @param isEverywhere whether texts may start at any position
+   * @returns whether there were too many
    */
-  async grow<Level>(
-    steps: number,
-    levelAt: (position: number) => Promise<Level | undefined>,
-    extend: (parent: number, level: Level) => Promise<number[]>,
+  async growFrom<Level>(
+    nodes: readonly number[],
+    from: number,
+    { steps, levelAt, extend }: Growth<Level>,
+    isEverywhere: boolean,
     pause: Pause,
-  ): Promise<Prefixes> {
-    const { nodes, isRotary, limits } = this;
-    let live: number[] = [];
-    for (let position = 0; position < steps; position++) {
+  ): Promise<boolean> {
+    const { most, total } = this.limits;
+    let live = nodes;
+    for (let position = from; position < steps; position++) {
       const level = await levelAt(position);
       const next: number[] = [];
-      for (const parent of position === 0 || !isRotary ? [-1, ...live] : live) {
+      for (const parent of isEverywhere ? [-1, ...live] : live) {
         if (level === undefined) {
           break;
         }
         await pause();
         next.push(...(await extend(parent, level)));
-        if (next.length > limits.most || this.distinct > limits.total) {
-          return { nodes, nextNearest: this.nextNearest, crowded: true };
+        if (next.length > most || this.distinct > total) {
+          return true;
         }
       }
-      if (next.length === 0 && isRotary) {
-        break;
+      if (next.length === 0 && !isEverywhere) {
+        return false;
       }
       live = next;
     }
-    return { nodes: withEvidence(nodes), nextNearest: this.nextNearest, crowded: false };
+    return false;
   }
 
   /** @returns the new node; undefined where its distance, or the number of repetitions, speaks against it */
-  add(
-    distance: Distance,
-    { token, position, parent, isPadding }: Pick<PrefixNode, 'token' | 'position' | 'parent' | 'isPadding'>,
-  ): number | undefined {
+  add(distance: Distance, { token, position, parent, isPadding }: NewNode): number | undefined {
     if (!isInside(distance)) {
       this.nextNearest = Math.min(this.nextNearest, distance.value);
       return undefined;
@@ -101,7 +134,19 @@ export class PrefixForest {
       return undefined;
     }
     this.distinct += Number(repeats === 0);
-    return this.nodes.push({ token, position, parent, distance: distance.value, repeats, isPadding }) - 1;
+    return (
+      this.nodes.push({ token, position, parent, distance: distance.value, repeats, isPadding, isHidden: false }) - 1
+    );
+  }
+
+  /** Adds a node of which nothing is known. */
+  addHidden(node: NewNode): number {
+    return this.nodes.push({ ...node, distance: 0, repeats: 0, isHidden: true }) - 1;
+  }
+
+  /** Takes the last node away again. */
+  removeLast(): void {
+    this.nodes.pop();
   }
 
   /** What a token at a position sees before itself, behind a node. */

@@ -7,7 +7,7 @@ import { type AttentionValues, type Projected, project } from './first-attention
 import { type Candidates, type FirstInputs, inputsAt } from './first-inputs.js';
 import { type Distance, FARTHEST, type InputSpace, distancesTo } from './input-space.js';
 import { type AtPosition, PrefixAttention, placedAt, tokensAtOnce } from './prefix-attention.js';
-import { type Limits, MOST_REPEATS, PrefixForest, type Prefixes } from './prefix-forest.js';
+import { type Growth, type Limits, MOST_REPEATS, PrefixForest, type Prefixes } from './prefix-forest.js';
 
 /** Sequences of a causal model, token by token: what the first attention makes of a prefix has to lie in the batch's space. */
 
@@ -16,6 +16,8 @@ const PROBES = 12;
 /** How far above the tolerance a probe may say. */
 const PROBE_MARGIN = 2;
 const SEED = 11;
+/** Pairs of tokens that are tried behind ends, at most. */
+const MOST_BRIDGES = 2 ** 20;
 
 /**
  * Every prefix whose attention output lies in the space of the output projection's inputs (after DAGER, Petrov et al., NeurIPS
@@ -49,7 +51,9 @@ export async function searchPrefixes(
   // Each prefix takes a direction of its own, but for what repeats the first token.
   const longest = Math.min(limits.length, space.rank + MOST_REPEATS + 1);
   const extend = (parent: number, level: Level): Promise<number[]> => search.extend(parent, level, product);
-  return forest.grow(isRotary ? longest : byPosition.length, levelAt, extend, pause);
+  const growth = { steps: isRotary ? longest : byPosition.length, levelAt, extend };
+  const found = await forest.grow(growth, pause);
+  return found.crowded || found.nodes.length >= space.rank ? found : search.bridge(growth, pause);
 }
 
 /** The tokens that may stand at one position. */
@@ -123,6 +127,67 @@ class Search {
       }
     }
     return found;
+  }
+
+  /**
+   * Goes on behind ends as if any token stood there whose own output the gradient does not hold, its slope being all but zero:
+   * it is one if anything follows. As long as the space has directions that no prefix explains, the shortest first.
+   */
+  async bridge(growth: Growth<Level>, pause: Pause): Promise<Prefixes> {
+    const { forest } = this;
+    let tried = 0;
+    const done = new Set<number>();
+    for (;;) {
+      const end = forest.ends().find((own) => !done.has(own));
+      if (end === undefined || forest.distinct >= this.space.rank) {
+        return forest.result(false);
+      }
+      done.add(end);
+      const { position } = forest.nodes[end]!;
+      const [level, next] = [await growth.levelAt(position + 1), await growth.levelAt(position + 2)];
+      tried += (level?.count ?? 0) * (next?.count ?? 0);
+      if (!level || !next || tried > MOST_BRIDGES) {
+        continue;
+      }
+      const found = await this.behindAny(end, level, next, growth, pause);
+      if (await forest.growFrom(found, position + 3, growth, false, pause)) {
+        return forest.result(true);
+      }
+    }
+  }
+
+  /** What follows behind any one token behind an end. */
+  private async behindAny(
+    end: number,
+    level: Level,
+    next: Level,
+    { extend }: Growth<Level>,
+    pause: Pause,
+  ): Promise<number[]> {
+    const found: number[] = [];
+    for (let at = 0; at < level.count; at++) {
+      await pause();
+      const node = this.forest.addHidden({
+        token: level.tokens[at]!,
+        position: level.position,
+        parent: end,
+        isPadding: false,
+      });
+      this.keep(level, at, false);
+      const own = await extend(node, next);
+      found.push(...own);
+      if (own.length === 0) {
+        this.removeLast();
+      }
+    }
+    return found;
+  }
+
+  private removeLast(): void {
+    this.forest.removeLast();
+    for (const all of [this.keys, this.values, this.probes]) {
+      all.pop();
+    }
   }
 
   private keep(level: Level, at: number, isPadding: boolean): void {

@@ -139,6 +139,12 @@ describe('texts of causal language models', () => {
     expect(labels).toEqual([0, 1, 2].map(() => `padded before its start with the token ${token}`));
   });
 
+  it('are read where one token within has no gradient of its own', async () => {
+    const report = await auditOf(join(FIXTURES, 'hidden'));
+    expect(idsOf(report)).toEqual(expected('hidden'));
+    expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+  });
+
   it('are not claimed where the head tells no next token', async () => {
     const folder = changed('llama', 'gradient', (data, name) => (name === 'lm_head.weight' ? data.fill(0) : data));
     const report = await auditOf(folder);

@@ -13,7 +13,10 @@ import { Forward, type TokenTree } from './forward.js';
 /** Classes of sequences or of tokens, from a classifier's gradient. */
 
 export interface StateLabel {
-  /** The likeliest class; -1 where no label is likelier: a token without a part in the loss. */
+  /**
+   * The likeliest class; -1 where no label is likelier: a token without a part in the loss, or a loss that is no cross-entropy
+   * of classes. Of a single output 0 or 1.
+   */
   readonly nearest: number;
   /** Whether every other is clearly farther from what the gradient says. */
   readonly isClear: boolean;
@@ -32,8 +35,17 @@ const MOST_DEVIATIONS = 8;
 /** Of one state's part in the loss: weights that differ by less from one over their number are means. */
 const NEARLY_MEAN = 0.3;
 
+/** Classes that leave more of the gradient than this do not explain it. */
+const NO_CLASSES = 1e-3;
+/** Misfits of slopes as they are, by which they beat those of classes. */
+const CLEARLY_BETTER = 10;
+/** So near to 0 and 1 are all targets of a single output whose loss is binary cross-entropy, and hardly any others. */
+const NEARLY_BINARY = 1e-4;
+
 /**
- * G = sum_t w (p_t - y_t) h_t^T, with hidden states h_t and probabilities p_t that follow from the sequences.
+ * G = sum_t w (p_t - y_t) h_t^T, with hidden states h_t and probabilities p_t that follow from the sequences. Where no classes
+ * explain it, as of soft or several labels or a regression, the slopes that G H^+ gives are taken as they are: the other tensors
+ * say whether they are right.
  *
  * @param rows the states that are classified; null for all, of which some may have no label
  */
@@ -61,6 +73,11 @@ export async function classifierLabels(
     const [start, end] = [at * outputs, (at + 1) * outputs];
     return { slope: slopes.subarray(start, end), probabilities: softmax(logits.subarray(start, end)) };
   });
+  const compare = (seed: Float64Array): Promise<Difference> =>
+    misfitOf(transformer, tensors, forward, output, hidden, seed, product);
+  if (outputs === 1) {
+    return { labels: binaryLabels(slopes, logits), misfit: await compare(slopes) };
+  }
   const { labels, weight } = labelsOf(states, rows === null);
   const seedLogits = new Float64Array(count * outputs);
   labels.forEach(({ nearest }, at) => {
@@ -71,7 +88,21 @@ export async function classifierLabels(
       );
     }
   });
-  return { labels, misfit: await misfitOf(transformer, tensors, forward, output, hidden, seedLogits, product) };
+  const misfit = await compare(seedLogits);
+  if (misfit.error < NO_CLASSES) {
+    return { labels, misfit };
+  }
+  const free = await compare(slopes);
+  return free.error * CLEARLY_BETTER < misfit.error
+    ? { labels: labels.map(() => ({ nearest: -1, isClear: false })), misfit: free }
+    : { labels, misfit };
+}
+
+/** Targets of binary cross-entropy, a mean over states: w (sigmoid(z) - y); -1 where they are not all 0 or 1. */
+function binaryLabels(slopes: Float64Array, logits: Float64Array): StateLabel[] {
+  const targets = slopes.map((slope, at) => 1 / (1 + Math.exp(-logits[at]!)) - slope * slopes.length);
+  const isBinary = targets.every((target) => Math.min(Math.abs(target), Math.abs(target - 1)) < NEARLY_BINARY);
+  return Array.from(targets, (target) => ({ nearest: isBinary ? Math.round(target) : -1, isClear: isBinary }));
 }
 
 interface State {

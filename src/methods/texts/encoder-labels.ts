@@ -10,8 +10,8 @@ import { TargetSearch, isConfirmed } from './target-search.js';
 /** Labels of a batch whose sequences are all known, and the gradient that they have together. */
 
 export interface EncoderLabels {
-  /** By sequence: the class that it was trained on; empty where the model does not classify sequences. */
-  readonly classes: readonly number[];
+  /** By sequence: the class that it was trained on, undefined where none shows; empty where the model does not classify sequences. */
+  readonly classes: readonly (number | undefined)[];
   /** By sequence and token: its class, or the token that was asked for; undefined where none shows. Empty of sequences' classifiers. */
   readonly ofTokens: readonly (readonly (number | undefined)[])[];
   readonly misfit: Difference;
@@ -56,7 +56,7 @@ export async function encoderLabels(
   const firsts = isOfSequences ? firstsOf(sequences) : null;
   const { labels, misfit } = await classifierLabels(transformer, tensors, head.output, tree, firsts, product);
   return {
-    classes: isOfSequences ? labels.map(({ nearest }) => nearest) : [],
+    classes: isOfSequences ? labels.map(({ nearest }) => (nearest >= 0 ? nearest : undefined)) : [],
     ofTokens: isOfSequences
       ? []
       : bySequence(

@@ -87,7 +87,7 @@ function explanation({ blocks }: Transformer, found: EncoderTexts, { verdict }: 
   if (!misfit) {
     return `${how} Not all tokens of the batch are in these texts, or nothing else confirms them: they are candidates.${endOf(found)}`;
   }
-  const gradient = `As a check, the gradient of all of them together, with the labels that the head tells, was computed: it differs from the captured one by ${misfit.error.toExponential(1)} over ${counted(misfit.compared, 'tensor')}.`;
+  const gradient = `As a check, the gradient of all of them together, with what the head tells of their labels, was computed: it differs from the captured one by ${misfit.error.toExponential(1)} over ${counted(misfit.compared, 'tensor')}.`;
   return verdict === 'exact'
     ? `${how} ${gradient}`
     : `${how} ${gradient} That does not confirm them: they are candidates.${endOf(found)}`;

@@ -118,7 +118,14 @@ if given.lora:
 
     targets = {"gpt2": ["c_attn"], "bert": ["query", "value"]}.get(given.model, ["q_proj", "v_proj"])
     model = peft.get_peft_model(
-        model, peft.LoraConfig(r=given.lora, lora_alpha=2 * given.lora, lora_dropout=0, target_modules=targets)
+        model,
+        peft.LoraConfig(
+            r=given.lora,
+            lora_alpha=2 * given.lora,
+            lora_dropout=0,
+            target_modules=targets,
+            task_type="SEQ_CLS" if given.model == "bert" else "CAUSAL_LM",
+        ),
     )
     train(given.adapter_steps, 1e-3)
 model.zero_grad()

@@ -177,6 +177,30 @@ describe('a search for texts that is ended', () => {
   });
 });
 
+describe('texts of an encoder whose loss is no cross-entropy of classes', () => {
+  it.each([
+    ['bert-binary', [1, 0]],
+    ['bert-regression', [undefined, undefined]],
+    ['bert-soft', [undefined, undefined]],
+  ])('are those of the batch, confirmed, with no label but one that shows: %s', async (name, labels) => {
+    const result = await find(name);
+    if (typeof result === 'string') {
+      throw new Error(result);
+    }
+    const byTokens = new Map(result.found.texts.map(({ tokens, label }) => [tokens.join(), label]));
+    expect(expectedOf(name).tokens.map((tokens) => byTokens.get(tokens.join()))).toEqual(labels);
+    expect([...byTokens.keys()].sort()).toEqual(
+      expectedOf(name)
+        .tokens.map((tokens) => tokens.join())
+        .sort(),
+    );
+    expect(result.told.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+    expect(result.told.texts.flatMap(({ words }) => words).sort()).toEqual(
+      labels.flatMap((label) => (label === undefined ? [] : [`label ${label}`])).sort(),
+    );
+  });
+});
+
 describe('texts of a masked language model', () => {
   it('name the mask as another that may stand where what was asked for is not confirmed', async () => {
     const result = await find(

@@ -1,4 +1,5 @@
 import type { EntryResult, ProjectEntry, ProjectReport } from '../protocol/project-report.js';
+import { counted } from '../words/count-words.js';
 import { STANDING_WORDS, projectInWords, samplesInWords, standingOf } from '../words/outcome-words.js';
 import { decibels } from '../words/truth-words.js';
 
@@ -51,13 +52,13 @@ function statusOf(entry: ProjectEntry): string {
   }
 }
 
-function amounts({ labels, samples, counts, exactInputs, tokens }: EntryResult): string {
+function amounts({ labels, samples, counts, exactInputs, tokens, sentence }: EntryResult): string {
   const parts = [
-    counts && labels === 0
-      ? `label counts of ${counts.classes} of ${counts.of} classes`
-      : `${labels} of ${samples} labels`,
-    exactInputs > 0 ? `${exactInputs} inputs` : '',
-    tokens > 0 ? `${tokens} tokens` : '',
-  ];
-  return `: ${parts.filter(Boolean).join(', ')}`;
+    counts && labels === 0 ? `label counts of ${counts.classes} of ${counts.of} classes` : '',
+    labels > 0 ? `${labels} of ${samples} labels` : '',
+    exactInputs > 0 ? counted(exactInputs, 'input') : '',
+    tokens > 0 ? counted(tokens, 'token') : '',
+  ].filter(Boolean);
+  // What is none of these, such as the classes of a client, is in the sentence alone.
+  return `: ${parts.length > 0 ? parts.join(', ') : sentence}`;
 }

@@ -25,7 +25,7 @@ export interface DefenceReport {
   outcome: Report['verdict']['outcome'];
   /** One sentence on the whole: what it takes, or that there was nothing to follow. */
   sentence: string;
-  /** What was followed; empty where the undefended audit found nothing for certain. */
+  /** What was followed; empty where the undefended audit found nothing of a sample for certain. */
   leaks: FollowedLeak[];
   /** What the undefended audit told without being certain: no leak, and it has no curve. */
   notFollowed: NotFollowed[];

@@ -10,7 +10,7 @@ const TOLD_FIRST = 'gaussian-noise';
 
 export function sentenceOf(leaks: readonly FollowedLeak[], curves: readonly DefenceCurve[]): string {
   if (leaks.length === 0) {
-    return 'The audit found nothing for certain in this update, so there is nothing to follow; that does not say that nothing leaks.';
+    return 'The audit found no label, feature, input or text of a sample for certain in this update, so there is nothing to follow; that does not say that nothing leaks.';
   }
   const told =
     curves.find(({ id, points }) => id === TOLD_FIRST && points.length > 0) ??

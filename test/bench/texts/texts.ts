@@ -17,10 +17,10 @@ interface Outcome {
   readonly seconds: number;
   readonly megabytes: number;
   readonly texts: number;
-  /** Texts found token by token, in whatever order; and those of them that no token is uncertain of. */
+  /** Texts found token by token, in whatever order; and those of them that are told as sure. */
   readonly exact: number;
   readonly sure: number;
-  /** Texts that are shown as sure and are none of the batch. */
+  /** Texts that are told as sure and are none of the batch. */
   readonly wrong: number;
   readonly rouge1: number;
   readonly rouge2: number;
@@ -78,11 +78,12 @@ function outcomeOf(folder: string, seed: number, hook: string): Outcome {
   const { tokens } = JSON.parse(readFileSync(join(folder, 'texts.json'), 'utf8')) as { tokens: number[][] };
   const { report, seconds, megabytes } = auditOf(folder, hook);
   const leak = report?.leaks.find(({ method }) => method === 'texts');
+  const verdict = leak?.certificate?.verdict ?? 'none';
   const found = (leak?.details ?? [])
     .flatMap((detail) => (detail.type === 'texts' ? detail.texts : []))
     .map((text): Found => ({
       ids: text.tokens.map(({ id }) => id),
-      sure: text.tokens.every(({ isUncertain }) => isUncertain !== true),
+      sure: verdict === 'exact' && text.tokens.every(({ isUncertain }) => isUncertain !== true),
     }));
   const wanted = new Map<string, number>();
   for (const text of tokens) {
@@ -107,7 +108,7 @@ function outcomeOf(folder: string, seed: number, hook: string): Outcome {
     wrong: wrong.count,
     rouge1: scores(found, tokens, 1),
     rouge2: scores(found, tokens, 2),
-    verdict: leak?.certificate?.verdict ?? 'none',
+    verdict,
     error: leak?.certificate?.error ?? null,
     sentence: leak?.title ?? report?.verdict.sentence ?? 'no report',
   };

@@ -527,7 +527,7 @@ describe('outcomes of a project', () => {
   it('are said line by line in a terminal, with the reason', async () => {
     const report = await five();
     const text = renderProject(report, 'out');
-    expect(text).toMatch(/^runs\/step-1\/gradient\.pt +nothing found: 0 of 1 labels/m);
+    expect(text).toMatch(/^runs\/step-1\/gradient\.pt +nothing found: It is none\./m);
     expect(text).toMatch(/^runs\/step-2\/gradient\.pt +not assessed: It is not-assessed\.$/m);
     expect(text).toMatch(/^runs\/step-3\/gradient\.pt +files do not fit: It is mismatch\.$/m);
     expect(text).toMatch(/^runs\/step-4\/gradient\.pt +could not be audited: .*truth\.json/m);

@@ -61,7 +61,9 @@ export function behindPadding(
   padded: PaddedTexts,
 ): PrefixNode[] | undefined {
   const starts = startsBehind(nodes, padded);
-  if (starts.length === 0) {
+  const continued = new Set(nodes.map(({ parent }) => parent));
+  // By noise alone a token fits at a place, and nothing follows it there.
+  if (!starts.some((at) => continued.has(at))) {
     return undefined;
   }
   const before = (at: number): number => Math.max(nodes[at]!.position - 1, 0);

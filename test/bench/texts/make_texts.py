@@ -23,6 +23,7 @@ parser.add_argument("model", choices=["gpt2", "llama", "qwen2", "gemma", "bert"]
 for name in ("blocks", "width", "batch", "length", "seed"):
     parser.add_argument(name, type=int)
 parser.add_argument("--steps", type=int, default=0)
+parser.add_argument("--weights", help="file that the weights are kept in after --steps, and taken from where it is there")
 parser.add_argument("--noise", type=float, default=0.0, help="standard deviation, as a share of each tensor's root mean square")
 parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
 parser.add_argument("--padding", choices=["left", "right"])
@@ -111,7 +112,12 @@ def train(steps, rate):
         optimiser.step()
 
 
-train(given.steps, 1e-4)
+if given.weights and os.path.exists(given.weights):
+    model.load_state_dict(torch.load(given.weights, weights_only=True))
+else:
+    train(given.steps, 1e-4)
+    if given.weights:
+        torch.save(model.state_dict(), given.weights)
 inner = model
 if given.lora:
     import peft

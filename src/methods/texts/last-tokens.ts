@@ -29,6 +29,8 @@ export async function correctedByRows(
 
 /** Sweeps over the states. */
 const MOST_SWEEPS = 12;
+/** What does not leave less than this share leaves as much, but for rounding. */
+const LESS = 1 - 1e-9;
 
 /**
  * From the gradient of the norm before the head, to which the loss is linear: with h_s = gain * n_s it is sum_s n_s * (W^T g_s)
@@ -61,36 +63,80 @@ export function correctedByNorm(
       .subarray(state * width, (state + 1) * width)
       .map((value, col) => (gain[col] === 0 ? 0 : (share * (value - (bias?.[col] ?? 0))) / gain[col]!)),
   );
-  const chosen = last.map(({ token }) => token);
-  const rest = normRest.slice();
-  const change = (at: number, from: number, to: number): void => {
-    const [one, other] = [weightOf.get(from)!, weightOf.get(to)!];
-    for (let col = 0; col < width; col++) {
-      rest[col]! += normal[at]![col]! * (other[col]! - one[col]!);
-    }
-  };
+  const choice = new Choice(last, normRest, normal, weightOf);
   for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
-    let hasChanged = false;
-    for (const at of last.keys()) {
-      const [own] = [chosen[at]!];
-      let best = { token: own, left: norm(rest) };
-      for (const token of tokens) {
-        change(at, own, token);
-        const left = norm(rest);
-        change(at, token, own);
-        best = left < best.left ? { token, left } : best;
-      }
-      if (best.token !== own) {
-        change(at, own, best.token);
-        chosen[at] = best.token;
-        hasChanged = true;
-      }
-    }
+    // States are much alike, so that the right tokens at each other's places leave little: exchanges are tried as well.
+    const hasChanged = [choice.changeOne(tokens), choice.exchange(2), choice.exchange(3)].includes(true);
     if (!hasChanged) {
       break;
     }
   }
-  return last.map((own, at) => ({ ...own, token: chosen[at]! }));
+  return last.map((own, at) => ({ ...own, token: choice.chosen[at]! }));
+}
+
+/** Tokens at places, and what of the gradient they leave. */
+class Choice {
+  readonly chosen: number[];
+  private rest: Float64Array;
+
+  constructor(
+    last: readonly NextToken[],
+    rest: Float64Array,
+    private readonly normal: readonly Float64Array[],
+    private readonly weightOf: ReadonlyMap<number, Float64Array>,
+  ) {
+    this.chosen = last.map(({ token }) => token);
+    this.rest = rest.slice();
+  }
+
+  /** The best token at each place, one after the other. @returns whether any changed */
+  changeOne(tokens: readonly number[]): boolean {
+    return this.chosen.map((_, at) => this.take(tokens.map((token) => [[at, token]] as const))).includes(true);
+  }
+
+  /** Tokens of so many places moved round among them. */
+  exchange(count: 2 | 3): boolean {
+    let hasChanged = false;
+    for (let one = 0; one < this.chosen.length; one++) {
+      for (let other = one + 1; other < this.chosen.length; other++) {
+        const [first, second] = [this.chosen[one]!, this.chosen[other]!];
+        const moves =
+          count === 2
+            ? [[[one, second] as const, [other, first] as const]]
+            : this.chosen.flatMap((third, at) =>
+                at === one || at === other
+                  ? []
+                  : [[[one, second] as const, [other, third] as const, [at, first] as const]],
+              );
+        hasChanged = this.take(moves) || hasChanged;
+      }
+    }
+    return hasChanged;
+  }
+
+  /** Takes the move that leaves least, if it leaves less than none. */
+  private take(moves: readonly (readonly (readonly [number, number])[])[]): boolean {
+    let best = { left: norm(this.rest), rest: this.rest, move: undefined as (typeof moves)[number] | undefined };
+    for (const move of moves) {
+      const rest = this.rest.slice();
+      for (const [at, token] of move) {
+        const [from, to, factor] = [this.weightOf.get(this.chosen[at]!)!, this.weightOf.get(token)!, this.normal[at]!];
+        for (let col = 0; col < rest.length; col++) {
+          rest[col]! += factor[col]! * (to[col]! - from[col]!);
+        }
+      }
+      const left = norm(rest);
+      best = left < LESS * best.left ? { left, rest, move } : best;
+    }
+    if (!best.move) {
+      return false;
+    }
+    this.rest = best.rest;
+    for (const [at, token] of best.move) {
+      this.chosen[at] = token;
+    }
+    return true;
+  }
 }
 
 /** The norm whose output the head multiplies. */

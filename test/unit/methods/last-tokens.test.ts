@@ -6,20 +6,23 @@ import { gaussian } from '../../synthetic-head.js';
 
 /** Last tokens from the gradient of the norm before the head, which is taken by finite differences of the loss. */
 
-const [VOCABULARY, WIDTH, STATES] = [40, 12, 5];
+const [VOCABULARY, WIDTH, STATES] = [40, 64, 5];
 const SHARES = [0.2, 0.2, 0.4, 0.1, 0.1];
 const random = generator(9);
 const draw = (length: number): Float64Array => Float64Array.from({ length }, () => gaussian(random));
-const [normal, weight, gain, bias] = [draw(STATES * WIDTH), draw(VOCABULARY * WIDTH), draw(WIDTH), draw(WIDTH)];
+const [weight, gain, bias, common] = [draw(VOCABULARY * WIDTH), draw(WIDTH), draw(WIDTH), draw(WIDTH)];
+const DIFFERENT = draw(STATES * WIDTH);
+/** As states of one model are: nearly the same. */
+const ALIKE = draw(STATES * WIDTH).map((value, at) => common[at % WIDTH]! + 0.2 * value);
 const NORM: Norm = { kind: 'layer', weight: 'ln_f.weight', bias: 'ln_f.bias', epsilon: 1e-5, offset: 0 };
 
-function hiddenWith(own: Float64Array): Float64Array {
+function hiddenWith(normal: Float64Array, own: Float64Array): Float64Array {
   return normal.map((value, at) => own[at % WIDTH]! * value + bias[at % WIDTH]!);
 }
 
 /** Cross entropy of the targets. */
-function loss(own: Float64Array, targets: readonly number[]): number {
-  const hidden = hiddenWith(own);
+function loss(normal: Float64Array, own: Float64Array, targets: readonly number[]): number {
+  const hidden = hiddenWith(normal, own);
   return targets.reduce((sum, target, state) => {
     const logits = Float64Array.from({ length: VOCABULARY }, (_, token) =>
       weight
@@ -30,25 +33,30 @@ function loss(own: Float64Array, targets: readonly number[]): number {
   }, 0);
 }
 
-function gainGradient(targets: readonly number[]): Float64Array {
+function gainGradient(normal: Float64Array, targets: readonly number[]): Float64Array {
   const step = 1e-5;
   return gain.map((_, col) => {
     const moved = (by: number): Float64Array => gain.map((value, at) => (at === col ? value + by : value));
-    return (loss(moved(step), targets) - loss(moved(-step), targets)) / (2 * step);
+    return (loss(normal, moved(step), targets) - loss(normal, moved(-step), targets)) / (2 * step);
   });
 }
 
-function corrected(truth: readonly number[], supposed: readonly number[], among: readonly number[]) {
-  const simulated = gainGradient(supposed);
+function corrected(
+  truth: readonly number[],
+  supposed: readonly number[],
+  among: readonly number[],
+  normal = DIFFERENT,
+) {
+  const simulated = gainGradient(normal, supposed);
   return correctedByNorm(
     supposed.map((token, state) => ({ state, token, share: SHARES[state]! })),
     {
       rows: { tokens: among, data: new Float64Array(among.length * WIDTH) },
-      normRest: gainGradient(truth).map((value, at) => value - simulated[at]!),
+      normRest: gainGradient(normal, truth).map((value, at) => value - simulated[at]!),
     },
     { head: null, finalNorm: NORM },
     { normOf: () => ({ kind: 'layer', gain, bias, epsilon: 1e-5 }) },
-    hiddenWith(gain),
+    hiddenWith(normal, gain),
     { width: WIDTH, weight: (start, end) => weight.slice(start * WIDTH, end * WIDTH) },
   )?.map(({ token }) => token);
 }
@@ -58,6 +66,10 @@ describe('last tokens that were supposed wrongly', () => {
 
   it('are told by the gradient of the norm before the head', () => {
     expect(corrected([4, 18, 30, 2, 36], [4, 20, 30, 8, 0], among)).toEqual([4, 18, 30, 2, 36]);
+  });
+
+  it('are told apart where the states are alike, and the right tokens stand at each other’s places', () => {
+    expect(corrected([4, 18, 30, 2, 36], [18, 30, 4, 36, 2], among, ALIKE)).toEqual([4, 18, 30, 2, 36]);
   });
 
   it('stay where they are right', () => {

@@ -3,6 +3,7 @@ import {
   type CancellationToken,
   CancellationTokenSource,
   type MessageConnection,
+  ConnectionError,
   ErrorCodes,
   ResponseError,
   createMessageConnection,
@@ -383,7 +384,10 @@ export class RunnerClient {
       }
     });
     this.failures.add(fail);
-    const answer = ask().catch((error: unknown) => {
+    failure.catch(() => undefined);
+    // A connection that is closed already throws at once, which is an answer as well.
+    const attempt = async (): Promise<T> => await ask();
+    const answer = attempt().catch((error: unknown) => {
       if (!isUnwritten(error)) {
         throw error;
       }
@@ -405,7 +409,9 @@ export class RunnerClient {
 }
 
 function isUnwritten(error: unknown): boolean {
-  return error instanceof ResponseError && error.code === ErrorCodes.MessageWriteError;
+  return (
+    error instanceof ConnectionError || (error instanceof ResponseError && error.code === ErrorCodes.MessageWriteError)
+  );
 }
 
 function translate(error: unknown): unknown {

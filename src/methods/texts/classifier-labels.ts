@@ -1,6 +1,6 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Projection, Transformer } from '../../network/transformers/transformer.js';
-import { softmax } from '../../recovery/activation.js';
+import { sigmoid, softmax } from '../../recovery/activation.js';
 import { transposed } from '../../recovery/linear-algebra.js';
 import { linear } from '../../recovery/text/first-attention.js';
 import { pseudoInverse } from '../../recovery/text/next-tokens.js';
@@ -100,7 +100,7 @@ export async function classifierLabels(
 
 /** Targets of binary cross-entropy, a mean over states: w (sigmoid(z) - y); -1 where they are not all 0 or 1. */
 function binaryLabels(slopes: Float64Array, logits: Float64Array): StateLabel[] {
-  const targets = slopes.map((slope, at) => 1 / (1 + Math.exp(-logits[at]!)) - slope * slopes.length);
+  const targets = sigmoid(logits).map((probability, at) => probability - slopes[at]! * slopes.length);
   const isBinary = targets.every((target) => Math.min(Math.abs(target), Math.abs(target - 1)) < NEARLY_BINARY);
   return Array.from(targets, (target) => ({ nearest: isBinary ? Math.round(target) : -1, isClear: isBinary }));
 }

@@ -1,6 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import type { Transformer } from '../../network/transformers/transformer.js';
 import type { HeadRows, NextToken, NextTokens } from '../../recovery/text/next-tokens.js';
+import type { Pause } from '../../recovery/pause.js';
 import { most, norm } from '../../recovery/vectors.js';
 import type { Tensors } from './first-block.js';
 import type { Misfit } from './simulated.js';
@@ -41,14 +42,15 @@ const LESS = 1 - 1e-9;
  * @param hidden states x width, as the head reads them
  * @returns as many; undefined where there is no such gradient
  */
-export function correctedByNorm(
+export async function correctedByNorm(
   last: readonly NextToken[],
   { rows: { tokens }, normRest }: Pick<Misfit, 'rows' | 'normRest'>,
   transformer: Pick<Transformer, 'head' | 'finalNorm'>,
   tensors: Pick<Tensors, 'normOf'>,
   hidden: Float64Array,
   head: Pick<HeadRows, 'width' | 'weight'>,
-): NextToken[] | undefined {
+  pause: Pause,
+): Promise<NextToken[] | undefined> {
   const before = headNorm(transformer);
   if (!before || !normRest || tokens.length === 0) {
     return undefined;
@@ -66,7 +68,11 @@ export function correctedByNorm(
   const choice = new Choice(last, normRest, normal, weightOf);
   for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
     // States are much alike, so that the right tokens at each other's places leave little: exchanges are tried as well.
-    const hasChanged = [choice.changeOne(tokens), choice.exchange(2), choice.exchange(3)].includes(true);
+    const hasChanged = [
+      await choice.changeOne(tokens, pause),
+      await choice.exchange(2, pause),
+      await choice.exchange(3, pause),
+    ].includes(true);
     if (!hasChanged) {
       break;
     }
@@ -90,15 +96,21 @@ class Choice {
   }
 
   /** The best token at each place, one after the other. @returns whether any changed */
-  changeOne(tokens: readonly number[]): boolean {
-    return this.chosen.map((_, at) => this.take(tokens.map((token) => [[at, token]] as const))).includes(true);
+  async changeOne(tokens: readonly number[], pause: Pause): Promise<boolean> {
+    let hasChanged = false;
+    for (const at of this.chosen.keys()) {
+      await pause();
+      hasChanged = this.take(tokens.map((token) => [[at, token]] as const)) || hasChanged;
+    }
+    return hasChanged;
   }
 
   /** Tokens of so many places moved round among them. */
-  exchange(count: 2 | 3): boolean {
+  async exchange(count: 2 | 3, pause: Pause): Promise<boolean> {
     let hasChanged = false;
     for (let one = 0; one < this.chosen.length; one++) {
       for (let other = one + 1; other < this.chosen.length; other++) {
+        await pause();
         const [first, second] = [this.chosen[one]!, this.chosen[other]!];
         const moves =
           count === 2

@@ -78,7 +78,6 @@ export function behindPadding(
     distance: 0,
     repeats: 0,
     isPadding: true,
-    isHidden: false,
   }));
   const isStart = new Set(starts);
   const moved = nodes.map((node, at): PrefixNode => ({

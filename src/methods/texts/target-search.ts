@@ -155,7 +155,7 @@ export class TargetSearch {
     let misfit = await compare();
     for (let round = 0; round < MOST_ROUNDS && !isConfirmed(misfit) && last.length > 0; round++) {
       const better =
-        correctedByNorm(last, misfit, this.transformer, this.tensors, hidden, this.rows) ??
+        (await correctedByNorm(last, misfit, this.transformer, this.tensors, hidden, this.rows, this.pause)) ??
         (await correctedByRows(last, misfit, next, this.product));
       if (better.every(({ token }, at) => token === last[at]!.token)) {
         break;

@@ -15,7 +15,7 @@ import {
 import type { Config } from './config.js';
 import { TransformerProblem } from './problem.js';
 import { rotaryFrequencies } from './rotary.js';
-import type { Block, Norm, TransformerParts, TransformerFamily } from './transformer.js';
+import type { Block, Norm, TransformerFamily, TransformerParts } from './transformer.js';
 
 /** Llama, Mistral, Qwen and Gemma: norms first, rotated positions, a gated MLP, keys and values that heads may share. */
 

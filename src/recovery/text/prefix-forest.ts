@@ -15,12 +15,10 @@ export interface PrefixNode {
   readonly repeats: number;
   /** A token after the end of a text, which a mask hides from all tokens, itself included. */
   readonly isPadding: boolean;
-  /** Noise hides whether it fits: only what follows it speaks for it. */
-  readonly isHidden: boolean;
 }
 
 /** A node to be. */
-export type NewNode = Pick<PrefixNode, 'token' | 'position' | 'parent' | 'isPadding'>;
+type NewNode = Pick<PrefixNode, 'token' | 'position' | 'parent' | 'isPadding'>;
 
 /** How a forest grows. */
 export interface Growth<Level> {
@@ -134,14 +132,12 @@ export class PrefixForest {
       return undefined;
     }
     this.distinct += Number(repeats === 0);
-    return (
-      this.nodes.push({ token, position, parent, distance: distance.value, repeats, isPadding, isHidden: false }) - 1
-    );
+    return this.nodes.push({ token, position, parent, distance: distance.value, repeats, isPadding }) - 1;
   }
 
-  /** Adds a node of which nothing is known. */
+  /** Adds a node of which nothing is known: only what follows it speaks for it. */
   addHidden(node: NewNode): number {
-    return this.nodes.push({ ...node, distance: 0, repeats: 0, isHidden: true }) - 1;
+    return this.nodes.push({ ...node, distance: 0, repeats: 0 }) - 1;
   }
 
   /** Takes the last node away again. */

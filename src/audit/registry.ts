@@ -2,6 +2,7 @@ import { clientLabels } from '../methods/client-labels/client-labels.js';
 import { embeddingRows } from '../methods/embedding-rows/embedding-rows.js';
 import { featureMaps } from '../methods/feature-maps/feature-maps.js';
 import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods.js';
+import { hiddenLayer } from '../methods/hidden-layer/hidden-layer.js';
 import { imprintTrap } from '../methods/imprint-trap/imprint-trap.js';
 import { input } from '../methods/input/input-method.js';
 import { vitPatches } from '../methods/vit-patches/vit-patches.js';
@@ -16,6 +17,7 @@ export const METHODS: readonly Method[] = [
   clientLabels,
   embeddingRows,
   imprintTrap,
+  hiddenLayer,
   featureMaps,
   vitPatches,
   texts,

@@ -315,7 +315,7 @@ function describeBatch(
   const limit = mostSamples(whitened.classes);
   const reason =
     found === 0 && estimate.lowerBound > limit
-      ? ` With ${whitened.classes} classes, only batches of up to ${limit} can be told apart sample by sample; what is left is to count classes.`
+      ? ` With ${whitened.classes} classes, the head tells batches of up to ${limit} apart, sample by sample; what it tells of larger ones is how often classes occur.`
       : '';
   return {
     ...common,
@@ -415,7 +415,7 @@ function explainedCheck(
     status: 'warn',
     detail:
       samples.length === 0
-        ? `No single sample could be told from the others${ended === 'exhausted' ? '' : `: ${why}`}.`
+        ? `The head tells no single sample from the others${ended === 'exhausted' ? '' : `: ${why}`}.`
         : `The samples found leave ${left} of the head's gradient unexplained${noise}: ${why}.`,
   };
 }

@@ -30,7 +30,7 @@ export function verdictOf(
       sentence:
         typeof confirmedBy === 'string'
           ? `This gradient gives away how often each of ${tensors.classes} classes occurs in its batch of ${size} samples: ${known} ${known === 1 ? 'occurs' : 'occur'}.`
-          : `This gradient is of a batch of ${size} samples, of which none could be told from the others. How often each class occurs can only be estimated: most of ${estimators.length} estimators agree on ${told} of ${tensors.classes} classes, and nothing confirms them.`,
+          : `This gradient is of a batch of ${size} samples, of which the head tells none from the others. How often each class occurs can only be estimated: most of ${estimators.length} estimators agree on ${told} of ${tensors.classes} classes, and nothing confirms them.`,
     };
   }
   if (recovered.several.length > 0) {

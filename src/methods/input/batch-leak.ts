@@ -25,12 +25,13 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
   const { run, prepared, samples, gradientError } = maps;
   const { recipe } = prepared.candidate;
   const { batch, steps } = run.walk;
-  if (steps.length === 0) {
+  const verdict = verdictOfBatch(maps);
+  const isTold = samples.length > 0 && verdict !== 'uncertain';
+  // What a hidden layer tells, and nothing more, has a leak of its own.
+  if (run.walk.maps.length === 0 || (steps.length === 0 && !isTold)) {
     return undefined;
   }
-  const verdict = verdictOfBatch(maps);
   const mapError = Math.max(...steps.map(({ residual }) => residual), ...run.walk.maps.map(({ error }) => error));
-  const isTold = samples.length > 0 && verdict !== 'uncertain';
   const own = describeMaps(run, recipe);
   const arrays: NamedArray[] = [...own.arrays];
   const pictures: Detail[] = [];
@@ -71,7 +72,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
     details: [
       {
         type: 'text',
-        text: `The row space of one layer's gradient shows ${counted(batch, 'sample')} with ${batch === 1 ? 'its' : 'their'} feature maps, without labels and without the head. ${run.ended === undefined ? '' : `It could go no further than ${run.ended}.`}`.trim(),
+        text: `${run.begunAt === undefined ? `The row space of one layer's gradient shows ${counted(batch, 'sample')} with ${batch === 1 ? 'its' : 'their'} feature maps` : `The gradient of \`${run.begunAt}\` tells ${counted(batch, 'sample')} apart, from which the inputs follow`}, without labels and without the head. ${run.ended === undefined ? '' : `It could go no further than ${run.ended}.`}`.trim(),
       },
       ...(isTold ? [labelTable(samples)] : []),
       ...pictures,
@@ -114,8 +115,8 @@ function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: st
         id: 'batch-inputs-reconstructed',
         severity: verdict === 'exact' ? 'critical' : 'high',
         title: 'The training inputs of the whole batch can be computed',
-        evidence: `${counted(samples.length, 'input')}, from feature maps that follow from the layers' gradients. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
-        mitigation: MITIGATION,
+        evidence: `${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
+        mitigation: run.begunAt === undefined ? MITIGATION : HIDDEN_MITIGATION,
       }
     : {
         id: 'feature-maps-computed',
@@ -146,6 +147,9 @@ function startOf({ run, prepared }: BatchMaps): string {
 /** What train-mode normalisation hides of a batch. */
 export const SIZE_OPEN =
   'Batch normalisation in train mode all but hides the contrast that all of them have in common, which stays open.';
+
+const HIDDEN_MITIGATION =
+  'Withhold the gradient of that layer, or use batches of more samples than a quarter of its units, which were not told apart in any measurement: that closes this way and may leave others. Aggregate securely over many clients, or clip and add noise (differential privacy).';
 
 const MITIGATION =
   'Withhold the gradients of late convolutions, or use larger batches than their output channels divided by their positions; aggregate securely over many clients, or clip and add noise (differential privacy).';

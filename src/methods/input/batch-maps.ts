@@ -11,6 +11,7 @@ import { joined } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
 import { sampleOf } from '../../recovery/walk/walk-state.js';
+import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
 import { CLOSE, type Found, certify, errorOfGradients, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
@@ -48,17 +49,22 @@ export interface MappedSample {
 const IMPROBABLE = 1e-3;
 
 /**
+ * @param hidden what a fully connected layer before the head tells; without it, row spaces of convolutions begin
  * @returns undefined for networks without rectifiers
  * @throws UnusableInputError when no candidate fits the checkpoint; CancelledError when stopped before any map was found
  */
-export async function batchMaps(task: NetworkTask, context: Context): Promise<BatchMaps | undefined> {
+export async function batchMaps(
+  task: NetworkTask,
+  context: Context,
+  hidden?: HiddenSamples,
+): Promise<BatchMaps | undefined> {
   const started = performance.now();
   const prepared = prepareAll(task).find(hasRectifiers);
   if (!prepared) {
     return undefined;
   }
   const error = errorOfGradients(prepared, task.head.roundoff, task.absoluteError);
-  const run = await mapsAttack({ ...task, solution: undefined, error }, prepared, context);
+  const run = await mapsAttack({ ...task, solution: undefined, hidden, error }, prepared, context);
   const seconds = (): number => (performance.now() - started) / 1000;
   const inputs = run.inputs.flatMap((input) => input ?? []);
   if (inputs.length === 0) {

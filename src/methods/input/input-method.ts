@@ -9,6 +9,7 @@ import { CancelledError, UnusableInputError, nextSteps } from '../../protocol/er
 import type { NextStep } from '../../protocol/next-steps.js';
 import type { ReconstructionReport } from '../../protocol/report.js';
 import { RECOVERY } from '../head/recovery.js';
+import { HIDDEN_SAMPLES, type HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { RecoveredHead } from '../head/recover-head.js';
 import type { GradientShape } from '../../recovery/head-gradient.js';
 import { type Context, type Leak, type Method, type MethodResult, READABLE, type Reconstruction } from '../method.js';
@@ -118,7 +119,10 @@ async function attemptInputs(
   };
   const isSizeTold = inputShape !== undefined || wanted.attack === 'matching';
   const attempt = (own: NetworkSource): Promise<Attempt | undefined> =>
-    attemptWith({ ...given, network: own }, { context, recovered, shape, isSizeTold });
+    attemptWith(
+      { ...given, network: own },
+      { context, recovered, shape, isSizeTold, hidden: () => facts.get(HIDDEN_SAMPLES) },
+    );
   if (network.file === null || wanted.model !== undefined) {
     return attempt(network);
   }
@@ -156,12 +160,14 @@ interface AttemptGiven {
   readonly shape: GradientShape;
   /** Whether the input's size is known, or does not matter. */
   readonly isSizeTold: boolean;
+  /** What a fully connected layer before the head tells of a batch, computed where it is asked for. */
+  readonly hidden: () => Promise<HiddenSamples | undefined>;
 }
 
 /** @throws UnusableInputError when the network was given, or found, and does not fit */
 async function attemptWith(
   given: NetworkTask,
-  { context, recovered, shape, isSizeTold }: AttemptGiven,
+  { context, recovered, shape, isSizeTold, hidden }: AttemptGiven,
 ): Promise<Attempt | undefined> {
   const { network, request } = given;
   const { single: sample, factors } = recovered;
@@ -182,7 +188,7 @@ async function attemptWith(
       isSizeTold || samples === 0 ? given : { ...given, network: await withInputSize(given, samples, context) };
     // Samples of a group that the head does not part have inputs of their own all the same.
     const isOpen = !sample && (several.length === 0 || samples !== several.length);
-    const untold = isOpen ? await untoldBatch(task, recovered, context) : undefined;
+    const untold = isOpen ? await untoldBatch(task, recovered, context, await hidden()) : undefined;
     if (untold !== undefined || (!sample && several.length === 0)) {
       return untold;
     }
@@ -218,11 +224,12 @@ async function untoldBatch(
   task: NetworkTask,
   recovered: RecoveredHead,
   context: Context,
+  hidden: HiddenSamples | undefined,
 ): Promise<Attempt | undefined> {
   if (task.request.attack === 'matching') {
     return undefined;
   }
-  const maps = await batchMaps(task, context);
+  const maps = await batchMaps(task, context, hidden);
   const leak = maps && batchLeak(maps, task.request);
   return maps && leak
     ? {

@@ -13,10 +13,12 @@ import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inve
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
 import { type ExactMap, type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
+import { joined } from '../../recovery/vectors.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
+import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import { noEngine } from './no-engine.js';
-import { type NetworkTask, type Prepared, outputShapesOf } from './prepare.js';
+import { type NetworkTask, type Prepared, linearLayer, outputShapesOf } from './prepare.js';
 import { pausingProduct } from '../pausing-product.js';
 import { preview, toBase64 } from './preview.js';
 
@@ -25,6 +27,8 @@ import { preview, toBase64 } from './preview.js';
 export interface MapsTask extends NetworkTask {
   /** What the head tells of all samples; undefined where it tells too little. */
   readonly solution: HeadOfBatch | undefined;
+  /** What a fully connected layer before the head tells of all samples: the walk begins there then. */
+  readonly hidden?: HiddenSamples | undefined;
   /** Relative error of the gradient's numbers: rounding, or noise where that is more. */
   readonly error: number;
 }
@@ -34,6 +38,8 @@ export interface MapsRun {
   /** One for each sample; undefined where none was found. */
   readonly inputs: readonly (MappedInput | undefined)[];
   readonly engine: EngineReport | undefined;
+  /** The fully connected layer before the head that told the samples apart; undefined where none did. */
+  readonly begunAt?: string | undefined;
   /** Where it ended, and why, as the rest of "it ended at"; undefined when inputs were found. */
   readonly ended: string | undefined;
   readonly stopped: boolean;
@@ -64,6 +70,12 @@ export function hasRectifiers({ candidate }: Prepared): boolean {
  * @throws UnusableInputError when the asked engine does not work; CancelledError when stopped before any map was found
  */
 export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Context): Promise<MapsRun> {
+  const { head } = startOf(task, prepared);
+  const run = await attack(task, prepared, context);
+  return head === prepared.head ? run : { ...run, begunAt: task.hidden?.weight };
+}
+
+async function attack(task: MapsTask, prepared: Prepared, context: Context): Promise<MapsRun> {
   const product = await pausingProduct(context);
   const walk = await walked(task, prepared, product, context);
   const { recipe } = prepared.candidate;
@@ -195,6 +207,26 @@ async function inverted(
   };
 }
 
+/** The layer that the walk goes down from, and what is known there. */
+function startOf(
+  { hidden, solution }: MapsTask,
+  prepared: Prepared,
+): { head: number; solution: HeadOfBatch | undefined } {
+  const layer = hidden?.isComplete === true ? linearLayer(prepared.candidate.recipe, hidden.weight) : undefined;
+  if (!hidden || layer === undefined) {
+    return { head: prepared.head, solution };
+  }
+  const { samples } = hidden.separation;
+  return {
+    head: layer,
+    solution: {
+      batch: samples.length,
+      features: joined(samples.map(({ input }) => input)),
+      delta: joined(samples.map(({ slopes }) => slopes)),
+    },
+  };
+}
+
 async function walked(
   task: MapsTask,
   prepared: Prepared,
@@ -202,15 +234,16 @@ async function walked(
   context: Context,
 ): Promise<WalkResult> {
   let shown = -1;
+  const { head, solution } = startOf(task, prepared);
   return walkDown(
     {
       recipe: prepared.candidate.recipe,
-      head: prepared.head,
+      head,
       outputShapes: outputShapesOf(prepared),
       parameter: prepared.tensors.parameter,
       gradient: prepared.tensors.gradient,
       mode: prepared.mode ?? 'eval',
-      solution: task.solution,
+      solution,
       error: task.error,
     },
     product,

@@ -94,7 +94,7 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
   const mode = task.normMode ?? detectNormMode(candidate.recipe, tensors.parameter, tensors.gradient);
   const graph = new TensorGraph(foldConstant);
   const net = buildNetwork(graph, candidate.recipe, tensors.parameter, 1, mode ?? 'eval');
-  const head = headIndex(candidate.recipe, task.headWeight);
+  const head = linearLayer(candidate.recipe, task.headWeight);
   if (head === undefined) {
     throw new RecipeError(`no layer of the network uses the head "${task.headWeight}"`);
   }
@@ -106,7 +106,8 @@ function prepare(task: NetworkTask, candidate: Candidate, cache: Map<string, Sto
   return { candidate, graph, net, tensors, head, mode, isGrouped };
 }
 
-function headIndex({ layers }: Recipe, weight: string): number | undefined {
+/** Index of the fully connected layer of a weight, whose name may have a prefix on either side. */
+export function linearLayer({ layers }: Recipe, weight: string): number | undefined {
   const same = (name: string): boolean => name === weight || weight.endsWith(`.${name}`) || name.endsWith(`.${weight}`);
   const index = layers.findLastIndex(
     (layer) => layer.op === 'linear' && same(layer.weight.replaceAll('/', '.').replace(/:0$/, '')),

@@ -144,4 +144,5 @@ def main(folder, seeds=5):
                             made(folder, network, data, images, labels, setting, rate, trained, seed)
 
 
-main(sys.argv[1], *map(int, sys.argv[2:]))
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -118,10 +118,18 @@ describe('a tied head', () => {
 });
 
 describe('networks without a classifier', () => {
-  it.each(['autoencoder', 'regression', 'multi-label-batch', 'backbone'])('%s: nothing is invented', async (name) => {
+  it.each(['autoencoder', 'multi-label-batch', 'backbone'])('%s: nothing is invented', async (name) => {
     const report = await audit(join(HEADS, name));
     expect(report.verdict.outcome).toBe('not-assessed');
     expect(report).toMatchObject({ head: null, samples: [], labelCounts: null });
+  });
+
+  it('regression: no label is invented, and a layer before the last tells all six inputs', async () => {
+    const report = await audit(join(HEADS, 'regression'));
+    expect(report).toMatchObject({ head: null, samples: [], labelCounts: null, verdict: { outcome: 'leaks' } });
+    expect(report.leaks).toMatchObject([
+      { method: 'hidden-layer', tensor: '0.weight', certificate: { verdict: 'exact' }, gives: { inputs: 6 } },
+    ]);
   });
 
   it.each(['autoencoder-single', 'regression-single'])('%s: no label is called recovered', async (name) => {

@@ -2,6 +2,7 @@ import { cpSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { METHODS } from '../../../src/audit/registry.js';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { upgradeReport } from '../../../src/audit/upgrade-report.js';
 import { renderReport } from '../../../src/cli/render-text.js';
@@ -53,7 +54,8 @@ describe('a report of schema version 1', () => {
   ])('of %s tells in every view what the same audit tells today', async (name, folder) => {
     const old = stored(name);
     const reconstruction = {
-      attack: 'chain',
+      // What a hidden layer tells of a batch leads to inputs now, of which that version knew nothing.
+      attack: name === 'batch6_bias' ? 'none' : 'chain',
       preset: 'soft-label',
       engine: 'auto',
       timeLimitSeconds: 60,
@@ -62,7 +64,9 @@ describe('a report of schema version 1', () => {
     const dump = mkdtempSync(join(tmpdir(), 'gradleak-upgrade-'));
     cpSync(join(FIXTURES, folder), dump, { recursive: true, filter: (path) => !path.endsWith('truth.json') });
     const request = { ...pathsInFolder(dump), method: 'auto', reconstruction } as const;
-    const { report: now } = await runAudit(request, hooks);
+    // Nor did that version know of methods that came since.
+    const methods = METHODS.filter(({ id }) => old.methods?.some((own) => own.id === id) ?? true);
+    const { report: now } = await runAudit(request, hooks, { methods });
     const plain = (report: Report): string =>
       renderReport(withoutProse(report))
         .replaceAll(dump, 'dump')

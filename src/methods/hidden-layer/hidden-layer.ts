@@ -1,0 +1,76 @@
+import type { Facts } from '../../facts/facts.js';
+import { normalisationFor } from '../../facts/capture.js';
+import { CAPTURE, MATCHING } from '../../facts/update.js';
+import { recogniseNetwork } from '../../network/built-in.js';
+import { counted } from '../../words/count-words.js';
+import { RECOVERY } from '../head/recovery.js';
+import { type Method, READABLE } from '../method.js';
+import { hiddenLeak } from './hidden-leak.js';
+import { HIDDEN_SAMPLES, type HiddenSamples, hiddenLayers } from './hidden-samples.js';
+
+/** Every sample of a batch that the head does not tell apart, from the gradient of a fully connected layer before it. */
+export const hiddenLayer: Method = {
+  id: 'hidden-layer',
+  title: 'Samples of a batch in a hidden layer',
+  assumes:
+    'a rectifier (ReLU) follows the fully connected layer, these are the weights that it had, the gradient is of one step, and no two samples leave exactly the same units silent.',
+  cites:
+    'zeros of the slopes: Dimitrov et al., NeurIPS 2024 (SPEAR); zeros and signs of the inputs, and what confirms each sample, are ours',
+  cost: 's',
+  kinds: READABLE,
+  async applies(facts) {
+    const recovered = await facts.get(RECOVERY);
+    const isTold = recovered?.single?.isOneTold === true || recovered?.complete === true;
+    return isTold || (await hiddenLayers(facts)).length === 0 ? null : true;
+  },
+  async run(facts) {
+    const found = await facts.get(HIDDEN_SAMPLES);
+    if (!found) {
+      return {
+        outcome: 'nothing',
+        detail:
+          'No fully connected layer before the head has a gradient whose rank is that of few samples, each with units that it leaves silent.',
+        leaks: [],
+      };
+    }
+    const { samples, rank } = found.separation;
+    return {
+      outcome: 'found',
+      detail: `\`${found.weight}\` tells ${samples.length === rank ? `all ${counted(rank, 'sample')}` : `${samples.length} of ${counted(rank, 'sample')}`} apart.`,
+      leaks: [hiddenLeak(found, await shownAs(facts, found))],
+    };
+  },
+};
+
+/** How what enters the layer is shown, where that is the input itself and no other method shows it. */
+async function shownAs(
+  facts: Facts,
+  { weight, inputs, isComplete }: HiddenSamples,
+): Promise<Parameters<typeof hiddenLeak>[1]> {
+  const { checkpoint, request } = facts.given;
+  const { pairs } = await facts.get(MATCHING);
+  const first = pairs.find(({ parameter }) => parameter.shape.length > 1);
+  const isInput = first?.parameter.name === weight;
+  const capture = await facts.get(CAPTURE).catch(() => undefined);
+  const shape = request.reconstruction?.inputShape ?? capture?.inputShape;
+  const isShownByOther =
+    isComplete &&
+    request.reconstruction !== undefined &&
+    request.reconstruction.attack !== 'none' &&
+    recogniseNetwork(checkpoint.entries, shape ? { inputShape: shape } : {}).length > 0;
+  return {
+    isInput: isInput && !isShownByOther,
+    shape: isInput && !isShownByOther ? pictureShape(inputs, shape) : undefined,
+    normalisation: normalisationFor(request.reconstruction, capture),
+  };
+}
+
+/** Channels, height, width; square and of one or three channels where nobody says. */
+function pictureShape(inputs: number, stated: readonly number[] | undefined): readonly number[] | undefined {
+  if (stated?.length === 3 && stated.reduce((product, own) => product * own, 1) === inputs) {
+    return stated;
+  }
+  const channels = [1, 3].find((own) => Number.isInteger(Math.sqrt(inputs / own)));
+  const side = channels === undefined ? 0 : Math.sqrt(inputs / channels);
+  return channels !== undefined && side > 4 ? [channels, side, side] : undefined;
+}

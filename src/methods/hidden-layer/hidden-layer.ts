@@ -20,7 +20,8 @@ export const hiddenLayer: Method = {
   kinds: READABLE,
   async applies(facts) {
     const recovered = await facts.get(RECOVERY);
-    const isTold = recovered?.single?.isOneTold === true || recovered?.complete === true;
+    const isParted = recovered?.complete === true && recovered.several.every(({ multiplicity }) => multiplicity === 1);
+    const isTold = recovered?.single?.isOneTold === true || isParted;
     return isTold || (await hiddenLayers(facts)).length === 0 ? null : true;
   },
   async run(facts) {

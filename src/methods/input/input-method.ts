@@ -196,7 +196,7 @@ async function attemptWith(
       sample && factors
         ? [await reconstruct({ ...task, shape, factors, sample, trueLabel: context.trueLabels?.[0] }, context)]
         : await reconstructBatch(
-            { ...task, samples: several, noise: Math.max(recovered.noise, task.absoluteError) },
+            { ...task, samples: several, noise: Math.max(recovered.noise, task.absoluteError), hidden },
             context,
           );
     const [first] = inputs;

@@ -4,6 +4,7 @@ import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
 import { relativeDistance } from '../../recovery/chain/sums.js';
 import { NAMES, nothingRebuilt } from '../reconstruction-report.js';
+import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
 import { SIZE_OPEN, verdictOfBatch } from './batch-leak.js';
 import { type BatchMaps, type MappedSample, batchMaps } from './batch-maps.js';
@@ -18,6 +19,8 @@ export interface BatchTask extends NetworkTask {
   readonly samples: readonly BatchSample[];
   /** Standard deviation of added noise per number of the gradient. */
   readonly noise: number;
+  /** What a fully connected layer before the head tells of the batch, computed where it is asked for. */
+  readonly hidden: () => Promise<HiddenSamples | undefined>;
 }
 
 /**
@@ -27,7 +30,7 @@ export interface BatchTask extends NetworkTask {
 export async function reconstructBatch(task: BatchTask, context: Context): Promise<NetworkReconstruction[]> {
   const started = performance.now();
   if (task.network.candidates.every(({ recipe }) => recipe.layers.some(({ op }) => op === 'conv'))) {
-    const maps = await batchMaps(task, context);
+    const maps = await batchMaps(task, context, await task.hidden());
     if (maps && (maps.samples.length > 0 || maps.run.walk.steps.length > 0)) {
       return byMaps(task, maps);
     }

@@ -34,7 +34,7 @@ export function leakSections(shown: ShownLeaks, actions: TextActions): TemplateR
       (leak) => html`
         <section aria-label="${leak.noun} ${leak.tensor ?? ''}">
           <h2>${leak.title} ${leak.amount === null ? '' : tag(leak.amount)}</h2>
-          ${leak.details.map((detail) => detailView(detail, shown, actions))} ${filesOf(leak)}
+          ${detailViews(leak.details, shown, actions)} ${filesOf(leak)}
         </section>
       `,
     );
@@ -47,7 +47,7 @@ export function detailsOfSample(shown: ShownLeaks, index: number, actions: TextA
     .map(
       (leak) => html`
         <h3>${leak.title} ${leak.amount === null ? '' : tag(leak.amount)}</h3>
-        ${leak.details.map((detail) => detailView(detail, shown, actions))} ${filesOf(leak)}
+        ${detailViews(leak.details, shown, actions)} ${filesOf(leak)}
       `,
     );
 }
@@ -56,6 +56,27 @@ function filesOf({ files }: LeakReport): TemplateResult | string {
   return files.length === 0
     ? ''
     : html`<p class="muted">In the report's folder: ${files.map((name) => html`<code>${name}</code> `)}</p>`;
+}
+
+/** Pictures that follow each other stand beside each other. */
+function detailViews(details: readonly Detail[], shown: ShownLeaks, actions: TextActions): TemplateResult[] {
+  const views: TemplateResult[] = [];
+  let beside: TemplateResult[] = [];
+  const close = (): void => {
+    views.push(...(beside.length > 1 ? [html`<div class="pictures">${beside}</div>`] : beside));
+    beside = [];
+  };
+  for (const detail of details) {
+    const view = detailView(detail, shown, actions);
+    if (detail.type === 'picture') {
+      beside.push(view);
+    } else {
+      close();
+      views.push(view);
+    }
+  }
+  close();
+  return views;
 }
 
 function detailView(given: Detail, { pictures }: ShownLeaks, actions: TextActions): TemplateResult {

@@ -1,5 +1,8 @@
+import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
+import { gaussian } from '../gaussian.js';
+import { NON_NEGATIVE, sparseDirection } from '../sparse-direction.js';
 import { symmetricEigen } from '../symmetric-eigen.js';
-import { dot, norm, withoutShares } from '../vectors.js';
+import { dot, norm, scaled, withoutShares } from '../vectors.js';
 import type { Pause } from '../pause.js';
 
 /** From mixtures of a batch's inputs to the inputs themselves: above a ReLU each has exact zeros at many places. */
@@ -28,6 +31,10 @@ const SAMPLE = 400;
 const SUPPORT = 0.02;
 /** What noise leaves of the other sign, relative. */
 const ONE_SIGN = 1e-2;
+/** Batches from which on directions are searched for first, how often for each sample, and in how many rows. */
+const FEWEST_TO_SEARCH = 7;
+const SEARCHES_EACH = 12;
+const ROWS_EACH = 64;
 /** Rows nearer than this to those drawn before add nothing. */
 const DEPENDENT = 1e-2;
 
@@ -66,11 +73,22 @@ export async function unmix(
   const found: Source[] = [];
   const draws = Math.min(MOST_DRAWS, Math.ceil((HITS_EACH * 2 ** (count - 1)) / count) * count);
   const most = Math.min(MOST_DRAWS, RARE * draws);
+  const searched = count >= FEWEST_TO_SEARCH ? searcher(loud, count, random, pause) : undefined;
+  const searches = SEARCHES_EACH * count;
   for (let draw = 0; draw < draws || (draw < most && oneSigned(found) < count); draw++) {
     if (draw % 200 === 0) {
       await pause();
     }
-    const first = leftOver(drawRow, count);
+    if (
+      searched &&
+      independent(
+        found.filter((own) => own.isOneSigned),
+        count,
+      ).length === count
+    ) {
+      break;
+    }
+    const first = searched && draw < searches ? await searched() : leftOver(drawRow, count);
     if (!first || zeroShare(Array.from({ length: SAMPLE }, drawRow), first) < FEWEST_ZEROS / 2) {
       continue;
     }
@@ -95,6 +113,36 @@ export async function unmix(
   return {
     sources: best.map(({ direction }) => positive(Float64Array.from(rows, (row) => dot(row, direction)))),
     zeros: best.map(({ share }) => share),
+  };
+}
+
+/**
+ * Directions by a search for mixtures that are not negative and zero most often: hardly ever do as many rows as a larger batch
+ * needs are all zero in one sample.
+ */
+function searcher(
+  loud: readonly Float64Array[],
+  count: number,
+  random: () => number,
+  pause: Pause,
+): () => Promise<Float64Array> {
+  const wanted = ROWS_EACH * count;
+  const chosen = loud.length > wanted ? loud.filter(() => random() * loud.length < wanted) : loud;
+  const gram = new Float64Array(count * count);
+  for (const row of chosen) {
+    for (let i = 0; i < count; i++) {
+      for (let j = 0; j <= i; j++) {
+        gram[i * count + j]! += row[i]! * row[j]!;
+      }
+    }
+  }
+  const factor = factoriseSmall(gram, count);
+  const data = new Float64Array(chosen.length * count);
+  chosen.forEach((row, at) => data.set(solveLower(factor, row.slice()), at * count));
+  return async () => {
+    const start = Float64Array.from({ length: count }, () => gaussian(random));
+    const direction = solveUpper(factor, await sparseDirection(data, count, start, NON_NEGATIVE, pause));
+    return scaled(direction, 1 / norm(direction));
   };
 }
 

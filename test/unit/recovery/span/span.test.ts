@@ -221,6 +221,41 @@ describe("a convolution's gradient, and nothing of its place", () => {
   });
 });
 
+describe('mixtures of a larger batch', () => {
+  it.each([
+    [8, 0.5],
+    [16, 0.5],
+    [16, 0.3],
+  ])('of %i sources, %f of them zero, are parted', async (count, share) => {
+    const random = generator(count);
+    const sources = Array.from({ length: count }, () =>
+      Float64Array.from({ length: 1500 }, () => (random() < share ? 0 : Math.abs(gaussian(random)))),
+    );
+    const mixtures = Array.from({ length: count }, () => {
+      const shares = sources.map(() => gaussian(random));
+      return Float64Array.from({ length: 1500 }, (_, at) =>
+        shares.reduce((sum, own, source) => sum + own * sources[source]![at]!, 0),
+      );
+    });
+    const unmixed = await unmix(mixtures, generator(1), go);
+    const nearest = unmixed!.sources.map((own) => {
+      const cosines = sources.map((source) => dot(own, source) / (norm(own) * norm(source)));
+      const best = Math.max(...cosines);
+      expect(best).toBeGreaterThan(1 - 1e-6);
+      return cosines.indexOf(best);
+    });
+    expect(new Set(nearest).size).toBe(count);
+  });
+
+  it('are given up where the search is stopped', async () => {
+    const random = generator(3);
+    const mixtures = Array.from({ length: 12 }, () => Float64Array.from({ length: 600 }, () => gaussian(random)));
+    let asked = 0;
+    const stopping = (): Promise<void> => (++asked > 50 ? Promise.reject(new CancelledError()) : Promise.resolve());
+    await expect(unmix(mixtures, generator(1), stopping)).rejects.toThrow(CancelledError);
+  });
+});
+
 describe('mixtures without zeros', () => {
   it('are not parted', async () => {
     const dense = [hashed(200, 1), hashed(200, 2), hashed(200, 3)];

@@ -6,7 +6,7 @@ import { counted } from '../../words/count-words.js';
 import { RECOVERY } from '../head/recovery.js';
 import { type Method, READABLE } from '../method.js';
 import { hiddenLeak } from './hidden-leak.js';
-import { HIDDEN_SAMPLES, type HiddenSamples, hiddenLayers } from './hidden-samples.js';
+import { HIDDEN_SAMPLES, type HiddenSamples, hiddenLayers, layersLeftOut } from './hidden-samples.js';
 
 /** Every sample of a batch that the head does not tell apart, from the gradient of a fully connected layer before it. */
 export const hiddenLayer: Method = {
@@ -22,26 +22,35 @@ export const hiddenLayer: Method = {
     const recovered = await facts.get(RECOVERY);
     const isParted = recovered?.complete === true && recovered.several.every(({ multiplicity }) => multiplicity === 1);
     const isTold = recovered?.single?.isOneTold === true || isParted;
-    return isTold || (await hiddenLayers(facts)).length === 0 ? null : true;
+    if (isTold) {
+      return null;
+    }
+    const left = await layersLeftOut(facts);
+    return (await hiddenLayers(facts)).length > 0 ? true : left.length > 0 ? `Not looked at: ${listed(left)}.` : null;
   },
   async run(facts) {
     const found = await facts.get(HIDDEN_SAMPLES);
+    const left = await layersLeftOut(facts);
+    const open = left.length > 0 ? ` Not looked at: ${listed(left)}.` : '';
     if (!found) {
       return {
         outcome: 'nothing',
-        detail:
-          'No fully connected layer before the head has a gradient whose rank is that of few samples, each with units that it leaves silent.',
+        detail: `No fully connected layer ${left.length > 0 ? 'that was looked at' : 'before the head'} has a gradient whose rank is that of few samples, each with units that it leaves silent.${open}`,
         leaks: [],
       };
     }
     const { samples, rank } = found.separation;
     return {
       outcome: 'found',
-      detail: `\`${found.weight}\` tells ${samples.length === rank ? `all ${counted(rank, 'sample')}` : `${samples.length} of ${counted(rank, 'sample')}`} apart.`,
+      detail: `\`${found.weight}\` tells ${samples.length === rank ? `all ${counted(rank, 'sample')}` : `${samples.length} of ${counted(rank, 'sample')}`} apart.${found.isComplete ? '' : open}`,
       leaks: [hiddenLeak(found, await shownAs(facts, found))],
     };
   },
 };
+
+function listed(layers: readonly string[]): string {
+  return `\`${layers.join('`, `')}\` (too large, or behind others that were)`;
+}
 
 /** How what enters the layer is shown, where that is the input itself and no other method shows it. */
 async function shownAs(

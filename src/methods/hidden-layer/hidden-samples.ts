@@ -49,27 +49,46 @@ const ARITHMETIC = 2;
  * a transformer, whose units are no rectifiers.
  */
 export async function hiddenLayers(facts: Facts): Promise<readonly HiddenLayerTensors[]> {
+  return (await allLayers(facts)).filter(isSmall).slice(0, MOST_LAYERS);
+}
+
+/** Names of the weights of those that are not looked at: too large, or behind too many others. */
+export async function layersLeftOut(facts: Facts): Promise<readonly string[]> {
+  const looked = await hiddenLayers(facts);
+  const isLooked = ({ weight }: HiddenLayerTensors): boolean => looked.some((own) => own.weight === weight);
+  return (await allLayers(facts)).filter((own) => !isLooked(own)).map(({ weight }) => weight.parameter.name);
+}
+
+function isSmall({ units, inputs }: HiddenLayerTensors): boolean {
+  return units * inputs <= MOST_ELEMENTS;
+}
+
+async function allLayers(facts: Facts): Promise<readonly HiddenLayerTensors[]> {
   if (facts.given.request.checkpoint === undefined || (await facts.get(TRANSFORMER).catch(() => undefined))) {
     return [];
   }
   const { pairs } = await facts.get(MATCHING);
   const head = (await facts.get(HEAD)).tensors?.weight.parameter;
   const byName = new Map(pairs.map((pair) => [pair.parameter.name, pair]));
-  return pairs
-    .flatMap((weight): HiddenLayerTensors[] => {
-      const { name, shape } = weight.parameter;
-      const bias = byName.get(name.replace(/(weight|kernel)(?=(:0)?$)/, 'bias'));
-      const [length = 0, ...others] = bias && bias !== weight ? bias.parameter.shape : [];
-      const [first = 0, second = 0] = shape;
-      const isSmall = elementCount(shape) <= MOST_ELEMENTS && length >= FEWEST_UNITS;
-      if (shape.length !== 2 || others.length > 0 || !bias || weight.parameter === head || !isSmall) {
-        return [];
-      }
-      const isInputsFirst = length !== first || (first === second && /kernel(:0)?$/.test(name));
-      const [units, inputs] = isInputsFirst ? [second, first] : [first, second];
-      return length === units && weight.certain && bias.certain ? [{ weight, bias, isInputsFirst, units, inputs }] : [];
-    })
-    .slice(0, MOST_LAYERS);
+  return pairs.flatMap((weight): HiddenLayerTensors[] => {
+    const { name, shape } = weight.parameter;
+    const bias = byName.get(name.replace(/(weight|kernel)(?=(:0)?$)/, 'bias'));
+    const [length = 0, ...others] = bias && bias !== weight ? bias.parameter.shape : [];
+    const [first = 0, second = 0] = shape;
+    if (
+      shape.length !== 2 ||
+      others.length > 0 ||
+      !bias ||
+      weight.parameter === head ||
+      length < FEWEST_UNITS ||
+      elementCount(shape) === 0
+    ) {
+      return [];
+    }
+    const isInputsFirst = length !== first || (first === second && /kernel(:0)?$/.test(name));
+    const [units, inputs] = isInputsFirst ? [second, first] : [first, second];
+    return length === units && weight.certain && bias.certain ? [{ weight, bias, isInputsFirst, units, inputs }] : [];
+  });
 }
 
 /** The first layer that tells all samples apart, else the one that tells most; undefined where none tells any. */

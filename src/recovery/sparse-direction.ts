@@ -1,4 +1,4 @@
-import { factoriseSmall, solveLower, solveUpper } from './cholesky.js';
+import { type Cholesky, factoriseSmall, solveLower, solveUpper } from './cholesky.js';
 import type { Pause } from './pause.js';
 import { dotAt, norm, scaled } from './vectors.js';
 
@@ -75,8 +75,28 @@ export async function sparseDirection(
   return direction;
 }
 
-/** weight * row row^T, lower triangle. */
-function addSquare(matrix: Float64Array, size: number, rows: Float64Array, start: number, weight: number): void {
+/** Rows made those of a matrix with orthonormal columns: a direction of theirs is a mixture of the columns before, times L^-T. */
+export interface WhitenedRows {
+  /** entries x size, row-major. */
+  readonly data: Float64Array;
+  /** L L^T of the rows before. */
+  readonly factor: Cholesky;
+}
+
+/** @param rows of `size` numbers each, which span all of them */
+export function whitenedRows(rows: readonly Float64Array[], size: number): WhitenedRows {
+  const gram = new Float64Array(size * size);
+  for (const row of rows) {
+    addSquare(gram, size, row, 0, 1);
+  }
+  const factor = factoriseSmall(gram, size);
+  const data = new Float64Array(rows.length * size);
+  rows.forEach((row, at) => data.set(solveLower(factor, row.slice()), at * size));
+  return { data, factor };
+}
+
+/** Adds weight * row row^T to the lower triangle of a matrix, the row being `size` numbers from `start` on. */
+export function addSquare(matrix: Float64Array, size: number, rows: Float64Array, start: number, weight: number): void {
   for (let i = 0; i < size; i++) {
     const own = weight * rows[start + i]!;
     const line = i * size;

@@ -60,7 +60,6 @@ async function shownAs(
   const { checkpoint, request } = facts.given;
   const { pairs } = await facts.get(MATCHING);
   const first = pairs.find(({ parameter }) => parameter.shape.length > 1);
-  const isInput = first?.parameter.name === weight;
   const capture = await facts.get(CAPTURE).catch(() => undefined);
   const shape = request.reconstruction?.inputShape ?? capture?.inputShape;
   const isShownByOther =
@@ -68,9 +67,10 @@ async function shownAs(
     request.reconstruction !== undefined &&
     request.reconstruction.attack !== 'none' &&
     recogniseNetwork(checkpoint.entries, shape ? { inputShape: shape } : {}).length > 0;
+  const isInput = first?.parameter.name === weight && !isShownByOther;
   return {
-    isInput: isInput && !isShownByOther,
-    shape: isInput && !isShownByOther ? pictureShape(inputs, shape) : undefined,
+    isInput,
+    shape: isInput ? pictureShape(inputs, shape) : undefined,
     normalisation: normalisationFor(request.reconstruction, capture),
   };
 }

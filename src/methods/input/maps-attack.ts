@@ -12,7 +12,13 @@ import { type InversionProblem, invertMap, knownCount } from '../../recovery/inv
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
-import { type ExactMap, type HeadOfBatch, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
+import {
+  type ExactMap,
+  type HeadOfBatch,
+  type WalkProblem,
+  type WalkResult,
+  sampleOf,
+} from '../../recovery/walk/walk-state.js';
 import { joined } from '../../recovery/vectors.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
@@ -70,14 +76,14 @@ export function hasRectifiers({ candidate }: Prepared): boolean {
  * @throws UnusableInputError when the asked engine does not work; CancelledError when stopped before any map was found
  */
 export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Context): Promise<MapsRun> {
-  const { head } = startOf(task, prepared);
-  const run = await attack(task, prepared, context);
-  return head === prepared.head ? run : { ...run, begunAt: task.hidden?.weight };
+  const start = startOf(task, prepared);
+  const run = await attack(task, prepared, start, context);
+  return start.head === prepared.head ? run : { ...run, begunAt: task.hidden?.weight };
 }
 
-async function attack(task: MapsTask, prepared: Prepared, context: Context): Promise<MapsRun> {
+async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, context: Context): Promise<MapsRun> {
   const product = await pausingProduct(context);
-  const walk = await walked(task, prepared, product, context);
+  const walk = await walked(task, prepared, start, product, context);
   const { recipe } = prepared.candidate;
   const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
   const [deepest] = walk.maps;
@@ -207,11 +213,10 @@ async function inverted(
   };
 }
 
+type WalkStart = Pick<WalkProblem, 'head' | 'solution'>;
+
 /** The layer that the walk goes down from, and what is known there. */
-function startOf(
-  { hidden, solution }: MapsTask,
-  prepared: Prepared,
-): { head: number; solution: HeadOfBatch | undefined } {
+function startOf({ hidden, solution }: MapsTask, prepared: Prepared): WalkStart {
   const layer = hidden?.isComplete === true ? linearLayer(prepared.candidate.recipe, hidden.weight) : undefined;
   if (!hidden || layer === undefined) {
     return { head: prepared.head, solution };
@@ -230,20 +235,19 @@ function startOf(
 async function walked(
   task: MapsTask,
   prepared: Prepared,
+  start: WalkStart,
   product: ProductKernel,
   context: Context,
 ): Promise<WalkResult> {
   let shown = -1;
-  const { head, solution } = startOf(task, prepared);
   return walkDown(
     {
       recipe: prepared.candidate.recipe,
-      head,
+      ...start,
       outputShapes: outputShapesOf(prepared),
       parameter: prepared.tensors.parameter,
       gradient: prepared.tensors.gradient,
       mode: prepared.mode ?? 'eval',
-      solution,
       error: task.error,
     },
     product,

@@ -1,6 +1,7 @@
-import { type Cholesky, factoriseSmall, solveLower } from '../cholesky.js';
+import type { Cholesky } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
-import { type Matrix, multiply } from '../linear-algebra.js';
+import { type Matrix, multiply, multiplyTransposed } from '../linear-algebra.js';
+import { whitenedRows } from '../sparse-direction.js';
 import type { TruncatedSvd } from '../truncated-svd.js';
 import { dot, least, norm, orthonormal, scaled } from '../vectors.js';
 import { columnsOf, independent, mixed } from './mixtures.js';
@@ -142,23 +143,10 @@ export class FactoredLayer {
     if (chosen.length < 2 * size) {
       return undefined;
     }
-    const gram = new Float64Array(size * size);
-    for (const row of chosen) {
-      for (let i = 0; i < size; i++) {
-        for (let j = 0; j <= i; j++) {
-          gram[i * size + j]! += row[i]! * row[j]!;
-        }
-      }
-    }
-    const factor = factoriseSmall(gram, size);
-    const data = new Float64Array(chosen.length * size);
-    const mean = new Float64Array(size);
-    chosen.forEach((row, at) => {
-      solveLower(factor, row);
-      data.set(row, at * size);
-      row.forEach((own, k) => (mean[k]! += own));
-    });
-    return { rows: { rows: chosen.length, cols: size, data }, mean: scaled(mean, 1 / norm(mean)), factor };
+    const { data, factor } = whitenedRows(chosen, size);
+    const bounded: Matrix = { rows: chosen.length, cols: size, data };
+    const mean = multiplyTransposed(bounded, new Float64Array(chosen.length).fill(1));
+    return { rows: bounded, mean: scaled(mean, 1 / norm(mean)), factor };
   }
 
   /** An orthonormal basis of what is at right angles to the inputs that were found, as other samples' slopes are. */

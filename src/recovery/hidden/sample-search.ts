@@ -63,7 +63,7 @@ export class SampleSearch {
     return this.found.length === this.layer.rank;
   }
 
-  private breathe(): Promise<void> {
+  private tellAndPause(): Promise<void> {
     return this.pause(this.found.length);
   }
 
@@ -91,7 +91,7 @@ export class SampleSearch {
     const { rows, mean, factor } = bounded;
     const start = this.layer.randomDirection(free.length);
     mean.forEach((own, at) => (start[at]! += TOWARDS_MEAN * own));
-    const direction = await sparseDirection(rows.data, free.length, start, NON_NEGATIVE, () => this.breathe());
+    const direction = await sparseDirection(rows.data, free.length, start, NON_NEGATIVE, () => this.tellAndPause());
     const isSettled = isSettledBy(rows, direction);
     return this.layer.sampleOf(mixed(free, solveUpper(factor, direction)), isSettled, this.found);
   }
@@ -126,7 +126,7 @@ export class SampleSearch {
       }
       const random = this.layer.randomDirection(size);
       const start = taken.length < size && tried % 2 === 0 ? withoutShares(random, taken) : random;
-      const mixture = await sparseDirection(rows, size, start, EITHER_SIGN, () => this.breathe());
+      const mixture = await sparseDirection(rows, size, start, EITHER_SIGN, () => this.tellAndPause());
       const sizes = live.map((_, at) => Math.abs(dotAt(rows, at * size, mixture, size)));
       const usual = Math.sqrt(sizes.reduce((sum, own) => sum + own * own, 0) / sizes.length);
       const zeros = sizes.filter((own) => own < ZERO * usual).length;
@@ -153,7 +153,7 @@ export class SampleSearch {
   private async takeDuals(slopes: readonly Float64Array[], wanted: number): Promise<void> {
     const known = this.found.map((own) => own.slopes);
     for (let turn = 0; turn < DUAL_TURNS && !this.isDone; turn++) {
-      await this.breathe();
+      await this.tellAndPause();
       const tried = turn === 0 ? slopes : slopes.filter(() => this.random() > 1 / (wanted + 1));
       const all = independent([...known, ...tried]);
       const before = this.found.length;

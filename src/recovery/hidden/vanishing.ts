@@ -1,5 +1,6 @@
 import { type Cholesky, factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import type { Matrix } from '../linear-algebra.js';
+import { addSquare } from '../sparse-direction.js';
 import { dot, dotAt, norm, scaled } from '../vectors.js';
 
 /** The mixture of a matrix's columns that is nearest to zero on some of its rows, and whether those rows leave no other. */
@@ -8,9 +9,7 @@ export interface Vanishing {
   readonly mixture: Float64Array;
   /** Root mean square of what it leaves on the rows. */
   readonly left: number;
-  /** The same of the next mixture, at right angles to it. */
-  readonly next: number;
-  /** Rows on which that one is far from zero. Those that two samples share leave only a few, by chance, against mixtures of them. */
+  /** Rows on which the next mixture, at right angles to it, is far from zero. Those that two samples share leave only a few, by chance, against mixtures of them. */
   readonly against: number;
 }
 
@@ -22,26 +21,17 @@ const FAR = 10;
 export function vanishingOn(rows: readonly number[], { data, cols }: Matrix): Vanishing {
   const gram = new Float64Array(cols * cols);
   for (const row of rows) {
-    const start = row * cols;
-    for (let i = 0; i < cols; i++) {
-      const own = data[start + i]!;
-      for (let j = 0; j <= i; j++) {
-        gram[i * cols + j]! += own * data[start + j]!;
-      }
-    }
+    addSquare(gram, cols, data, row * cols, 1);
   }
   const factor = factoriseSmall(gram, cols);
   const mixture = smallest(factor, undefined);
   const values = (own: Float64Array): number[] => rows.map((row) => dotAt(data, row * cols, own, cols));
-  const size = (own: readonly number[]): number => Math.sqrt(own.reduce((sum, value) => sum + value ** 2, 0));
-  const count = Math.sqrt(rows.length);
-  const left = size(values(mixture)) / count;
+  const left = Math.sqrt(values(mixture).reduce((sum, value) => sum + value ** 2, 0) / rows.length);
   if (cols === 1) {
-    return { mixture, left, next: Infinity, against: Infinity };
+    return { mixture, left, against: Infinity };
   }
   const others = values(smallest(factor, mixture));
-  const next = size(others) / count;
-  return { mixture, left, next, against: others.filter((own) => Math.abs(own) > FAR * left).length };
+  return { mixture, left, against: others.filter((own) => Math.abs(own) > FAR * left).length };
 }
 
 /** By inverse iteration. @param without what it is at right angles to */

@@ -1,6 +1,6 @@
-import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
+import { solveUpper } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
-import { NON_NEGATIVE, sparseDirection } from '../sparse-direction.js';
+import { NON_NEGATIVE, sparseDirection, whitenedRows } from '../sparse-direction.js';
 import { symmetricEigen } from '../symmetric-eigen.js';
 import { dot, norm, scaled, withoutShares } from '../vectors.js';
 import type { Pause } from '../pause.js';
@@ -128,17 +128,7 @@ function searcher(
 ): () => Promise<Float64Array> {
   const wanted = ROWS_EACH * count;
   const chosen = loud.length > wanted ? loud.filter(() => random() * loud.length < wanted) : loud;
-  const gram = new Float64Array(count * count);
-  for (const row of chosen) {
-    for (let i = 0; i < count; i++) {
-      for (let j = 0; j <= i; j++) {
-        gram[i * count + j]! += row[i]! * row[j]!;
-      }
-    }
-  }
-  const factor = factoriseSmall(gram, count);
-  const data = new Float64Array(chosen.length * count);
-  chosen.forEach((row, at) => data.set(solveLower(factor, row.slice()), at * count));
+  const { data, factor } = whitenedRows(chosen, count);
   return async () => {
     const start = Float64Array.from({ length: count }, () => gaussian(random));
     const direction = solveUpper(factor, await sparseDirection(data, count, start, NON_NEGATIVE, pause));

@@ -5,6 +5,7 @@ import { byPositionItself, candidatesIn } from '../../recovery/text/first-inputs
 import { type InputSpace, inputSpaceOf } from '../../recovery/text/input-space.js';
 import type { PrefixNode } from '../../recovery/text/prefix-forest.js';
 import { searchPrefixes } from '../../recovery/text/prefix-search.js';
+import { noiseOf } from './comparison.js';
 import { type Tensors, firstAttentionOf, firstInputsOf, stackedGradients } from './first-block.js';
 import { paddingTokens } from './left-padding.js';
 import { lookUpsOf } from './looked-up.js';
@@ -82,7 +83,8 @@ export async function findCausalTexts(
   if (head?.kind !== 'language-model' || !tensors.hasGradient(head.weight)) {
     return { ...found, nodes, texts: readTexts(nodes, head?.kind === 'language-model'), misfit: undefined };
   }
-  const confirming = new TargetSearch(transformer, tensors, head, product, progress, pause);
+  const noise = noiseOf(transformer, inputs, outputs);
+  const confirming = new TargetSearch(transformer, tensors, head, product, progress, pause, noise);
   const read = await confirming.run(nodes, paddingTokens(transformer, tokens, candidates));
   return read.texts.length > 0
     ? { ...found, ...read }

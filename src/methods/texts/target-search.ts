@@ -4,6 +4,7 @@ import type { Pause } from '../../recovery/pause.js';
 import { distinctRows, distinctStates, perPrefix } from '../../recovery/text/equal-states.js';
 import { type HeadRows, type NextToken, type NextTokens, nextTokensOf } from '../../recovery/text/next-tokens.js';
 import { type PrefixNode, tokensTo } from '../../recovery/text/prefix-forest.js';
+import { mayBeNoise } from './comparison.js';
 import type { Tensors } from './first-block.js';
 import { Forward, type TokenTree, treeOfPrefixes } from './forward.js';
 import { correctedByNorm, correctedByRows } from './last-tokens.js';
@@ -76,6 +77,8 @@ export class TargetSearch {
     private readonly product: ProductKernel,
     private readonly progress: (message: string, share: number) => void,
     private readonly pause: Pause,
+    /** Relative error of the gradient's numbers: where more is left, weights are tried as counts. */
+    private readonly noise = Infinity,
   ) {
     this.rows = headRows(head, transformer, tensors);
     this.isTied = head.tied;
@@ -112,7 +115,8 @@ export class TargetSearch {
 
   private async best(nodes: readonly PrefixNode[], read: Read): Promise<Targets> {
     const found = await this.confirm(nodes, read);
-    const whole = isConfirmed(found.misfit) ? undefined : wholeTokens(read.next);
+    const isDone = isConfirmed(found.misfit) && mayBeNoise(found.misfit, this.noise);
+    const whole = isDone ? undefined : wholeTokens(read.next);
     const rounded = whole && (await this.confirm(nodes, { ...read, next: whole }));
     return rounded && rounded.misfit.error < found.misfit.error ? rounded : found;
   }

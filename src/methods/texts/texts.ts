@@ -96,7 +96,7 @@ const causal: Find = async (transformer, ...given) => {
     return found;
   }
   return found.misfit && found.misfit.error > MOST_MISFIT
-    ? `Beginnings of texts fit the first attention, and the gradient of what they make differs from the captured one by ${found.misfit.error.toExponential(1)}: padding that is not masked, or that stands before the texts and attends to what it is masked from (as in "eager" attention), or another checkpoint's later blocks.`
+    ? `Beginnings of texts fit the first attention, and the gradient of what they make differs from the captured one by ${found.misfit.error.toExponential(1)}: padding that is not masked, or that stands before the texts and attends to what it is masked from (as in "eager" attention), a token repeated many times in a row, or another checkpoint's later blocks.`
     : tellCausal(transformer, found);
 };
 

@@ -140,9 +140,9 @@ export class PrefixForest {
     return this.nodes.push({ ...node, distance: 0, repeats: 0 }) - 1;
   }
 
-  /** Takes the last node away again. */
-  removeLast(): void {
-    this.nodes.pop();
+  /** Takes the last nodes away again. */
+  removeLast(count: number): void {
+    this.nodes.length -= count;
   }
 
   /** What a token at a position sees before itself, behind a node. */

@@ -5,7 +5,7 @@ import type { Pause } from '../pause.js';
 import { dot, joined, norm, orthonormal } from '../vectors.js';
 import { type AttentionValues, type Projected, project } from './first-attention.js';
 import { type Candidates, type FirstInputs, inputsAt } from './first-inputs.js';
-import { type Distance, FARTHEST, type InputSpace, distancesTo } from './input-space.js';
+import { type Distance, FARTHEST, type InputSpace, distancesTo, isInside } from './input-space.js';
 import { type AtPosition, PrefixAttention, placedAt, tokensAtOnce } from './prefix-attention.js';
 import { type Growth, type Limits, MOST_REPEATS, PrefixForest, type Prefixes } from './prefix-forest.js';
 
@@ -18,6 +18,10 @@ const PROBE_MARGIN = 2;
 const SEED = 11;
 /** Pairs of tokens that are tried behind ends, at most. */
 const MOST_BRIDGES = 2 ** 20;
+/** Tokens in a row whose outputs are near the space and not in it. */
+const MOST_NEAR = 8;
+/** Rows of such tokens that are followed at once, the nearest. */
+const MOST_ROWS = 8;
 
 /**
  * Every prefix whose attention output lies in the space of the output projection's inputs (after DAGER, Petrov et al., NeurIPS
@@ -53,7 +57,7 @@ export async function searchPrefixes(
   const extend = (parent: number, level: Level): Promise<number[]> => search.extend(parent, level, product);
   const growth = { steps: isRotary ? longest : byPosition.length, levelAt, extend };
   const found = await forest.grow(growth, pause);
-  return found.crowded || found.nodes.length >= space.rank ? found : search.bridge(growth, pause);
+  return found.crowded || found.nodes.length >= space.rank ? found : search.bridge(growth, product, pause);
 }
 
 /** The tokens that may stand at one position. */
@@ -101,6 +105,11 @@ class Search {
 
   /** Adds what continues a prefix. @returns the new nodes */
   async extend(parent: number, level: Level, product: ProductKernel): Promise<number[]> {
+    return this.add(parent, level, await this.continuations(parent, level, product));
+  }
+
+  /** What may continue a prefix: all tokens whose outputs are not far from the space. */
+  private async continuations(parent: number, level: Level, product: ProductKernel): Promise<Continuation[]> {
     const before = this.forest.before(parent, level.position);
     const [keys, values, probes] = [this.keys, this.values, this.probes].map((all) => before.map((at) => all[at]!)) as [
       Float64Array[],
@@ -111,29 +120,35 @@ class Search {
     const padding = this.forest.nodes[parent]?.isPadding ? this.forest.nodes[parent].token : undefined;
     // What only one token is attended to makes of it is that token's, whatever asks.
     const isEnd = padding !== undefined || new Set(before.map((node) => this.forest.nodes[node]!.token)).size > 1;
-    const found: number[] = [];
+    const found: Continuation[] = [];
     const block = tokensAtOnce(this.attention, before.length);
     for (let from = 0; from < level.count; from += block) {
       const to = Math.min(level.count, from + block);
       const attempts = attemptsOf(level, { from, to }, padding, isEnd);
       const attention = await PrefixAttention.of(this.attention, level, { from, to }, prefix, product);
-      for (const { at, isPadding, distance } of await this.near(attention, prefix, level, attempts, product)) {
-        const token = level.tokens[at]!;
-        const node = this.forest.add(distance, { token, position: level.position, parent, isPadding });
-        if (node !== undefined) {
-          this.keep(level, at, isPadding);
-          found.push(node);
-        }
-      }
+      found.push(...(await this.near(attention, prefix, level, attempts, product)));
     }
     return found;
   }
 
+  private add(parent: number, level: Level, continuations: readonly Continuation[]): number[] {
+    return continuations.flatMap(({ at, isPadding, distance }) => {
+      const token = level.tokens[at]!;
+      const node = this.forest.add(distance, { token, position: level.position, parent, isPadding });
+      if (node === undefined) {
+        return [];
+      }
+      this.keep(level, at, isPadding);
+      return [node];
+    });
+  }
+
   /**
-   * Goes on behind ends as if any token stood there whose own output the gradient does not hold, its slope being all but zero:
-   * it is one if anything follows. As long as the space has directions that no prefix explains, the shortest first.
+   * Goes on behind ends as if tokens stood there whose own outputs the gradient does not hold: any one, its slope being all but
+   * zero, or several whose outputs are near the space and all but dependent, as where one token is repeated. They are ones if
+   * anything follows. As long as the space has directions that no prefix explains, the shortest first.
    */
-  async bridge(growth: Growth<Level>, pause: Pause): Promise<Prefixes> {
+  async bridge(growth: Growth<Level>, product: ProductKernel, pause: Pause): Promise<Prefixes> {
     const { forest } = this;
     let tried = 0;
     const done = new Set<number>();
@@ -145,15 +160,75 @@ class Search {
       done.add(end);
       const { position } = forest.nodes[end]!;
       const [level, next] = [await growth.levelAt(position + 1), await growth.levelAt(position + 2)];
-      tried += (level?.count ?? 0) * (next?.count ?? 0);
-      if (!level || !next || tried > MOST_BRIDGES) {
+      if (!level || !next) {
         continue;
       }
-      const found = await this.behindAny(end, level, next, growth, pause);
-      if (await forest.growFrom(found, position + 3, growth, false, pause)) {
+      let found = await this.behindNear(end, position + 1, growth, product, pause);
+      if (found.length === 0) {
+        tried += level.count * next.count;
+        found = tried > MOST_BRIDGES ? [] : await this.behindAny(end, level, next, growth, pause);
+      }
+      const from = found.length === 0 ? position : forest.nodes[found[0]!]!.position + 1;
+      if (await forest.growFrom(found, from, growth, false, pause)) {
         return forest.result(true);
       }
     }
+  }
+
+  /** What follows behind tokens in a row whose outputs are near the space; of the first such row that anything follows. */
+  private async behindNear(
+    end: number,
+    position: number,
+    { levelAt, extend }: Growth<Level>,
+    product: ProductKernel,
+    pause: Pause,
+  ): Promise<number[]> {
+    let rows: { readonly at: readonly number[]; readonly distance: number }[] = [{ at: [], distance: 0 }];
+    const levels: Level[] = [];
+    while (levels.length < MOST_NEAR && rows.length > 0) {
+      const [level, next] = [await levelAt(position + levels.length), await levelAt(position + levels.length + 1)];
+      if (!level || !next) {
+        return [];
+      }
+      const longer: typeof rows = [];
+      for (const { at } of rows) {
+        await pause();
+        const parent = this.addRow(end, at, levels);
+        const near = await this.continuations(parent, level, product);
+        longer.push(
+          ...near
+            .filter(({ isPadding, distance }) => !isPadding && distance.value < FARTHEST && !isInside(distance))
+            .map((own) => ({ at: [...at, own.at], distance: own.distance.value })),
+        );
+        this.removeLast(at.length);
+      }
+      rows = longer.sort((one, other) => one.distance - other.distance).slice(0, MOST_ROWS);
+      levels.push(level);
+      for (const { at } of rows) {
+        await pause();
+        const found = await extend(this.addRow(end, at, levels), next);
+        if (found.length > 0) {
+          return found;
+        }
+        this.removeLast(at.length);
+      }
+    }
+    return [];
+  }
+
+  /** Adds tokens of which nothing is known, one behind the other. @returns the last */
+  private addRow(end: number, row: readonly number[], levels: readonly Level[]): number {
+    return row.reduce((parent, at, index) => {
+      const level = levels[index]!;
+      const node = this.forest.addHidden({
+        token: level.tokens[at]!,
+        position: level.position,
+        parent,
+        isPadding: false,
+      });
+      this.keep(level, at, false);
+      return node;
+    }, end);
   }
 
   /** What follows behind any one token behind an end. */
@@ -167,26 +242,19 @@ class Search {
     const found: number[] = [];
     for (let at = 0; at < level.count; at++) {
       await pause();
-      const node = this.forest.addHidden({
-        token: level.tokens[at]!,
-        position: level.position,
-        parent: end,
-        isPadding: false,
-      });
-      this.keep(level, at, false);
-      const own = await extend(node, next);
+      const own = await extend(this.addRow(end, [at], [level]), next);
       found.push(...own);
       if (own.length === 0) {
-        this.removeLast();
+        this.removeLast(1);
       }
     }
     return found;
   }
 
-  private removeLast(): void {
-    this.forest.removeLast();
+  private removeLast(count: number): void {
+    this.forest.removeLast(count);
     for (const all of [this.keys, this.values, this.probes]) {
-      all.pop();
+      all.length -= count;
     }
   }
 
@@ -206,7 +274,7 @@ class Search {
     level: Level,
     attempts: readonly Attempt[],
     product: ProductKernel,
-  ): Promise<(Attempt & { readonly distance: Distance })[]> {
+  ): Promise<Continuation[]> {
     const taken: (Attempt & { readonly weights: Float64Array; readonly across: number })[] = [];
     for (const attempt of attempts) {
       const weights = attention.weights(attempt.at, attempt.isPadding);
@@ -291,6 +359,10 @@ class Search {
 interface Attempt {
   readonly at: number;
   readonly isPadding: boolean;
+}
+
+interface Continuation extends Attempt {
+  readonly distance: Distance;
 }
 
 /** What the tokens of a prefix leave for those behind it. */

@@ -107,6 +107,12 @@ describe('texts of causal language models', () => {
     expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
   });
 
+  it('are read where one token is repeated so often that the outputs of its attention are all but dependent', async () => {
+    const report = await auditOf(join(FIXTURES, 'runs'));
+    expect(idsOf(report)).toEqual(expected('runs'));
+    expect(leakOf(report)!.certificate).toMatchObject({ by: 'gradient', verdict: 'exact' });
+  });
+
   it('are only candidates where the last token follows such a repetition at once', async () => {
     const report = await auditOf(join(FIXTURES, 'repetitions-open'));
     expect(leakOf(report)).toMatchObject({ certificate: { verdict: 'uncertain' } });

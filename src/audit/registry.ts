@@ -1,4 +1,5 @@
 import { clientLabels } from '../methods/client-labels/client-labels.js';
+import { clientSamples } from '../methods/client-samples/client-samples.js';
 import { embeddingRows } from '../methods/embedding-rows/embedding-rows.js';
 import { featureMaps } from '../methods/feature-maps/feature-maps.js';
 import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods.js';
@@ -21,5 +22,6 @@ export const METHODS: readonly Method[] = [
   featureMaps,
   vitPatches,
   texts,
+  clientSamples,
   input,
 ];

@@ -8,7 +8,7 @@ export function unreadable(kind: UpdateKind): string | undefined {
     case 'sign':
       return 'Nothing was assessed: this is the sign of a gradient, which keeps no magnitudes, and no method here reads it.';
     case 'several-steps':
-      return 'Samples were not assessed: this is the difference of weights over several steps, and no method here takes the steps apart.';
+      return 'Samples were not read from the head: this is the difference of weights over several steps, which the head’s methods do not take apart.';
     case 'gradient':
     case 'checkpoint':
     case 'optimiser-state':

@@ -21,7 +21,7 @@ export const DIRECTED: Fact<DirectedUpdate> = {
   async compute(facts) {
     const { checkpoint, gradients } = facts.given;
     const { kind, sign } = await facts.get(UPDATE);
-    if (kind !== 'difference') {
+    if (kind !== 'difference' && kind !== 'several-steps') {
       return { gradients, absoluteError: 0 };
     }
     const { pairs } = await facts.get(MATCHING);

@@ -36,14 +36,14 @@ export const CLIENT_COUNTS: Fact<ClientCounts | { readonly why: string }> = {
     if (!head) {
       return { why: 'No classifier head was found, whose difference tells how often classes occur.' };
     }
-    const training = trainingOf((await facts.get(STATED_TRAINING))?.training ?? {}, (await facts.get(UPDATE)).steps);
+    const training = await clientTraining(facts);
     return typeof training === 'string' ? { why: training } : countsOf(facts, head.gradient, training);
   },
   describe: (found) =>
     'why' in found ? found : { misfit: found.misfit, open: found.open, isBounded: found.least !== undefined },
 };
 
-interface Training extends LocalTraining {
+export interface Training extends LocalTraining {
   readonly steps: number;
   /** What is needed for bounds and was not stated. */
   readonly assumed: readonly string[];
@@ -54,6 +54,11 @@ const MOST_STATED = 1e9;
 
 const NEEDED =
   'How often classes occur can be told from several steps of SGD where the learning rate, the local epochs (or steps), the batch size and the samples of the client are stated';
+
+/** How a client trained, as it is stated; one sentence where that is not enough. */
+export async function clientTraining(facts: Facts): Promise<Training | string> {
+  return trainingOf((await facts.get(STATED_TRAINING))?.training ?? {}, (await facts.get(UPDATE)).steps);
+}
 
 /** @param counted steps that the numbers count */
 function trainingOf(stated: StatedTraining, counted: number | undefined): Training | string {

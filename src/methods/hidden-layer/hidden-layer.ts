@@ -76,7 +76,7 @@ async function shownAs(
 }
 
 /** Channels, height, width; square and of one or three channels where nobody says. */
-function pictureShape(inputs: number, stated: readonly number[] | undefined): readonly number[] | undefined {
+export function pictureShape(inputs: number, stated: readonly number[] | undefined): readonly number[] | undefined {
   if (stated?.length === 3 && stated.reduce((product, own) => product * own, 1) === inputs) {
     return stated;
   }

@@ -131,6 +131,6 @@ function findingOf(
       : 'The samples of the batch can be told apart in a hidden layer',
     evidence: `${isComplete ? `All ${counted(samples.length, 'sample')} that stand out of the noise, told` : `${samples.length} of at least ${counted(rank, 'sample')}, told`} from the gradient of \`${weight}\`, ${isInput ? 'whose input is the network’s' : 'as the features that enter it'}, each to an expected relative error of at most ${worst.toExponential(1)}; the slopes of the ${Math.round(silent)} units that each leaves silent vanish. That a batch is larger than the number of classes does not hide it here. In measurements, batches of up to an eighth of a layer’s units were told apart, and some larger ones.`,
     mitigation:
-      'Withhold the gradient of this layer, or use batches of more samples than a quarter of its units, which were not told apart in any measurement: that closes this way and may leave others. Aggregate securely over many clients, or clip and add noise (differential privacy).',
+      'Withhold the gradient of this layer, or use batches of more samples than half of its units, which no method here tells apart: that closes this way and may leave others. Aggregate securely over many clients, or clip and add noise (differential privacy).',
   };
 }

@@ -1,6 +1,6 @@
 import { DIRECTED } from '../../facts/directed-update.js';
 import type { Fact, Facts } from '../../facts/facts.js';
-import { HEAD } from '../../facts/head-facts.js';
+import { HEAD, HEAD_GRADIENT } from '../../facts/head-facts.js';
 import { fractionAt } from '../../facts/hooks.js';
 import { TRANSFORMER } from '../../facts/transformer.js';
 import { CAPTURE, MATCHING } from '../../facts/update.js';
@@ -10,7 +10,8 @@ import { type TensorFile, elementCount } from '../../formats/tensor-file.js';
 import { normalisationFor } from '../../facts/capture.js';
 import { NORMALISATIONS, type Normalisation } from '../../protocol/normalisations.js';
 import { effectiveRoundoff } from '../../recovery/head-gradient.js';
-import { type Separation, separateSamples } from '../../recovery/hidden/separate-samples.js';
+import { type HiddenLayer, type Separation, separateSamples } from '../../recovery/hidden/separate-samples.js';
+import type { LayerState } from '../../recovery/hidden/label-above.js';
 import { type Matrix, transposed } from '../../recovery/linear-algebra.js';
 import { generator } from '../../recovery/paper-method.js';
 import { norm } from '../../recovery/vectors.js';
@@ -27,7 +28,7 @@ export interface HiddenSamples {
 }
 
 /** A fully connected layer whose tensors were captured with their gradients. */
-interface HiddenLayerTensors {
+export interface HiddenLayerTensors {
   readonly weight: TensorPair;
   readonly bias: TensorPair;
   /** Whether the weight is stored inputs x units, as Keras and Flax do. */
@@ -112,7 +113,25 @@ export const HIDDEN_SAMPLES: Fact<HiddenSamples | undefined> = {
 };
 
 async function samplesOf(facts: Facts, layer: HiddenLayerTensors): Promise<HiddenSamples | undefined> {
-  const { checkpoint, hooks, request } = facts.given;
+  const given = await layerOf(facts, layer);
+  const classifier = await classifierOn(facts, layer.units);
+  return (
+    given &&
+    separated(facts, layer, {
+      ...given,
+      course: { states: [{ layer: given.before, classifier: classifier?.before }], scale: undefined },
+    })
+  );
+}
+
+/** What a fully connected layer's tensors hold. */
+export interface LayerTensors extends Omit<HiddenLayer, 'course'> {
+  readonly before: LayerState;
+}
+
+/** @returns undefined where a number is not finite */
+export async function layerOf(facts: Facts, layer: HiddenLayerTensors): Promise<LayerTensors | undefined> {
+  const { checkpoint, request } = facts.given;
   const { gradients, absoluteError } = await facts.get(DIRECTED);
   const gradient = matrixOf(gradients, layer, 'gradient');
   const biasGradient = gradients.read(layer.bias.gradient.name).data;
@@ -126,28 +145,49 @@ async function samplesOf(facts: Facts, layer: HiddenLayerTensors): Promise<Hidde
   const size = Math.hypot(norm(gradient.data), norm(biasGradient));
   const { units, inputs } = layer;
   const normalisation = normalisationFor(request.reconstruction, await facts.get(CAPTURE).catch(() => undefined));
-  const separation = await separateSamples(
-    {
-      gradient,
-      biasGradient,
-      weight,
-      bias,
-      bounds: boundsOf(inputs, normalisation),
-      floor: ARITHMETIC * roundoff * size + absoluteError * (Math.sqrt(units) + Math.sqrt(inputs)),
-    },
-    generator(SEED),
-    ({ found, of }) => {
-      hooks.progress({
-        stage: 'recover',
-        message: of > 0 ? `Telling ${of} samples of a batch apart: ${found}` : 'Looking at hidden layers',
-        fraction: fractionAt('recover', of > 0 ? found / of : 0),
-      });
-      return hooks.pause();
-    },
-  );
+  return {
+    gradient,
+    biasGradient,
+    before: { weight, bias },
+    bounds: boundsOf(inputs, normalisation),
+    floor: ARITHMETIC * roundoff * size + absoluteError * (Math.sqrt(units) + Math.sqrt(inputs)),
+  };
+}
+
+/** The classifier whose features a layer's units are, as far as shapes tell, and what was captured of it; undefined where none is. */
+export async function classifierOn(
+  facts: Facts,
+  units: number,
+): Promise<{ readonly before: LayerState; readonly update: LayerState } | undefined> {
+  const head = (await facts.get(HEAD_GRADIENT).catch(() => undefined))?.gradient;
+  if (head?.weight.cols !== units) {
+    return undefined;
+  }
+  const none = new Float64Array(head.weight.rows);
+  return {
+    before: { weight: head.weight, bias: head.bias ?? none },
+    update: { weight: head.weightGradient, bias: head.biasGradient ?? none },
+  };
+}
+
+/** @returns undefined where no sample is told */
+export async function separated(
+  facts: Facts,
+  { weight, units, inputs }: HiddenLayerTensors,
+  layer: HiddenLayer,
+): Promise<HiddenSamples | undefined> {
+  const { hooks } = facts.given;
+  const separation = await separateSamples(layer, generator(SEED), ({ found, of }) => {
+    hooks.progress({
+      stage: 'recover',
+      message: of > 0 ? `Telling ${of} samples of a batch apart: ${found}` : 'Looking at hidden layers',
+      fraction: fractionAt('recover', of > 0 ? found / of : 0),
+    });
+    return hooks.pause();
+  });
   return separation && separation.samples.length > 0
     ? {
-        weight: layer.weight.parameter.name,
+        weight: weight.parameter.name,
         units,
         inputs,
         separation,

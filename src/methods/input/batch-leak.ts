@@ -149,7 +149,7 @@ export const SIZE_OPEN =
   'Batch normalisation in train mode all but hides the contrast that all of them have in common, which stays open.';
 
 const HIDDEN_MITIGATION =
-  'Withhold the gradient of that layer, or use batches of more samples than a quarter of its units, which were not told apart in any measurement: that closes this way and may leave others. Aggregate securely over many clients, or clip and add noise (differential privacy).';
+  'Withhold the gradient of that layer, or use batches of more samples than half of its units, which no method here tells apart: that closes this way and may leave others. Aggregate securely over many clients, or clip and add noise (differential privacy).';
 
 const MITIGATION =
   'Withhold the gradients of late convolutions, or use larger batches than their output channels divided by their positions; aggregate securely over many clients, or clip and add noise (differential privacy).';

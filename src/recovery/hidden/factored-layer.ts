@@ -137,7 +137,8 @@ export class FactoredLayer {
       rows.push(Float64Array.from(columns, (column) => column[at]! - bound[at]! * column[entries]!));
     }
     const usual = Math.sqrt(rows.reduce((sum, row) => sum + dot(row, row), 0) / entries);
-    const loud = rows.filter((row) => norm(row) > SILENT_ROW * usual);
+    const quiet = Math.max(SILENT_ROW * usual, NOISES * this.noise * Math.sqrt(size));
+    const loud = rows.filter((row) => norm(row) > quiet);
     const wanted = more * Math.max(FEWEST_ROWS, ROWS_EACH * size);
     const chosen = loud.length > wanted ? loud.filter(() => this.random() * loud.length < wanted) : loud;
     if (chosen.length < 2 * size) {
@@ -199,6 +200,11 @@ export class FactoredLayer {
     const rows = columnsOf(basis.map((own) => multiply(this.left, own)));
     const reduced = basis.length < this.rank ? silentUnits(input, rows, this.rectified, 1) : undefined;
     return reduced && { ...reduced, mixture: mixed(basis, reduced.mixture) };
+  }
+
+  /** Standard deviation of the gradient's numbers, as the floor of its singular values tells it. */
+  get noise(): number {
+    return this.floor / (Math.sqrt(this.left.rows) + Math.sqrt(this.right.rows));
   }
 
   /** The cosine that counts as a right angle, as noise leaves it. */

@@ -92,7 +92,7 @@ export class SampleSearch {
     const start = this.layer.randomDirection(free.length);
     mean.forEach((own, at) => (start[at]! += TOWARDS_MEAN * own));
     const direction = await sparseDirection(rows.data, free.length, start, NON_NEGATIVE, () => this.tellAndPause());
-    const isSettled = isSettledBy(rows, direction);
+    const isSettled = isSettledBy(rows, direction, 0);
     return this.layer.sampleOf(mixed(free, solveUpper(factor, direction)), isSettled, this.found);
   }
 
@@ -179,10 +179,14 @@ export class SampleSearch {
   }
 }
 
-/** Whether the entries that a direction makes zero leave no other: more than any could be given, and not only those that samples share. */
-function isSettledBy(rows: Matrix, direction: Float64Array): boolean {
+/**
+ * Whether the entries that a direction makes zero leave no other: more than any could be given, and not only those that samples share.
+ *
+ * @param noise of the entries
+ */
+export function isSettledBy(rows: Matrix, direction: Float64Array, noise: number): boolean {
   const values = multiply(rows, direction);
-  const near = (ZERO * norm(values)) / Math.sqrt(values.length);
+  const near = Math.max((ZERO * norm(values)) / Math.sqrt(values.length), noise);
   const zeros = Array.from(values.keys()).filter((at) => Math.abs(values[at]!) < near);
   if (zeros.length < rows.cols - 1 + SETTLING_ZEROS) {
     return false;

@@ -3,6 +3,9 @@ import type { Pause } from '../pause.js';
 import { truncatedSvd } from '../truncated-svd.js';
 import { dot, norm, scaled } from '../vectors.js';
 import { FactoredLayer, type Found } from './factored-layer.js';
+import { inputsByZeros } from './inputs-by-zeros.js';
+import type { Course } from './confirmed-together.js';
+import type { LabelFit } from './label-above.js';
 import { SampleSearch } from './sample-search.js';
 import { settleSamples } from './settle-samples.js';
 import type { SilentUnits } from './silent-units.js';
@@ -20,8 +23,8 @@ export interface HiddenLayer {
   readonly gradient: Matrix;
   /** dL/db, m. */
   readonly biasGradient: Float64Array;
-  readonly weight: Matrix;
-  readonly bias: Float64Array;
+  /** Its parameters, and those of a classifier whose features its units are; several where steps changed them. */
+  readonly course: Course;
   /** What no entry of an input is below, n numbers each: zero above a rectifier, black for pictures. The likeliest first. */
   readonly bounds: readonly Float64Array[];
   /** Singular values below are noise. */
@@ -35,6 +38,10 @@ export interface SeparatedSample extends Omit<SilentUnits, 'mixture'> {
   readonly slopes: Float64Array;
   /** Expected error of each number of x, in its own unit. */
   readonly error: number;
+  /** Its class, where a classifier above tells it. */
+  readonly label?: LabelFit;
+  /** Which of several states of the layer saw it, about. */
+  readonly state?: number;
 }
 
 export interface Separation {
@@ -51,6 +58,7 @@ export interface Separation {
 const MOST_SAMPLES = 128;
 /** Units for each sample, at least: below, anything could be made zero on half of them. */
 const UNITS_EACH = 2;
+const MANY_UNITS_EACH = 10;
 /** Share of all samples that are found, at least, where some are missing: fewer are not told. */
 const FEWEST_FOUND = 0.5;
 /** Inputs with a larger expected error, relative to their size, are not told. */
@@ -78,15 +86,21 @@ export async function separateSamples(
   }
   const quiet = (3 * layer.floor) / Math.sqrt(whole.rows);
   const isLive = Uint8Array.from(rowNorms(whole), (own) => Number(own > quiet));
-  const rectified = { weight: layer.weight, bias: layer.bias, isLive };
+  const rectified = { ...layer.course.states[0]!.layer, isLive };
   const factored = new FactoredLayer(svd, rectified, layer.floor, random);
   const bounds = factored.boundsWith(layer.bounds);
   const search = new SampleSearch(factored, random, (found) => pause({ found, of: svd.rank }));
-  await search.run(bounds);
-  const found = await settleSamples(factored, search.found, bounds, () =>
-    pause({ found: search.found.length, of: svd.rank }),
-  );
-  const samples = toldSamples(factored, found, svd.residual / Math.sqrt(whole.data.length));
+  const isOne = layer.course.states.length === 1;
+  if (isOne) {
+    await search.run(bounds);
+  }
+  const tell = (found: number): Promise<void> => pause({ found, of: svd.rank });
+  const isWhole = search.found.length === svd.rank;
+  // With many units for each sample, single ones are confirmed, or none is.
+  const isNarrow = !isOne || whole.rows < MANY_UNITS_EACH * svd.rank;
+  const together = isWhole || !isNarrow ? undefined : await inputsByZeros(factored, bounds, layer.course, tell);
+  const found = together ? [] : await settleSamples(factored, search.found, bounds, () => tell(search.found.length));
+  const samples = together ?? toldSamples(factored, found, svd.residual / Math.sqrt(whole.data.length));
   return {
     rank: svd.rank,
     gap: svd.values[svd.rank - 1]! / Math.max(svd.next, Number.MIN_VALUE),

@@ -65,10 +65,10 @@ describe('classes of a client that made several steps', () => {
     expect(report.verdict).toEqual({
       outcome: 'leaks',
       sentence:
-        "Samples were not assessed: this is the difference of weights over several steps, and no method here takes the steps apart. It gives away that class 3 and class 8 occur in the client's data.",
+        "Samples were not read from the head: this is the difference of weights over several steps, which the head’s methods do not take apart. It gives away that class 3 and class 8 occur in the client's data.",
     });
     expect(report.samples).toEqual([]);
-    expect(rowOf(report, 'all')).toMatch(/no method here takes the steps apart/);
+    expect(rowOf(report, 'all')).toMatch(/do not take apart/);
   });
 
   it('are an estimate where momentum is not stated', async () => {

@@ -8,7 +8,7 @@ import { foldConstant } from '../../graph/evaluate.js';
 import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, inputsOfLayers } from '../../network/layer-graph.js';
 import { RecipeError } from '../../network/layers/layer-rule.js';
-import type { Recipe } from '../../network/layers/recipe.js';
+import type { LayerOp, Recipe } from '../../network/layers/recipe.js';
 import { type StoredTensor, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
 import type { Normalisation } from '../../protocol/normalisations.js';
 import type { EngineReport } from '../../protocol/report.js';
@@ -42,8 +42,8 @@ export interface ClientImages {
   /** Channels, height, width. */
   readonly shape: readonly number[];
   readonly normalisation: Normalisation | undefined;
-  /** What they are, or why there are none, one sentence; undefined for images that were searched. */
-  readonly why: string | undefined;
+  /** What they are and through which network they were searched, or why there are none. */
+  readonly words: string;
   readonly engine: EngineReport | undefined;
   readonly stopped: boolean;
 }
@@ -55,6 +55,8 @@ const STARTS = 2;
 const MOST_WORK = 3e12;
 /** Images that leave more of their features are not shown. */
 const MOST_LEFT = 0.02;
+/** Layers that leave values as they are. */
+const SHAPING: ReadonlySet<LayerOp | undefined> = new Set<LayerOp>(['flatten', 'reshape', 'dropout', 'identity']);
 const PREVIEW_EVERY_MS = 350;
 const SEED = 17;
 
@@ -70,7 +72,7 @@ export async function clientImages(
     found: [],
     shape: [],
     normalisation: undefined,
-    why: 'Images were not asked for.',
+    words: 'Images were not asked for.',
     engine: undefined,
     stopped: false,
   };
@@ -90,7 +92,7 @@ export async function clientImages(
   );
   const matching = await facts.get(MATCHING);
   const cache = new Map<string, StoredTensor>();
-  for (const { recipe } of source.candidates) {
+  for (const { name, recipe } of source.candidates) {
     const layer = linearLayer(recipe, found.weight);
     if (layer === undefined || recipe.layers.some(({ op }) => op === 'batch-norm')) {
       continue;
@@ -113,18 +115,25 @@ export async function clientImages(
     if (known < FEWEST_KNOWN * size) {
       return {
         ...none,
-        why: `Images have ${size} numbers, and some features only ${known} that are not zero, which do not settle them: none were computed.`,
+        words: `Images have ${size} numbers, and some features only ${known} that are not zero, which do not settle them: none were computed.`,
       };
     }
+    const { isLate, ...images } = await inverted(context, wanted, problems);
+    const late = isLate ? ' Time was up before all were searched.' : '';
     return {
-      ...(await inverted(context, wanted, problems)),
+      ...images,
+      words: `${
+        images.found.length > 0
+          ? `Images were searched whose features are these, through "${name}". How near they are to the true ones is not known: what is left of the features says how well they explain them.`
+          : `Images were searched through "${name}", and none was found whose features are those told.`
+      }${late}`,
       shape: recipe.input,
       normalisation: normalisationFor(wanted, capture),
     };
   }
   return {
     ...none,
-    why: 'The network below the layer is not known, or has batch normalisation, so that no images were computed.',
+    words: 'The network below the layer is not known, or has batch normalisation, so that no images were computed.',
   };
 }
 
@@ -132,7 +141,7 @@ export async function clientImages(
 async function asInput(
   facts: Facts,
   { weight, inputs, separation }: HiddenSamples,
-): Promise<Pick<ClientImages, 'found' | 'shape' | 'normalisation' | 'why'> | undefined> {
+): Promise<Pick<ClientImages, 'found' | 'shape' | 'normalisation' | 'words'> | undefined> {
   const { pairs } = await facts.get(MATCHING);
   if (pairs.find(({ parameter }) => parameter.shape.length > 1)?.parameter.name !== weight) {
     return undefined;
@@ -144,7 +153,7 @@ async function asInput(
     found: shape ? separation.samples.map(({ input }, sample) => ({ sample, values: input, residual: 0 })) : [],
     shape: shape ?? [],
     normalisation: normalisationFor(request.reconstruction, capture),
-    why: shape
+    words: shape
       ? 'These are the inputs of the network themselves.'
       : 'These are the inputs of the network themselves, which are no pictures as far as is known.',
   };
@@ -174,7 +183,7 @@ function problemOf(
   const sources = inputsOfLayers(recipe);
   const below = (own: number): number => sources[own]?.[0] ?? NETWORK_INPUT;
   let node = below(layer);
-  while (recipe.layers[node]?.op === 'flatten') {
+  while (SHAPING.has(recipe.layers[node]?.op)) {
     node = below(node);
   }
   const size = norm(values) / Math.sqrt(values.length);
@@ -204,7 +213,7 @@ async function inverted(
   context: Context,
   wanted: Parameters<typeof preview>[2],
   problems: readonly (() => InversionProblem)[],
-): Promise<Pick<ClientImages, 'found' | 'engine' | 'stopped' | 'why'>> {
+): Promise<Pick<ClientImages, 'found' | 'engine' | 'stopped'> & { readonly isLate: boolean }> {
   context.progress('Choosing an engine', 0);
   const work = workOf(problems.slice(0, 1).flatMap((make) => make().stages.map(({ output }) => output)));
   const { engine, reasons } = await chooseEngine(wanted.engine, work, { tfjsFolder: wanted.tfjsFolder }).catch(
@@ -214,9 +223,14 @@ async function inverted(
   const until = performance.now() + 1000 * wanted.timeLimitSeconds;
   const found: ClientImage[] = [];
   let stopped = false;
+  let isLate = false;
   let lastPreview = 0;
   try {
     for (const [sample, make] of problems.entries()) {
+      isLate = performance.now() > until;
+      if (isLate) {
+        break;
+      }
       const problem = make();
       const shape = problem.input.shape.slice(1);
       const own = await invertMap(
@@ -262,6 +276,6 @@ async function inverted(
     found,
     engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
     stopped,
-    why: found.length > 0 ? undefined : 'Images were searched, and none was found whose features are those told.',
+    isLate,
   };
 }

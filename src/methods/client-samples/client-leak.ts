@@ -71,13 +71,13 @@ export function clientLeak(
   };
 }
 
-function textOf({ weight, separation }: HiddenSamples, { samples: stated }: Training, { why }: ClientImages): string {
+function textOf({ weight, separation }: HiddenSamples, { samples: stated }: Training, { words }: ClientImages): string {
   const { rank, samples } = separation;
   const open =
     samples.length < stated
       ? ` Of the ${counted(stated, 'sample')} stated, ${rank} stand out of the rounding of the weights, and ${samples.length} are told to a tenth of their size or better.`
       : '';
-  return `In one epoch each sample is seen once, so the update of \`${weight}\` is a sum of one product for each: its input, which a rectifier leaves non-negative and often zero, and its slopes at the units. The inputs were found by their zeros. They leave no choice of the slopes, and these vanish where each input leaves units silent, and are those that the classifier asks for at one class, at weights between the first and the last: that is how each is confirmed, and how its label is told.${open} ${why ?? 'Images were searched whose features are these. How near they are to the true ones is not known: what is left of the features says how well they explain them.'}`;
+  return `In one epoch each sample is seen once, so the update of \`${weight}\` is a sum of one product for each: its input, which a rectifier leaves non-negative and often zero, and its slopes at the units. The inputs were found by their zeros. They leave no choice of the slopes, and these vanish where each input leaves units silent, and are those that the classifier asks for at one class, at weights between the first and the last: that is how each is confirmed, and how its label is told.${open} ${words}`;
 }
 
 function tableOf(

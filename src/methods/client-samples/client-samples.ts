@@ -32,7 +32,9 @@ export const clientSamples: Method = {
       return null;
     }
     const training = await clientTraining(facts);
-    return typeof training === 'string' ? 'How the client trained is not stated.' : (whyNot(facts, training) ?? true);
+    return typeof training === 'string'
+      ? 'It needs a training by plain SGD that is stated in full and does not contradict itself; what is missing is said of the classes.'
+      : (whyNot(facts, training) ?? true);
   },
   async run(facts, context) {
     const training = await clientTraining(facts);
@@ -102,11 +104,17 @@ async function courseOf(
 ): Promise<Course> {
   const classifier = await classifierOn(facts, units);
   const update: LayerState = { weight: given.gradient, bias: given.biasGradient };
+  const { learningRate, batchSize, samples, steps } = training;
+  const shares = stepsOf(training);
   return {
-    states: stepsOf(training).map((share) => ({
-      layer: stateAt(given.before, update, share),
-      classifier: classifier && stateAt(classifier.before, classifier.update, share),
-    })),
-    scale: training.learningRate / training.batchSize,
+    states: shares.map((share, at) => {
+      // The last batch may be a smaller one; or it was dropped.
+      const left = at === shares.length - 1 && steps <= MOST_STATES ? samples - batchSize * (steps - 1) : batchSize;
+      return {
+        layer: stateAt(given.before, update, share),
+        classifier: classifier && stateAt(classifier.before, classifier.update, share),
+        scale: learningRate / Math.min(left, batchSize),
+      };
+    }),
   };
 }

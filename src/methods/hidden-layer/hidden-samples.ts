@@ -119,7 +119,7 @@ async function samplesOf(facts: Facts, layer: HiddenLayerTensors): Promise<Hidde
     given &&
     separated(facts, layer, {
       ...given,
-      course: { states: [{ layer: given.before, classifier: classifier?.before }], scale: undefined },
+      course: { states: [{ layer: given.before, classifier: classifier?.before, scale: undefined }] },
     })
   );
 }

@@ -47,6 +47,12 @@ export class ChosenInputs {
     return this.best?.samples;
   }
 
+  /** All samples, where one input was not found and the others tell it. */
+  completed(): readonly SeparatedSample[] | undefined {
+    const missing = this.chosen.length === this.layer.rank - 1 ? this.confirmation.missing(this.chosen) : undefined;
+    return missing && this.confirmation.of([...this.chosen, missing])?.samples;
+  }
+
   /** @returns whether one was exchanged */
   private async exchange(): Promise<boolean> {
     for (const [from, other] of this.left.entries()) {

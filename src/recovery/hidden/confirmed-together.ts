@@ -1,8 +1,8 @@
 import { multiply } from '../linear-algebra.js';
 import { norm, scaled } from '../vectors.js';
 import type { FactoredLayer } from './factored-layer.js';
-import { type LabelFit, type LayerState, isClear, labelOf, normOn, outputsOf } from './label-above.js';
-import { inverseOf } from './mixtures.js';
+import { type LabelFit, type LayerState, isClear, labelOf, missingShare, normOn, outputsOf } from './label-above.js';
+import { independent, inverseOf } from './mixtures.js';
 import type { SeparatedSample } from './separate-samples.js';
 
 /**
@@ -15,9 +15,12 @@ import type { SeparatedSample } from './separate-samples.js';
 /** What may have been the parameters when a sample was seen. */
 export interface Course {
   /** One state, or those of several steps; each sample was seen by about one of them. */
-  readonly states: readonly { readonly layer: LayerState; readonly classifier: LayerState | undefined }[];
-  /** What the cross-entropy's slopes are times; undefined for one over all samples. */
-  readonly scale: number | undefined;
+  readonly states: readonly {
+    readonly layer: LayerState;
+    readonly classifier: LayerState | undefined;
+    /** What the cross-entropy's slopes are times; undefined for one over all samples. */
+    readonly scale: number | undefined;
+  }[];
 }
 
 /** What speaks for inputs that are all there is. */
@@ -38,6 +41,8 @@ const MOST_LEFT_OVER = 0.02;
 /** Shares of the silent units, and of all, that may be left out where weights changed, as they are not known exactly. */
 const MOST_OFF = 0.25;
 const MOST_LEFT_OUT = 0.15;
+/** Slopes that are further from those of any class say nothing of what they lack. */
+const MOST_MISSED = 0.1;
 /** Bounds from few units are enlarged by this. */
 const SAFETY = 3;
 /** Inputs with a larger expected error, relative to their size, are not told. */
@@ -102,6 +107,37 @@ export class Confirmation {
     return scaled(mixture, 1 / this.layer.inputOf(mixture).at(-1)!);
   }
 
+  /**
+   * The input that is missing, where all others are there and a classifier is known: how much of its slopes theirs lack tells how
+   * much of theirs it lacks.
+   *
+   * @returns undefined where the slopes of one do not become a class'
+   */
+  missing(mixtures: readonly Float64Array[]): Float64Array | undefined {
+    const { states } = this.course;
+    const taken = independent(mixtures.map((own) => scaled(own, 1 / norm(own)))).map(({ unit }) => unit);
+    const [free] = this.layer.complement(taken);
+    const duals = taken.length === this.layer.rank - 1 && free ? inverseOf([...mixtures, free]) : undefined;
+    if (!duals || !free) {
+      return undefined;
+    }
+    const others = multiply(this.layer.left, free);
+    const input = free.slice();
+    for (const [at, mixture] of mixtures.entries()) {
+      const slopes = multiply(this.layer.left, duals[at]!);
+      const { outputs } = this.forwardOf(mixture);
+      const fits = states.flatMap(({ classifier, scale = 1 / this.layer.rank }, state) =>
+        classifier ? [missingShare(classifier, scale, outputs[state]!, slopes, others, MOST_LEFT_OUT)] : [],
+      );
+      const best = fits.sort((one, other) => one.off - other.off)[0];
+      if (!best || best.off > MOST_MISSED) {
+        return undefined;
+      }
+      mixture.forEach((own, k) => (input[k]! -= best.share * own));
+    }
+    return this.normalised(input);
+  }
+
   private forwardOf(mixture: Float64Array): { input: Float64Array; outputs: readonly Float64Array[] } {
     const known = this.known.get(mixture);
     if (known) {
@@ -114,10 +150,10 @@ export class Confirmation {
   }
 
   private seenBy(outputs: readonly Float64Array[], slopes: Float64Array): Seen | undefined {
-    const { states, scale = 1 / this.layer.rank } = this.course;
+    const { states } = this.course;
     const isOne = states.length === 1;
     const { isLive } = this.layer.rectified;
-    const all = states.flatMap(({ classifier }, state): Seen[] => {
+    const all = states.flatMap(({ classifier, scale = 1 / this.layer.rank }, state): Seen[] => {
       const own = outputs[state]!;
       const silence = silenceOf(isLive, own, slopes, isOne ? 0 : MOST_OFF, Math.log10(states.length));
       const fit = classifier && labelOf(classifier, scale, own, slopes, isOne ? 0 : MOST_LEFT_OUT);

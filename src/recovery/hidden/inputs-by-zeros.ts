@@ -91,7 +91,7 @@ async function fromExtremes(
       }
     }
   }
-  return undefined;
+  return choice.completed();
 }
 
 /** Entries below zero by more than this share of the root mean square are no rounding. */

@@ -58,24 +58,71 @@ export function labelOf(
   slopes: Float64Array,
   leftOut: number,
 ): LabelFit {
-  const p = softmax(
-    outputsOf(
-      outputs.map((own) => Math.max(own, 0)),
-      classifier,
-    ),
-  );
   const kept = Math.ceil((1 - leftOut) * outputs.length);
-  const fits = Array.from(p, (_, index): Omit<LabelFit, 'next'> => {
-    const asked = multiplyTransposed(
-      classifier.weight,
-      p.map((own, other) => own - Number(other === index)),
-    );
-    const rest = slopes.map((own, unit) => own - (outputs[unit]! > 0 ? scale * asked[unit]! : 0));
-    const units = [...rest.keys()].sort((one, other) => Math.abs(rest[one]!) - Math.abs(rest[other]!)).slice(0, kept);
-    const size = normOn(units, slopes);
-    return { index, off: size > 0 ? normOn(units, rest) / size : 1, units };
-  }).sort((one, other) => one.off - other.off);
+  const fits = slopesAsked(classifier, scale, outputs)
+    .map((asked, index): Omit<LabelFit, 'next'> => {
+      const rest = slopes.map((own, unit) => own - asked[unit]!);
+      const units = nearestOf(rest, kept);
+      const size = normOn(units, slopes);
+      return { index, off: size > 0 ? normOn(units, rest) / size : 1, units };
+    })
+    .sort((one, other) => one.off - other.off);
   return { ...fits[0]!, next: (fits[1] ?? fits[0]!).off };
+}
+
+/**
+ * The multiple of other slopes that is missing in those of a sample, so that they are a class' as nearly as can be.
+ *
+ * @param others m numbers
+ * @returns that multiple, and what is left then over the slopes' length
+ */
+export function missingShare(
+  classifier: LayerState,
+  scale: number,
+  outputs: Float64Array,
+  slopes: Float64Array,
+  others: Float64Array,
+  leftOut: number,
+): { readonly share: number; readonly off: number } {
+  const kept = Math.ceil((1 - leftOut) * outputs.length);
+  const fits = slopesAsked(classifier, scale, outputs).map((asked) => {
+    const rest = asked.map((own, unit) => own - slopes[unit]!);
+    let units = [...rest.keys()];
+    let share = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      const [along, square] = [dotOn(units, others, rest), dotOn(units, others, others)];
+      share = square > 0 ? along / square : 0;
+      units = nearestOf(
+        rest.map((own, unit) => own - share * others[unit]!),
+        kept,
+      );
+    }
+    const left = rest.map((own, unit) => own - share * others[unit]!);
+    return { share, off: normOn(units, left) / normOn(units, asked) };
+  });
+  return fits.reduce((best, own) => (own.off < best.off ? own : best));
+}
+
+/** Of units that are left out, and the rest fitted again. */
+const ROUNDS = 4;
+
+/** Slopes for each class, m numbers each. */
+function slopesAsked(classifier: LayerState, scale: number, outputs: Float64Array): Float64Array[] {
+  const hidden = outputs.map((own) => Math.max(own, 0));
+  const p = softmax(outputsOf(hidden, classifier));
+  return Array.from(p, (_, index) => {
+    const pull = p.map((own, other) => scale * (own - Number(other === index)));
+    return multiplyTransposed(classifier.weight, pull).map((own, unit) => (outputs[unit]! > 0 ? own : 0));
+  });
+}
+
+/** The entries nearest to zero. */
+function nearestOf(values: Float64Array, count: number): number[] {
+  return [...values.keys()].sort((one, other) => Math.abs(values[one]!) - Math.abs(values[other]!)).slice(0, count);
+}
+
+function dotOn(units: readonly number[], one: Float64Array, other: Float64Array): number {
+  return units.reduce((sum, unit) => sum + one[unit]! * other[unit]!, 0);
 }
 
 /** Length of the part of a vector that some units have. */

@@ -112,7 +112,7 @@ describe('samples of a client of one epoch', () => {
   it.each<[string, Partial<CaptureFile>, RegExp]>([
     ['several epochs', { local_epochs: 3, local_steps: 12 }, /Over 3 epochs/],
     ['momentum', { momentum: 0.9 }, /Momentum and weight decay/],
-    ['no learning rate', { learning_rate: null }, /How the client trained is not stated/],
+    ['no learning rate', { learning_rate: null }, /stated in full/],
   ])('are not looked for with %s', async (_, notes, why) => {
     const report = await audited(changed(notes));
     expect(leakOf(report)).toBeUndefined();

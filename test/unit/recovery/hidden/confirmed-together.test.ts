@@ -60,8 +60,8 @@ function mixturesOf(own: FactoredLayer): Float64Array[] {
   );
 }
 
-const COURSE: Course = { states: [{ layer, classifier }], scale: undefined };
-const ALONE: Course = { states: [{ layer, classifier: undefined }], scale: undefined };
+const COURSE: Course = { states: [{ layer, classifier, scale: undefined }] };
+const ALONE: Course = { states: [{ layer, classifier: undefined, scale: undefined }] };
 
 describe('the class of a sample', () => {
   it('is the one whose slopes are those captured', () => {
@@ -109,6 +109,20 @@ describe('samples that are confirmed together', () => {
         }
       }
     }
+  });
+
+  it('tell the one that is missing', async () => {
+    const own = await factored();
+    const mixtures = mixturesOf(own);
+    mixtures.forEach((wanted, at) => {
+      const found = new Confirmation(own, COURSE).missing(mixtures.filter((_, other) => other !== at));
+      expect(relativeError(found!, wanted)).toBeLessThan(1e-6);
+    });
+    expect(new Confirmation(own, ALONE).missing(mixtures.slice(1))).toBeUndefined();
+    const other: Course = {
+      states: [{ layer, classifier: { ...classifier, weight: normal(CLASSES, UNITS, 0.2) }, scale: 1 }],
+    };
+    expect(new Confirmation(own, other).missing(mixtures.slice(1))).toBeUndefined();
   });
 
   it('are looked for at weights on the way', () => {

@@ -16,7 +16,7 @@ import { type InversionProblem, invertMap } from '../../recovery/inversion/inver
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { norm } from '../../recovery/vectors.js';
-import { pictureShape } from '../hidden-layer/hidden-layer.js';
+import { isFirstLayer, pictureShape } from '../hidden-layer/hidden-layer.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import { findNetwork } from '../input/network-source.js';
 import { networkTensors } from '../input/network-tensors.js';
@@ -143,7 +143,7 @@ async function asInput(
   { weight, inputs, separation }: HiddenSamples,
 ): Promise<Pick<ClientImages, 'found' | 'shape' | 'normalisation' | 'words'> | undefined> {
   const { pairs } = await facts.get(MATCHING);
-  if (pairs.find(({ parameter }) => parameter.shape.length > 1)?.parameter.name !== weight) {
+  if (!isFirstLayer(pairs, weight)) {
     return undefined;
   }
   const { request } = facts.given;

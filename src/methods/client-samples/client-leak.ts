@@ -77,7 +77,7 @@ function textOf({ weight, separation }: HiddenSamples, { samples: stated }: Trai
     samples.length < stated
       ? ` Of the ${counted(stated, 'sample')} stated, ${rank} stand out of the rounding of the weights, and ${samples.length} are told to a tenth of their size or better.`
       : '';
-  return `In one epoch each sample is seen once, so the update of \`${weight}\` is a sum of one product for each: its input, which a rectifier leaves non-negative and often zero, and its slopes at the units. The inputs were found by their zeros. They leave no choice of the slopes, and these vanish where each input leaves units silent, and are those that the classifier asks for at one class, at weights between the first and the last: that is how each is confirmed, and how its label is told.${open} ${words}`;
+  return `In one epoch each sample is seen once, so the update of \`${weight}\` is a sum of one product for each: its input, which is nowhere below a bound (zero above a rectifier) and often at it, and its slopes at the units. The inputs were found by that. They leave no choice of the slopes, and these vanish where each input leaves units silent${samples.every(({ label }) => label) ? ', and are those that the classifier asks for at one class, at weights between the first and the last: that is how each is confirmed, and how its label is told' : ': that is how each is confirmed. No classifier was found right above the layer, so that labels are not told'}.${open} ${words}`;
 }
 
 function tableOf(

@@ -69,6 +69,8 @@ export const clientSamples: Method = {
 
 /** More weights on the way are not told from each other. */
 const MOST_STATES = 8;
+/** Of a layer in all states: 256 MiB. */
+const MOST_NUMBERS = 2 ** 25;
 
 function whyNot(facts: Facts, { epochs, momentum }: Training): string | undefined {
   if (epochs > 1) {
@@ -87,7 +89,11 @@ function stepsOf({ steps }: Training): readonly number[] {
 
 async function samplesOf(facts: Facts, training: Training): Promise<HiddenSamples | undefined> {
   let best: HiddenSamples | undefined;
+  const states = stepsOf(training).length;
   for (const layer of await hiddenLayers(facts)) {
+    if (states * layer.units * layer.inputs > MOST_NUMBERS) {
+      continue;
+    }
     const given = await layerOf(facts, layer);
     const own =
       given && (await separated(facts, layer, { ...given, course: await courseOf(facts, layer, given, training) }));

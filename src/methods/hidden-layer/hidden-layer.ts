@@ -1,6 +1,7 @@
 import type { Facts } from '../../facts/facts.js';
 import { normalisationFor } from '../../facts/capture.js';
 import { CAPTURE, MATCHING } from '../../facts/update.js';
+import type { TensorPair } from '../../facts/matching.js';
 import { recogniseNetwork } from '../../network/built-in.js';
 import { counted } from '../../words/count-words.js';
 import { RECOVERY } from '../head/recovery.js';
@@ -59,7 +60,6 @@ async function shownAs(
 ): Promise<Parameters<typeof hiddenLeak>[1]> {
   const { checkpoint, request } = facts.given;
   const { pairs } = await facts.get(MATCHING);
-  const first = pairs.find(({ parameter }) => parameter.shape.length > 1);
   const capture = await facts.get(CAPTURE).catch(() => undefined);
   const shape = request.reconstruction?.inputShape ?? capture?.inputShape;
   const isShownByOther =
@@ -67,12 +67,18 @@ async function shownAs(
     request.reconstruction !== undefined &&
     request.reconstruction.attack !== 'none' &&
     recogniseNetwork(checkpoint.entries, shape ? { inputShape: shape } : {}).length > 0;
-  const isInput = first?.parameter.name === weight && !isShownByOther;
+  const isInput = isFirstLayer(pairs, weight) && !isShownByOther;
   return {
     isInput,
     shape: isInput ? pictureShape(inputs, shape) : undefined,
     normalisation: normalisationFor(request.reconstruction, capture),
   };
+}
+
+/** Whether a layer is the first: of several, in a network without convolutions, which files may store in any order. */
+export function isFirstLayer(pairs: readonly TensorPair[], weight: string): boolean {
+  const weights = pairs.filter(({ parameter }) => parameter.shape.length > 1);
+  return weights[0]?.parameter.name === weight && weights.every(({ parameter }) => parameter.shape.length === 2);
 }
 
 /** Channels, height, width; square and of one or three channels where nobody says. */

@@ -61,11 +61,11 @@ function errorsOf({ separation, inputs }: HiddenSamples): number[] {
 }
 
 function textOf({ weight, units, separation, isComplete }: HiddenSamples): string {
-  const { rank, gap } = separation;
+  const { rank, gap, isJoint } = separation;
   const open = isComplete
     ? ''
     : ` Of the others only that they are there is known: ${counted(rank, 'direction')} stand out of the noise in all.`;
-  return `The gradient of \`${weight}\` is the sum of each sample's input times its slopes at the ${units} units, so it has one direction for each sample: ${rank}, the last one ${gap >= 1000 ? 'more than 1000' : gap.toPrecision(2)} times above the noise. Inputs above a rectifier are not negative and often zero, and slopes are zero where a unit is silent; no mixture of samples is so often. Each input tells with the weights which units it leaves silent, which nothing before made use of, and its slopes are zero there: that confirms each sample by itself.${open}`;
+  return `The gradient of \`${weight}\` is the sum of each sample's input times its slopes at the ${units} units, so it has one direction for each sample: ${rank}, the last one ${gap >= 1000 ? 'more than 1000' : gap.toPrecision(2)} times above the noise. Inputs above a rectifier are not negative and often zero, and slopes are zero where a unit is silent${isJoint ? '. All inputs together leave no choice of the slopes, and these are zero where each input leaves units silent: that confirms all of them together.' : '; no mixture of samples is so often. Each input tells with the weights which units it leaves silent, which nothing before made use of, and its slopes are zero there: that confirms each sample by itself.'}${open}`;
 }
 
 function tableOf({ separation, units }: HiddenSamples, errors: readonly number[]): Detail {

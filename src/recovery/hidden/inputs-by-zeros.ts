@@ -16,6 +16,24 @@ import type { SeparatedSample } from './separate-samples.js';
  * chance would not do.
  */
 
+/** More samples were not told apart in this way in any measurement. */
+const MOST_TOGETHER = 48;
+/** Multiplications of all searches: about half a minute. */
+const MOST_WORK = 3e10;
+const SEARCH_STEPS = 43;
+/** Multiplications that it takes to look at one set of inputs, about: beyond, it could not be stopped in time. */
+const MOST_WORK_OF_ONE = 1e9;
+
+/** Forward through the layer in each state, and all classes' slopes. */
+function workOfOne({ rank, rectified }: FactoredLayer, { states }: Course): number {
+  const { rows, cols } = rectified.weight;
+  const classes = states[0]?.classifier?.weight.rows ?? 0;
+  return rank * states.length * (rows * cols + SORTED * rows * classes);
+}
+
+/** Of comparing and sorting, in multiplications. */
+const SORTED = 30;
+
 /** Searches for each sample, and at least. */
 const TRIES_EACH = 24;
 const FEWEST_TRIES = 64;
@@ -39,10 +57,14 @@ export async function inputsByZeros(
   course: Course,
   pause: Pause<number>,
 ): Promise<readonly SeparatedSample[] | undefined> {
+  if (layer.rank > MOST_TOGETHER || workOfOne(layer, course) > MOST_WORK_OF_ONE) {
+    return undefined;
+  }
   const basis = layer.complement([]);
+  const budget = { left: MOST_WORK };
   for (const bound of bounds) {
     const bounded = layer.rowsAbove(bound, basis, MORE_ROWS);
-    const samples = bounded && (await fromExtremes(layer, bounded, basis, course, pause));
+    const samples = bounded && (await fromExtremes(layer, bounded, basis, course, budget, pause));
     if (samples) {
       return samples;
     }
@@ -56,6 +78,7 @@ async function fromExtremes(
   { rows, mean, factor }: BoundedRows,
   basis: readonly Float64Array[],
   course: Course,
+  budget: { left: number },
   pause: Pause<number>,
 ): Promise<readonly SeparatedSample[] | undefined> {
   const { rank } = layer;
@@ -67,6 +90,10 @@ async function fromExtremes(
     tried < tries && failed < (directions.length > 0 ? MOST_FAILED : FIRST_FAILED);
     tried++
   ) {
+    budget.left -= SEARCH_STEPS * rows.rows * rank * rank;
+    if (budget.left < 0) {
+      return undefined;
+    }
     const random = layer.randomDirection(rank);
     const taken = independent(directions).map(({ unit }) => unit);
     const share = TOWARDS_MEAN[tried % TOWARDS_MEAN.length]!;

@@ -37,6 +37,8 @@ export interface LabelFit {
 /** A class whose slopes are off by more, or the next one's by not more than so many times as much, is not told. */
 const MOST_OFF = 0.25;
 const CLEARLY_LESS = 3;
+/** Active units that a class is told by, at least. */
+const FEWEST_ACTIVE = 8;
 
 export function isClear({ off, next }: LabelFit): boolean {
   return off < MOST_OFF && next > CLEARLY_LESS * off;
@@ -58,16 +60,31 @@ export function labelOf(
   slopes: Float64Array,
   leftOut: number,
 ): LabelFit {
-  const kept = Math.ceil((1 - leftOut) * outputs.length);
-  const fits = slopesAsked(classifier, scale, outputs)
-    .map((asked, index): Omit<LabelFit, 'next'> => {
-      const rest = slopes.map((own, unit) => own - asked[unit]!);
-      const units = nearestOf(rest, kept);
-      const size = normOn(units, slopes);
-      return { index, off: size > 0 ? normOn(units, rest) / size : 1, units };
-    })
-    .sort((one, other) => one.off - other.off);
-  return { ...fits[0]!, next: (fits[1] ?? fits[0]!).off };
+  const rests = slopesAsked(classifier, scale, outputs).map((asked) => slopes.map((own, unit) => own - asked[unit]!));
+  const [index] = rests
+    .map((rest, at) => ({ at, off: normOn(unitsKept(rest, outputs, leftOut), rest) }))
+    .sort((one, other) => one.off - other.off)
+    .map(({ at }) => at);
+  // All classes are compared where the best one fits, or each could leave out what speaks against it.
+  const units = unitsKept(rests[index!]!, outputs, leftOut);
+  const size = normOn(
+    units.filter((unit) => outputs[unit]! > 0),
+    slopes,
+  );
+  const active = units.filter((unit) => outputs[unit]! > 0).length;
+  const offs = rests.map((rest) => (size > 0 && active >= FEWEST_ACTIVE ? normOn(units, rest) / size : 1));
+  const next = offs.reduce((least, own, at) => (at === index ? least : Math.min(least, own)), Infinity);
+  return { index: index!, off: offs[index!]!, units, next };
+}
+
+/** All silent units and all active ones, but for a share of each that fits worst: it may have changed sides. */
+function unitsKept(rest: Float64Array, outputs: Float64Array, leftOut: number): number[] {
+  const best = (units: number[]): number[] =>
+    units
+      .sort((one, other) => Math.abs(rest[one]!) - Math.abs(rest[other]!))
+      .slice(0, units.length - Math.floor(leftOut * units.length));
+  const all = [...rest.keys()];
+  return [...best(all.filter((unit) => outputs[unit]! > 0)), ...best(all.filter((unit) => !(outputs[unit]! > 0)))];
 }
 
 /**
@@ -84,7 +101,6 @@ export function missingShare(
   others: Float64Array,
   leftOut: number,
 ): { readonly share: number; readonly off: number } {
-  const kept = Math.ceil((1 - leftOut) * outputs.length);
   const fits = slopesAsked(classifier, scale, outputs).map((asked) => {
     const rest = asked.map((own, unit) => own - slopes[unit]!);
     let units = [...rest.keys()];
@@ -92,9 +108,10 @@ export function missingShare(
     for (let round = 0; round < ROUNDS; round++) {
       const [along, square] = [dotOn(units, others, rest), dotOn(units, others, others)];
       share = square > 0 ? along / square : 0;
-      units = nearestOf(
+      units = unitsKept(
         rest.map((own, unit) => own - share * others[unit]!),
-        kept,
+        outputs,
+        leftOut,
       );
     }
     const left = rest.map((own, unit) => own - share * others[unit]!);
@@ -110,15 +127,11 @@ const ROUNDS = 4;
 function slopesAsked(classifier: LayerState, scale: number, outputs: Float64Array): Float64Array[] {
   const hidden = outputs.map((own) => Math.max(own, 0));
   const p = softmax(outputsOf(hidden, classifier));
-  return Array.from(p, (_, index) => {
-    const pull = p.map((own, other) => scale * (own - Number(other === index)));
-    return multiplyTransposed(classifier.weight, pull).map((own, unit) => (outputs[unit]! > 0 ? own : 0));
-  });
-}
-
-/** The entries nearest to zero. */
-function nearestOf(values: Float64Array, count: number): number[] {
-  return [...values.keys()].sort((one, other) => Math.abs(values[one]!) - Math.abs(values[other]!)).slice(0, count);
+  const mean = multiplyTransposed(classifier.weight, p);
+  const { data, cols } = classifier.weight;
+  return Array.from(p, (_, index) =>
+    mean.map((own, unit) => (outputs[unit]! > 0 ? scale * (own - data[index * cols + unit]!) : 0)),
+  );
 }
 
 function dotOn(units: readonly number[], one: Float64Array, other: Float64Array): number {

@@ -51,6 +51,8 @@ export interface Separation {
   readonly gap: number;
   /** Those told apart, each confirmed by the units that it leaves silent; in no order of meaning. */
   readonly samples: readonly SeparatedSample[];
+  /** Whether they are confirmed all together, and not each by itself. */
+  readonly isJoint: boolean;
   /** ||gradient - sum_i d_i x_i^T|| / ||gradient||. */
   readonly residual: number;
 }
@@ -105,6 +107,7 @@ export async function separateSamples(
     rank: svd.rank,
     gap: svd.values[svd.rank - 1]! / Math.max(svd.next, Number.MIN_VALUE),
     samples,
+    isJoint: together !== undefined,
     residual: residualOf(whole, samples),
   };
 }

@@ -163,7 +163,11 @@ class Search {
       if (!level || !next) {
         continue;
       }
+      if (tried > MOST_BRIDGES) {
+        continue;
+      }
       let found = await this.behindNear(end, position + 1, growth, product, pause);
+      tried += MOST_ROWS * MOST_NEAR * level.count;
       if (found.length === 0) {
         tried += level.count * next.count;
         found = tried > MOST_BRIDGES ? [] : await this.behindAny(end, level, next, growth, pause);

@@ -73,6 +73,30 @@ describe('the class of a sample', () => {
     });
   });
 
+  it('is never another where few units are active, weights are off and some units may be left out', () => {
+    const [units, classes] = [128, 10];
+    let told = 0;
+    for (let trial = 0; trial < 100; trial++) {
+      const weight = normal(classes, units, 0.1);
+      const seen = { ...weight, data: weight.data.map((own) => own + gaussian(random, 0.01)) };
+      const outputs = Float64Array.from(
+        { length: units },
+        () => (random() < 0.16 ? 1 : -1) * Math.abs(gaussian(random)),
+      );
+      const bias = new Float64Array(classes);
+      const hidden = outputs.map((own) => Math.max(own, 0));
+      const label = trial % classes;
+      const pull = softmax(outputsOf(hidden, { weight: seen, bias })).map((own, at) => own - Number(at === label));
+      const own = multiplyTransposed(seen, pull).map((slope, unit) => (outputs[unit]! > 0 ? slope : 0));
+      const fit = labelOf({ weight, bias }, 1, outputs, own, 0.15);
+      if (isClear(fit)) {
+        told++;
+        expect(fit.index).toBe(label);
+      }
+    }
+    expect(told).toBeGreaterThan(80);
+  });
+
   it('is not told in another scale', () => {
     const fit = labelOf(classifier, 1, outputsOf(inputs[0]!, layer), slopes[0]!, 0);
     expect(isClear(fit)).toBe(false);

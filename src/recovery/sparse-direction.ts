@@ -22,7 +22,7 @@ export interface SparseSearch {
 
 /** Where values are known not to be negative: the sign alone all but tells the samples. */
 export const NON_NEGATIVE: SparseSearch = { negative: 100, first: 0.3, cooling: 0.85, last: 1e-5 };
-/** The same from random mixtures to whichever sample is nearest, and not to the one that stands out most. */
+/** The same from random mixtures to whichever sample is nearest, and not always to the same one. */
 export const FROM_ANYWHERE: SparseSearch = { ...NON_NEGATIVE, first: 0.1, last: 1e-4 };
 /** Where only zeros tell: slower, as the way leads past other minima. */
 export const EITHER_SIGN: SparseSearch = { negative: 1, first: 0.5, cooling: 0.93, last: 1e-6 };

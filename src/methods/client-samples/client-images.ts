@@ -1,28 +1,26 @@
-import { performance } from 'node:perf_hooks';
-import { chooseEngine } from '../../engine/choose.js';
 import { normalisationFor } from '../../facts/capture.js';
 import { DIRECTED } from '../../facts/directed-update.js';
 import type { Facts } from '../../facts/facts.js';
 import { CAPTURE, MATCHING } from '../../facts/update.js';
 import { foldConstant } from '../../graph/evaluate.js';
-import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
+import { TensorGraph } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, inputsOfLayers } from '../../network/layer-graph.js';
 import { RecipeError } from '../../network/layers/layer-rule.js';
 import type { LayerOp, Recipe } from '../../network/layers/recipe.js';
 import { type StoredTensor, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
 import type { Normalisation } from '../../protocol/normalisations.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type InversionProblem, invertMap } from '../../recovery/inversion/invert-map.js';
+import type { InversionProblem } from '../../recovery/inversion/invert-map.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
+import { dataAt } from '../../recovery/hidden/layer-state.js';
 import { generator } from '../../recovery/paper-method.js';
 import { norm } from '../../recovery/vectors.js';
 import { isFirstLayer, pictureShape } from '../hidden-layer/hidden-layer.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
+import { invertInputs } from '../input/invert-inputs.js';
 import { findNetwork } from '../input/network-source.js';
 import { networkTensors } from '../input/network-tensors.js';
-import { noEngine } from '../input/no-engine.js';
 import { linearLayer } from '../input/prepare.js';
-import { preview } from '../input/preview.js';
 import type { Context } from '../method.js';
 import { pausingProduct } from '../pausing-product.js';
 
@@ -57,8 +55,9 @@ const MOST_WORK = 3e12;
 const MOST_LEFT = 0.02;
 /** Layers that leave values as they are. */
 const SHAPING: ReadonlySet<LayerOp | undefined> = new Set<LayerOp>(['flatten', 'reshape', 'dropout', 'identity']);
-const PREVIEW_EVERY_MS = 350;
 const SEED = 17;
+/** Values below this share of their root mean square are those of a rectifier that cut. */
+const NEARLY_ZERO = 1e-3;
 
 /** @param steps shares of the way from the first weights to the last, by a sample's state */
 export async function clientImages(
@@ -98,7 +97,6 @@ export async function clientImages(
       continue;
     }
     const { parameter, gradient } = networkTensors(recipe, checkpoint, gradients, matching, source.own, cache);
-    const between = (share: number): TensorLookup => weightsAt(parameter, gradient, share);
     try {
       buildNetwork(new TensorGraph(foldConstant), recipe, parameter, 1, 'eval');
     } catch (error) {
@@ -107,9 +105,6 @@ export async function clientImages(
       }
       throw error;
     }
-    const problems = found.separation.samples.map((sample, at) => () => {
-      return problemOf(recipe, layer, sample.input, sample.error, between(steps[sample.state ?? 0] ?? 0), SEED + at);
-    });
     const size = recipe.input.reduce((product, own) => product * own, 1);
     const known = Math.min(...found.separation.samples.map(({ input }) => valuesThatShow(input)));
     if (known < FEWEST_KNOWN * size) {
@@ -118,12 +113,34 @@ export async function clientImages(
         words: `Images have ${size} numbers, and some features only ${known} that are not zero, which do not settle them: none were computed.`,
       };
     }
-    const { isLate, ...images } = await inverted(context, wanted, problems);
+    const inversions = await invertInputs(
+      wanted,
+      found.separation.samples.map((sample, at) => () => {
+        const weights = weightsAt(parameter, gradient, steps[sample.state ?? 0] ?? 0);
+        return problemOf(recipe, layer, sample.input, sample.error, weights, SEED + at);
+      }),
+      {
+        from: 0,
+        starts: STARTS,
+        work: MOST_WORK,
+        endsWhenLate: true,
+        message: (sample, residual) =>
+          `Computing image ${sample + 1} of ${found.separation.samples.length}: ${(100 * residual).toPrecision(2)} % of its features off`,
+      },
+      await pausingProduct(context),
+      context,
+    );
+    const { engine, stopped, isLate } = inversions;
+    const images = inversions.found.flatMap(({ input, residual }, sample): ClientImage[] =>
+      residual < MOST_LEFT ? [{ sample, values: input, residual }] : [],
+    );
     const late = isLate ? ' Time was up before all were searched.' : '';
     return {
-      ...images,
+      found: images,
+      engine,
+      stopped,
       words: `${
-        images.found.length > 0
+        images.length > 0
           ? `Images were searched whose features are these, through "${name}". How near they are to the true ones is not known: what is left of the features says how well they explain them.`
           : `Images were searched through "${name}", and none was found whose features are those told.`
       }${late}`,
@@ -164,9 +181,7 @@ function weightsAt(parameter: TensorLookup, gradient: TensorLookup, share: numbe
   return (name) => {
     const own = parameter(name);
     const update = gradient(name);
-    return own && update && share > 0
-      ? { shape: own.shape, data: Float64Array.from(own.data, (value, at) => value - share * (update.data[at] ?? 0)) }
-      : own;
+    return own && update && share > 0 ? { shape: own.shape, data: dataAt(own.data, update.data, share) } : own;
   };
 }
 
@@ -204,78 +219,4 @@ function problemOf(
 function valuesThatShow(values: Float64Array): number {
   const size = norm(values) / Math.sqrt(values.length);
   return values.reduce((sum, own) => sum + Number(own > NEARLY_ZERO * size), 0);
-}
-
-/** Values below this share of their root mean square are those of a rectifier that cut. */
-const NEARLY_ZERO = 1e-3;
-
-async function inverted(
-  context: Context,
-  wanted: Parameters<typeof preview>[2],
-  problems: readonly (() => InversionProblem)[],
-): Promise<Pick<ClientImages, 'found' | 'engine' | 'stopped'> & { readonly isLate: boolean }> {
-  context.progress('Choosing an engine', 0);
-  const work = workOf(problems.slice(0, 1).flatMap((make) => make().stages.map(({ output }) => output)));
-  const { engine, reasons } = await chooseEngine(wanted.engine, work, { tfjsFolder: wanted.tfjsFolder }).catch(
-    noEngine,
-  );
-  const product = await pausingProduct(context);
-  const until = performance.now() + 1000 * wanted.timeLimitSeconds;
-  const found: ClientImage[] = [];
-  let stopped = false;
-  let isLate = false;
-  let lastPreview = 0;
-  try {
-    for (const [sample, make] of problems.entries()) {
-      isLate = performance.now() > until;
-      if (isLate) {
-        break;
-      }
-      const problem = make();
-      const shape = problem.input.shape.slice(1);
-      const own = await invertMap(
-        problem,
-        engine,
-        { starts: STARTS, work: MOST_WORK / problems.length, isLate: () => performance.now() > until },
-        product,
-        async ({ step, residual, input }) => {
-          const now = performance.now();
-          if (now - lastPreview > PREVIEW_EVERY_MS) {
-            lastPreview = now;
-            context.progress(
-              `Computing image ${sample + 1} of ${problems.length}: ${(100 * residual).toPrecision(2)} % of its features off`,
-              (sample + 0.5) / problems.length,
-              {
-                sample,
-                method: 'maps',
-                restart: 0,
-                iteration: step,
-                of: step,
-                loss: residual,
-                secondsLeft: null,
-                caption: 'So far',
-                preview: preview(input.subarray(0, sizeOf(shape)), shape, wanted),
-              },
-            );
-          }
-          await context.pause();
-        },
-      );
-      if (own.residual < MOST_LEFT) {
-        found.push({ sample, values: own.input, residual: own.residual });
-      }
-      if (own.stopped) {
-        stopped = true;
-        break;
-      }
-    }
-  } finally {
-    await engine.dispose();
-  }
-  return {
-    found,
-    engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
-    stopped,
-    isLate,
-  };
 }

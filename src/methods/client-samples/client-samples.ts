@@ -1,6 +1,6 @@
 import type { Facts } from '../../facts/facts.js';
 import type { Course } from '../../recovery/hidden/confirmed-together.js';
-import { type LayerState, stateAt } from '../../recovery/hidden/label-above.js';
+import { type LayerState, stateAt } from '../../recovery/hidden/layer-state.js';
 import { counted } from '../../words/count-words.js';
 import { classNamer } from '../head/head-methods.js';
 import { type Training, clientTraining } from '../client-labels/client-counts.js';

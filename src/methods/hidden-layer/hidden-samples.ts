@@ -11,7 +11,7 @@ import { normalisationFor } from '../../facts/capture.js';
 import { NORMALISATIONS, type Normalisation } from '../../protocol/normalisations.js';
 import { effectiveRoundoff } from '../../recovery/head-gradient.js';
 import { type HiddenLayer, type Separation, separateSamples } from '../../recovery/hidden/separate-samples.js';
-import type { LayerState } from '../../recovery/hidden/label-above.js';
+import type { LayerState } from '../../recovery/hidden/layer-state.js';
 import { type Matrix, transposed } from '../../recovery/linear-algebra.js';
 import { generator } from '../../recovery/paper-method.js';
 import { norm } from '../../recovery/vectors.js';

@@ -1,14 +1,12 @@
-import { performance } from 'node:perf_hooks';
-import { chooseEngine } from '../../engine/choose.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
 import { foldConstant } from '../../graph/evaluate.js';
-import { TensorGraph, sizeOf, workOf } from '../../graph/tensor-graph.js';
+import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import { buildNetwork } from '../../network/network-graph.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type InversionProblem, invertMap, knownCount } from '../../recovery/inversion/invert-map.js';
+import { type InversionProblem, knownCount } from '../../recovery/inversion/invert-map.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
@@ -23,10 +21,10 @@ import { joined } from '../../recovery/vectors.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
-import { noEngine } from './no-engine.js';
+import { invertInputs } from './invert-inputs.js';
 import { type NetworkTask, type Prepared, linearLayer, outputShapesOf } from './prepare.js';
 import { pausingProduct } from '../pausing-product.js';
-import { preview, toBase64 } from './preview.js';
+import { toBase64 } from './preview.js';
 
 /** The values inside a network of rectifiers, layer by layer from the head down, then the input that gives the deepest. */
 
@@ -64,7 +62,6 @@ const MOST_STARTS = 4;
 const MOST_WORK = 6e12;
 /** What leaves more of the maps that it comes from is no input that was found. */
 const MOST_LEFT = 0.05;
-const PREVIEW_EVERY_MS = 350;
 const SEED = 13;
 
 /** Whether a network has rectifiers, whose zeros this method lives by. */
@@ -146,71 +143,31 @@ async function inverted(
   product: ProductKernel,
   context: Context,
 ): Promise<Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & { readonly isSpent: boolean }> {
-  context.progress('Choosing an engine', 0.4);
-  const work = workOf(problems[0]!.stages.map(({ output }) => output));
-  const { engine, reasons } = await chooseEngine(request.engine, work, { tfjsFolder: request.tfjsFolder }).catch(
-    noEngine,
+  const { found, engine, stopped } = await invertInputs(
+    request,
+    problems.map((problem) => () => problem),
+    {
+      from: 0.4,
+      starts: MOST_STARTS,
+      work: MOST_WORK,
+      endsWhenLate: false,
+      message: (_, residual) =>
+        `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
+    },
+    product,
+    context,
   );
-  const until = performance.now() + 1000 * request.timeLimitSeconds;
-  const inputs: (MappedInput | undefined)[] = [];
-  let stopped = false;
-  let isSpent = false;
-  try {
-    let lastPreview = 0;
-    for (const [sample, problem] of problems.entries()) {
-      if (stopped) {
-        inputs.push(undefined);
-        continue;
-      }
-      const found = await invertMap(
-        problem,
-        engine,
-        { starts: MOST_STARTS, work: MOST_WORK / problems.length, isLate: () => performance.now() > until },
-        product,
-        async ({ step, residual, input }) => {
-          const now = performance.now();
-          if (now - lastPreview > PREVIEW_EVERY_MS) {
-            lastPreview = now;
-            context.progress(
-              `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
-              0.4 + (0.6 * (sample + 0.5)) / problems.length,
-              {
-                sample,
-                method: 'maps',
-                restart: 0,
-                iteration: step,
-                of: step,
-                loss: residual,
-                secondsLeft: null,
-                caption: 'So far',
-                preview: preview(
-                  input.subarray(0, sizeOf(problem.input.shape.slice(1))),
-                  problem.input.shape.slice(1),
-                  request,
-                ),
-              },
-            );
-          }
-          await context.pause();
-        },
-      );
-      const together = problem.input.shape[0]!;
-      for (let b = 0; b < together; b++) {
-        const values = sampleOf({ values: found.input }, b, together);
-        inputs.push(found.residual < 1 ? { values, residual: found.residual } : undefined);
-      }
-      stopped = found.stopped;
-      isSpent ||= found.spent;
+  const inputs = problems.flatMap(({ input }, at): (MappedInput | undefined)[] => {
+    const own = found[at];
+    if (!own) {
+      return [undefined];
     }
-  } finally {
-    await engine.dispose();
-  }
-  return {
-    inputs,
-    engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
-    stopped,
-    isSpent,
-  };
+    const together = input.shape[0]!;
+    return Array.from({ length: together }, (_, b) =>
+      own.residual < 1 ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual } : undefined,
+    );
+  });
+  return { inputs, engine, stopped, isSpent: found.some(({ spent }) => spent) };
 }
 
 type WalkStart = Pick<WalkProblem, 'head' | 'solution'>;

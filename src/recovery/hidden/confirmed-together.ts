@@ -1,7 +1,8 @@
 import { multiply } from '../linear-algebra.js';
 import { norm, scaled } from '../vectors.js';
 import type { FactoredLayer } from './factored-layer.js';
-import { type LabelFit, type LayerState, isClear, labelOf, missingShare, normOn, outputsOf } from './label-above.js';
+import { type LabelFit, isClear, labelOf, missingShare, normOn } from './label-above.js';
+import { type LayerState, outputsOf } from './layer-state.js';
 import { independent, inverseOf } from './mixtures.js';
 import type { SeparatedSample } from './separate-samples.js';
 
@@ -38,8 +39,9 @@ const FEWEST_SILENT = 3;
 const LEAST_EVIDENCE = 6;
 /** Slopes of silent units above this share of the active ones' are none that vanish. */
 const MOST_LEFT_OVER = 0.02;
-/** Shares of the silent units, and of all, that may be left out where weights changed, as they are not known exactly. */
+/** Share of the silent units that may be left out where weights changed, as they may have been active for a while. */
 const MOST_OFF = 0.25;
+/** The same of silent and of active ones, where slopes are compared with those of a class. */
 const MOST_LEFT_OUT = 0.15;
 /** Slopes that are further from those of any class say nothing of what they lack. */
 const MOST_MISSED = 0.1;
@@ -156,8 +158,9 @@ export class Confirmation {
     const all = states.flatMap(({ classifier, scale = 1 / this.layer.rank }, state): Seen[] => {
       const own = outputs[state]!;
       const silence = silenceOf(isLive, own, slopes, isOne ? 0 : MOST_OFF, Math.log10(states.length));
-      const fit = classifier && labelOf(classifier, scale, own, slopes, isOne ? 0 : MOST_LEFT_OUT);
-      return silence ? [{ state, silence, fit }] : [];
+      return silence
+        ? [{ state, silence, fit: classifier && labelOf(classifier, scale, own, slopes, isOne ? 0 : MOST_LEFT_OUT) }]
+        : [];
     });
     return all.sort((one, other) =>
       one.fit && other.fit ? one.fit.off - other.fit.off : other.silence.evidence - one.silence.evidence,

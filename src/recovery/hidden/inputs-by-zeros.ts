@@ -23,6 +23,8 @@ const MOST_WORK = 3e10;
 const SEARCH_STEPS = 43;
 /** Multiplications that it takes to look at one set of inputs, about: beyond, it could not be stopped in time. */
 const MOST_WORK_OF_ONE = 1e9;
+/** Comparing and sorting one number, in multiplications. */
+const SORTED = 30;
 
 /** Forward through the layer in each state, and all classes' slopes. */
 function workOfOne({ rank, rectified }: FactoredLayer, { states }: Course): number {
@@ -30,9 +32,6 @@ function workOfOne({ rank, rectified }: FactoredLayer, { states }: Course): numb
   const classes = states[0]?.classifier?.weight.rows ?? 0;
   return rank * states.length * (rows * cols + SORTED * rows * classes);
 }
-
-/** Of comparing and sorting, in multiplications. */
-const SORTED = 30;
 
 /** Searches for each sample, and at least. */
 const TRIES_EACH = 24;

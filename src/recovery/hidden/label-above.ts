@@ -1,28 +1,9 @@
 import { softmax } from '../activation.js';
-import { type Matrix, multiply, multiplyTransposed } from '../linear-algebra.js';
+import { multiplyTransposed } from '../linear-algebra.js';
+import { least } from '../vectors.js';
+import { type LayerState, outputsOf } from './layer-state.js';
 
 /** The class of a sample whose input and slopes at a hidden layer are known, where a classifier comes right above that layer. */
-
-/** A fully connected layer's parameters. */
-export interface LayerState {
-  /** W, m x n. */
-  readonly weight: Matrix;
-  /** b, m. */
-  readonly bias: Float64Array;
-}
-
-/** W x + b, m numbers. */
-export function outputsOf(input: Float64Array, { weight, bias }: LayerState): Float64Array {
-  return multiply(weight, input).map((own, unit) => own + bias[unit]!);
-}
-
-/** Parameters at a share of the way that an update went against its direction. */
-export function stateAt(before: LayerState, update: LayerState, share: number): LayerState {
-  return {
-    weight: { ...before.weight, data: before.weight.data.map((own, at) => own - share * update.weight.data[at]!) },
-    bias: before.bias.map((own, at) => own - share * update.bias[at]!),
-  };
-}
 
 export interface LabelFit {
   readonly index: number;
@@ -61,20 +42,15 @@ export function labelOf(
   leftOut: number,
 ): LabelFit {
   const rests = slopesAsked(classifier, scale, outputs).map((asked) => slopes.map((own, unit) => own - asked[unit]!));
-  const [index] = rests
-    .map((rest, at) => ({ at, off: normOn(unitsKept(rest, outputs, leftOut), rest) }))
-    .sort((one, other) => one.off - other.off)
-    .map(({ at }) => at);
+  const lengths = rests.map((rest) => normOn(unitsKept(rest, outputs, leftOut), rest));
+  const index = lengths.reduce((best, own, at) => (own < lengths[best]! ? at : best), 0);
   // All classes are compared where the best one fits, or each could leave out what speaks against it.
-  const units = unitsKept(rests[index!]!, outputs, leftOut);
-  const size = normOn(
-    units.filter((unit) => outputs[unit]! > 0),
-    slopes,
-  );
-  const active = units.filter((unit) => outputs[unit]! > 0).length;
-  const offs = rests.map((rest) => (size > 0 && active >= FEWEST_ACTIVE ? normOn(units, rest) / size : 1));
-  const next = offs.reduce((least, own, at) => (at === index ? least : Math.min(least, own)), Infinity);
-  return { index: index!, off: offs[index!]!, units, next };
+  const units = unitsKept(rests[index]!, outputs, leftOut);
+  const active = units.filter((unit) => outputs[unit]! > 0);
+  const size = normOn(active, slopes);
+  const offs = rests.map((rest) => (size > 0 && active.length >= FEWEST_ACTIVE ? normOn(units, rest) / size : 1));
+  const next = least(offs.filter((_, at) => at !== index));
+  return { index, off: offs[index]!, units, next };
 }
 
 /** All silent units and all active ones, but for a share of each that fits worst: it may have changed sides. */

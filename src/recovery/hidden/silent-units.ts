@@ -1,5 +1,6 @@
-import { type Matrix, multiply } from '../linear-algebra.js';
+import type { Matrix } from '../linear-algebra.js';
 import { dotAt, norm } from '../vectors.js';
+import { type LayerState, outputsOf } from './layer-state.js';
 import { vanishingOn } from './vanishing.js';
 
 /**
@@ -8,11 +9,7 @@ import { vanishingOn } from './vanishing.js';
  * mixture could be made zero on; for anything else it is not.
  */
 
-export interface RectifiedLayer {
-  /** m x n. */
-  readonly weight: Matrix;
-  /** m. */
-  readonly bias: Float64Array;
+export interface RectifiedLayer extends LayerState {
   /** Units whose gradient is above noise, 1 for each; others say nothing. */
   readonly isLive: Uint8Array;
 }
@@ -43,14 +40,14 @@ const FEWEST_SURPLUS = 6;
 export function silentUnits(
   input: Float64Array,
   left: Matrix,
-  { weight, bias, isLive }: RectifiedLayer,
+  layer: RectifiedLayer,
   fewestAgainst: number,
 ): SilentUnits | undefined {
-  const outputs = multiply(weight, input).map((own, unit) => own + bias[unit]!);
+  const outputs = outputsOf(input, layer);
   const usual = norm(outputs) / Math.sqrt(outputs.length);
   let best: SilentUnits | undefined;
   for (const edge of EDGES) {
-    const own = beyond(edge * usual, outputs, left, isLive, fewestAgainst);
+    const own = beyond(edge * usual, outputs, left, layer.isLive, fewestAgainst);
     best = own && own.evidence > (best?.evidence ?? -Infinity) ? own : best;
   }
   return best;

@@ -109,7 +109,7 @@ function audit(dump: string, attack: ConvCost['attack']): Omit<ConvCost, 'mode' 
   };
 }
 
-/** One line of `test/bench/breaching/run.py`. */
+/** One line of `test/bench/conv/run_breaching.py`. */
 export interface BreachingCost {
   readonly dump: string;
   readonly preset: string;
@@ -125,7 +125,7 @@ export interface BesideBreaching {
 
 /** PyTorch's dumps, by us and by breaching. @throws Error with the script's last words */
 export function besideBreaching(python: string, dumps: readonly string[], iterations: number): BesideBreaching {
-  const script = join('test', 'bench', 'breaching', 'run.py');
+  const script = join('test', 'bench', 'conv', 'run_breaching.py');
   const { status, stdout, stderr } = spawnSync(python, [script, '--iterations', String(iterations), ...dumps], {
     encoding: 'utf8',
   });

@@ -1,7 +1,7 @@
 """The attacks of breaching 0.1.2 on dumps of a CIFAR-style ResNet-18, for the bench and for docs/benchmarks.md.
 
     pip install torch numpy breaching==0.1.2
-    python run.py --iterations 1000 --threads 2 DUMP [DUMP ...]
+    python run_breaching.py --iterations 1000 --threads 2 DUMP [DUMP ...]
 
 A dump is a folder with checkpoint.pt, gradient.pt, image.npy and truth.json (one hard label), in evaluation mode, and
 images are normalised as CIFAR-10's. Prints one JSON object a line: dump, preset, iterations, seconds, psnr.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from networks import STD, ResNet18
+from networks import STD, network
 
 PRESETS = ("invertinggradients", "modern")
 
@@ -26,7 +26,7 @@ PRESETS = ("invertinggradients", "modern")
 def attack(folder, preset, iterations):
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     head = next(name for name in ("linear.weight", "fc.weight") if name in state)
-    net = ResNet18(state["conv1.weight"].shape[0], state[head].shape[0])
+    net = network("resnet18", state["conv1.weight"].shape[0], state[head].shape[0])
     net.load_state_dict(state)
     net.eval()
     captured = torch.load(folder / "gradient.pt", weights_only=True)

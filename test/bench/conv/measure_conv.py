@@ -1,0 +1,132 @@
+"""Inputs of convolutional networks, as docs/benchmarks.md lists them: dumps made, audited by the built command, beside their truth.
+
+    python test/bench/conv/measure_conv.py WORK [ROW ...] [--count 10] [--limit 400]
+
+One line of JSON for each dump goes to WORK/ROW.jsonl; a row goes on where it was stopped. Run it in the repository's root, after the
+build. Without ROW, every one. `--table` prints what there is.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TRAINED = 300
+ROWS = {
+    "resnet18": [],
+    "resnet18-trained": ["--steps", TRAINED],
+    "resnet18-trained-smooth": ["--steps", TRAINED, "--labels", "smooth"],
+    "resnet18-trained-mixup": ["--steps", TRAINED, "--labels", "mixup"],
+    "resnet18-w32": ["--width", 32],
+    "resnet18-w32-trained": ["--width", 32, "--steps", TRAINED],
+    "resnet18-w16": ["--width", 16],
+    "resnet18-w16-trained": ["--width", 16, "--steps", TRAINED],
+    "resnet18-train": ["--mode", "train"],
+    "resnet18-train-trained": ["--mode", "train", "--steps", TRAINED],
+    **{
+        f"resnet18-b{batch}{'-train' if mode == 'train' else ''}{'-trained' if steps else ''}": [
+            *("--batch", batch, "--mode", mode, "--steps", steps)
+        ]
+        for batch in (2, 3, 8, 16)
+        for mode in ("eval", "train")
+        for steps in (0, TRAINED)
+    },
+    **{
+        f"{name}{'-trained' if steps else ''}": ["--network", name, "--steps", steps]
+        for name in ("resnet34", "resnet50", "vgg11", "vgg11-bn", "fedavg", "flower")
+        for steps in (0, TRAINED)
+    },
+    "resnet18-64": ["--size", 64],
+    **{f"resnet18-trained-{noise}": ["--steps", TRAINED, "--noise", noise] for noise in ("1e-6", "1e-5", "1e-4", "1e-3")},
+    **{f"resnet18-trained-{dtype}": ["--steps", TRAINED, "--dtype", dtype] for dtype in ("float16", "bfloat16")},
+    **{
+        f"torchvision-resnet18-{size}": ["--network", "torchvision-resnet18", "--size", size] for size in (64, 128, 224)
+    },
+}
+
+
+def made(work, row, count):
+    options = dict(zip(ROWS[row][::2], map(str, ROWS[row][1::2])))
+    steps = options.setdefault("--steps", "0")
+    if steps != "0":
+        name = f"{options.get('--network', 'resnet18')}-{options.get('--width', '64')}"
+        options["--weights"] = str(work / f"{name}.pt")
+    folder = work / row
+    if not (folder / f"dump-{count - 1}").exists():
+        given = [word for pair in options.items() for word in pair]
+        subprocess.run([sys.executable, HERE / "make_dumps.py", folder, "--count", str(count), "--seed", "5", *given], check=True)
+    return [folder / f"dump-{at}" for at in range(count)]
+
+
+def audited(dump, limit):
+    command = ["node", "dist/cli.js", "audit", dump, "--attack", "chain", "--truth", dump / "truth.json", "--format", "json"]
+    started = time.time()
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"dump": dump.name, "ended": f"no end in {limit} s"}
+    row = {"dump": dump.name, "seconds": round(time.time() - started, 1)}
+    try:
+        report = json.loads(ran.stdout)
+    except json.JSONDecodeError:
+        return row | {"ended": ran.stderr[-300:]}
+    row["batch"] = (report["batch"] or {}).get("size")
+    row["images"] = []
+    for sample in report["samples"]:
+        found = sample.get("reconstruction") or {}
+        psnr = found.get("psnr")
+        fitted = found.get("psnrFitted")
+        own = {"verdict": found.get("verdict"), "psnr": psnr and round(psnr, 1), "fitted": fitted and round(fitted, 1)}
+        row["images"].append(own)
+        if psnr is None:
+            row["ended"] = (found.get("reason") or "")[:400]
+    maps = next((own for own in report["leaks"] if own["method"] in ("input", "feature-maps")), None)
+    rows = [own["cells"] for detail in (maps or {}).get("details", []) if detail["type"] == "table" for own in detail["rows"]]
+    if rows:
+        row["deepest"] = rows[-1]
+    row["input"] = next((own["detail"] for own in report["methods"] if own["id"] == "input"), "")[:400]
+    return row
+
+
+def table(work):
+    for row in ROWS:
+        path = work / f"{row}.jsonl"
+        if not path.exists():
+            continue
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        images = [image for line in lines for image in line.get("images", [])]
+        best = sorted((image["fitted"] or image["psnr"] for image in images if image["psnr"] is not None), reverse=True)
+        seconds = sorted(line["seconds"] for line in lines if "seconds" in line)
+        verdicts = {name: sum(own["verdict"] == name for own in images) for name in {own["verdict"] for own in images}}
+        middle = seconds[len(seconds) // 2] if seconds else "-"
+        print(f"{row}: {len(lines)} dumps, {middle} s (median), {verdicts}, {best}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("rows", nargs="*")
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--limit", type=int, default=400)
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_intermixed_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    if asked.table:
+        table(asked.work)
+        return
+    for row in asked.rows or ROWS:
+        path = asked.work / f"{row}.jsonl"
+        done = {json.loads(line)["dump"] for line in path.read_text().splitlines()} if path.exists() else set()
+        for dump in made(asked.work, row, asked.count):
+            if dump.name not in done:
+                line = json.dumps(audited(dump, asked.limit))
+                print(row, line, flush=True)
+                with path.open("a") as file:
+                    file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

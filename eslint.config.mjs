@@ -23,6 +23,7 @@ const ROOMS = [
   'inspection',
   'scripts',
   'project',
+  'shards',
   'runner',
   'cli',
   'extension',
@@ -197,6 +198,16 @@ export default tseslint.config(
     [vscode, allBut(['methods'], 'The registry lists methods, nothing else.')],
   ),
   door(
+    ['src/shards/**'],
+    [
+      vscode,
+      allBut(
+        ['shards', 'project', 'protocol', 'formats', 'audit'],
+        'Shards are audits of a project on many machines; how one is done or run is not their business.',
+      ),
+    ],
+  ),
+  door(
     ['src/runner/**'],
     [
       vscode,
@@ -225,6 +236,7 @@ export default tseslint.config(
           'kinds',
           'inspection',
           'project',
+          'shards',
           'runner',
           'words',
         ],

@@ -50,6 +50,13 @@ const schemas = [
     open: true,
   },
   {
+    file: 'media/manifest.schema.json',
+    source: 'src/protocol/manifest.ts',
+    type: 'ManifestLine',
+    title: 'GradLeak manifest of many audits, a line',
+    open: true,
+  },
+  {
     file: 'src/protocol/audit-request.schema.json',
     source: 'src/protocol/audit-request.ts',
     type: 'AuditRequest',

@@ -1,11 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
-import type { AuditRequest } from '../protocol/audit-request.js';
-import type { ProjectReport } from '../protocol/project-report.js';
+import type { ProjectPlan, ProjectReport } from '../protocol/project-report.js';
 import type { Report } from '../protocol/report.js';
+import type { PlanParams } from '../protocol/runner-messages.js';
 import type { EntryPreview } from '../protocol/summary-messages.js';
 import { readImages, readStored } from '../audit/output.js';
 import { removeOutput, writeOutput } from '../audit/output-folder.js';
@@ -14,10 +13,9 @@ import { previewOf, previewsForPage, reportForPreview } from '../project/preview
 import { settingsKey } from '../project/settings-key.js';
 import { ENTRIES_FOLDER, runProject } from '../project/run-project.js';
 import { renderSarif } from '../project/sarif.js';
-import { type CancelSignal, RunnerClient } from '../runner/client.js';
-import { RunnerPool } from '../runner/pool.js';
-import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
 import { renderHtml, renderProjectHtml } from '../project/render-html.js';
+import type { AuditSettings } from './audit-settings.js';
+import { type Children, startChildren } from './children.js';
 
 /** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
 
@@ -32,7 +30,7 @@ export interface ProjectOptions {
   readonly fresh: boolean;
   /** Whether each dump's own page is written too. */
   readonly pages: boolean;
-  readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
+  readonly settings: AuditSettings;
 }
 
 export interface ProjectSurroundings {
@@ -40,7 +38,6 @@ export interface ProjectSurroundings {
   readonly cancelled: () => boolean;
 }
 
-const CANCEL_POLL_MS = 50;
 const PRINTED_FILE = 'stderr.log';
 
 /** Writes report.json, report.html and report.sarif. @throws UnusableInputError, CancelledError while the plan is made */
@@ -50,76 +47,84 @@ export async function auditProject(
 ): Promise<{ report: ProjectReport; out: string }> {
   const root = resolve(options.root);
   const out = resolve(options.out ?? join(root, 'gradleak-report'));
-  const printed: string[] = [];
-  const pool = new RunnerPool(() =>
-    RunnerClient.start(
-      {
-        executable: process.execPath,
-        args: childArguments(join(__dirname, 'runner.js'), process.env),
-        env: runtimeEnvironment('host', process.env),
-      },
-      (text) => {
-        printed.push(text);
-      },
-    ),
-  );
-  const { signal, stop } = polled(cancelled);
+  const children = startChildren(cancelled);
   try {
     progress('Looking for dumps');
-    const plan = await pool.plan(
-      {
-        root,
-        exclude: [...options.exclude],
-        includeIgnored: options.includeIgnored,
-        settings: await settingsKey(options.settings, () => {
-          if (cancelled()) {
-            throw new CancelledError();
-          }
-          return Promise.resolve();
-        }),
-      },
-      signal,
-    );
-    if (plan.entries.length === 0) {
-      throw new UnusableInputError({
-        code: 'missing-file',
-        file: root,
-        found: `no captured gradient with a checkpoint that fits it${plan.skipped.length > 0 ? ` (${plan.skipped[0]?.path ?? ''}: ${plan.skipped[0]?.reason ?? ''})` : ''}`,
-        expected:
-          'a folder that holds checkpoint.* (or a model as Hugging Face saves it) and gradient.*, or a project with such dumps in it',
-        advice:
-          'Capture with gradleak_capture.py, give two files with --checkpoint and --gradients, or look at ignored files too with --include-ignored.',
-      });
-    }
+    const plan = await planned({ ...options, root }, children, cancelled);
     const report = await runProject({
       plan,
       out,
       settings: options.settings,
       fresh: options.fresh,
       concurrency: options.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)),
-      auditOne: async (request) => {
-        if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {
-          throw new CancelledError();
-        }
-      },
+      auditOne: (request) => children.auditOne(request),
       progress: ({ done, of, message }) => {
         progress(`${done} of ${of}: ${message}`);
       },
       cancelled,
     });
-    const force = options.settings.force === true;
-    writeOutput(out, 'report.sarif', renderSarif(report), force);
-    if (options.pages) {
-      writePages(out, report, force);
-    }
-    const previews = previewsForPage(report, (id) => previewIn(join(out, ENTRIES_FOLDER, id), id));
-    writeOutput(out, 'report.html', renderProjectHtml(report, previews, { hasPages: options.pages }), force);
+    writeProjectPages(out, report, { pages: options.pages, force: options.settings.force === true });
     return { report, out };
   } finally {
-    stop();
-    pool.dispose();
-    keepPrinted(out, printed);
+    children.dispose();
+    keepPrinted(out, children.printed);
   }
+}
+
+/** Which dumps to look for, and what tells that they are the same. */
+export interface PlanAsked extends Pick<PlanParams, 'identity' | 'hashCache' | 'mostEntries'> {
+  readonly root: string;
+  readonly exclude: readonly string[];
+  readonly includeIgnored: boolean;
+  readonly settings: AuditSettings;
+}
+
+/** @throws UnusableInputError where there is nothing to audit, CancelledError */
+export async function planned(
+  { root, exclude, includeIgnored, settings, identity, hashCache, mostEntries }: PlanAsked,
+  children: Pick<Children, 'plan'>,
+  cancelled: () => boolean,
+): Promise<ProjectPlan> {
+  const plan = await children.plan({
+    root,
+    exclude: [...exclude],
+    includeIgnored,
+    settings: await settingsKey(settings, () => {
+      if (cancelled()) {
+        throw new CancelledError();
+      }
+      return Promise.resolve();
+    }),
+    ...(identity === undefined ? {} : { identity }),
+    ...(hashCache === undefined ? {} : { hashCache }),
+    ...(mostEntries === undefined ? {} : { mostEntries }),
+  });
+  if (plan.entries.length === 0) {
+    throw new UnusableInputError({
+      code: 'missing-file',
+      file: root,
+      found: `no captured gradient with a checkpoint that fits it${plan.skipped.length > 0 ? ` (${plan.skipped[0]?.path ?? ''}: ${plan.skipped[0]?.reason ?? ''})` : ''}`,
+      expected:
+        'a folder that holds checkpoint.* (or a model as Hugging Face saves it) and gradient.*, or a project with such dumps in it',
+      advice:
+        'Capture with gradleak_capture.py, give two files with --checkpoint and --gradients, or look at ignored files too with --include-ignored.',
+    });
+  }
+  return plan;
+}
+
+/** The report for people and for other tools, beside report.json. */
+export function writeProjectPages(
+  out: string,
+  report: ProjectReport,
+  { pages, force }: { pages: boolean; force: boolean },
+): void {
+  writeOutput(out, 'report.sarif', renderSarif(report), force);
+  if (pages) {
+    writePages(out, report, force);
+  }
+  const previews = previewsForPage(report, (id) => previewIn(join(out, ENTRIES_FOLDER, id), id));
+  writeOutput(out, 'report.html', renderProjectHtml(report, previews, { hasPages: pages }), force);
 }
 
 /** The report of an entry; undefined where it is gone. */
@@ -152,30 +157,4 @@ function keepPrinted(out: string, printed: readonly string[]): void {
   if (printed.length > 0 && !existsSync(join(out, PRINTED_FILE))) {
     writeOutput(out, PRINTED_FILE, `${printed.join('\n')}\n`, false);
   }
-}
-
-/** A flag as a signal: the command line learns of Ctrl+C by asking. */
-function polled(cancelled: () => boolean): { signal: CancelSignal; stop: () => void } {
-  const listeners: (() => void)[] = [];
-  const timer = setInterval(() => {
-    if (cancelled()) {
-      clearInterval(timer);
-      for (const listener of listeners) {
-        listener();
-      }
-    }
-  }, CANCEL_POLL_MS);
-  return {
-    signal: {
-      get cancelled() {
-        return cancelled();
-      },
-      onCancel: (listener) => {
-        listeners.push(listener);
-      },
-    },
-    stop: () => {
-      clearInterval(timer);
-    },
-  };
 }

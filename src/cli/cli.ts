@@ -4,7 +4,7 @@ import { runCli } from './main.js';
 import { SUPERVISED, type Told, supervise } from './supervise.js';
 
 /** Commands that read files of unknown origin. */
-const READING: readonly (string | undefined)[] = ['audit', 'compare', 'defend', 'inspect', 'minimise'];
+const READING: readonly (string | undefined)[] = ['audit', 'compare', 'defend', 'inspect', 'merge', 'minimise', 'plan'];
 
 function tell(told: Told): void {
   process.send?.(told);

@@ -6,7 +6,7 @@ import { SEVERITIES, type Severity } from '../protocol/report.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { type RunFacts, exitCode } from './exit-code.js';
-import type { CliSurroundings } from './main.js';
+import type { CliSurroundings } from './surroundings.js';
 import { renderComparison, renderProjects } from './render-comparison.js';
 
 /** `gradleak compare A B`: what leaked in two audits, or in two projects. */

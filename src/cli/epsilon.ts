@@ -8,7 +8,7 @@ import {
 } from '../defences/privacy/privacy-statement.js';
 import { badArguments, numberOption, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { EXIT } from './exit-code.js';
-import type { CliSurroundings } from './main.js';
+import type { CliSurroundings } from './surroundings.js';
 import { DEFAULT_COLUMNS, wrap } from './text-layout.js';
 
 /** `gradleak epsilon`: the privacy statement of a mechanism, from its numbers alone. */

@@ -1,6 +1,9 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import { type TensorEntry, type TensorFile, isFloating } from '../formats/tensor-file.js';
 
+/** Names and shapes of a file. */
+type Listing = Pick<TensorFile, 'path' | 'entries'>;
+
 /** Which gradient belongs to which parameter of the checkpoint. */
 export interface TensorPair {
   readonly gradient: TensorEntry;
@@ -65,7 +68,7 @@ function prefixOf(name: string, ending: number): string {
  *
  * @throws UnusableInputError when nothing fits or shapes contradict the names
  */
-export function matchTensors(checkpoint: TensorFile, gradients: TensorFile): Matching {
+export function matchTensors(checkpoint: Listing, gradients: Listing): Matching {
   const parameters = checkpoint.entries.filter(isParameter);
   const dumped = gradients.entries.filter((entry) => isFloating(entry.dtype) && !BUFFER.test(entry.name));
   if (parameters.length === 0 || dumped.length === 0) {
@@ -86,8 +89,8 @@ export function matchTensors(checkpoint: TensorFile, gradients: TensorFile): Mat
 function matchByName(
   parameters: readonly TensorEntry[],
   dumped: readonly TensorEntry[],
-  checkpoint: TensorFile,
-  gradients: TensorFile,
+  checkpoint: Listing,
+  gradients: Listing,
 ): Matching | undefined {
   const byEnding = parametersByEnding(parameters);
   const votes = new Votes(gradients.path);
@@ -193,8 +196,8 @@ class Votes {
 
 function shapeMismatch(
   { gradient, parameter }: TensorPair,
-  gradients: TensorFile,
-  checkpoint: TensorFile,
+  gradients: Listing,
+  checkpoint: Listing,
 ): UnusableInputError {
   return new UnusableInputError({
     code: 'shape-mismatch',
@@ -213,8 +216,8 @@ function shapeMismatch(
 function matchByOrder(
   parameters: readonly TensorEntry[],
   dumped: readonly TensorEntry[],
-  checkpoint: TensorFile,
-  gradients: TensorFile,
+  checkpoint: Listing,
+  gradients: Listing,
 ): Matching {
   const whole = matchWholeState(checkpoint, gradients);
   if (whole) {
@@ -245,7 +248,7 @@ function matchByOrder(
  * Every entry of both files in turn, or every floating-point one, where their shapes are the same one by one. A list of the
  * parameters alone has as many entries as a state without buffers, and then it is the same.
  */
-function matchWholeState(checkpoint: TensorFile, gradients: TensorFile): Matching | undefined {
+function matchWholeState(checkpoint: Listing, gradients: Listing): Matching | undefined {
   const state = stateOf(checkpoint);
   const list = stateOf(gradients);
   const isFloat = ({ dtype }: TensorEntry): boolean => isFloating(dtype);
@@ -268,7 +271,7 @@ function matchWholeState(checkpoint: TensorFile, gradients: TensorFile): Matchin
 }
 
 /** What a state dict holds, in its order: parameters and buffers, no optimiser state. */
-function stateOf({ entries }: TensorFile): TensorEntry[] {
+function stateOf({ entries }: Listing): TensorEntry[] {
   return entries.filter(({ name }) => !BOOKKEEPING.test(name));
 }
 
@@ -324,7 +327,7 @@ function shapesOf(entries: readonly TensorEntry[]): string {
 }
 
 /** How well a gradient file fits a checkpoint, 0 to 1, for ranking candidates; never throws. */
-export function fitOf(checkpoint: TensorFile, gradients: TensorFile): number {
+export function fitOf(checkpoint: Listing, gradients: Listing): number {
   try {
     const { pairs, how } = matchTensors(checkpoint, gradients);
     const covered = pairs.length / Math.max(gradients.entries.length, 1);

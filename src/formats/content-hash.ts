@@ -1,15 +1,84 @@
 import { createHash } from 'node:crypto';
-import type { BigIntStats } from 'node:fs';
+import { type BigIntStats, renameSync, writeFileSync } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { readBounded } from './json-file.js';
 
 /** Files known by their contents. */
 
 const CHUNK_BYTES = 4 * 2 ** 20;
 /** More than any project has files; reached only by an editor that stays open for long. */
 const MOST_KNOWN = 20_000;
+/** Some ten million files. */
+const MOST_CACHE_BYTES = 2 ** 31 - 1;
 
 /** Contents by path and everything that the file system says of a file; one checkpoint serves thousands of gradients. */
 const known = new Map<string, string>();
+
+/** Hashes that outlive the process, by path, size and times. */
+export class HashCache {
+  private readonly stored: Map<string, string>;
+  private changed = false;
+
+  /** @param path of the cache; what cannot be read of it is hashed again */
+  constructor(private readonly path: string) {
+    this.stored = storedHashes(path);
+  }
+
+  /** @throws as `contentHash` */
+  async hash(path: string, pause: () => Promise<void>): Promise<string> {
+    const key = storedKey(path, await stat(path, { bigint: true }));
+    const earlier = this.stored.get(key);
+    if (earlier !== undefined) {
+      return earlier;
+    }
+    const digest = await contentHash(path, pause);
+    this.stored.set(key, digest);
+    this.changed = true;
+    return digest;
+  }
+
+  /** @throws Error of the file system */
+  save(): void {
+    if (!this.changed) {
+      return;
+    }
+    const temporary = `${this.path}.${process.pid}.tmp`;
+    writeFileSync(temporary, [...this.stored].map((entry) => `${JSON.stringify(entry)}\n`).join(''));
+    renameSync(temporary, this.path);
+    this.changed = false;
+  }
+}
+
+function storedHashes(path: string): Map<string, string> {
+  const stored = new Map<string, string>();
+  let text: string;
+  try {
+    text = readBounded(path, MOST_CACHE_BYTES).toString('utf8');
+  } catch {
+    return stored;
+  }
+  for (const line of text.split('\n')) {
+    try {
+      const [key, digest] = JSON.parse(line) as [unknown, unknown];
+      if (typeof key === 'string' && typeof digest === 'string' && /^[0-9a-f]{64}$/.test(digest)) {
+        stored.set(key, digest);
+      }
+    } catch {
+      // Cut short, or not ours.
+    }
+  }
+  return stored;
+}
+
+function storedKey(path: string, { size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [path, size, mtimeNs, ctimeNs].join('\0');
+}
+
+/** Size and time of last change, for files that are too many to be read. @throws Error of the file system */
+export async function sizeAndTime(path: string): Promise<string> {
+  const { size, mtimeNs } = await stat(path, { bigint: true });
+  return `${size} ${mtimeNs}`;
+}
 
 /**
  * SHA-256 of a file, in hexadecimal.

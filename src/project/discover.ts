@@ -20,6 +20,8 @@ export interface DiscoverOptions {
   readonly exclude: readonly string[];
   /** Also look at what `.gitignore` leaves out. */
   readonly includeIgnored: boolean;
+  /** Files and folders that are looked at. */
+  readonly mostEntries?: number;
 }
 
 const ALWAYS_LEFT_OUT = new Set([
@@ -44,7 +46,7 @@ const MOST_DEPTH = 40;
  */
 export async function discover(
   root: string,
-  { exclude, includeIgnored }: DiscoverOptions,
+  { exclude, includeIgnored, mostEntries = MOST_ENTRIES }: DiscoverOptions,
   pause: () => Promise<void>,
 ): Promise<Discovered> {
   const tensorFiles: string[] = [];
@@ -64,7 +66,7 @@ export async function discover(
       seen++;
       const path = join(folder, entry.name);
       const name = portable(relative(root, path));
-      if (seen > MOST_ENTRIES || isExcluded(name) || isIgnored(path, entry.isDirectory())) {
+      if (seen > mostEntries || isExcluded(name) || isIgnored(path, entry.isDirectory())) {
         continue;
       }
       if (entry.isDirectory()) {
@@ -80,7 +82,7 @@ export async function discover(
     }
   };
   await walk(root, [], 0);
-  return { tensorFiles, networks, truncated: seen > MOST_ENTRIES };
+  return { tensorFiles, networks, truncated: seen > mostEntries };
 }
 
 function entriesOf(folder: string): { name: string; isDirectory(): boolean; isFile(): boolean }[] {

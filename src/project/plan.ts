@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { messageOf } from '../protocol/errors.js';
 import type { FileKind } from '../protocol/inspection.js';
+import type { FileIdentity } from '../protocol/manifest.js';
 import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
 import { isNamedUpdate } from '../facts/inputs.js';
@@ -10,7 +11,7 @@ import { fitOf } from '../facts/matching.js';
 import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
 import { TOOL_VERSION } from '../audit/version.js';
-import { contentHash, contentHashIfAny, isFileSystemError } from '../formats/content-hash.js';
+import { HashCache, contentHash, isFileSystemError, sizeAndTime } from '../formats/content-hash.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
@@ -20,6 +21,10 @@ import { type DiscoverOptions, discover, portable } from './discover.js';
 export interface PlanOptions extends DiscoverOptions {
   /** Changes with the settings and the files they name, so that results of other settings are not taken for these. */
   readonly settings: string;
+  /** What tells that a file is the same: its contents where undefined. */
+  readonly identity?: FileIdentity;
+  /** File that keeps the contents' hashes from plan to plan. */
+  readonly hashCache?: string;
   /** Tells a gradient from a checkpoint. */
   kindOf(file: TensorFile): FileKind;
   /** Runs what may take long because of a file. */
@@ -33,9 +38,12 @@ const LEAST_FIT = 0.6;
 
 interface Opened {
   readonly path: string;
-  readonly file: TensorFile;
+  readonly file: Listing;
   readonly kind: FileKind;
 }
+
+/** Names and shapes. Thousands of dumps of one network share them. */
+type Listing = Pick<TensorFile, 'path' | 'entries'>;
 
 /**
  * Finds dumps and pairs each with the checkpoint that fits it best; among equals the one nearest by.
@@ -53,6 +61,8 @@ export async function planProject(
     : [];
   const { watch = unwatched, leftOut = [] } = options;
   const opened: Opened[] = [];
+  const listings = new Listings();
+  const same = new SameFile(options, pause);
   for (const path of tensorFiles) {
     await pause();
     const left = leftOut.find((own) => own.path === path);
@@ -61,7 +71,7 @@ export async function planProject(
       continue;
     }
     try {
-      opened.push(await watch(path, () => openedFor(path, options)));
+      opened.push(await watch(path, () => openedFor(path, options, listings)));
     } catch (error) {
       skipped.push({ path: portable(relative(root, path)), reason: messageOf(error) });
     }
@@ -78,11 +88,11 @@ export async function planProject(
   for (const dump of dumps) {
     await pause();
     const name = portable(relative(root, dump.path));
-    const best = await watch(dump.path, () => bestCheckpoint(dump, checkpoints, byFolder));
+    const best = await watch(dump.path, () => bestCheckpoint(dump, checkpoints, byFolder, listings));
     if (best) {
       const network = networkFor(root, dump.path, networks);
       try {
-        entries.push(await entryFor(root, dump.path, best, network, options.settings, pause));
+        entries.push(await entryFor(root, dump.path, best, network, options.settings, same));
       } catch (error) {
         if (!isFileSystemError(error)) {
           throw error;
@@ -97,17 +107,80 @@ export async function planProject(
       });
     }
   }
+  same.save();
   return { root, entries, skipped };
+}
+
+/** Names and shapes that are equal are kept once, and compared once. */
+class Listings {
+  private readonly known = new Map<string, TensorFile['entries']>();
+  private readonly fits = new Map<TensorFile['entries'], Map<TensorFile['entries'], number>>();
+
+  of({ path, entries }: TensorFile): Listing {
+    const text = JSON.stringify(entries);
+    const key = text.length > LONG_LISTING ? createHash('sha256').update(text).digest('base64') : text;
+    const known = this.known.get(key);
+    if (!known) {
+      this.known.set(key, entries);
+    }
+    return { path, entries: known ?? entries };
+  }
+
+  fit(checkpoint: Listing, gradients: Listing): number {
+    const row = this.fits.get(checkpoint.entries) ?? new Map<TensorFile['entries'], number>();
+    this.fits.set(checkpoint.entries, row);
+    const known = row.get(gradients.entries) ?? fitOf(checkpoint, gradients);
+    row.set(gradients.entries, known);
+    return known;
+  }
+}
+
+const LONG_LISTING = 256;
+
+/** What tells that a file is the same as before. */
+class SameFile {
+  private readonly cache: HashCache | undefined;
+
+  constructor(
+    private readonly options: PlanOptions,
+    private readonly pause: () => Promise<void>,
+  ) {
+    this.cache = options.hashCache === undefined ? undefined : new HashCache(options.hashCache);
+  }
+
+  /** @throws Error of the file system */
+  async of(path: string): Promise<string> {
+    if (this.options.identity === 'size-and-time') {
+      return sizeAndTime(path);
+    }
+    return this.cache?.hash(path, this.pause) ?? contentHash(path, this.pause);
+  }
+
+  /** Null for a file that is not there, or may not be read. */
+  async ofAny(path: string): Promise<string | null> {
+    try {
+      return await this.of(path);
+    } catch (error) {
+      if (isFileSystemError(error)) {
+        return null;
+      }
+      throw error;
+    }
+  }
+
+  save(): void {
+    this.cache?.save();
+  }
 }
 
 function unwatched<T>(_path: string, work: () => T): Promise<T> {
   return Promise.resolve(work());
 }
 
-function openedFor(path: string, options: PlanOptions): Opened {
+function openedFor(path: string, options: PlanOptions, listings: Listings): Opened {
   const file = openTensorFile(path);
   try {
-    return { path, file, kind: options.kindOf(file) };
+    return { path, file: listings.of(file), kind: options.kindOf(file) };
   } finally {
     // Directories stay in memory, files do not stay open: there may be thousands.
     file.close();
@@ -130,15 +203,16 @@ function bestCheckpoint(
   dump: Opened,
   checkpoints: readonly Opened[],
   byFolder: ReadonlyMap<string, readonly Opened[]>,
+  listings: Listings,
 ): Candidate | undefined {
-  const beside = bestOf(dump, byFolder.get(dirname(dump.path)) ?? []);
-  return beside?.fit === 1 ? beside : bestOf(dump, checkpoints);
+  const beside = bestOf(dump, byFolder.get(dirname(dump.path)) ?? [], listings);
+  return beside?.fit === 1 ? beside : bestOf(dump, checkpoints, listings);
 }
 
-function bestOf(dump: Opened, checkpoints: readonly Opened[]): Candidate | undefined {
+function bestOf(dump: Opened, checkpoints: readonly Opened[], listings: Listings): Candidate | undefined {
   let best: Candidate | undefined;
   for (const { path, file } of checkpoints) {
-    const fit = fitOf(file, dump.file);
+    const fit = listings.fit(file, dump.file);
     // Rounds of one network fit equally well: the file beside the dump, and the one called a checkpoint, come first.
     const score = fit + closeness(path, dump.path) + (basename(path).startsWith('checkpoint.') ? 0.01 : 0);
     if (fit >= LEAST_FIT && (!best || score > best.score)) {
@@ -162,13 +236,13 @@ async function entryFor(
   { path: checkpoint, fit }: { path: string; fit: number },
   network: string | undefined,
   settings: string,
-  pause: () => Promise<void>,
+  same: SameFile,
 ): Promise<ProjectEntry> {
   const name = portable(relative(root, gradients));
   const truth = truthFileBeside(gradients);
   const capture = captureOf(gradients);
   return {
-    id: await identity({ gradients, checkpoint, network, truth, settings }, pause),
+    id: await keyOf({ gradients, checkpoint, network, truth, settings }, same),
     gradients: name,
     checkpoint: portable(relative(root, checkpoint)),
     fit,
@@ -212,17 +286,14 @@ interface Identified {
 }
 
 /** Everything that a result depends on; the paths too, as reports name them and equal dumps need a folder each. */
-async function identity(
-  { gradients, checkpoint, network, truth, settings }: Identified,
-  pause: () => Promise<void>,
-): Promise<string> {
+async function keyOf({ gradients, checkpoint, network, truth, settings }: Identified, same: SameFile): Promise<string> {
   const files: [string, string, string | null][] = [];
   for (const [role, path] of [
     ['gradients', gradients],
     ['checkpoint', checkpoint],
   ] as const) {
     for (const part of partsOf(path)) {
-      files.push([role, part, await contentHash(part, pause)]);
+      files.push([role, part, await same.of(part)]);
     }
   }
   const optional = [
@@ -231,7 +302,7 @@ async function identity(
     ...besideOf(gradients, checkpoint).flatMap(partsOf),
   ];
   for (const path of optional) {
-    files.push(['optional', path, await contentHashIfAny(path, pause)]);
+    files.push(['optional', path, await same.ofAny(path)]);
   }
   return createHash('sha256')
     .update(JSON.stringify({ tool: TOOL_VERSION, settings, files }))

@@ -1,30 +1,25 @@
 import { readdirSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import schema from '../../media/project.schema.json';
 import { validatorOf } from '../formats/json-file.js';
-import type { AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectEntry, ProjectPlan, ProjectProgress, ProjectReport } from '../protocol/project-report.js';
 import { REPORT_FILE, readStored } from '../audit/output.js';
-import { isOwnOutput, makeFolder, openOutput, tidyOutput, writeOutput } from '../audit/output-folder.js';
-import { upgradeReport } from '../audit/upgrade-report.js';
+import { makeFolder, openOutput, tidyOutput, writeOutput } from '../audit/output-folder.js';
 import { TOOL_VERSION } from '../audit/version.js';
+import { type AuditOfJob, auditJob, finishedReport } from './audit-job.js';
 import { Pace } from './pace.js';
 import { changeOf, resultOf, summarise } from './summarise.js';
 
 /** Audits every pair of a plan, a few at a time; what is done stays done when it is stopped. */
 
-export interface ProjectRun {
+export interface ProjectRun extends AuditOfJob {
   readonly plan: ProjectPlan;
   /** Folder of the reports: `report.json` of the project, and one folder per entry in `entries/`. */
   readonly out: string;
   readonly concurrency: number;
   /** Whether entries that were audited before are audited again. */
   readonly fresh?: boolean;
-  /** Settings of every audit. */
-  readonly settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
-  /** Does one audit, wherever; throws CancelledError when it was stopped. */
-  auditOne(request: AuditRequest & { out: string }): Promise<void>;
   progress(progress: ProjectProgress): void;
   cancelled(): boolean;
 }
@@ -106,36 +101,18 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
   return final;
 }
 
+/** The audit of an entry, done before or now, with what was known of the same dump. */
 async function auditEntry(
   run: ProjectRun,
   entry: ProjectEntry,
   before: ProjectEntry | undefined,
 ): Promise<ProjectEntry> {
-  const { plan, out, settings } = run;
+  const { plan, out } = run;
   const folder = join(out, ENTRIES_FOLDER, entry.id);
   rmSync(folder, { recursive: true, force: true });
   makeFolder(folder);
-  const request = {
-    ...settings,
-    checkpoint: resolve(plan.root, entry.checkpoint),
-    gradients: resolve(plan.root, entry.gradients),
-    ...(entry.truth === null ? {} : { truth: resolve(plan.root, entry.truth) }),
-    out: folder,
-  };
-  const { reconstruction } = settings;
   try {
-    if (entry.network === null || !reconstruction || reconstruction.model !== undefined) {
-      await run.auditOne(request);
-    } else {
-      const model = resolve(plan.root, entry.network);
-      await run.auditOne({ ...request, reconstruction: { ...reconstruction, model } }).catch(async (error: unknown) => {
-        // The network was only found nearby: that it does not fit must not take the audit away.
-        if (!(error instanceof UnusableInputError)) {
-          throw error;
-        }
-        await run.auditOne(request);
-      });
-    }
+    await auditJob(run, { ...entry, root: plan.root }, folder);
     return restored(out, entry, before);
   } catch (error) {
     if (error instanceof CancelledError) {
@@ -148,9 +125,8 @@ async function auditEntry(
 /** An entry with its report, when there is one that was not stopped. */
 function restored(out: string, entry: ProjectEntry, before: ProjectEntry | undefined): ProjectEntry {
   const folder = join(out, ENTRIES_FOLDER, entry.id);
-  // The folder's name is the key of contents, options and version; the report in it must be the one that was written.
-  const report = isOwnOutput(folder, REPORT_FILE) ? upgradeReport(readStored(folder)) : undefined;
-  if (!report || report.cancelled === true) {
+  const report = finishedReport(folder);
+  if (!report) {
     return entry;
   }
   tidyOutput(folder);

@@ -4,6 +4,7 @@ import type { Reading } from './deadlines.js';
 import type { DefenceReport } from './defence-report.js';
 import type { DefendProgress, DefendRequest } from './defend-request.js';
 import type { UnusableInputParts } from './errors.js';
+import type { FileIdentity } from './manifest.js';
 import type { ProjectPlan } from './project-report.js';
 import type {
   DifferenceSummary,
@@ -188,6 +189,12 @@ export interface PlanParams {
   includeIgnored: boolean;
   /** Stands for the settings of the audits to come. */
   settings: string;
+  /** What tells that a file is the same: its contents where undefined. */
+  identity?: FileIdentity;
+  /** File that keeps the contents' hashes from plan to plan. */
+  hashCache?: string;
+  /** Files and folders that are looked at; a limit that suits an editor where undefined. */
+  mostEntries?: number;
   /** Files that are not looked at any more, absolute, with the reason. */
   leftOut?: { path: string; reason: string }[];
 }

@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { CancelledError } from '../protocol/errors.js';
+import type { AuditRequest } from '../protocol/audit-request.js';
+import type { ProjectPlan } from '../protocol/project-report.js';
+import type { PlanParams } from '../protocol/runner-messages.js';
+import { type CancelSignal, RunnerClient } from '../runner/client.js';
+import { RunnerPool } from '../runner/pool.js';
+import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
+
+/** The child processes of a command that audits many dumps. */
+export interface Children {
+  /** What they printed. */
+  readonly printed: readonly string[];
+  /** @throws CancelledError, UnusableInputError, RunnerCrashedError */
+  plan(params: PlanParams): Promise<ProjectPlan>;
+  /** @throws the same */
+  auditOne(request: AuditRequest & { out: string }): Promise<void>;
+  dispose(): void;
+}
+
+const CANCEL_POLL_MS = 50;
+
+/** @param cancelled whether the user has asked to stop */
+export function startChildren(cancelled: () => boolean): Children {
+  const printed: string[] = [];
+  const pool = new RunnerPool(() =>
+    RunnerClient.start(
+      {
+        executable: process.execPath,
+        args: childArguments(join(__dirname, 'runner.js'), process.env),
+        env: runtimeEnvironment('host', process.env),
+      },
+      (text) => {
+        printed.push(text);
+      },
+    ),
+  );
+  const running = new Set<() => void>();
+  const timer = setInterval(() => {
+    // The command line learns of Ctrl+C by asking.
+    if (cancelled()) {
+      clearInterval(timer);
+      for (const cancel of running) {
+        cancel();
+      }
+    }
+  }, CANCEL_POLL_MS);
+  const withSignal = async <T>(work: (signal: CancelSignal) => Promise<T>): Promise<T> => {
+    const own: (() => void)[] = [];
+    const cancel = (): void => {
+      for (const listener of own) {
+        listener();
+      }
+    };
+    running.add(cancel);
+    try {
+      return await work({
+        get cancelled() {
+          return cancelled();
+        },
+        onCancel: (listener) => {
+          own.push(listener);
+        },
+      });
+    } finally {
+      running.delete(cancel);
+    }
+  };
+  return {
+    printed,
+    plan: (params) => withSignal((signal) => pool.plan(params, signal)),
+    auditOne: (request) =>
+      withSignal(async (signal) => {
+        if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {
+          throw new CancelledError();
+        }
+      }),
+    dispose: () => {
+      clearInterval(timer);
+      pool.dispose();
+    },
+  };
+}

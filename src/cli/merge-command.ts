@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { REPORT_FILE } from '../audit/output.js';
+import { openOutput, writeOutput } from '../audit/output-folder.js';
+import { SEVERITIES } from '../protocol/report.js';
+import { FolderStore } from '../shards/folder-store.js';
+import { openManifest } from '../shards/manifest.js';
+import { merge } from '../shards/merge.js';
+import { openOf } from '../words/outcome-words.js';
+import { badArguments, oneOf, parse, textOf } from './arguments.js';
+import { writeProjectPages } from './audit-project.js';
+import { EXIT, exitCode, factsOfProject } from './exit-code.js';
+import { renderProject } from './render-project.js';
+import { type CliSurroundings, hooksOf } from './surroundings.js';
+
+/** `gradleak merge`: what all shares found, as the report of a project. */
+
+export async function mergeStore(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
+  const { values, positionals } = parse(args, {
+    manifest: { type: 'string' },
+    'fail-on': { type: 'string' },
+    format: { type: 'string', default: 'text' },
+    html: { type: 'boolean', default: false },
+    force: { type: 'boolean', default: false },
+  });
+  const text = textOf(values);
+  const [place] = positionals;
+  if (place === undefined || positionals.length > 1) {
+    throw badArguments(`${positionals.length} folders`, 'the store that the shares were audited to');
+  }
+  const failOn = oneOf('--fail-on', text('fail-on'), SEVERITIES);
+  const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
+  const force = values.force === true;
+  const out = resolve(place);
+  if (!existsSync(out)) {
+    throw badArguments(`no folder ${out}`, 'the store that the shares were audited to');
+  }
+  const store = new FolderStore(out);
+  const [path, ...others] = text('manifest') === undefined ? await store.manifests() : [text('manifest')];
+  if (path === undefined || others.length > 0) {
+    throw badArguments(
+      `a store of ${others.length + (path === undefined ? 0 : 1)} manifests`,
+      'one, or --manifest with the one that is meant',
+    );
+  }
+  const manifest = await openManifest(path);
+  const unlock = openOutput(out, [REPORT_FILE], force);
+  try {
+    const report = await merge(manifest, store, () => hooksOf(surroundings).pause());
+    writeOutput(out, REPORT_FILE, `${JSON.stringify(report, undefined, 1)}\n`, force);
+    writeProjectPages(out, report, { pages: values.html === true, force });
+    surroundings.print(format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderProject(report, out));
+    const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
+    const pending = report.entries.filter(({ status }) => status === 'pending').length;
+    const open = openOf(report.summary) + left + pending;
+    if (open > 0) {
+      surroundings.printError(
+        `gradleak: not assessed: ${open} of ${report.summary.dumps + left} gradients${pending > 0 ? `, ${pending} of which no share has audited yet` : ''}\n`,
+      );
+    }
+    const code = exitCode({ ...factsOfProject(report, failOn), cancelled: false });
+    return code === EXIT.done && pending > 0 ? EXIT.notAssessed : code;
+  } finally {
+    unlock();
+  }
+}

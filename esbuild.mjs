@@ -17,10 +17,22 @@ const common = {
 };
 
 /** @type {import('esbuild').BuildOptions} */
-const node = { ...common, platform: 'node', format: 'cjs', target: 'node20' };
+const node = {
+  ...common,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  // Drivers of the queue that nobody uses here; it looks for them only where they are asked for.
+  external: ['pg', 'redis', 'bullmq-otel'],
+};
 
 const builds = [
-  { ...node, entryPoints: ['src/extension/extension.ts'], outfile: 'dist/extension.js', external: ['vscode'] },
+  {
+    ...node,
+    entryPoints: ['src/extension/extension.ts'],
+    outfile: 'dist/extension.js',
+    external: ['vscode', ...(node.external ?? [])],
+  },
   { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js' },
   { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js' },
   // HDF5 carries megabytes of WebAssembly, and is written as a module.

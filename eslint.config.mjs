@@ -24,6 +24,7 @@ const ROOMS = [
   'scripts',
   'project',
   'shards',
+  'queue',
   'runner',
   'cli',
   'extension',
@@ -208,6 +209,10 @@ export default tseslint.config(
     ],
   ),
   door(
+    ['src/queue/**'],
+    [vscode, allBut(['queue', 'shards', 'project', 'protocol'], 'A queue hands jobs out; what a job is, shards know.')],
+  ),
+  door(
     ['src/runner/**'],
     [
       vscode,
@@ -237,6 +242,7 @@ export default tseslint.config(
           'inspection',
           'project',
           'shards',
+          'queue',
           'runner',
           'words',
         ],

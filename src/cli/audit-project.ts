@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { ProjectPlan, ProjectReport } from '../protocol/project-report.js';
@@ -16,6 +15,7 @@ import { renderSarif } from '../project/sarif.js';
 import { renderHtml, renderProjectHtml } from '../project/render-html.js';
 import type { AuditSettings } from './audit-settings.js';
 import { type Children, startChildren } from './children.js';
+import { jobsAtATime } from './jobs-at-a-time.js';
 
 /** `gradleak audit DIR` on a folder of many dumps: what "Audit Workspace" does, for terminals and CI. */
 
@@ -56,7 +56,7 @@ export async function auditProject(
       out,
       settings: options.settings,
       fresh: options.fresh,
-      concurrency: options.jobs ?? Math.max(1, Math.floor(availableParallelism() / 2)),
+      concurrency: jobsAtATime(options.jobs),
       auditOne: (request) => children.auditOne(request),
       progress: ({ done, of, message }) => {
         progress(`${done} of ${of}: ${message}`);

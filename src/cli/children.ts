@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { CancelledError } from '../protocol/errors.js';
-import type { AuditRequest } from '../protocol/audit-request.js';
+import type { AuditProgress, AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 import type { PlanParams } from '../protocol/runner-messages.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
@@ -14,8 +14,16 @@ export interface Children {
   readonly printed: readonly string[];
   /** @throws CancelledError, UnusableInputError, RunnerCrashedError */
   plan(params: PlanParams): Promise<ProjectPlan>;
-  /** @throws the same */
-  auditOne(request: AuditRequest & { out: string }): Promise<void>;
+  /**
+   * @param signal ends it, as the user may
+   * @param progress from 0 to 1
+   * @throws the same
+   */
+  auditOne(
+    request: AuditRequest & { out: string },
+    signal?: AbortSignal,
+    progress?: (done: number) => void,
+  ): Promise<void>;
   dispose(): void;
 }
 
@@ -46,7 +54,7 @@ export function startChildren(cancelled: () => boolean): Children {
       }
     }
   }, CANCEL_POLL_MS);
-  const withSignal = async <T>(work: (signal: CancelSignal) => Promise<T>): Promise<T> => {
+  const withSignal = async <T>(work: (signal: CancelSignal) => Promise<T>, other?: AbortSignal): Promise<T> => {
     const own: (() => void)[] = [];
     const cancel = (): void => {
       for (const listener of own) {
@@ -54,10 +62,11 @@ export function startChildren(cancelled: () => boolean): Children {
       }
     };
     running.add(cancel);
+    other?.addEventListener('abort', cancel);
     try {
       return await work({
         get cancelled() {
-          return cancelled();
+          return cancelled() || other?.aborted === true;
         },
         onCancel: (listener) => {
           own.push(listener);
@@ -70,12 +79,13 @@ export function startChildren(cancelled: () => boolean): Children {
   return {
     printed,
     plan: (params) => withSignal((signal) => pool.plan(params, signal)),
-    auditOne: (request) =>
+    auditOne: (request, other, progress) =>
       withSignal(async (signal) => {
-        if ((await pool.run({ id: randomUUID(), request }, signal)).cancelled) {
+        const told = progress && (({ fraction }: AuditProgress): void => progress(fraction));
+        if ((await pool.run({ id: randomUUID(), request }, signal, told)).cancelled) {
           throw new CancelledError();
         }
-      }),
+      }, other),
     dispose: () => {
       clearInterval(timer);
       pool.dispose();

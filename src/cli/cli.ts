@@ -4,7 +4,16 @@ import { runCli } from './main.js';
 import { SUPERVISED, type Told, supervise } from './supervise.js';
 
 /** Commands that read files of unknown origin. */
-const READING: readonly (string | undefined)[] = ['audit', 'compare', 'defend', 'inspect', 'merge', 'minimise', 'plan'];
+const READING: readonly (string | undefined)[] = [
+  'audit',
+  'compare',
+  'defend',
+  'inspect',
+  'merge',
+  'minimise',
+  'plan',
+  'queue',
+];
 
 function tell(told: Told): void {
   process.send?.(told);

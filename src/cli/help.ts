@@ -8,7 +8,18 @@ import { EXIT_TABLE } from './exit-code.js';
 
 /** What `gradleak --help` prints. */
 
-export const COMMANDS = ['audit', 'plan', 'merge', 'compare', 'defend', 'epsilon', 'minimise', 'doctor', 'inspect'];
+export const COMMANDS = [
+  'audit',
+  'plan',
+  'merge',
+  'queue',
+  'compare',
+  'defend',
+  'epsilon',
+  'minimise',
+  'doctor',
+  'inspect',
+];
 
 export const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives away
 
@@ -20,6 +31,7 @@ export const HELP = `gradleak ${TOOL_VERSION} - what a captured gradient gives a
   gradleak plan PROJECT --out MANIFEST                  the audits of a project as a list, for many machines to share
   gradleak audit --manifest M --shard I/N --out STORE   the I-th of N shares, in any order, again where it was stopped
   gradleak merge STORE [--manifest M]                   what all shares found, as the report of a project
+  gradleak queue submit|work|status|retry|cancel        the same through a Redis server, by workers that come and go
   gradleak compare A B [--fail-on SEVERITY]             what leaked in two audits, or two projects: folders or report.json
   gradleak epsilon --noise-multiplier X --delta D       the (epsilon, delta) that clipping and noise promise
   gradleak defend FOLDER [options]                      what would stop each leak: defences tried at rising levels
@@ -80,6 +92,17 @@ Options of audit with --manifest
   --retry              also what failed because of a file's contents
 
 Options of merge: --manifest M, --fail-on, --format, --html, --force as of audit
+
+Options of queue
+  --queue URL          redis://[user:password@]host[:port][/db] or rediss://; else the environment's GRADLEAK_QUEUE
+  --name NAME          of the queue, where a server holds several (default gradleak)
+  submit --manifest M  the jobs of a manifest; those that are in the queue already stay there once
+  work --out STORE [--jobs N] [--root DIR] [--until-empty]
+                       take jobs until stopped, or until there are none
+  status [--format json]
+                       how many wait, run and failed, and why
+  retry                what failed waits again
+  cancel               removes what waits and stops what runs; results stay
 
 Options of compare
   --fail-on SEVERITY   exit 1 when a leak of at least this severity is in B that was not in A, or is worse there

@@ -15,6 +15,7 @@ import { EXIT, exitCode } from './exit-code.js';
 import { COMMANDS, HELP } from './help.js';
 import { mergeStore } from './merge-command.js';
 import { planManifest } from './plan-command.js';
+import { queueCommand } from './queue-command.js';
 import { renderDoctor } from './render-doctor.js';
 import { renderError } from './render-error.js';
 import { renderListing, renderMinimised } from './render-text.js';
@@ -58,6 +59,8 @@ async function dispatch(args: readonly string[], surroundings: CliSurroundings):
       return audit(rest, surroundings);
     case 'plan':
       return planManifest(rest, surroundings);
+    case 'queue':
+      return queueCommand(rest, surroundings);
     case 'merge':
       return mergeStore(rest, surroundings);
     case 'compare':

@@ -1,12 +1,12 @@
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { CancelledError } from '../protocol/errors.js';
-import { FolderStore } from '../shards/folder-store.js';
 import { type Shard, WHOLE, openManifest } from '../shards/manifest.js';
 import { type ShardTotals, runShard, share } from '../shards/run-shard.js';
 import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
+import { jobsAtATime } from './jobs-at-a-time.js';
+import { storeAt } from './store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak audit --manifest`: the share of one machine. */
@@ -34,7 +34,7 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
     throw badArguments('--manifest without --out', 'a folder for the results of all shares');
   }
   const shard = shardOf(text('shard'));
-  const concurrency = wholeOption(text, 'jobs', 1) ?? Math.max(1, Math.floor(availableParallelism() / 2));
+  const concurrency = jobsAtATime(wholeOption(text, 'jobs', 1));
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const manifest = await openManifest(path);
   surroundings.endsItself?.();
@@ -44,7 +44,7 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
       manifest,
       shard,
       root: resolve(text('root') ?? manifest.head.root),
-      store: new FolderStore(resolve(out)),
+      store: await storeAt(out),
       audit: { settings: manifest.head.settings, auditOne: (request) => children.auditOne(request) },
       concurrency,
       retry: values.retry === true,

@@ -1,0 +1,87 @@
+import { Redis } from 'ioredis';
+import { UnusableInputError, messageOf } from '../protocol/errors.js';
+
+/** The Redis (or Valkey) server that holds a queue. */
+
+/** How long a command waits for a server; a worker that has seen it waits for ever. */
+const CONNECT_MS = 10_000;
+const MOST_RETRY_MS = 2000;
+
+/** An address for people: without what logs in. */
+export function withoutSecrets(url: string): string {
+  try {
+    const own = new URL(url);
+    own.username = '';
+    own.password = '';
+    return own.href;
+  } catch {
+    return 'an address that cannot be read';
+  }
+}
+
+/**
+ * @param url `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS
+ * @throws UnusableInputError when there is no such server, or it does not let this user in
+ */
+export async function connect(url: string): Promise<Redis> {
+  if (!/^rediss?:\/\//.test(url) || !URL.canParse(url)) {
+    throw unreachable(url, 'no address of a Redis server');
+  }
+  const redis = new Redis(url, {
+    // What a queue asks of a connection: commands wait until the server is back.
+    maxRetriesPerRequest: null,
+    lazyConnect: true,
+    connectTimeout: CONNECT_MS,
+    retryStrategy: (times) => Math.min(100 * times, MOST_RETRY_MS),
+  });
+  let problem = 'no answer';
+  const onError = (error: Error): void => {
+    problem = messageOf(error);
+  };
+  redis.on('error', onError);
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(problem));
+    }, CONNECT_MS);
+  });
+  try {
+    // The first attempt ends the wait where a server refuses; a name that is not found does too.
+    await Promise.race([redis.connect().then(() => redis.ping()), tooLate]);
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw unreachable(url, messageOf(error) === 'Connection is closed.' ? problem : messageOf(error));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What of a server's settings would lose jobs; sentences for people. */
+export async function serverRisks(redis: Redis): Promise<string[]> {
+  const info = `${await redis.info('memory')}\n${await redis.info('persistence')}`;
+  const value = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
+  const risks: string[] = [];
+  const policy = value('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction') {
+    risks.push(
+      `The server drops keys when its memory is full (maxmemory-policy ${policy}): jobs would be lost. Set maxmemory-policy noeviction.`,
+    );
+  }
+  if (value('aof_enabled') === '0') {
+    risks.push(
+      'The server keeps no append-only file: jobs of the last minutes are lost when it ends. Set appendonly yes; or submit the manifest again after a crash, which repeats nothing that is done.',
+    );
+  }
+  return risks;
+}
+
+function unreachable(url: string, found: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'unreadable-file',
+    file: withoutSecrets(url),
+    found,
+    expected: 'a Redis or Valkey server, as redis://host:6379',
+    advice: 'Check that it runs and that this machine may reach it; give its address by --queue or GRADLEAK_QUEUE.',
+  });
+}

@@ -1,0 +1,179 @@
+import { hostname } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Job, UnrecoverableError, WaitingError, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { AuditOfJob } from '../project/audit-job.js';
+import { CancelledError, messageOf } from '../protocol/errors.js';
+import type { ResultStore } from '../shards/result-store.js';
+import { type JobEnd, runJob } from '../shards/run-job.js';
+import { type JobQueue, type QueuedJob, cancelKey } from './job-queue.js';
+
+/** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */
+
+export interface WorkRun {
+  readonly redis: Redis;
+  readonly queue: JobQueue;
+  readonly name: string;
+  readonly store: ResultStore;
+  readonly concurrency: number;
+  /** Ends when the queue is empty instead of waiting for more. */
+  readonly untilEmpty: boolean;
+  /** Where the machine has the projects, instead of where manifests say. */
+  readonly root: string | undefined;
+  /** Does one audit; `progress` from 0 to 1. @throws CancelledError when the signal says so */
+  readonly auditOne: (
+    request: Parameters<AuditOfJob['auditOne']>[0],
+    signal: AbortSignal,
+    progress: (done: number) => void,
+  ) => Promise<void>;
+  readonly log: (message: string) => void;
+  readonly cancelled: () => boolean;
+}
+
+const LOCK_MS = 20_000;
+const STALLED_MS = 10_000;
+/** A worker that was killed is no fault of the job; one that kills each worker ends among the dead letters. */
+const MOST_STALLED = 10;
+const POLL_MS = 250;
+/** Looks for a cancelled queue. */
+const CANCEL_MS = 1000;
+/** Looks whether the queue is empty. */
+const EMPTY_MS = 1000;
+const PROGRESS_MS = 1000;
+
+/** Closing waits for a server that may be away. */
+const CLOSE_MS = 1500;
+
+/** @returns how many jobs ended how */
+export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
+  const { redis, name, store, concurrency, log } = run;
+  const totals: Record<JobEnd, number> = { done: 0, before: 0, other: 0, failed: 0 };
+  await store.tidy();
+  const running = new Map<AbortController, number>();
+  const connection = redis.duplicate();
+  const worker = new Worker<QueuedJob, JobEnd>(
+    name,
+    async (job, token) => {
+      const stop = new AbortController();
+      running.set(stop, Date.now());
+      try {
+        const end = await audited(run, job, stop.signal);
+        totals[end]++;
+        log(`${job.data.job.gradients}: ${END_WORDS[end]}`);
+        return end === 'failed' ? await failed(run, job.data) : end;
+      } catch (error) {
+        if (!(error instanceof CancelledError)) {
+          throw error;
+        }
+        if (!run.cancelled()) {
+          throw new UnrecoverableError('Cancelled.');
+        }
+        // The worker ends, not the job: another one takes it.
+        await job.moveToWait(token);
+        throw new WaitingError();
+      } finally {
+        running.delete(stop);
+      }
+    },
+    {
+      connection,
+      name: hostname(),
+      concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_MS,
+      maxStalledCount: MOST_STALLED,
+      removeOnComplete: { count: 0 },
+    },
+  );
+  let problem = '';
+  worker.on('error', (error) => {
+    if (messageOf(error) !== problem) {
+      problem = messageOf(error);
+      log(`The queue does not answer (${problem}); waiting for it.`);
+    }
+  });
+  worker.on('stalled', (id) => {
+    log(`A job of a worker that ended is taken up again (${id}).`);
+  });
+  const cancelling = setInterval(() => {
+    void stopCancelled(run, running);
+  }, CANCEL_MS);
+  try {
+    await untilOver(run, running);
+  } finally {
+    clearInterval(cancelling);
+    for (const stop of running.keys()) {
+      stop.abort();
+    }
+    await Promise.race([worker.close(), wait(CLOSE_MS)]);
+    // What was handed over stays open otherwise.
+    connection.disconnect();
+  }
+  return totals;
+}
+
+const END_WORDS: Record<JobEnd, string> = {
+  done: 'audited',
+  before: 'audited before',
+  other: 'another worker was faster',
+  failed: 'failed',
+};
+
+async function audited({ root, store, auditOne }: WorkRun, job: Job<QueuedJob>, signal: AbortSignal): Promise<JobEnd> {
+  const { data } = job;
+  let last = 0;
+  const progress = (done: number): void => {
+    if (Date.now() - last > PROGRESS_MS) {
+      last = Date.now();
+      // Nobody waits for it, and a server that is away is told later of other things.
+      job.updateProgress(Math.round(100 * done)).catch(() => undefined);
+    }
+  };
+  return runJob(
+    {
+      root: root ?? data.root,
+      store,
+      audit: { settings: data.settings, auditOne: (request) => auditOne(request, signal, progress) },
+    },
+    data.job,
+  );
+}
+
+/** @throws UnrecoverableError for what ends the same way each time, which makes it a dead letter at once */
+async function failed({ store }: WorkRun, { job }: QueuedJob): Promise<never> {
+  const failure = await store.failure(job.id);
+  const problem = failure?.problem ?? 'It failed.';
+  throw failure?.isFinal === true ? new UnrecoverableError(problem) : new Error(problem);
+}
+
+/** Stops what began before the queue was cancelled. */
+async function stopCancelled({ redis, name }: WorkRun, running: ReadonlyMap<AbortController, number>): Promise<void> {
+  try {
+    const at = Number(await redis.get(cancelKey(name)));
+    for (const [stop, since] of running) {
+      if (since <= at) {
+        stop.abort();
+      }
+    }
+  } catch {
+    // The server is away; it is asked again.
+  }
+}
+
+/** Until the user stops it, or there is nothing left to do. */
+async function untilOver(
+  { untilEmpty, cancelled, queue }: WorkRun,
+  running: ReadonlyMap<unknown, number>,
+): Promise<void> {
+  for (let since = 0; !cancelled(); since += POLL_MS) {
+    await wait(POLL_MS);
+    if (untilEmpty && running.size === 0 && since >= EMPTY_MS) {
+      since = 0;
+      // What another worker has may come back, when that one ends.
+      const { waiting, running: others, delayed } = await queue.status();
+      if (waiting + others + delayed === 0) {
+        return;
+      }
+    }
+  }
+}

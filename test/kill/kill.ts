@@ -1,9 +1,11 @@
 import { generator } from '../../src/recovery/paper-method.js';
+import { killQueue } from './queue.js';
 import { type Ended, KillTest, type Kind, type Signal } from './rounds.js';
 
-/** `npm run kill -- [count] [seed]`: as many rounds of each kind, and what came of them. */
+/** `npm run kill -- [count] [seed]`: as many rounds of each kind, and what came of them; `-- queue`: see queue.ts. */
 
-const [count = 100, seed = 1] = process.argv.slice(2).map(Number);
+const isQueue = process.argv[2] === 'queue';
+const [count = 100, seed = 1] = isQueue ? [] : process.argv.slice(2).map(Number);
 /** Rounds that run side by side: they mostly wait. */
 const SIDE_BY_SIDE = 3;
 
@@ -42,4 +44,14 @@ async function main(): Promise<void> {
   }
 }
 
-void main();
+async function queue(): Promise<void> {
+  const [jobs = 1000, kills = 20, own = 1] = process.argv.slice(3).map(Number);
+  const { problems, ...figures } = await killQueue(jobs, kills, own);
+  console.log(JSON.stringify(figures));
+  for (const problem of problems.slice(0, 20)) {
+    console.log(`  ${problem}`);
+    process.exitCode = 1;
+  }
+}
+
+void (isQueue ? queue() : main());

@@ -64,7 +64,7 @@ async function load(id: TfjsId, folder: string | undefined): Promise<{ tf: TfMod
       const backend = tf.backend() as { isUsingGpuDevice?: boolean };
       if (id === 'tfjs-node-gpu' && backend.isUsingGpuDevice !== true) {
         throw new EngineError(
-          'it loads, but TensorFlow finds no GPU: it needs an NVIDIA driver, CUDA 11.2 and cuDNN 8.1 (libcudart.so.11.0)',
+          'it loads, but TensorFlow finds no GPU: it needs an NVIDIA driver, and CUDA 11.2 with cuDNN 8.1 (libcudart.so.11.0), or 12.2 with 8.9 where it was compiled on this machine',
         );
       }
       return { tf, description: `TensorFlow.js with libtensorflow ${id === 'tfjs-node-gpu' ? 'on CUDA' : 'on CPU'}` };

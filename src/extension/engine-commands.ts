@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, messageOf } from '../protocol/errors.js';
+import { buildTfjsNode } from '../engine/build-tfjs-node.js';
 import { visibleInList } from '../words/visible.js';
 import { offerSteps, withShortPaths } from './failures.js';
 import { SETTINGS } from './ids.js';
@@ -65,6 +66,9 @@ export async function installCudaEngine(storage: vscode.Uri, log: Log): Promise<
       return;
     }
     log.error(error);
+    if (process.platform === 'linux' && (await compiledInstead(storage, log, messageOf(error)))) {
+      return;
+    }
     const context = { error, again: () => installCudaEngine(storage, log) };
     await offerSteps(
       showError,
@@ -73,6 +77,41 @@ export async function installCudaEngine(storage: vscode.Uri, log: Log): Promise<
       (step) => takeStep(step, context),
     );
   }
+}
+
+/** Asks, compiles the engine against PyPI's tensorflow, and points the setting there. @returns false where that was not done */
+async function compiledInstead(storage: vscode.Uri, log: Log, problem: string): Promise<boolean> {
+  const folder = join(storage.fsPath, 'tfjs-node-gpu-compiled');
+  const compile = 'Download and Compile';
+  const answer = await askModal(
+    'Compile the CUDA engine instead?',
+    `npm did not install it (${problem}). It can be compiled: pip downloads tensorflow 2.15.1 from PyPI (about 480 MB) into ${folder}, and g++ compiles the binding of TensorFlow.js against it. It needs Python 3.9 to 3.11, g++, and an NVIDIA GPU with CUDA 12.2 and cuDNN 8.9.`,
+    compile,
+  );
+  if (answer !== compile) {
+    return false;
+  }
+  const stop = new AbortController();
+  try {
+    await withProgressNotification('GradLeak: compiling the CUDA engine', (_, token) => {
+      token.onCancellationRequested(() => {
+        stop.abort();
+      });
+      const say = (line: string): void => {
+        log.info(line);
+      };
+      return buildTfjsNode({ id: 'tfjs-node-gpu', folder, python: 'python3', signal: stop.signal, say });
+    });
+  } catch (error) {
+    if (!(error instanceof CancelledError)) {
+      log.error(error);
+      void showWarning(`The CUDA engine was not compiled: ${messageOf(error)}`);
+    }
+    return true;
+  }
+  await vscode.workspace.getConfiguration().update(SETTINGS.tfjsFolder, folder, vscode.ConfigurationTarget.Global);
+  void showInformation('The CUDA engine is compiled; "GradLeak: Show Engines" tells whether it works.');
+  return true;
 }
 
 function npmInstall(folder: string, token: vscode.CancellationToken, log: Log): Promise<void> {

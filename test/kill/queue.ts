@@ -19,7 +19,7 @@ const WORKERS = 4;
 /** Between kills, milliseconds. */
 const [SOONEST, LATEST] = [1000, 4000];
 /** A worker's share of what is killed. */
-const WORKER_SHARE = 0.7;
+const WORKER_SHARE = 0.5;
 const MOST_MS = 30 * 60_000;
 
 export interface QueueKilled {

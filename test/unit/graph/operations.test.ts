@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkEngine } from '../../../src/engine/check.js';
-import { type EngineId } from '../../../src/engine/engine.js';
 import { makeEngine } from '../../../src/engine/make-engine.js';
+import { ENGINES_UNDER_TEST, tfjsFolder } from '../../engines-under-test.js';
 import { gradients } from '../../../src/graph/derivative.js';
 import { erf } from '../../../src/graph/erf.js';
 import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
@@ -123,11 +123,11 @@ describe.each(Object.entries(OPERATIONS))('%s', (_, build) => {
     });
   });
 
-  it.each<EngineId>(['onnxruntime-cpu', 'tfjs-wasm', 'tfjs-cpu'])('is the same on %s', async (id) => {
+  it.each(ENGINES_UNDER_TEST)('is the same on %s', async (id) => {
     const { value, first, second } = setUp(build);
     const outputs = [value, ...first, ...second];
     const expected = evaluate(outputs, FEEDS);
-    const engine = await makeEngine(id);
+    const engine = await makeEngine(id, { tfjsFolder });
     const program = await engine.compile(outputs);
     const found = await program.run(FEEDS);
     expected.forEach((values, index) => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { EngineId } from '../../../src/engine/engine.js';
 import { makeEngine } from '../../../src/engine/make-engine.js';
+import { ENGINES_UNDER_TEST, tfjsFolder } from '../../engines-under-test.js';
 import { evaluate } from '../../../src/graph/evaluate.js';
 import { type MatchingStep, type SecondOrderCase, deviation, matchingStep, secondOrderCases } from '../../networks.js';
 
@@ -25,10 +25,10 @@ describe.each(cases)('second order of %s', (name, own) => {
     check(evaluate(step.outputs, { x: step.x }), step, own, 1e-10);
   });
 
-  it.each<EngineId>(['onnxruntime-cpu', 'tfjs-wasm', 'tfjs-cpu'])(
+  it.each(ENGINES_UNDER_TEST)(
     'agrees on %s',
     async (id) => {
-      const engine = await makeEngine(id);
+      const engine = await makeEngine(id, { tfjsFolder });
       const program = await engine.compile(step.outputs);
       check(await program.run({ x: step.x }), step, own, 1e-4);
       await program.dispose();

@@ -9,6 +9,7 @@ import { factorsOf } from '../../src/recovery/head-factors.js';
 import { recoverSingle } from '../../src/recovery/single-sample.js';
 import { costs, counts } from './batch.js';
 import { besideBreaching, convCosts, normalEquations } from './conv.js';
+import { growth } from './growth.js';
 import { inspectorCost, launch } from './inspector.js';
 import { benchMatching } from './matching.js';
 import { atLeast, atMost, finish, head, row } from './tables.js';
@@ -368,6 +369,28 @@ async function conv(): Promise<void> {
   }
 }
 
+async function growing(): Promise<void> {
+  head(
+    'A queue by itself, with the worker of one process: per job, and the memory of the process that submits and works',
+    'jobs',
+    'manifest, bytes',
+    'submitted, µs',
+    'worked, µs',
+    'Redis, bytes',
+    'process, MB',
+  );
+  for (const { jobs, manifestBytes, submitMicroseconds, workMicroseconds, redisBytes, bytes } of await growth()) {
+    row(
+      jobs,
+      manifestBytes.toFixed(0),
+      submitMicroseconds.toFixed(0),
+      workMicroseconds.toFixed(0),
+      redisBytes.toFixed(0),
+      (bytes / 1e6).toFixed(0),
+    );
+  }
+}
+
 async function main(): Promise<void> {
   writeFileSync(
     join(folder, 'memory.cjs'),
@@ -396,6 +419,9 @@ async function main(): Promise<void> {
   }
   if (only === undefined || only === 'conv') {
     await conv();
+  }
+  if (only === 'growth') {
+    await growing();
   }
   process.exitCode = finish(join('out', 'bench.json')) ? 0 : 1;
 }

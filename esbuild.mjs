@@ -35,6 +35,7 @@ const builds = [
   },
   { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js' },
   { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js' },
+  { ...node, entryPoints: ['src/remote/s3-thread.ts'], outfile: 'dist/s3-thread.js' },
   // HDF5 carries megabytes of WebAssembly, and is written as a module.
   { ...node, format: 'esm', entryPoints: ['src/formats/hdf5-reader.ts'], outfile: 'dist/hdf5-reader.mjs' },
   { ...node, entryPoints: ['src/engine/engine-probe.ts'], outfile: 'dist/engine-probe.js' },

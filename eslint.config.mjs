@@ -24,6 +24,7 @@ const ROOMS = [
   'scripts',
   'project',
   'shards',
+  'remote',
   'queue',
   'runner',
   'cli',
@@ -209,6 +210,21 @@ export default tseslint.config(
     ],
   ),
   door(
+    ['src/remote/**'],
+    [
+      vscode,
+      allBut(
+        ['remote', 'shards', 'protocol', 'formats', 'audit'],
+        'An object store holds files and results; what is in them, others know.',
+      ),
+    ],
+  ),
+  door(
+    // The reader of a mirror has no business with results.
+    ['src/remote/{remote-files,mirror,s3-client,s3-thread,requests,address}.ts'],
+    [vscode, allBut(['remote', 'protocol', 'formats'], 'Reading objects knows neither audits nor shards.')],
+  ),
+  door(
     ['src/queue/**'],
     [vscode, allBut(['queue', 'shards', 'project', 'protocol'], 'A queue hands jobs out; what a job is, shards know.')],
   ),
@@ -217,7 +233,7 @@ export default tseslint.config(
     [
       vscode,
       allBut(
-        ['runner', 'protocol', 'formats', 'engine', 'facts', 'audit', 'kinds', 'inspection', 'project'],
+        ['runner', 'protocol', 'formats', 'engine', 'facts', 'audit', 'kinds', 'inspection', 'project', 'remote'],
         'The child process only serves the pipeline.',
       ),
     ],
@@ -242,6 +258,7 @@ export default tseslint.config(
           'inspection',
           'project',
           'shards',
+          'remote',
           'queue',
           'runner',
           'words',

@@ -7,7 +7,8 @@ import { contentHashIfAny } from '../formats/content-hash.js';
 import { parseJson, readBounded } from '../formats/json-file.js';
 import { isShardIndex, shardsOf } from '../formats/sharded.js';
 import { VOCABULARY_NAMES } from '../formats/vocabulary-file.js';
-import type { HashedFile } from '../protocol/report.js';
+import { remoteIdentity } from '../formats/byte-source.js';
+import type { HashedFile, Report, StoredFile } from '../protocol/report.js';
 import { imageBeside } from './truth.js';
 
 /** Which files an audit depends on. */
@@ -82,17 +83,38 @@ export interface AuditedFiles {
  *
  * @param pause called between chunks; may throw to stop
  */
-export async function hashFiles(files: AuditedFiles, pause: () => Promise<void>): Promise<HashedFile[]> {
-  const { gradients, checkpoint, otherHalf, network, truth } = files;
+export async function hashFiles(files: AuditedFiles, pause: () => Promise<void>): Promise<FilesRead> {
+  const objects = storedFiles(files);
+  return { files: await hashOf(rolesOf(files), pause), ...(objects.length > 0 ? { objects } : {}) };
+}
+
+/** As a report lists them. */
+export type FilesRead = Required<Pick<Report['inputs'], 'files'>> & Pick<Report['inputs'], 'objects'>;
+
+/** The same of what lies in an object store, by what that says of it. */
+function storedFiles(files: AuditedFiles): StoredFile[] {
+  const known = new Map<string, StoredFile>();
+  for (const [role, paths] of rolesOf(files)) {
+    for (const path of paths) {
+      const identity = remoteIdentity(path);
+      const bytes = statSync(path, { throwIfNoEntry: false })?.size;
+      if (identity !== undefined && bytes !== undefined && !known.has(path)) {
+        known.set(path, { role, path, bytes, identity });
+      }
+    }
+  }
+  return [...known.values()];
+}
+
+function rolesOf({ gradients, checkpoint, otherHalf, network, truth }: AuditedFiles): readonly FilesOfRole[] {
   const given = [gradients, ...(checkpoint === undefined ? [] : [checkpoint])];
-  const roles: readonly FilesOfRole[] = [
+  return [
     ['gradient', partsOf(gradients)],
     ['checkpoint', [checkpoint, otherHalf].flatMap((path) => (path === undefined ? [] : partsOf(path)))],
     ['network', network === null ? [] : [network]],
     ['beside', besideCalled(NOTES, given)],
     ['truth', truth === undefined ? [] : partsOfTruth(truth)],
   ];
-  return hashOf(roles, pause);
 }
 
 /** The same for a truth alone. */
@@ -106,6 +128,9 @@ async function hashOf(roles: readonly FilesOfRole[], pause: () => Promise<void>)
   for (const [role, paths] of roles) {
     for (const path of paths) {
       const bytes = statSync(path, { throwIfNoEntry: false })?.size;
+      if (remoteIdentity(path) !== undefined) {
+        continue;
+      }
       const sha256 = hashed.has(path) || bytes === undefined ? null : await contentHashIfAny(path, pause);
       if (bytes !== undefined && sha256 !== null) {
         hashed.set(path, { role, path, bytes, sha256 });

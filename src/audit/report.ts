@@ -1,6 +1,7 @@
 import type { TensorFile } from '../formats/tensor-file.js';
 import type { Facts } from '../facts/facts.js';
 import type { HeadTensors } from '../facts/head.js';
+import type { FilesRead } from './input-files.js';
 import { CLASS_NAMES, HEAD, HEAD_GRADIENT, HEAD_SHAPE } from '../facts/head-facts.js';
 import { NO_CHECKPOINT } from '../facts/no-checkpoint.js';
 import { MATCHING, STATED_TRAINING, UPDATE } from '../facts/update.js';
@@ -12,7 +13,6 @@ import type { NextStep } from '../protocol/next-steps.js';
 import type {
   BatchDescription,
   ConsistencyCheck,
-  HashedFile,
   HeadDescription,
   LabelCountReport,
   LeakReport,
@@ -175,7 +175,7 @@ async function trainingStep(facts: Facts, { kind }: UpdateReport): Promise<NextS
 export interface ReportParts {
   readonly files: { readonly checkpoint: TensorFile | undefined; readonly gradients: TensorFile };
   /** Undefined where the audit ended before they were known. */
-  readonly hashes: HashedFile[] | undefined;
+  readonly hashes: FilesRead | undefined;
   readonly core: Core;
   readonly leaks: readonly FoundLeak[];
   readonly methods: readonly MethodReport[];
@@ -207,7 +207,7 @@ export function assemble(parts: ReportParts): Report {
     inputs: {
       checkpoint: checkpoint ? describeFile(checkpoint) : null,
       gradients: describeFile(gradients),
-      ...(parts.hashes ? { files: parts.hashes } : {}),
+      ...(parts.hashes ?? {}),
     },
     update: core.update,
     head: core.head,

@@ -17,8 +17,8 @@ import { METHODS } from './registry.js';
 import type { AuditRequest, AuditStage } from '../protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
-import type { HashedFile, MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
-import { hashFiles } from './input-files.js';
+import type { MethodReport, ReconstructionReport, Report, TruthComparison } from '../protocol/report.js';
+import { type FilesRead, hashFiles } from './input-files.js';
 import { type ImageResults, prepareFolder, writeResults } from './output.js';
 import { type Core, type FoundLeak, assemble, coreOf } from './report.js';
 import { type Truth, addImageTruth, compareWithTruth, readTruth, trueImage, truthBeside } from './truth.js';
@@ -333,7 +333,7 @@ class Audit {
   }
 
   /** Undefined once the user has stopped the audit: what was found does not wait for it. */
-  private async hashes(truth: string | undefined): Promise<HashedFile[] | undefined> {
+  private async hashes(truth: string | undefined): Promise<FilesRead | undefined> {
     if (this.isStopped) {
       return undefined;
     }
@@ -356,7 +356,7 @@ class Audit {
     return this.leaks.flatMap(({ leak }) => leak.arrays);
   }
 
-  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean, hashes?: HashedFile[]): Report {
+  private assemble(core: Core, truth: TruthComparison | undefined, isStopped: boolean, hashes?: FilesRead): Report {
     const { checkpoint, gradients, request } = this.facts.given;
     const { readMs, recoverMs, reconstructMs } = this;
     const totalMs = this.elapsed();

@@ -4,6 +4,7 @@ import { CancelledError } from '../protocol/errors.js';
 import type { AuditProgress, AuditRequest } from '../protocol/audit-request.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 import type { PlanParams } from '../protocol/runner-messages.js';
+import { MIRROR_VARIABLE } from '../remote/remote-files.js';
 import { type CancelSignal, RunnerClient } from '../runner/client.js';
 import { RunnerPool } from '../runner/pool.js';
 import { childArguments, runtimeEnvironment } from '../runner/runtime.js';
@@ -29,15 +30,18 @@ export interface Children {
 
 const CANCEL_POLL_MS = 50;
 
-/** @param cancelled whether the user has asked to stop */
-export function startChildren(cancelled: () => boolean): Children {
+/**
+ * @param cancelled whether the user has asked to stop
+ * @param mirror root of a mirror of an object store, whose files the children read there
+ */
+export function startChildren(cancelled: () => boolean, mirror?: string): Children {
   const printed: string[] = [];
   const pool = new RunnerPool(() =>
     RunnerClient.start(
       {
         executable: process.execPath,
         args: childArguments(join(__dirname, 'runner.js'), process.env),
-        env: runtimeEnvironment('host', process.env),
+        env: { ...runtimeEnvironment('host', process.env), [MIRROR_VARIABLE]: mirror },
       },
       (text) => {
         printed.push(text);

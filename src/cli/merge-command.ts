@@ -3,14 +3,16 @@ import { resolve } from 'node:path';
 import { REPORT_FILE } from '../audit/output.js';
 import { openOutput, writeOutput } from '../audit/output-folder.js';
 import { SEVERITIES } from '../protocol/report.js';
-import { FolderStore } from '../shards/folder-store.js';
+import { isRemote } from '../remote/address.js';
 import { openManifest } from '../shards/manifest.js';
 import { merge } from '../shards/merge.js';
+import type { ResultStore } from '../shards/result-store.js';
 import { openOf } from '../words/outcome-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { writeProjectPages } from './audit-project.js';
 import { EXIT, exitCode, factsOfProject } from './exit-code.js';
 import { renderProject } from './render-project.js';
+import { storeAt } from './store-at.js';
 import { type CliSurroundings, hooksOf } from './surroundings.js';
 
 /** `gradleak merge`: what all shares found, as the report of a project. */
@@ -20,6 +22,7 @@ export async function mergeStore(args: readonly string[], surroundings: CliSurro
     manifest: { type: 'string' },
     'fail-on': { type: 'string' },
     format: { type: 'string', default: 'text' },
+    out: { type: 'string' },
     html: { type: 'boolean', default: false },
     force: { type: 'boolean', default: false },
   });
@@ -28,14 +31,31 @@ export async function mergeStore(args: readonly string[], surroundings: CliSurro
   if (place === undefined || positionals.length > 1) {
     throw badArguments(`${positionals.length} folders`, 'the store that the shares were audited to');
   }
+  const given = text('out') ?? (isRemote(place) ? undefined : place);
+  if (given === undefined) {
+    throw badArguments('merge of an object store without --out', 'a folder for the report');
+  }
+  if (!isRemote(place) && !existsSync(place)) {
+    throw badArguments(`no folder ${place}`, 'the store that the shares were audited to');
+  }
+  const { store, close } = storeAt(place);
+  try {
+    return await merged(store, resolve(given), { text, values, surroundings });
+  } finally {
+    close();
+  }
+}
+
+interface Asked {
+  readonly text: (name: string) => string | undefined;
+  readonly values: Record<string, unknown>;
+  readonly surroundings: CliSurroundings;
+}
+
+async function merged(store: ResultStore, out: string, { text, values, surroundings }: Asked): Promise<number> {
   const failOn = oneOf('--fail-on', text('fail-on'), SEVERITIES);
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const force = values.force === true;
-  const out = resolve(place);
-  if (!existsSync(out)) {
-    throw badArguments(`no folder ${out}`, 'the store that the shares were audited to');
-  }
-  const store = new FolderStore(out);
   const [path, ...others] = text('manifest') === undefined ? await store.manifests() : [text('manifest')];
   if (path === undefined || others.length > 0) {
     throw badArguments(

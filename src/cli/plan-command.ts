@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { makeFolder } from '../audit/output-folder.js';
 import { UnusableInputError } from '../protocol/errors.js';
+import { isRemote } from '../remote/address.js';
 import { openManifest, writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
@@ -9,7 +10,8 @@ import { planned } from './audit-project.js';
 import { SETTINGS_OPTIONS, projectSettingsOf } from './audit-settings.js';
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
-import type { CliSurroundings } from './surroundings.js';
+import { Projects } from './store-at.js';
+import { type CliSurroundings, hooksOf } from './surroundings.js';
 
 /** `gradleak plan`: the audits of a project as a manifest, which shards take their shares from. */
 
@@ -49,23 +51,25 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
   surroundings.endsItself?.();
   const settings = projectSettingsOf(text, isForced);
   const identity = oneOf('--identity', text('identity'), ['contents', 'size-and-time']) ?? 'contents';
-  const children = startChildren(surroundings.cancelled);
+  surroundings.progress('Looking for dumps');
+  const projects = new Projects();
+  const children = startChildren(surroundings.cancelled, projects.mirror);
   try {
-    surroundings.progress('Looking for dumps');
+    const folder = await projects.whole(root, () => hooksOf(surroundings).pause());
     const plan = await planned(
       {
-        root: resolve(root),
+        root: folder,
         exclude: text('exclude')?.split(',') ?? [],
         includeIgnored: values['include-ignored'] === true,
         settings,
         identity,
-        ...(identity === 'contents' ? { hashCache: `${path}.hashes` } : {}),
+        ...(identity === 'contents' && !isRemote(root) ? { hashCache: `${path}.hashes` } : {}),
         mostEntries: MOST_ENTRIES,
       },
       children,
       surroundings.cancelled,
     );
-    writeManifest(path, plan, settings, identity);
+    writeManifest(path, plan, { settings, identity, ...(!isRemote(root) ? {} : { root }) });
     const left = plan.skipped.filter(({ isGradient }) => isGradient === true).length;
     surroundings.print(
       [
@@ -78,6 +82,7 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
     return EXIT.done;
   } finally {
     children.dispose();
+    projects.close();
   }
 }
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Redis } from 'ioredis';
 import { CancelledError } from '../protocol/errors.js';
+import { isRemote } from '../remote/address.js';
 import type { JobQueue } from '../queue/job-queue.js';
 import { openManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
@@ -8,7 +9,7 @@ import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js'
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
-import { storeAt } from './store-at.js';
+import { Projects, storeAt } from './store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak queue`: audits of a manifest by as many machines as take part, through a Redis server. */
@@ -78,7 +79,8 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
       throw badArguments('queue submit without --manifest', 'a manifest that "gradleak plan" wrote');
     }
     const manifest = await openManifest(path);
-    const root = resolve(text('root') ?? manifest.head.root);
+    const stated = text('root') ?? manifest.head.root;
+    const root = isRemote(stated) ? stated : resolve(stated);
     const count = await queue.submit(manifest, root, (done) => {
       surroundings.progress(`${done} of ${manifest.head.jobs}`);
     });
@@ -92,16 +94,18 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
     }
     const { work } = await import('../queue/work.js');
     surroundings.endsItself?.();
-    const children = startChildren(surroundings.cancelled);
+    const { store, close } = storeAt(out);
+    const projects = new Projects();
+    const children = startChildren(surroundings.cancelled, projects.mirror);
     try {
       const totals = await work({
         redis,
         queue,
         name,
-        store: await storeAt(out),
+        store,
         concurrency: jobsAtATime(wholeOption(text, 'jobs', 1)),
         untilEmpty: values['until-empty'] === true,
-        root: text('root'),
+        filesOf: (planned) => projects.at(text('root') ?? planned),
         auditOne: (request, signal, progress) => children.auditOne(request, signal, progress),
         log: (message) => {
           surroundings.printError(`${message}\n`);
@@ -117,6 +121,8 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
       return EXIT.done;
     } finally {
       children.dispose();
+      projects.close();
+      close();
     }
   },
   async status({ queue, text, surroundings, place }) {

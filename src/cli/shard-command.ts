@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { CancelledError } from '../protocol/errors.js';
 import { type Shard, WHOLE, openManifest } from '../shards/manifest.js';
 import { type ShardTotals, runShard, share } from '../shards/run-shard.js';
@@ -6,7 +5,7 @@ import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js'
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
-import { storeAt } from './store-at.js';
+import { Projects, storeAt } from './store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak audit --manifest`: the share of one machine. */
@@ -38,13 +37,15 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const manifest = await openManifest(path);
   surroundings.endsItself?.();
-  const children = startChildren(surroundings.cancelled);
+  const projects = new Projects();
+  const { store, close } = storeAt(out);
+  const children = startChildren(surroundings.cancelled, projects.mirror);
   try {
     const totals = await runShard({
       manifest,
       shard,
-      root: resolve(text('root') ?? manifest.head.root),
-      store: await storeAt(out),
+      ...projects.at(text('root') ?? manifest.head.root),
+      store,
       audit: { settings: manifest.head.settings, auditOne: (request) => children.auditOne(request) },
       concurrency,
       retry: values.retry === true,
@@ -59,6 +60,8 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
     return EXIT.done;
   } finally {
     children.dispose();
+    projects.close();
+    close();
   }
 }
 

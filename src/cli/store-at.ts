@@ -1,8 +1,94 @@
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { ManifestJob } from '../protocol/manifest.js';
+import { isRemote, placeOf } from '../remote/address.js';
+import { MirrorOfFolders, mirrorAll } from '../remote/mirror.js';
+import type { Place } from '../remote/requests.js';
+import { S3Client } from '../remote/s3-client.js';
+import { S3Store } from '../remote/s3-store.js';
 import { FolderStore } from '../shards/folder-store.js';
 import type { ResultStore } from '../shards/result-store.js';
 
+/** Where projects and results are: folders, or prefixes of an object store. */
+
+export interface OpenStore {
+  readonly store: ResultStore;
+  readonly close: () => void;
+}
+
 /** @throws UnusableInputError when the place cannot be written to */
-export function storeAt(place: string): Promise<ResultStore> {
-  return Promise.resolve(new FolderStore(resolve(place)));
+export function storeAt(place: string): OpenStore {
+  if (!isRemote(place)) {
+    return { store: new FolderStore(resolve(place)), close: () => undefined };
+  }
+  const client = new S3Client();
+  const store = new S3Store(client, placeOf(place));
+  return {
+    store,
+    close: () => {
+      store.dispose();
+      client.close();
+    },
+  };
+}
+
+/** Where jobs find their files on this machine. */
+export interface ProjectFiles {
+  readonly root: string;
+  /** Brings what a job needs there. */
+  readonly prepare?: (job: ManifestJob) => Promise<() => void>;
+}
+
+/** Projects in folders, and mirrors of those in an object store. */
+export class Projects {
+  /** Of all mirrors; children have to know of it. */
+  readonly mirror = mkdtempSync(join(tmpdir(), 'gradleak-s3-'));
+  private readonly client = new S3Client();
+  private readonly known = new Map<string, ProjectFiles>();
+
+  /** @throws UnusableInputError when it is no address */
+  at(root: string): ProjectFiles {
+    const own = this.known.get(root) ?? this.made(root);
+    this.known.set(root, own);
+    return own;
+  }
+
+  /** Everything in a project, to be planned. @param pause called in between; may throw to stop @returns its folder */
+  async whole(root: string, pause: () => Promise<void>): Promise<string> {
+    if (!isRemote(root)) {
+      return resolve(root);
+    }
+    const place = placeOf(root);
+    const folder = this.folderOf(place);
+    await mirrorAll(this.client, place, folder, pause);
+    return folder;
+  }
+
+  close(): void {
+    rmSync(this.mirror, { recursive: true, force: true });
+    this.client.close();
+  }
+
+  private made(root: string): ProjectFiles {
+    if (!isRemote(root)) {
+      return { root: resolve(root) };
+    }
+    const place = placeOf(root);
+    const mirror = new MirrorOfFolders(this.client, place, this.folderOf(place), this.mirror);
+    return {
+      root: mirror.root,
+      prepare: ({ gradients, checkpoint, truth, network }) =>
+        mirror.prepare(
+          [checkpoint, truth, network].filter((name) => name !== null),
+          gradients,
+        ),
+    };
+  }
+
+  /** Named so that reports, which name the files, say where they are. */
+  private folderOf({ bucket, prefix }: Place): string {
+    const parts = prefix.split('/').filter((part) => !['', '.', '..'].includes(part));
+    return join(this.mirror, 's3', bucket, ...parts);
+  }
 }

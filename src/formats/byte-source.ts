@@ -11,6 +11,49 @@ export interface ByteSource {
   close(): void;
 }
 
+/** Files whose bytes are elsewhere, though something of their names and sizes lies in a folder. */
+export interface RemoteFiles {
+  /** Undefined for a file of this machine. */
+  open(path: string): ByteSource | undefined;
+  /** What tells that the contents are the same; undefined for a file of this machine. */
+  identity(path: string): string | undefined;
+}
+
+const NONE: RemoteFiles = { open: () => undefined, identity: () => undefined };
+let remote = NONE;
+
+/** From now on, files of this process are looked for there first. */
+export function serveFrom(files: RemoteFiles): void {
+  remote = files;
+}
+
+/** A file whose bytes are elsewhere, undefined for one of this machine. */
+export function openRemote(path: string): ByteSource | undefined {
+  return remote.open(path);
+}
+
+/** What tells that such a file is the same; undefined for one of this machine. */
+export function remoteIdentity(path: string): string | undefined {
+  return remote.identity(path);
+}
+
+/** Bytes that are fetched in ranges, with the bounds of a file. @param fetch gets ranges within the size only */
+export function rangeSource(
+  path: string,
+  size: number,
+  fetch: (offset: number, length: number) => Uint8Array<ArrayBuffer>,
+): ByteSource {
+  return {
+    path,
+    size,
+    read(offset, length) {
+      checkRange(path, size, offset, length);
+      return length === 0 ? new Uint8Array() : fetch(offset, length);
+    },
+    close: () => undefined,
+  };
+}
+
 /**
  * For reading. A named pipe is not waited for until somebody writes to it: what it is shows by its kind.
  *
@@ -27,6 +70,10 @@ export function openWithoutWaiting(path: string): number {
  * @throws UnusableInputError when the path is missing, unreadable or not a plain file.
  */
 export function openFile(path: string): ByteSource {
+  const elsewhere = remote.open(path);
+  if (elsewhere) {
+    return elsewhere;
+  }
   let descriptor: number;
   try {
     descriptor = openWithoutWaiting(path);

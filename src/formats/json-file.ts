@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, readFileSync } from 'node:fs';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
-import { openWithoutWaiting } from './byte-source.js';
+import { openRemote, openWithoutWaiting } from './byte-source.js';
 
 /** JSON files of users: bounded before they are read, and checked against the published schema before they are used. */
 
@@ -16,6 +16,13 @@ const MOST_MEMBERS = 2 ** 22;
  * @throws Error with a part of a sentence, when it is no plain file or larger than this
  */
 export function readBounded(path: string, maxBytes: number): Buffer {
+  const remote = openRemote(path);
+  if (remote) {
+    if (remote.size > maxBytes) {
+      throw new Error(`a file of more than ${maxBytes / 2 ** 20} MiB`);
+    }
+    return Buffer.from(remote.read(0, remote.size));
+  }
   const descriptor = openWithoutWaiting(path);
   try {
     const stat = fstatSync(descriptor);

@@ -65,9 +65,11 @@ function auditOf(side: Side): ComparedAudit {
 function sameness(a: Side, b: Side, role: HashedFile['role']): Comparison['gradients'] {
   const hashes = (side: Side): string | undefined =>
     isReport(side)
-      ? side.inputs.files
-          ?.filter((file) => file.role === role)
-          .map(({ sha256 }) => sha256)
+      ? side.inputs.files &&
+        [
+          ...side.inputs.files.filter((file) => file.role === role).map(({ sha256 }) => sha256),
+          ...(side.inputs.objects ?? []).filter((file) => file.role === role).map(({ identity }) => identity),
+        ]
           .sort()
           .join()
       : undefined;

@@ -12,6 +12,7 @@ import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { HashCache, contentHash, isFileSystemError, sizeAndTime } from '../formats/content-hash.js';
+import { remoteIdentity } from '../formats/byte-source.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
@@ -150,6 +151,10 @@ class SameFile {
 
   /** @throws Error of the file system */
   async of(path: string): Promise<string> {
+    const elsewhere = remoteIdentity(path);
+    if (elsewhere !== undefined) {
+      return elsewhere;
+    }
     if (this.options.identity === 'size-and-time') {
       return sizeAndTime(path);
     }

@@ -21,7 +21,7 @@ export interface Report {
    * `checkpoint` is null where none was given. `files`: every file that was read, by its contents; absent in reports of
    * earlier versions, and where the audit was stopped before.
    */
-  inputs: { checkpoint: InputFile | null; gradients: InputFile; files?: HashedFile[] };
+  inputs: { checkpoint: InputFile | null; gradients: InputFile; files?: HashedFile[]; objects?: StoredFile[] };
   /** Null where no classifier head was found and only other parts leak. */
   head: HeadDescription | null;
   /** What the file given as a gradient is; absent in reports of earlier versions. */
@@ -103,6 +103,12 @@ export interface InputFile {
   format: string;
   /** Number of tensors in the file. */
   tensors: Count;
+}
+
+/** An object of a store that an audit read parts of; hashing would have fetched all of it. */
+export interface StoredFile extends Pick<HashedFile, 'role' | 'path' | 'bytes'> {
+  /** What the store says of it: another one is another object. */
+  identity: string;
 }
 
 /** A file as it was when the audit ended. */

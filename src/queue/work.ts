@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
 import type { AuditOfJob } from '../project/audit-job.js';
 import { CancelledError, messageOf } from '../protocol/errors.js';
 import type { ResultStore } from '../shards/result-store.js';
-import { type JobEnd, runJob } from '../shards/run-job.js';
+import { type JobEnd, type JobRun, runJob } from '../shards/run-job.js';
 import { type JobQueue, type QueuedJob, cancelKey } from './job-queue.js';
 
 /** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */
@@ -18,8 +18,8 @@ export interface WorkRun {
   readonly concurrency: number;
   /** Ends when the queue is empty instead of waiting for more. */
   readonly untilEmpty: boolean;
-  /** Where the machine has the projects, instead of where manifests say. */
-  readonly root: string | undefined;
+  /** Where this machine has a project. @param root as it was planned */
+  readonly filesOf: (root: string) => Pick<JobRun, 'root' | 'prepare'>;
   /** Does one audit; `progress` from 0 to 1. @throws CancelledError when the signal says so */
   readonly auditOne: (
     request: Parameters<AuditOfJob['auditOne']>[0],
@@ -119,7 +119,11 @@ const END_WORDS: Record<JobEnd, string> = {
   failed: 'failed',
 };
 
-async function audited({ root, store, auditOne }: WorkRun, job: Job<QueuedJob>, signal: AbortSignal): Promise<JobEnd> {
+async function audited(
+  { filesOf, store, auditOne }: WorkRun,
+  job: Job<QueuedJob>,
+  signal: AbortSignal,
+): Promise<JobEnd> {
   const { data } = job;
   let last = 0;
   const progress = (done: number): void => {
@@ -131,7 +135,7 @@ async function audited({ root, store, auditOne }: WorkRun, job: Job<QueuedJob>, 
   };
   return runJob(
     {
-      root: root ?? data.root,
+      ...filesOf(data.root),
       store,
       audit: { settings: data.settings, auditOne: (request) => auditOne(request, signal, progress) },
     },

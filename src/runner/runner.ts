@@ -1,4 +1,7 @@
 import { StreamMessageReader, StreamMessageWriter, createMessageConnection } from 'vscode-jsonrpc/node';
+import { serveFrom } from '../formats/byte-source.js';
+import { MIRROR_VARIABLE, MirroredFiles } from '../remote/remote-files.js';
+import { S3Client } from '../remote/s3-client.js';
 import { serve } from './server.js';
 
 /** Entry of the child process that does the heavy work. Its standard output belongs to the protocol. */
@@ -14,5 +17,11 @@ process.on('SIGINT', () => undefined);
 // The host is gone when its end of the pipe closes; nobody would read a result.
 process.stdin.once('end', () => process.exit(0));
 process.stdin.once('close', () => process.exit(0));
+
+// A mirror of an object store, which the host made: its files are read from the store.
+const mirror = process.env[MIRROR_VARIABLE];
+if (mirror !== undefined) {
+  serveFrom(new MirroredFiles(mirror, new S3Client()));
+}
 
 serve(createMessageConnection(new StreamMessageReader(process.stdin), new StreamMessageWriter(output)));

@@ -5,7 +5,7 @@ import { replaceFile } from '../audit/output-folder.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { isFileSystemError } from '../formats/content-hash.js';
 import { validatorOf } from '../formats/json-file.js';
-import type { FileIdentity, ManifestHead, ManifestJob, ManifestLine } from '../protocol/manifest.js';
+import type { ManifestHead, ManifestJob, ManifestLine } from '../protocol/manifest.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 
@@ -23,17 +23,19 @@ export interface Shard {
 
 export const WHOLE: Shard = { index: 1, of: 1 };
 
-/** @throws UnusableInputError when the disk does not take it */
+/**
+ * @param root where shards find the project, when it was planned at another place
+ * @throws UnusableInputError when the disk does not take it
+ */
 export function writeManifest(
   path: string,
   { root, entries, skipped }: ProjectPlan,
-  settings: ManifestHead['settings'],
-  identity: FileIdentity,
+  { settings, identity, root: stated = root }: Pick<ManifestHead, 'settings' | 'identity'> & { root?: string },
 ): void {
   const head: ManifestHead = {
     manifest: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
-    root,
+    root: stated,
     identity,
     settings,
     jobs: entries.length,

@@ -10,6 +10,8 @@ import type { ResultStore } from './result-store.js';
 
 export interface JobRun {
   readonly root: string;
+  /** Brings to the root what is elsewhere; what it returns makes room again. */
+  readonly prepare?: (job: ManifestJob) => Promise<() => void>;
   readonly audit: AuditOfJob;
   readonly store: ResultStore;
 }
@@ -22,12 +24,14 @@ export type JobEnd = 'done' | 'before' | 'other' | 'failed';
  *
  * @throws CancelledError when it was stopped: then nothing of it is in the store
  */
-export async function runJob({ root, audit, store }: JobRun, job: ManifestJob): Promise<JobEnd> {
+export async function runJob({ root, prepare, audit, store }: JobRun, job: ManifestJob): Promise<JobEnd> {
   if (await store.has(job.id)) {
     return 'before';
   }
   const folder = await store.begin();
+  let release: (() => void) | undefined;
   try {
+    release = await prepare?.(job);
     checkUnchanged(root, job);
     await auditJob(audit, { ...job, root }, folder);
     checkUnchanged(root, job);
@@ -48,6 +52,8 @@ export async function runJob({ root, audit, store }: JobRun, job: ManifestJob): 
       host: hostname(),
     });
     return 'failed';
+  } finally {
+    release?.();
   }
   return (await store.commit(job.id, folder)) ? 'done' : 'other';
 }

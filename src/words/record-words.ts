@@ -15,7 +15,7 @@ const ROLES: Record<HashedFile['role'], string> = {
   truth: 'truth, for comparison',
 };
 
-export function roleInWords({ role }: HashedFile): string {
+export function roleInWords({ role }: Pick<HashedFile, 'role'>): string {
   return ROLES[role];
 }
 

@@ -73,7 +73,7 @@ async function measured(url: string, path: string, jobs: number): Promise<Growth
       store: DONE,
       concurrency: CONCURRENCY,
       untilEmpty: true,
-      root: undefined,
+      filesOf: (root) => ({ root }),
       auditOne: () => Promise.resolve(),
       log: () => undefined,
       cancelled: () => false,

@@ -1,5 +1,5 @@
 import { type TemplateResult, html } from 'lit';
-import type { HashedFile, Report } from '../../src/protocol/report.js';
+import type { HashedFile, Report, StoredFile } from '../../src/protocol/report.js';
 import { bytesInWords, careInWords, limitsInWords, roleInWords, whenInWords } from '../../src/words/record-words.js';
 import { fileInWords } from '../../src/words/report-words.js';
 import { truthInWords } from '../../src/words/truth-words.js';
@@ -21,7 +21,7 @@ export function recordSection(report: Report): TemplateResult {
         ${truth === undefined ? '' : fact('truth', truth)}
         ${fact('time', `read ${timings.readMs.toFixed(0)} ms, labels in ${timings.recoverMs.toFixed(1)} ms, total ${timings.totalMs.toFixed(0)} ms`)}
       </dl>
-      ${inputs.files ? hashTable(inputs.files) : ''}
+      ${inputs.files ? hashTable(inputs.files, inputs.objects ?? []) : ''}
     </section>
     <section aria-labelledby="limits">
       <h2 id="limits">What this report does not tell</h2>
@@ -44,7 +44,7 @@ export function headOfPage(report: Report): TemplateResult {
   `;
 }
 
-function hashTable(files: readonly HashedFile[]): TemplateResult {
+function hashTable(files: readonly HashedFile[], objects: readonly StoredFile[]): TemplateResult {
   return html`
     <h3 id="hashes">Files that were read, by their contents</h3>
     <table class="hashes" aria-labelledby="hashes">
@@ -64,6 +64,15 @@ function hashTable(files: readonly HashedFile[]): TemplateResult {
               <td>${roleInWords(file)}</td>
               <td class="number">${bytesInWords(file.bytes)}</td>
               <td><code>${file.sha256}</code></td>
+            </tr>`,
+        )}
+        ${objects.map(
+          (file) =>
+            html`<tr>
+              <th scope="row">${file.path}</th>
+              <td>${roleInWords(file)}</td>
+              <td class="number">${bytesInWords(file.bytes)}</td>
+              <td>not hashed, as only parts were read; the store says <code>${file.identity}</code></td>
             </tr>`,
         )}
       </tbody>

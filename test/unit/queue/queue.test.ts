@@ -65,7 +65,10 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       { exclude: [], includeIgnored: false, settings: 's', kindOf: (file) => fileKindOf(file, true).kind },
       pause,
     );
-    writeManifest(join(scratch, 'manifest.jsonl'), plan, { method: 'auto', force: false }, 'contents');
+    writeManifest(join(scratch, 'manifest.jsonl'), plan, {
+      settings: { method: 'auto', force: false },
+      identity: 'contents',
+    });
     manifest = await openManifest(join(scratch, 'manifest.jsonl'));
   });
   afterAll(async () => {
@@ -88,7 +91,7 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       store: new FolderStore(place),
       concurrency: 2,
       untilEmpty: true,
-      root: undefined,
+      filesOf: (root) => ({ root }),
       auditOne: audited,
       log: () => undefined,
       cancelled: () => false,
@@ -133,7 +136,7 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       letters.push(letter);
     }
     expect(letters).toEqual([
-      { gradients: 'float64/gradient.pt', reason: expect.stringContaining('a broken file'), attempts: 1 },
+      { gradients: 'float64/gradient.pt', reason: expect.stringContaining('a broken file') as string, attempts: 1 },
     ]);
     const { code, out } = await cli('queue', 'status', '--queue', server.url, '--name', name);
     expect(code).toBe(0);

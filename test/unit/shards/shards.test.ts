@@ -55,7 +55,7 @@ function planned(more: Partial<Parameters<typeof planProject>[1]> = {}): Promise
 }
 
 async function manifest(): Promise<Manifest> {
-  writeManifest(path, await planned(), SETTINGS, 'contents');
+  writeManifest(path, await planned(), { settings: SETTINGS, identity: 'contents' });
   return openManifest(path);
 }
 

@@ -37,6 +37,12 @@ const LEAST_GAP = 30;
 const POWER_STEPS = 2;
 /** So many directions are looked for before all singular values are looked at. */
 const FEW = 40;
+/** Lengths of rows of noise differ by 1 / sqrt(2 cols) in the mean: all but the longest of hundreds of them are this near to the shortest. */
+const NOISE_SPREAD = 5;
+const FEWEST_OF_NOISE = 3;
+const NOISE_SHARE = 0.01;
+/** Rows of noise, of the longest: others are no longer than those that say something. */
+const DROWNED = 1e-2;
 /** Of the largest: smaller singular values are rounding in a matrix of inner products. */
 const VISIBLE = 3e-6;
 
@@ -51,6 +57,8 @@ const VISIBLE = 3e-6;
  * @param error relative error of each number, such as the unit roundoff of its type
  * @param limit more directions than these are of no use, and are not looked for
  * @param pause called with the number of directions found
+ * @param canBe whether there may be so many directions: rows of noise alone, brought to length one, are directions too, which the rows
+ *   as they are do not have
  */
 export async function rowSpaceOf(
   gradient: Float64Array,
@@ -60,6 +68,7 @@ export async function rowSpaceOf(
   limit: number,
   product: ProductKernel,
   pause: Pause<number>,
+  canBe: (rank: number) => boolean = () => true,
 ): Promise<RowSpace | UnclearRank> {
   const lengths = Float64Array.from({ length: rows }, (_, row) =>
     norm(gradient.subarray(row * cols, (row + 1) * cols)),
@@ -70,27 +79,64 @@ export async function rowSpaceOf(
   const even = { rows: live.length, cols, data: scaledRows(gradient, cols, live, sizes) };
   // A matrix of independent errors of this size per row of length one has this spectral norm.
   const noise = (error / Math.sqrt(3)) * (1 + Math.sqrt(live.length / cols));
+  const strong = { ...even, data: scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest)) };
+  if (hasRowsOfNoise(sizes, cols)) {
+    const own = await spaceAsTheyAre(strong, limit, product, pause);
+    if (own?.basis && canBe(own.rank)) {
+      return own;
+    }
+  }
   const first = await spaceOf(even, CLEAR * noise, noise, Math.min(limit, FEW), pause);
-  if (first.basis) {
+  if (first.basis && canBe(first.rank)) {
     return first;
   }
   const gram = live.length <= cols ? await product(even.data, even.data, live.length, live.length, cols) : undefined;
   await pause(0);
   const relative = gram && rankBySpectrum(singularValues(gram), CLEAR * noise, noise);
-  if (!gram || !relative) {
-    return spaceOf(even, CLEAR * noise, noise, limit, pause);
+  if (!gram || (!relative && !first.basis)) {
+    return first.basis ? first : spaceOf(even, CLEAR * noise, noise, limit, pause);
   }
-  if (isClear(relative, limit)) {
+  if (relative && isClear(relative, limit) && canBe(relative.rank)) {
     return spaceOfRank(even, relative, product, pause);
   }
-  const shares = sizes.map((own) => own / longest);
-  const asTheyAre = gram.map((own, at) => own * shares[Math.floor(at / live.length)]! * shares[at % live.length]!);
-  const absolute = rankAmong(singularValues(asTheyAre));
-  if (!isClear(absolute, limit)) {
-    return { basis: undefined, rank: relative.rank, gap: relative.gap, rows: live.length };
+  const asTheyAre = await spaceAsTheyAre(strong, limit, product, pause);
+  if (asTheyAre?.basis && canBe(asTheyAre.rank)) {
+    return asTheyAre;
   }
-  const strong = scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest));
-  return spaceOfRank({ rows: live.length, cols, data: strong }, absolute, product, pause);
+  if (first.basis) {
+    return first;
+  }
+  return relative && isClear(relative, limit)
+    ? spaceOfRank(even, relative, product, pause)
+    : { basis: undefined, rank: relative?.rank ?? 0, gap: relative?.gap ?? 1, rows: live.length };
+}
+
+/** Without bringing rows to one length; undefined where no rank shows. */
+async function spaceAsTheyAre(
+  strong: Matrix,
+  limit: number,
+  product: ProductKernel,
+  pause: Pause<number>,
+): Promise<RowSpace | UnclearRank | undefined> {
+  const { rows, cols, data } = strong;
+  if (rows > cols) {
+    return undefined;
+  }
+  const visible = rankAmong(singularValues(await product(data, data, rows, rows, cols)));
+  await pause(0);
+  return isClear(visible, limit) ? spaceOfRank(strong, visible, product, pause) : undefined;
+}
+
+/**
+ * Whether the weakest rows hold nothing but noise of one size: their lengths are all but equal then, as those of long rows of
+ * independent numbers are.
+ *
+ * @param sizes lengths of rows
+ */
+function hasRowsOfNoise(sizes: Float64Array, cols: number): boolean {
+  const least = sizes.reduce((smallest, own) => Math.min(smallest, own), Infinity);
+  const near = sizes.filter((own) => own <= (1 + NOISE_SPREAD / Math.sqrt(cols)) * least).length;
+  return near >= Math.max(FEWEST_OF_NOISE, NOISE_SHARE * sizes.length) && least < DROWNED * most(sizes);
 }
 
 /** Rows span it at first, as noisy as they are; what all of them hold is taken from products with all of them. */
@@ -188,11 +234,15 @@ function rankBySpectrum(values: readonly number[], floor: number, noise: number)
   return { rank, gap, floor: wanted[rank] === undefined ? floor : between(wanted, rank) };
 }
 
-/** The same where it is not known which are the rest: some may be zero, as what is too small for half precision leaves. */
+/**
+ * The same where it is not known which are the rest: some may be zero, as what is too small for half precision leaves. What is too
+ * small to be seen, as noise of one size beside strong rows is, is at most as large as what can be.
+ */
 function rankAmong(values: readonly number[]): VisibleRank {
-  const visible = values.filter((own) => own > VISIBLE * values[0]!);
-  const { rank, gap } = furthestFall(visible, undefined);
-  return { rank, gap, floor: between(visible, rank) };
+  const least = VISIBLE * values[0]!;
+  const visible = values.filter((own) => own > least);
+  const { rank, gap } = furthestFall(visible, visible.length < values.length ? least : undefined);
+  return { rank, gap, floor: between([...visible, least], rank) };
 }
 
 function between(values: readonly number[], rank: number): number {

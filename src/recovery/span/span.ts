@@ -56,9 +56,11 @@ export async function spanOf(
     return `${filters} output channels at ${positions} positions: a row space needs more channels than positions`;
   }
   const limit = Math.floor(MOST_COEFFICIENTS / positions);
-  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, limit, product, () => pause());
+  const batchOf = (rank: number): number => (rank + (centred ? 1 : 0)) / positions;
+  const isWhole = (rank: number): boolean => Number.isInteger(batchOf(rank));
+  const rowSpace = await rowSpaceOf(gradient, filters, cols, error, limit, product, () => pause(), isWhole);
   const { rank, gap } = rowSpace;
-  const batch = (rank + (centred ? 1 : 0)) / positions;
+  const batch = batchOf(rank);
   if (rank > limit) {
     return `the row space has more than ${limit} directions, the most that are solved for at ${positions} positions: more samples than ${Math.floor(limit / positions)}, or noise`;
   }

@@ -62,6 +62,29 @@ describe('the row space of a gradient', () => {
     expect(found.basis).toHaveLength(20 * COLS);
   });
 
+  it('is of no more directions than there are beside rows of nothing but noise, which are too weak to be seen beside the others', async () => {
+    const { gradient } = await gradientOf(128, 20, 0);
+    const off = random(gradient.length, 3);
+    // Six orders below the strong rows: as noise of a millionth of the norm is on a network with many silent channels.
+    const noisy = gradient.map((own, at) => (Math.floor(at / COLS) < 100 ? own : 0) + 1e-7 * off[at]!);
+    const found = await rowSpaceOf(noisy, 128, COLS, ERROR, 128, plainProduct, () => Promise.resolve());
+    expect(found.rank).toBe(20);
+    expect(found.basis).toHaveLength(20 * COLS);
+    expect(found.gap).toBeGreaterThan(100);
+  });
+
+  it('is looked for among the rows as they are where its number of directions cannot be', async () => {
+    const { gradient } = await gradientOf(128, 20, 0);
+    const off = random(gradient.length, 3);
+    // Too few to show by their lengths.
+    const noisy = gradient.map((own, at) => (Math.floor(at / COLS) < 126 ? own : 0) + 1e-7 * off[at]!);
+    const found = (canBe?: (rank: number) => boolean): ReturnType<typeof rowSpaceOf> =>
+      rowSpaceOf(noisy, 128, COLS, ERROR, 128, plainProduct, () => Promise.resolve(), canBe);
+    expect((await found()).rank).toBe(22);
+    expect((await found((rank) => rank % 4 === 0)).rank).toBe(20);
+    expect((await found((rank) => rank % 7 === 0)).rank).toBe(22);
+  });
+
   it('is none where all is noise, or where there are more directions than are of use', async () => {
     const { gradient } = await gradientOf(128, 100, 0);
     const noisy = random(gradient.length, 4);

@@ -226,7 +226,13 @@ export default tseslint.config(
   ),
   door(
     ['src/queue/**'],
-    [vscode, allBut(['queue', 'shards', 'project', 'protocol'], 'A queue hands jobs out; what a job is, shards know.')],
+    [
+      vscode,
+      allBut(
+        ['queue', 'shards', 'project', 'protocol', 'audit'],
+        'A queue hands jobs out; what a job is, shards know.',
+      ),
+    ],
   ),
   door(
     ['src/runner/**'],

@@ -3,4 +3,9 @@ import { build, ensureInstalled, runProgram } from './setup.mjs';
 
 ensureInstalled();
 build();
-await runProgram('test/bench/bench.ts', 'out/bench.cjs', process.argv.slice(2), ['playwright-core', 'pg', 'redis', 'bullmq-otel']);
+await runProgram('test/bench/bench.ts', 'out/bench.cjs', process.argv.slice(2), [
+  'playwright-core',
+  'pg',
+  'redis',
+  'bullmq-otel',
+]);

@@ -9,6 +9,9 @@ const ALLOWED = ['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'M
 const READ = { h5wasm: 'SEE LICENSE IN LICENSE.txt' };
 /** Packages that come without the text of their licence, by what they say in their sources or package.json. */
 const HOLDERS = {
+  '@aws-sdk/credential-provider-http': 'Copyright Amazon.com, Inc. or its affiliates',
+  '@aws-sdk/credential-provider-login': 'Copyright Amazon.com, Inc. or its affiliates',
+  '@aws-sdk/nested-clients': 'Copyright Amazon.com, Inc. or its affiliates',
   '@microsoft/fast-element': 'Copyright (c) Microsoft Corporation',
   '@microsoft/fast-foundation': 'Copyright (c) Microsoft Corporation',
   '@microsoft/fast-web-utilities': 'Copyright (c) Microsoft Corporation',

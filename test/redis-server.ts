@@ -41,7 +41,7 @@ export async function startRedis(folder: string, options: readonly string[], por
   };
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on('error', reject);

@@ -77,11 +77,13 @@ export interface PlanAsked extends Pick<PlanParams, 'identity' | 'hashCache' | '
   readonly exclude: readonly string[];
   readonly includeIgnored: boolean;
   readonly settings: AuditSettings;
+  /** Stands for them where results outlive the place of the project. */
+  readonly settingsKey?: string;
 }
 
 /** @throws UnusableInputError where there is nothing to audit, CancelledError */
 export async function planned(
-  { root, exclude, includeIgnored, settings, identity, hashCache, mostEntries }: PlanAsked,
+  { root, exclude, includeIgnored, settings, settingsKey: settingsText, identity, hashCache, mostEntries }: PlanAsked,
   children: Pick<Children, 'plan'>,
   cancelled: () => boolean,
 ): Promise<ProjectPlan> {
@@ -89,12 +91,14 @@ export async function planned(
     root,
     exclude: [...exclude],
     includeIgnored,
-    settings: await settingsKey(settings, () => {
-      if (cancelled()) {
-        throw new CancelledError();
-      }
-      return Promise.resolve();
-    }),
+    settings:
+      settingsText ??
+      (await settingsKey(settings, root, () => {
+        if (cancelled()) {
+          throw new CancelledError();
+        }
+        return Promise.resolve();
+      })),
     ...(identity === undefined ? {} : { identity }),
     ...(hashCache === undefined ? {} : { hashCache }),
     ...(mostEntries === undefined ? {} : { mostEntries }),

@@ -29,6 +29,8 @@ export interface Children {
 }
 
 const CANCEL_POLL_MS = 50;
+/** A worker may run for months. */
+const MOST_PRINTED = 1000;
 
 /**
  * @param cancelled whether the user has asked to stop
@@ -44,7 +46,9 @@ export function startChildren(cancelled: () => boolean, mirror?: string): Childr
         env: { ...runtimeEnvironment('host', process.env), [MIRROR_VARIABLE]: mirror },
       },
       (text) => {
-        printed.push(text);
+        if (printed.length < MOST_PRINTED) {
+          printed.push(text);
+        }
       },
     ),
   );

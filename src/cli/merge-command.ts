@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { REPORT_FILE } from '../audit/output.js';
 import { openOutput, writeOutput } from '../audit/output-folder.js';
@@ -6,6 +5,7 @@ import { SEVERITIES } from '../protocol/report.js';
 import { isRemote } from '../remote/address.js';
 import { openManifest } from '../shards/manifest.js';
 import { merge } from '../shards/merge.js';
+import { isStore } from '../shards/folder-store.js';
 import type { ResultStore } from '../shards/result-store.js';
 import { openOf } from '../words/outcome-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
@@ -35,8 +35,8 @@ export async function mergeStore(args: readonly string[], surroundings: CliSurro
   if (given === undefined) {
     throw badArguments('merge of an object store without --out', 'a folder for the report');
   }
-  if (!isRemote(place) && !existsSync(place)) {
-    throw badArguments(`no folder ${place}`, 'the store that the shares were audited to');
+  if (!isRemote(place) && !isStore(place)) {
+    throw badArguments(`no store in ${place}`, 'the store that the shares were audited to');
   }
   const { store, close } = storeAt(place);
   try {
@@ -56,11 +56,12 @@ async function merged(store: ResultStore, out: string, { text, values, surroundi
   const failOn = oneOf('--fail-on', text('fail-on'), SEVERITIES);
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const force = values.force === true;
-  const [path, ...others] = text('manifest') === undefined ? await store.manifests() : [text('manifest')];
-  if (path === undefined || others.length > 0) {
+  const paths = text('manifest') === undefined ? await store.manifests() : [text('manifest')];
+  const [path] = paths;
+  if (path === undefined || paths.length > 1) {
     throw badArguments(
-      `a store of ${others.length + (path === undefined ? 0 : 1)} manifests`,
-      'one, or --manifest with the one that is meant',
+      `a store of ${paths.length} manifests`,
+      `--manifest with the one that the shares were taken from${paths.length > 1 ? `, such as ${paths[0] ?? ''}` : ''}`,
     );
   }
   const manifest = await openManifest(path);
@@ -69,7 +70,11 @@ async function merged(store: ResultStore, out: string, { text, values, surroundi
     const report = await merge(manifest, store, () => hooksOf(surroundings).pause());
     writeOutput(out, REPORT_FILE, `${JSON.stringify(report, undefined, 1)}\n`, force);
     writeProjectPages(out, report, { pages: values.html === true, force });
-    surroundings.print(format === 'json' ? `${JSON.stringify(report, undefined, 1)}\n` : renderProject(report, out));
+    surroundings.print(
+      format === 'json'
+        ? `${JSON.stringify(report, undefined, 1)}\n`
+        : renderProject(report, out, 'The shares that are left go on with it.'),
+    );
     const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
     const pending = report.entries.filter(({ status }) => status === 'pending').length;
     const open = openOf(report.summary) + left + pending;

@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { makeFolder } from '../audit/output-folder.js';
 import { UnusableInputError } from '../protocol/errors.js';
+import { settingsKey } from '../project/settings-key.js';
 import { isRemote } from '../remote/address.js';
 import { openManifest, writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { planned } from './audit-project.js';
-import { SETTINGS_OPTIONS, projectSettingsOf } from './audit-settings.js';
+import { type AuditSettings, SETTINGS_OPTIONS, projectSettingsOf } from './audit-settings.js';
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
 import { Projects } from './store-at.js';
@@ -49,15 +50,17 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
   }
   makeFolder(dirname(path));
   surroundings.endsItself?.();
-  const settings = projectSettingsOf(text, isForced);
+  const settings = withAbsolutePaths(projectSettingsOf(text, false));
   const identity = oneOf('--identity', text('identity'), ['contents', 'size-and-time']) ?? 'contents';
   surroundings.progress('Looking for dumps');
   const projects = new Projects();
   const children = startChildren(surroundings.cancelled, projects.mirror);
   try {
     const folder = await projects.whole(root, () => hooksOf(surroundings).pause());
+    const key = await settingsKey(settings, undefined, () => hooksOf(surroundings).pause());
     const plan = await planned(
       {
+        settingsKey: key,
         root: folder,
         exclude: text('exclude')?.split(',') ?? [],
         includeIgnored: values['include-ignored'] === true,
@@ -69,7 +72,7 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
       children,
       surroundings.cancelled,
     );
-    writeManifest(path, plan, { settings, identity, ...(!isRemote(root) ? {} : { root }) });
+    writeManifest(path, plan, { settings, settingsKey: key, identity, ...(!isRemote(root) ? {} : { root }) });
     const left = plan.skipped.filter(({ isGradient }) => isGradient === true).length;
     surroundings.print(
       [
@@ -84,6 +87,22 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
     children.dispose();
     projects.close();
   }
+}
+
+/** Shards may run in another folder. */
+function withAbsolutePaths({ reconstruction, ...settings }: AuditSettings): AuditSettings {
+  if (!reconstruction) {
+    return settings;
+  }
+  const { model, lpips } = reconstruction;
+  return {
+    ...settings,
+    reconstruction: {
+      ...reconstruction,
+      ...(model === undefined ? {} : { model: resolve(model) }),
+      ...(lpips === undefined ? {} : { lpips: resolve(lpips) }),
+    },
+  };
 }
 
 async function isManifest(path: string): Promise<boolean> {

@@ -7,7 +7,7 @@ import { openManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { startChildren } from './children.js';
-import { EXIT } from './exit-code.js';
+import { EXIT, exitCode } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
 import { Projects, storeAt } from './store-at.js';
 import type { CliSurroundings } from './surroundings.js';
@@ -84,7 +84,7 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
     const count = await queue.submit(manifest, root, (done) => {
       surroundings.progress(`${done} of ${manifest.head.jobs}`);
     });
-    surroundings.print(`${counted(count, 'job')} in the queue at ${place}; those that were there already once.\n`);
+    surroundings.print(`${counted(count, 'job')} in the queue at ${place}; those that were there already, once.\n`);
     return EXIT.done;
   },
   async work({ queue, redis, name, text, values, surroundings }) {
@@ -118,7 +118,10 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
       if (surroundings.cancelled()) {
         throw new CancelledError(true);
       }
-      return EXIT.done;
+      if (totals.failed > 0) {
+        surroundings.printError('gradleak: "gradleak queue status" says what failed, and why.\n');
+      }
+      return exitCode({ notAssessed: totals.failed > 0 });
     } finally {
       children.dispose();
       projects.close();

@@ -7,11 +7,18 @@ import { decibels } from '../words/truth-words.js';
 
 const CHANGES: Record<ProjectEntry['change'], string> = { new: 'new', worse: 'worse', better: 'better', same: '' };
 
-/** @param out folder that the report was written to */
-export function renderProject({ root, entries, skipped, summary, status }: ProjectReport, out: string): string {
+/**
+ * @param out folder that the report was written to
+ * @param unfinished what is said where not every dump was audited
+ */
+export function renderProject(
+  { root, entries, skipped, summary, status }: ProjectReport,
+  out: string,
+  unfinished = 'Stopped: run it again to go on.',
+): string {
   const width = Math.min(Math.max(...entries.map(({ gradients }) => gradients.length), 8), 60);
   const lines = [
-    `${root}: ${projectInWords(summary)}${status === 'cancelled' ? ' Stopped: run it again to go on.' : ''}`,
+    `${root}: ${projectInWords(summary)}${status === 'cancelled' ? ` ${unfinished}` : ''}`,
     '',
     ...entries.map((entry) => `${entry.gradients.padEnd(width)}  ${statusOf(entry)}`),
     ...(skipped.length > 0 ? ['', ...skipped.map(({ path, reason }) => `not audited: ${path}: ${reason}`)] : []),

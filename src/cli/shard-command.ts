@@ -1,14 +1,17 @@
 import { CancelledError } from '../protocol/errors.js';
 import { type Shard, WHOLE, openManifest } from '../shards/manifest.js';
+import { checkRoot } from '../shards/run-job.js';
 import { type ShardTotals, runShard, share } from '../shards/run-shard.js';
 import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { startChildren } from './children.js';
-import { EXIT } from './exit-code.js';
+import { exitCode } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
 import { Projects, storeAt } from './store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak audit --manifest`: the share of one machine. */
+
+const MOST_SHOWN = 10;
 
 /** How an audit is done is in the manifest, so that all shares are of one kind. */
 const OPTIONS = {
@@ -21,7 +24,7 @@ const OPTIONS = {
   format: { type: 'string', default: 'text' },
 } as const;
 
-/** @returns done where every job of the share has a result or failed for a reason that is in the store: `merge` judges them */
+/** @returns done where every job of the share has a result, whatever that says: `merge` judges them */
 export async function auditShard(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
   const { values, positionals } = parse(args, OPTIONS);
   const text = textOf(values);
@@ -41,10 +44,20 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
   const { store, close } = storeAt(out);
   const children = startChildren(surroundings.cancelled, projects.mirror);
   try {
+    const files = projects.at(text('root') ?? manifest.head.root);
+    if (!files.prepare) {
+      checkRoot(files.root);
+    }
+    const problems: string[] = [];
     const totals = await runShard({
       manifest,
       shard,
-      ...projects.at(text('root') ?? manifest.head.root),
+      ...files,
+      failed: ({ gradients, problem }) => {
+        if (problems.length < MOST_SHOWN) {
+          problems.push(`  ${gradients}: ${problem}\n`);
+        }
+      },
       store,
       audit: { settings: manifest.head.settings, auditOne: (request) => children.auditOne(request) },
       concurrency,
@@ -57,7 +70,16 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
     if (surroundings.cancelled()) {
       throw new CancelledError(true);
     }
-    return EXIT.done;
+    const failed = totals.failed + totals['failed-before'];
+    if (failed > 0) {
+      surroundings.printError(
+        `gradleak: not assessed: ${failed} of ${of} gradients\n${problems.join('')}${failed > problems.length ? `  and ${failed - problems.length} more\n` : ''}`,
+      );
+      if (totals['failed-before'] > 0) {
+        surroundings.printError('Those whose files cannot be audited are not tried again without --retry.\n');
+      }
+    }
+    return exitCode({ notAssessed: failed > 0 });
   } finally {
     children.dispose();
     projects.close();

@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { serveFrom } from '../formats/byte-source.js';
 import type { ManifestJob } from '../protocol/manifest.js';
 import { isRemote, placeOf } from '../remote/address.js';
 import { MirrorOfFolders, mirrorAll } from '../remote/mirror.js';
 import type { Place } from '../remote/requests.js';
+import { MirroredFiles } from '../remote/remote-files.js';
 import { S3Client } from '../remote/s3-client.js';
 import { S3Store } from '../remote/s3-store.js';
 import { FolderStore } from '../shards/folder-store.js';
@@ -46,6 +48,11 @@ export class Projects {
   readonly mirror = mkdtempSync(join(tmpdir(), 'gradleak-s3-'));
   private readonly client = new S3Client();
   private readonly known = new Map<string, ProjectFiles>();
+
+  constructor() {
+    // What tells that a mirrored file is the same is asked for here too; children read it.
+    serveFrom(new MirroredFiles(this.mirror, this.client));
+  }
 
   /** @throws UnusableInputError when it is no address */
   at(root: string): ProjectFiles {

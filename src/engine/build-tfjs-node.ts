@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CancelledError } from '../protocol/errors.js';
 import { EngineError, type EngineId } from './engine.js';
@@ -77,6 +77,7 @@ export async function buildTfjsNode(build: TfjsBuild): Promise<string> {
     }
     await run(build, python, ['-c', EXTRACT, join(wheels, wheel), join(folder, 'wheel')]);
     mkdirSync(join(deps, 'lib'), { recursive: true });
+    rmSync(join(deps, 'include'), { recursive: true, force: true });
     renameSync(join(folder, 'wheel', 'tensorflow', 'include'), join(deps, 'include'));
     for (const library of LIBRARIES) {
       renameSync(join(folder, 'wheel', 'tensorflow', library), join(deps, 'lib', library));

@@ -132,7 +132,7 @@ export class ProjectAudits implements vscode.Disposable {
         root: folder.uri.fsPath,
         exclude: Object.entries(exclude).flatMap(([glob, isOn]) => (isOn === true ? [glob, `${glob}/**`] : [])),
         includeIgnored: vscode.workspace.getConfiguration(undefined, folder.uri).get(SETTINGS.includeIgnored, false),
-        settings: await settingsKey(projectSettings(folder.uri), () => {
+        settings: await settingsKey(projectSettings(folder.uri), folder.uri.fsPath, () => {
           if (token.isCancellationRequested) {
             throw new CancelledError();
           }

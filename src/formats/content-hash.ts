@@ -1,5 +1,14 @@
-import { createHash } from 'node:crypto';
-import { type BigIntStats, renameSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  type BigIntStats,
+  closeSync,
+  existsSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { readBounded } from './json-file.js';
 
@@ -8,8 +17,8 @@ import { readBounded } from './json-file.js';
 const CHUNK_BYTES = 4 * 2 ** 20;
 /** More than any project has files; reached only by an editor that stays open for long. */
 const MOST_KNOWN = 20_000;
-/** Some ten million files. */
-const MOST_CACHE_BYTES = 2 ** 31 - 1;
+/** Some two million files, and less than a text can hold. */
+const MOST_CACHE_BYTES = 400 * 2 ** 20;
 
 /** Contents by path and everything that the file system says of a file; one checkpoint serves thousands of gradients. */
 const known = new Map<string, string>();
@@ -18,10 +27,13 @@ const known = new Map<string, string>();
 export class HashCache {
   private readonly stored: Map<string, string>;
   private changed = false;
+  /** A file of that name is not replaced; hashes are then made anew each time. */
+  private readonly isForeign: boolean;
 
   /** @param path of the cache; what cannot be read of it is hashed again */
   constructor(private readonly path: string) {
     this.stored = storedHashes(path);
+    this.isForeign = this.stored.size === 0 && existsSync(path) && !isCache(path);
   }
 
   /** @throws as `contentHash` */
@@ -37,15 +49,48 @@ export class HashCache {
     return digest;
   }
 
-  /** @throws Error of the file system */
+  /** A cache that cannot be kept costs time and nothing else. */
   save(): void {
-    if (!this.changed) {
+    if (!this.changed || this.isForeign) {
       return;
     }
-    const temporary = `${this.path}.${process.pid}.tmp`;
-    writeFileSync(temporary, [...this.stored].map((entry) => `${JSON.stringify(entry)}\n`).join(''));
-    renameSync(temporary, this.path);
+    const temporary = `${this.path}.${randomBytes(6).toString('hex')}.tmp`;
+    try {
+      const file = openSync(temporary, 'wx');
+      try {
+        let waiting = `${CACHE_HEAD}\n`;
+        for (const entry of this.stored) {
+          waiting += `${JSON.stringify(entry)}\n`;
+          if (waiting.length > CHUNK_BYTES) {
+            writeFileSync(file, waiting);
+            waiting = '';
+          }
+        }
+        writeFileSync(file, waiting);
+      } finally {
+        closeSync(file);
+      }
+      renameSync(temporary, this.path);
+    } catch {
+      rmSync(temporary, { force: true });
+    }
     this.changed = false;
+  }
+}
+
+const CACHE_HEAD = '["GradLeak: hashes of files, by path, size and times"]';
+
+function isCache(path: string): boolean {
+  try {
+    const file = openSync(path, 'r');
+    try {
+      const head = Buffer.alloc(CACHE_HEAD.length);
+      return readSync(file, head) === head.length && head.toString() === CACHE_HEAD;
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return false;
   }
 }
 
@@ -53,7 +98,7 @@ function storedHashes(path: string): Map<string, string> {
   const stored = new Map<string, string>();
   let text: string;
   try {
-    text = readBounded(path, MOST_CACHE_BYTES).toString('utf8');
+    text = isCache(path) ? readBounded(path, MOST_CACHE_BYTES).toString('utf8') : '';
   } catch {
     return stored;
   }

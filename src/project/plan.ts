@@ -8,14 +8,12 @@ import type { ProjectEntry, ProjectPlan } from '../protocol/project-report.js';
 import { type Capture, readCapture } from '../facts/capture.js';
 import { isNamedUpdate } from '../facts/inputs.js';
 import { fitOf } from '../facts/matching.js';
-import { besideOf, partsOf, partsOfTruth } from '../audit/input-files.js';
 import { truthFileBeside } from '../audit/truth.js';
-import { TOOL_VERSION } from '../audit/version.js';
-import { HashCache, contentHash, isFileSystemError, sizeAndTime } from '../formats/content-hash.js';
-import { remoteIdentity } from '../formats/byte-source.js';
+import { isFileSystemError } from '../formats/content-hash.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { type DiscoverOptions, discover, portable } from './discover.js';
+import { SameFile, keyOf } from './job-key.js';
 
 /** Which gradient is audited against which checkpoint. */
 
@@ -63,7 +61,7 @@ export async function planProject(
   const { watch = unwatched, leftOut = [] } = options;
   const opened: Opened[] = [];
   const listings = new Listings();
-  const same = new SameFile(options, pause);
+  const same = new SameFile(options.identity, options.hashCache, pause);
   for (const path of tensorFiles) {
     await pause();
     const left = leftOut.find((own) => own.path === path);
@@ -138,46 +136,6 @@ class Listings {
 
 const LONG_LISTING = 256;
 
-/** What tells that a file is the same as before. */
-class SameFile {
-  private readonly cache: HashCache | undefined;
-
-  constructor(
-    private readonly options: PlanOptions,
-    private readonly pause: () => Promise<void>,
-  ) {
-    this.cache = options.hashCache === undefined ? undefined : new HashCache(options.hashCache);
-  }
-
-  /** @throws Error of the file system */
-  async of(path: string): Promise<string> {
-    const elsewhere = remoteIdentity(path);
-    if (elsewhere !== undefined) {
-      return elsewhere;
-    }
-    if (this.options.identity === 'size-and-time') {
-      return sizeAndTime(path);
-    }
-    return this.cache?.hash(path, this.pause) ?? contentHash(path, this.pause);
-  }
-
-  /** Null for a file that is not there, or may not be read. */
-  async ofAny(path: string): Promise<string | null> {
-    try {
-      return await this.of(path);
-    } catch (error) {
-      if (isFileSystemError(error)) {
-        return null;
-      }
-      throw error;
-    }
-  }
-
-  save(): void {
-    this.cache?.save();
-  }
-}
-
 function unwatched<T>(_path: string, work: () => T): Promise<T> {
   return Promise.resolve(work());
 }
@@ -246,15 +204,18 @@ async function entryFor(
   const name = portable(relative(root, gradients));
   const truth = truthFileBeside(gradients);
   const capture = captureOf(gradients);
-  return {
-    id: await keyOf({ gradients, checkpoint, network, truth, settings }, same),
+  const files = {
     gradients: name,
     checkpoint: portable(relative(root, checkpoint)),
+    truth: truth === undefined ? null : portable(relative(root, truth)),
+    network: network === undefined ? null : portable(relative(root, network)),
+  };
+  return {
+    id: await keyOf(root, files, settings, same),
+    ...files,
     fit,
     ...runOf(name, capture?.round),
     script: capture?.script ?? null,
-    truth: truth === undefined ? null : portable(relative(root, truth)),
-    network: network === undefined ? null : portable(relative(root, network)),
     status: 'pending',
     problem: null,
     result: null,
@@ -280,39 +241,6 @@ function captureOf(gradients: string): Capture | undefined {
     // The audit will say what is wrong with it.
     return undefined;
   }
-}
-
-interface Identified {
-  readonly gradients: string;
-  readonly checkpoint: string;
-  readonly network: string | undefined;
-  readonly truth: string | undefined;
-  readonly settings: string;
-}
-
-/** Everything that a result depends on; the paths too, as reports name them and equal dumps need a folder each. */
-async function keyOf({ gradients, checkpoint, network, truth, settings }: Identified, same: SameFile): Promise<string> {
-  const files: [string, string, string | null][] = [];
-  for (const [role, path] of [
-    ['gradients', gradients],
-    ['checkpoint', checkpoint],
-  ] as const) {
-    for (const part of partsOf(path)) {
-      files.push([role, part, await same.of(part)]);
-    }
-  }
-  const optional = [
-    ...(network === undefined ? [] : [network]),
-    ...(truth === undefined ? [] : partsOfTruth(truth)),
-    ...besideOf(gradients, checkpoint).flatMap(partsOf),
-  ];
-  for (const path of optional) {
-    files.push(['optional', path, await same.ofAny(path)]);
-  }
-  return createHash('sha256')
-    .update(JSON.stringify({ tool: TOOL_VERSION, settings, files }))
-    .digest('hex')
-    .slice(0, 20);
 }
 
 /** Words that number a training; any other number may be a client, a seed or a count of classes. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import schema from '../../media/project.schema.json';
@@ -25,6 +25,8 @@ export interface ProjectRun extends AuditOfJob {
 }
 
 export const ENTRIES_FOLDER = 'entries';
+/** Beside the entries where shares of a manifest are audited to. */
+export const SHARES_FOLDER = 'work';
 const VALIDATOR = validatorOf<ProjectReport>(schema);
 
 /**
@@ -52,6 +54,17 @@ async function audited(run: ProjectRun, force: boolean): Promise<ProjectReport> 
       found: 'a file that is no report on a project',
       expected: 'an empty folder or an earlier report on a project',
       advice: 'Choose another folder, or replace it.',
+    });
+  }
+  if (existsSync(join(out, SHARES_FOLDER)) && existsSync(join(out, ENTRIES_FOLDER))) {
+    // Results of other dumps are removed at the end, and these are of many machines.
+    throw new UnusableInputError({
+      code: 'would-overwrite',
+      file: out,
+      found: 'the results of shares',
+      expected: 'an empty folder or an earlier report on a project',
+      advice: 'Choose another folder.',
+      next: ['choose-output'],
     });
   }
   makeFolder(join(out, ENTRIES_FOLDER));

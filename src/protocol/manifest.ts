@@ -1,13 +1,13 @@
-import type { AuditRequest } from './audit-request.js';
+import type { AuditRequest, ReconstructionRequest } from './audit-request.js';
 import type { ProjectEntry, SkippedFile } from './project-report.js';
 
 /**
- * What `gradleak plan` writes: JSON, one object a line, the head first and then one job a line. `media/manifest.schema.json` is
- * generated from these types.
+ * What `gradleak plan` writes: JSON, one object a line, the head first and then one job a line; and what a queue holds.
+ * `media/manifest.schema.json` is generated from these types.
  *
  * Within a version, fields may be added and none is removed or changes its meaning.
  */
-export type ManifestLine = ManifestHead | ManifestJob;
+export type ManifestLine = ManifestHead | ManifestJob | QueuedJob;
 
 export interface ManifestHead {
   manifest: 1;
@@ -16,8 +16,9 @@ export interface ManifestHead {
   root: string;
   /** What the keys of jobs are made from: SHA-256 of the files' contents, or their sizes and times. */
   identity: FileIdentity;
-  /** Settings of every audit. */
-  settings: Omit<AuditRequest, 'checkpoint' | 'gradients' | 'out' | 'truth'>;
+  settings: ManifestSettings;
+  /** Of the settings and the files that they name, as the keys of jobs are made with it. */
+  settingsKey: string;
   /**
    * Lines that follow.
    *
@@ -27,6 +28,19 @@ export interface ManifestHead {
   jobs: number;
   /** Files that look like dumps and are not among the jobs. */
   skipped: SkippedFile[];
+}
+
+/** Of every audit. What writes elsewhere than to the results, or loads code, each machine says for itself. */
+export interface ManifestSettings extends Pick<
+  AuditRequest,
+  'head' | 'layout' | 'method' | 'batchSize' | 'batchTimeLimitSeconds'
+> {
+  reconstruction?: Omit<ReconstructionRequest, 'tfjsFolder'>;
+}
+
+/** A job with all that a worker has to know of it. */
+export interface QueuedJob extends Pick<ManifestHead, 'root' | 'identity' | 'settings' | 'settingsKey'> {
+  job: ManifestJob;
 }
 
 /** One audit. Paths are relative to the root, with forward slashes. */
@@ -40,14 +54,6 @@ export interface ManifestJob extends Pick<
    * @pattern ^[0-9a-f]{20}$
    */
   id: string;
-  /**
-   * Of the gradient, as it was planned.
-   *
-   * @minimum 0
-   */
-  bytes: number;
-  /** Of the gradient's time of last change, in milliseconds since 1970. */
-  changed: number;
 }
 
 /** @default "contents" */

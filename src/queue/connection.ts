@@ -7,25 +7,24 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 const CONNECT_MS = 10_000;
 const MOST_RETRY_MS = 2000;
 
-/** An address for people: without what logs in. */
+/** An address for people: without what logs in, wherever in it that is. */
 export function withoutSecrets(url: string): string {
-  try {
-    const own = new URL(url);
-    own.username = '';
-    own.password = '';
-    return own.href;
-  } catch {
-    return 'an address that cannot be read';
+  if (!ADDRESS.test(url) || !URL.canParse(url)) {
+    return 'the address of the queue';
   }
+  const { protocol, host, pathname } = new URL(url);
+  return `${protocol}//${host}${/^\/\d+$/.test(pathname) ? pathname : ''}`;
 }
+
+const ADDRESS = /^rediss?:\/\//;
 
 /**
  * @param url `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS
  * @throws UnusableInputError when there is no such server, or it does not let this user in
  */
 export async function connect(url: string): Promise<Redis> {
-  if (!/^rediss?:\/\//.test(url) || !URL.canParse(url)) {
-    throw unreachable(url, 'no address of a Redis server');
+  if (!ADDRESS.test(url) || !URL.canParse(url)) {
+    throw unreachable(url, 'no address of a Redis server, such as redis://host:6379');
   }
   const redis = new Redis(url, {
     // What a queue asks of a connection: commands wait until the server is back.
@@ -59,7 +58,14 @@ export async function connect(url: string): Promise<Redis> {
 
 /** What of a server's settings would lose jobs; sentences for people. */
 export async function serverRisks(redis: Redis): Promise<string[]> {
-  const info = `${await redis.info('memory')}\n${await redis.info('persistence')}`;
+  let info: string;
+  try {
+    info = `${await redis.info('memory')}\n${await redis.info('persistence')}`;
+  } catch (error) {
+    return [
+      `The server does not tell its settings (${messageOf(error)}): it should never drop keys, and keep an append-only file.`,
+    ];
+  }
   const value = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
   const risks: string[] = [];
   const policy = value('maxmemory_policy');

@@ -1,18 +1,15 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
-import type { ManifestHead, ManifestJob } from '../protocol/manifest.js';
-import { type Manifest, WHOLE } from '../shards/manifest.js';
+import { TOOL_VERSION } from '../audit/version.js';
+import type { ManifestJob, QueuedJob } from '../protocol/manifest.js';
+import { type Manifest, WHOLE, queuedJobOf } from '../shards/manifest.js';
 
 /** Jobs of manifests in Redis: what waits, what runs, what failed. Results are in the store and never here. */
 
-/** All that a worker needs to know. */
-export interface QueuedJob {
-  readonly root: string;
-  readonly settings: ManifestHead['settings'];
-  readonly job: ManifestJob;
-}
-
-export const DEFAULT_QUEUE = 'gradleak';
+/** A queue is of one version of the tool, as a manifest is. */
+export const DEFAULT_QUEUE = `gradleak-${TOOL_VERSION}`;
 const ATTEMPTS = 5;
 const BACKOFF_MS = 5000;
 const BULK = 1000;
@@ -57,18 +54,27 @@ export class JobQueue {
   }
 
   /**
-   * A job that is in the queue already is not added again: its id is its key.
+   * A job that is in the queue already is not added again: its id is its key. One that failed is, as it is asked for anew.
    *
    * @param root where workers find the project
    * @returns how many jobs the manifest holds
    */
   async submit(manifest: Manifest, root: string, progress: (done: number) => void): Promise<number> {
-    await this.redis.del(cancelKey(this.name));
-    const { settings } = manifest.head;
+    const { settings, settingsKey, identity } = manifest.head;
+    const failed = await this.failedIds();
     let [done, bulk]: [number, ManifestJob[]] = [0, []];
     const send = async (): Promise<void> => {
+      for (const { id } of bulk) {
+        if (failed.has(id)) {
+          await this.queue.remove(id);
+        }
+      }
       await this.queue.addBulk(
-        bulk.map((job) => ({ name: 'audit', data: { root, settings, job }, opts: { jobId: job.id } })),
+        bulk.map((job) => ({
+          name: 'audit',
+          data: { root, identity, settings, settingsKey, job },
+          opts: { jobId: job.id },
+        })),
       );
       done += bulk.length;
       bulk = [];
@@ -86,14 +92,14 @@ export class JobQueue {
 
   async status(): Promise<QueueStatus> {
     const counts = await this.queue.getJobCounts('waiting', 'active', 'delayed', 'failed');
-    const active = (await this.queue.getActive(0, PAGE - 1)) as Job<QueuedJob>[];
+    const active = (await this.queue.getActive(0, PAGE - 1)) as Job<unknown>[];
     return {
       waiting: counts.waiting ?? 0,
       running: counts.active ?? 0,
       delayed: counts.delayed ?? 0,
       failed: counts.failed ?? 0,
       active: active.map((job) => ({
-        gradients: job.data.job.gradients,
+        gradients: nameOf(job),
         worker: job.processedBy ?? '',
         progress: typeof job.progress === 'number' ? job.progress : 0,
       })),
@@ -102,9 +108,9 @@ export class JobQueue {
 
   async *deadLetters(): AsyncGenerator<DeadLetter> {
     for (let start = 0; ; start += PAGE) {
-      const page = (await this.queue.getFailed(start, start + PAGE - 1)) as Job<QueuedJob>[];
-      for (const { data, failedReason, attemptsMade } of page) {
-        yield { gradients: data.job.gradients, reason: failedReason, attempts: attemptsMade };
+      const page = (await this.queue.getFailed(start, start + PAGE - 1)) as Job<unknown>[];
+      for (const job of page) {
+        yield { gradients: nameOf(job), reason: job.failedReason, attempts: job.attemptsMade };
       }
       if (page.length < PAGE) {
         return;
@@ -115,7 +121,6 @@ export class JobQueue {
   /** @returns how many dead letters wait again */
   async retry(): Promise<number> {
     const { failed = 0 } = await this.queue.getJobCounts('failed');
-    await this.redis.del(cancelKey(this.name));
     await this.queue.retryJobs({ state: 'failed' });
     return failed;
   }
@@ -123,17 +128,36 @@ export class JobQueue {
   /** Removes what waits, and asks workers to stop what runs; results stay. @returns how many jobs were removed */
   async cancel(): Promise<number> {
     const { waiting, delayed } = await this.status();
-    await this.redis.set(cancelKey(this.name), String(Date.now()));
+    await this.redis.set(cancelKey(this.name), randomUUID());
     await this.queue.drain(true);
     return waiting + delayed;
   }
 
+  private async failedIds(): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for (let start = 0; ; start += PAGE) {
+      const page = await this.queue.getFailed(start, start + PAGE - 1);
+      page.forEach(({ id }) => ids.add(id ?? ''));
+      if (page.length < PAGE) {
+        return ids;
+      }
+    }
+  }
+
+  /** Does not wait for a server that is away. */
   async close(): Promise<void> {
-    await this.queue.close();
+    await Promise.race([this.queue.close(), wait(CLOSE_MS, undefined, { ref: false })]);
   }
 }
 
-/** Holds the time at which a queue was cancelled: what began before it is stopped. */
+const CLOSE_MS = 1000;
+
+/** Of a job that another program put there, its id. */
+function nameOf(job: Job<unknown>): string {
+  return queuedJobOf(job.data)?.job.gradients ?? `${job.id ?? ''} (no job of this program)`;
+}
+
+/** Holds what changes when a queue is cancelled: jobs that began with another one are stopped. */
 export function cancelKey(name: string): string {
   return `gradleak:${name}:cancelled`;
 }

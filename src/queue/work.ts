@@ -3,10 +3,13 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { AuditOfJob } from '../project/audit-job.js';
-import { CancelledError, messageOf } from '../protocol/errors.js';
+import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { ResultStore } from '../shards/result-store.js';
 import { type JobEnd, type JobRun, runJob } from '../shards/run-job.js';
-import { type JobQueue, type QueuedJob, cancelKey } from './job-queue.js';
+import type { QueuedJob } from '../protocol/manifest.js';
+import { checkRoot } from '../shards/run-job.js';
+import { queuedJobOf } from '../shards/manifest.js';
+import { type JobQueue, cancelKey } from './job-queue.js';
 
 /** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */
 
@@ -49,23 +52,29 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
   const { redis, name, store, concurrency, log } = run;
   const totals: Record<JobEnd, number> = { done: 0, before: 0, other: 0, failed: 0 };
   await store.tidy();
-  const running = new Map<AbortController, number>();
+  const running = new Map<AbortController, string | null>();
+  const state: State = { fault: undefined };
   const connection = redis.duplicate();
   const worker = new Worker<QueuedJob, JobEnd>(
     name,
     async (job, token) => {
+      const data = queuedJobOf(job.data);
+      if (!data) {
+        throw new UnrecoverableError('It is no job of this program.');
+      }
       const stop = new AbortController();
-      running.set(stop, Date.now());
+      running.set(stop, await redis.get(cancelKey(name)));
       try {
-        const end = await audited(run, job, stop.signal);
+        const end = await audited(run, data, stop.signal, job);
         totals[end]++;
-        log(`${job.data.job.gradients}: ${END_WORDS[end]}`);
-        return end === 'failed' ? await failed(run, job.data) : end;
+        log(`${data.job.gradients}: ${END_WORDS[end]}`);
+        return end === 'failed' ? await failed(run, data) : end;
       } catch (error) {
-        if (!(error instanceof CancelledError)) {
+        if (error instanceof MachineFault) {
+          state.fault ??= error.reason;
+        } else if (!(error instanceof CancelledError)) {
           throw error;
-        }
-        if (!run.cancelled()) {
+        } else if (!run.cancelled() && state.fault === undefined) {
           throw new UnrecoverableError('Cancelled.');
         }
         // The worker ends, not the job: another one takes it.
@@ -99,17 +108,32 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
     void stopCancelled(run, running);
   }, CANCEL_MS);
   try {
-    await untilOver(run, running);
+    await untilOver(run, running, state);
   } finally {
     clearInterval(cancelling);
     for (const stop of running.keys()) {
       stop.abort();
     }
-    await Promise.race([worker.close(), wait(CLOSE_MS)]);
+    await Promise.race([worker.close(), wait(CLOSE_MS, undefined, { ref: false })]);
     // What was handed over stays open otherwise.
     connection.disconnect();
   }
+  if (state.fault) {
+    throw state.fault;
+  }
   return totals;
+}
+
+interface State {
+  /** Why this machine can do no job. */
+  fault: UnusableInputError | undefined;
+}
+
+/** What is wrong with this machine is no fault of the job, which another one takes. */
+class MachineFault extends Error {
+  constructor(readonly reason: UnusableInputError) {
+    super(reason.message);
+  }
 }
 
 const END_WORDS: Record<JobEnd, string> = {
@@ -121,10 +145,10 @@ const END_WORDS: Record<JobEnd, string> = {
 
 async function audited(
   { filesOf, store, auditOne }: WorkRun,
-  job: Job<QueuedJob>,
+  data: QueuedJob,
   signal: AbortSignal,
+  job: Job<QueuedJob>,
 ): Promise<JobEnd> {
-  const { data } = job;
   let last = 0;
   const progress = (done: number): void => {
     if (Date.now() - last > PROGRESS_MS) {
@@ -133,11 +157,22 @@ async function audited(
       job.updateProgress(Math.round(100 * done)).catch(() => undefined);
     }
   };
+  const { identity, settingsKey, settings } = data;
+  const files = filesOf(data.root);
+  if (!files.prepare) {
+    try {
+      checkRoot(files.root);
+    } catch (error) {
+      throw error instanceof UnusableInputError ? new MachineFault(error) : error;
+    }
+  }
   return runJob(
     {
-      ...filesOf(data.root),
+      ...files,
+      identity,
+      settingsKey,
       store,
-      audit: { settings: data.settings, auditOne: (request) => auditOne(request, signal, progress) },
+      audit: { settings, auditOne: (request) => auditOne(request, signal, progress) },
     },
     data.job,
   );
@@ -151,11 +186,14 @@ async function failed({ store }: WorkRun, { job }: QueuedJob): Promise<never> {
 }
 
 /** Stops what began before the queue was cancelled. */
-async function stopCancelled({ redis, name }: WorkRun, running: ReadonlyMap<AbortController, number>): Promise<void> {
+async function stopCancelled(
+  { redis, name }: WorkRun,
+  running: ReadonlyMap<AbortController, string | null>,
+): Promise<void> {
   try {
-    const at = Number(await redis.get(cancelKey(name)));
-    for (const [stop, since] of running) {
-      if (since <= at) {
+    const now = await redis.get(cancelKey(name));
+    for (const [stop, then] of running) {
+      if (then !== now) {
         stop.abort();
       }
     }
@@ -167,17 +205,26 @@ async function stopCancelled({ redis, name }: WorkRun, running: ReadonlyMap<Abor
 /** Until the user stops it, or there is nothing left to do. */
 async function untilOver(
   { untilEmpty, cancelled, queue }: WorkRun,
-  running: ReadonlyMap<unknown, number>,
+  running: ReadonlyMap<unknown, unknown>,
+  state: State,
 ): Promise<void> {
-  for (let since = 0; !cancelled(); since += POLL_MS) {
+  for (let since = 0; !cancelled() && !state.fault; since += POLL_MS) {
     await wait(POLL_MS);
     if (untilEmpty && running.size === 0 && since >= EMPTY_MS) {
       since = 0;
       // What another worker has may come back, when that one ends.
-      const { waiting, running: others, delayed } = await queue.status();
-      if (waiting + others + delayed === 0) {
+      const status = await Promise.race([queue.status(), untilTrue(cancelled)]);
+      if (!status || status.waiting + status.running + status.delayed === 0) {
         return;
       }
     }
   }
+}
+
+/** A server that is away answers when it is back, which who wants to stop does not wait for. */
+async function untilTrue(cancelled: () => boolean): Promise<undefined> {
+  while (!cancelled()) {
+    await wait(POLL_MS, undefined, { ref: false });
+  }
+  return undefined;
 }

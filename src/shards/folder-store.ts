@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { makeFolder, replaceFile } from '../audit/output-folder.js';
@@ -9,21 +9,27 @@ import type { JobFailure } from '../protocol/manifest.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { Report } from '../protocol/report.js';
 import { finishedReport } from '../project/audit-job.js';
-import { ENTRIES_FOLDER } from '../project/run-project.js';
+import { ENTRIES_FOLDER, SHARES_FOLDER } from '../project/run-project.js';
 import type { ResultStore } from './result-store.js';
 
 const FAILED_FOLDER = 'failed';
-const WORK_FOLDER = 'work';
 const MANIFESTS_FOLDER = 'manifests';
 /** Work of machines that cannot be asked, after which nobody waits for it. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
+/** The same of a process of this machine that is gone. */
+const GONE_MS = 24 * 3600 * 1000;
 const MOST_FAILURE_BYTES = 2 ** 20;
+
+/** Whether a folder holds the results of shares. */
+export function isStore(folder: string): boolean {
+  return existsSync(join(folder, SHARES_FOLDER)) && existsSync(join(folder, ENTRIES_FOLDER));
+}
 
 /** A folder that all machines see, such as one of a network file system: `entries/ID` for results, `failed/ID.json`, `work/`. */
 export class FolderStore implements ResultStore {
   /** @throws UnusableInputError when the folder cannot be made */
   constructor(readonly place: string) {
-    for (const name of [ENTRIES_FOLDER, FAILED_FOLDER, WORK_FOLDER, MANIFESTS_FOLDER]) {
+    for (const name of [ENTRIES_FOLDER, FAILED_FOLDER, SHARES_FOLDER, MANIFESTS_FOLDER]) {
       makeFolder(join(place, name));
     }
   }
@@ -33,8 +39,8 @@ export class FolderStore implements ResultStore {
   }
 
   begin(): Promise<string> {
-    const folder = join(this.place, WORK_FOLDER, `${hostname()}.${process.pid}.${randomBytes(8).toString('hex')}`);
-    mkdirSync(folder);
+    const folder = join(this.place, SHARES_FOLDER, `${hostname()}.${process.pid}.${randomBytes(8).toString('hex')}`);
+    makeFolder(folder);
     return Promise.resolve(folder);
   }
 
@@ -48,20 +54,14 @@ export class FolderStore implements ResultStore {
         return Promise.resolve(true);
       } catch (error) {
         if (!existsSync(target) || tried === 2) {
-          throw new UnusableInputError({
-            code: 'unreadable-file',
-            file: target,
-            found: `a place that results cannot be moved to (${messageOf(error)})`,
-            expected: 'a folder on one file system',
-            advice: 'Make room or change its permissions, or choose another folder.',
-          });
+          throw unwritable(target, error);
         }
         if (finishedReport(target) !== undefined) {
           rmSync(folder, { recursive: true, force: true });
           return Promise.resolve(false);
         }
         // What is there is no result: moved away first, as removing it would leave half of it for a moment.
-        const away = join(this.place, WORK_FOLDER, `${hostname()}.${process.pid}.${randomBytes(8).toString('hex')}`);
+        const away = join(this.place, SHARES_FOLDER, `${hostname()}.${process.pid}.${randomBytes(8).toString('hex')}`);
         renameSync(target, away);
         rmSync(away, { recursive: true, force: true });
       }
@@ -78,9 +78,10 @@ export class FolderStore implements ResultStore {
   }
 
   failure(id: string): Promise<JobFailure | undefined> {
+    const path = this.failed(id);
     let value: unknown;
     try {
-      value = parseJson(readBounded(this.failed(id), MOST_FAILURE_BYTES));
+      value = parseJson(readBounded(path, MOST_FAILURE_BYTES));
     } catch {
       return Promise.resolve(undefined);
     }
@@ -101,8 +102,12 @@ export class FolderStore implements ResultStore {
     if (!existsSync(kept)) {
       const folder = await this.begin();
       const copy = join(folder, basename(kept));
-      copyFileSync(path, copy);
-      renameSync(copy, kept);
+      try {
+        copyFileSync(path, copy);
+        renameSync(copy, kept);
+      } catch (error) {
+        throw unwritable(kept, error);
+      }
       rmSync(folder, { recursive: true });
     }
   }
@@ -117,7 +122,7 @@ export class FolderStore implements ResultStore {
   }
 
   tidy(): Promise<void> {
-    const work = join(this.place, WORK_FOLDER);
+    const work = join(this.place, SHARES_FOLDER);
     for (const name of readdirSync(work)) {
       const [, host, pid] = /^(.*)\.(\d+)\.[0-9a-f]{16}$/.exec(name) ?? [];
       const path = join(work, name);
@@ -129,18 +134,28 @@ export class FolderStore implements ResultStore {
   }
 
   private entry(id: string): string {
+    checkId(id);
     return join(this.place, ENTRIES_FOLDER, id);
   }
 
   private failed(id: string): string {
+    checkId(id);
     return join(this.place, FAILED_FOLDER, `${id}.json`);
   }
 }
 
+/** Ids come from files and servers, and must not lead elsewhere. */
+function checkId(id: string): void {
+  if (!/^[0-9a-f]{20}$/.test(id)) {
+    throw new RangeError(`${id} is no key of a job.`);
+  }
+}
+
 function isAbandoned(path: string, host: string, pid: number): boolean {
-  if (host !== hostname()) {
-    const changed = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity;
-    return Date.now() - changed > ABANDONED_MS;
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Infinity);
+  // Containers may share a name, and then number their processes each for itself.
+  if (host !== hostname() || age < GONE_MS) {
+    return age > ABANDONED_MS;
   }
   try {
     process.kill(pid, 0);
@@ -148,6 +163,16 @@ function isAbandoned(path: string, host: string, pid: number): boolean {
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'ESRCH';
   }
+}
+
+function unwritable(file: string, error: unknown): UnusableInputError {
+  return new UnusableInputError({
+    code: 'unreadable-file',
+    file,
+    found: `a place that results cannot be moved to (${messageOf(error)})`,
+    expected: 'a folder on one file system, with room',
+    advice: 'Make room or change its permissions, or choose another folder.',
+  });
 }
 
 /** What a file in a store says of a failure; undefined for what is none. */

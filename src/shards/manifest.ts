@@ -1,11 +1,12 @@
-import { createReadStream, statSync } from 'node:fs';
-import { isAbsolute, resolve } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { closeSync, createReadStream, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 import schema from '../../media/manifest.schema.json';
-import { replaceFile } from '../audit/output-folder.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { isFileSystemError } from '../formats/content-hash.js';
-import { validatorOf } from '../formats/json-file.js';
-import type { ManifestHead, ManifestJob, ManifestLine } from '../protocol/manifest.js';
+import { parseJson, validatorOf } from '../formats/json-file.js';
+import type { ReconstructionRequest } from '../protocol/audit-request.js';
+import type { ManifestHead, ManifestJob, ManifestLine, ManifestSettings, QueuedJob } from '../protocol/manifest.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 
@@ -13,7 +14,7 @@ import type { ProjectPlan } from '../protocol/project-report.js';
 
 const VALIDATOR = validatorOf<ManifestLine>(schema);
 /** Longer lines are nobody's; a head names every file that was left out. */
-const MOST_LINE = 256 * 2 ** 20;
+const MOST_LINE = 64 * 2 ** 20;
 
 /** A share of the jobs: the `index`th of `of`, from 1. */
 export interface Shard {
@@ -30,24 +31,87 @@ export const WHOLE: Shard = { index: 1, of: 1 };
 export function writeManifest(
   path: string,
   { root, entries, skipped }: ProjectPlan,
-  { settings, identity, root: stated = root }: Pick<ManifestHead, 'settings' | 'identity'> & { root?: string },
+  {
+    settings,
+    settingsKey,
+    identity,
+    root: stated = root,
+  }: Pick<ManifestHead, 'settings' | 'settingsKey' | 'identity'> & { root?: string },
 ): void {
   const head: ManifestHead = {
     manifest: 1,
     tool: { name: 'gradleak', version: TOOL_VERSION },
     root: stated,
     identity,
-    settings,
+    settings: withoutOwn(settings),
+    settingsKey,
     jobs: entries.length,
     skipped,
   };
-  const jobs = entries.map(({ status: _status, problem: _problem, result: _result, change: _change, ...entry }) => {
-    const stat = statSync(resolve(root, entry.gradients), { throwIfNoEntry: false });
-    const job: ManifestJob = { ...entry, bytes: stat?.size ?? 0, changed: stat?.mtimeMs ?? 0 };
-    return JSON.stringify(job);
+  writeWhole(path, (write) => {
+    write(JSON.stringify(head));
+    for (const { status: _status, problem: _problem, result: _result, change: _change, ...job } of entries) {
+      write(JSON.stringify(job));
+    }
   });
-  replaceFile(path, `${[JSON.stringify(head), ...jobs].join('\n')}\n`);
 }
+
+/** Of settings those that hold on every machine, whatever a file says. */
+function withoutOwn(settings: ManifestSettings): ManifestSettings {
+  const { method, head, layout, batchSize, batchTimeLimitSeconds } = settings;
+  return {
+    method,
+    ...(head === undefined ? {} : { head }),
+    ...(layout === undefined ? {} : { layout }),
+    ...(batchSize === undefined ? {} : { batchSize }),
+    ...(batchTimeLimitSeconds === undefined ? {} : { batchTimeLimitSeconds }),
+    ...(settings.reconstruction ? { reconstruction: withoutEngineFolder(settings.reconstruction) } : {}),
+  };
+}
+
+function withoutEngineFolder({
+  tfjsFolder: _own,
+  ...rest
+}: ReconstructionRequest): Omit<ReconstructionRequest, 'tfjsFolder'> {
+  return rest;
+}
+
+/** Lines that may be longer together than a text can be. @throws UnusableInputError when the disk does not take it */
+function writeWhole(path: string, lines: (write: (line: string) => void) => void): void {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const file = openSync(temporary, 'wx');
+    try {
+      let waiting = '';
+      const flush = (): void => {
+        writeFileSync(file, waiting);
+        waiting = '';
+      };
+      lines((line) => {
+        waiting += `${line}\n`;
+        if (waiting.length > CHUNK) {
+          flush();
+        }
+      });
+      flush();
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw new UnusableInputError({
+      code: 'unreadable-file',
+      file: path,
+      found: `a place that cannot be written to (${messageOf(error)})`,
+      expected: 'a file for the manifest',
+      advice: 'Make room or change its permissions, or choose another place.',
+      next: ['retry', 'choose-output'],
+    });
+  }
+}
+
+const CHUNK = 2 ** 20;
 
 /** A manifest that is read line by line, as it may be longer than memory. */
 export interface Manifest {
@@ -73,7 +137,11 @@ export async function openManifest(path: string): Promise<Manifest> {
         advice: 'Plan again with this version, or run the shards with that one.',
       });
     }
-    return { path, head, jobs: (shard) => jobsOf(path, head.jobs, shard) };
+    return {
+      path,
+      head: { ...head, settings: withoutOwn(head.settings) },
+      jobs: (shard) => jobsOf(path, head.jobs, shard),
+    };
   }
   throw malformed(path, 'an empty file');
 }
@@ -84,8 +152,8 @@ async function* jobsOf(path: string, count: number, { index, of }: Shard): Async
     // Round robin: large dumps lie beside each other.
     if (at >= 0 && at % of === index - 1) {
       const job = lineOf(path, at + 2, line);
-      if ('manifest' in job) {
-        throw malformed(path, `a head in line ${at + 2}`);
+      if (!('id' in job)) {
+        throw malformed(path, `no job in line ${at + 2}`);
       }
       yield job;
     }
@@ -97,15 +165,22 @@ async function* jobsOf(path: string, count: number, { index, of }: Shard): Async
 }
 
 async function* linesOf(path: string): AsyncGenerator<string> {
-  let rest = '';
+  let begun: string[] = [];
+  let length = 0;
   try {
     for await (const chunk of createReadStream(path, { encoding: 'utf8' }) as AsyncIterable<string>) {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop() ?? '';
-      if (rest.length > MOST_LINE) {
+      const [first = '', ...others] = chunk.split('\n');
+      begun.push(first);
+      length += first.length;
+      if (length > MOST_LINE) {
         throw malformed(path, `a line of more than ${MOST_LINE / 2 ** 20} MiB`);
       }
-      yield* lines;
+      if (others.length > 0) {
+        yield begun.join('');
+        const last = others.pop() ?? '';
+        yield* others;
+        [begun, length] = [[last], last.length];
+      }
     }
   } catch (error) {
     throw isFileSystemError(error)
@@ -118,7 +193,7 @@ async function* linesOf(path: string): AsyncGenerator<string> {
         })
       : error;
   }
-  if (rest !== '') {
+  if (length > 0) {
     throw malformed(path, 'a last line that is cut short');
   }
 }
@@ -126,22 +201,33 @@ async function* linesOf(path: string): AsyncGenerator<string> {
 function lineOf(path: string, number: number, line: string): ManifestLine {
   let value: unknown;
   try {
-    value = JSON.parse(line);
+    value = parseJson(Buffer.from(line));
   } catch {
     throw malformed(path, `a line ${number} that is not JSON`);
   }
   if (!VALIDATOR.is(value)) {
     throw malformed(path, `in line ${number} ${VALIDATOR.problem()}`);
   }
-  if ('id' in value) {
-    for (const own of [value.gradients, value.checkpoint, value.truth, value.network]) {
-      // Plans never lead out of their root; a manifest from elsewhere might.
-      if (own !== null && (isAbsolute(own) || own.split(/[\\/]/).includes('..'))) {
-        throw malformed(path, `in line ${number} a path that leads out of the root`);
-      }
-    }
+  const problem = 'id' in value ? problemOf(value) : undefined;
+  if (problem !== undefined) {
+    throw malformed(path, `in line ${number} ${problem}`);
   }
   return value;
+}
+
+/** Plans never lead out of their root; a file or a server from elsewhere might. */
+function problemOf({ gradients, checkpoint, truth, network }: ManifestJob): string | undefined {
+  const leads = [gradients, checkpoint, truth, network].some(
+    (own) => own !== null && (isAbsolute(own) || own.split(/[\\/]/).includes('..')),
+  );
+  return leads ? 'a path that leads out of the root' : undefined;
+}
+
+/** A job as a queue holds it; undefined for what is none. */
+export function queuedJobOf(value: unknown): QueuedJob | undefined {
+  return VALIDATOR.is(value) && 'job' in value && problemOf(value.job) === undefined
+    ? { ...value, settings: withoutOwn(value.settings) }
+    : undefined;
 }
 
 function malformed(file: string, found: string): UnusableInputError {

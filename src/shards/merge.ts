@@ -1,6 +1,7 @@
 import { TOOL_VERSION } from '../audit/version.js';
 import type { ManifestJob } from '../protocol/manifest.js';
 import type { ProjectEntry, ProjectReport } from '../protocol/project-report.js';
+import type { Report } from '../protocol/report.js';
 import { resultOf, summarise } from '../project/summarise.js';
 import { type Manifest, WHOLE } from './manifest.js';
 import type { ResultStore } from './result-store.js';
@@ -35,15 +36,17 @@ export async function merge(
   };
 }
 
-async function entryOf(
-  { bytes: _bytes, changed: _changed, ...job }: ManifestJob,
-  store: ResultStore,
-): Promise<ProjectEntry> {
+async function entryOf(job: ManifestJob, store: ResultStore): Promise<ProjectEntry> {
   const entry: ProjectEntry = { ...job, status: 'pending', problem: null, result: null, change: 'new' };
   const report = await store.report(job.id);
-  if (report) {
+  if (report && isOf(report, job)) {
     return { ...entry, status: 'done', result: resultOf(report) };
   }
   const failure = await store.failure(job.id);
   return failure ? { ...entry, status: 'failed', problem: failure.problem } : entry;
+}
+
+/** Folders of a store may be mixed up. */
+function isOf({ tool, inputs }: Report, { gradients }: Pick<ManifestJob, 'gradients'>): boolean {
+  return tool.version === TOOL_VERSION && inputs.gradients.path.split('\\').join('/').endsWith(`/${gradients}`);
 }

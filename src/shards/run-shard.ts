@@ -1,16 +1,18 @@
-import type { ManifestJob } from '../protocol/manifest.js';
+import type { JobFailure, ManifestJob } from '../protocol/manifest.js';
 import { CancelledError } from '../protocol/errors.js';
 import type { Manifest, Shard } from './manifest.js';
 import { type JobEnd, type JobRun, runJob } from './run-job.js';
 
 /** The share of one machine: jobs of a manifest, a few at a time. */
 
-export interface ShardRun extends JobRun {
+export interface ShardRun extends Omit<JobRun, 'identity' | 'settingsKey'> {
   readonly manifest: Manifest;
   readonly shard: Shard;
   readonly concurrency: number;
   /** Whether jobs that failed for good are tried again. */
   readonly retry: boolean;
+  /** Told of each job that has no result. */
+  readonly failed: (failure: JobFailure) => void;
   progress(message: string): void;
   cancelled(): boolean;
 }
@@ -31,7 +33,12 @@ export async function runShard(run: ShardRun): Promise<ShardTotals> {
   };
   const work = async (): Promise<void> => {
     for (let next = await jobs.next(); next.done !== true && !run.cancelled(); next = await jobs.next()) {
-      totals[await ended(run, next.value)]++;
+      const end = await ended(run, next.value);
+      totals[end]++;
+      const failure = end === 'failed' || end === 'failed-before' ? await store.failure(next.value.id) : undefined;
+      if (failure) {
+        run.failed(failure);
+      }
       say(next.value.gradients);
     }
   };
@@ -47,7 +54,8 @@ export async function runShard(run: ShardRun): Promise<ShardTotals> {
 async function ended(run: ShardRun, job: ManifestJob): Promise<JobEnd | 'failed-before'> {
   const { store, retry } = run;
   const failure = retry ? undefined : await store.failure(job.id);
-  return failure?.isFinal === true ? 'failed-before' : runJob(run, job);
+  const { identity, settingsKey } = run.manifest.head;
+  return failure?.isFinal === true ? 'failed-before' : runJob({ ...run, identity, settingsKey }, job);
 }
 
 /** Jobs of a shard. */

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createHash } from 'node:crypto';
-import { setTimeout as wait } from 'node:timers/promises';
 import { connect } from '../../src/queue/connection.js';
 import { JobQueue } from '../../src/queue/job-queue.js';
 import { work } from '../../src/queue/work.js';
@@ -11,6 +9,7 @@ import type { ManifestHead, ManifestJob } from '../../src/protocol/manifest.js';
 import { openManifest } from '../../src/shards/manifest.js';
 import type { ResultStore } from '../../src/shards/result-store.js';
 import { TOOL_VERSION } from '../../src/audit/version.js';
+import { startRedis } from '../redis-server.js';
 
 /**
  * `npm run bench -- growth`: what a queue costs by itself, at growing numbers of jobs. Jobs are made up, and a store that says that
@@ -32,20 +31,15 @@ const CONCURRENCY = 8;
 
 export async function growth(): Promise<Growth[]> {
   const folder = mkdtempSync(join(tmpdir(), 'gradleak-growth-'));
-  const port = 20000 + (process.pid % 20000);
-  const server = spawn('redis-server', ['--port', String(port), '--dir', folder, '--appendonly', 'yes', '--save', ''], {
-    stdio: 'ignore',
-  });
+  const server = await startRedis(folder, ['--appendonly', 'yes']);
   try {
-    await wait(500);
     const rows: Growth[] = [];
     for (const jobs of SIZES) {
-      rows.push(await measured(`redis://127.0.0.1:${port}`, join(folder, 'manifest.jsonl'), jobs));
+      rows.push(await measured(server.url, join(folder, 'manifest.jsonl'), jobs));
     }
     return rows;
   } finally {
-    server.kill('SIGKILL');
-    await wait(100);
+    await server.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -73,7 +67,7 @@ async function measured(url: string, path: string, jobs: number): Promise<Growth
       store: DONE,
       concurrency: CONCURRENCY,
       untilEmpty: true,
-      filesOf: (root) => ({ root }),
+      filesOf: (root) => ({ root, prepare: () => Promise.resolve(() => undefined) }),
       auditOne: () => Promise.resolve(),
       log: () => undefined,
       cancelled: () => false,
@@ -114,7 +108,8 @@ function manifestLines(jobs: number): string {
     tool: { name: 'gradleak', version: TOOL_VERSION },
     root: '/data/updates',
     identity: 'size-and-time',
-    settings: { method: 'auto', force: false },
+    settings: { method: 'auto' },
+    settingsKey: 's',
     jobs,
     skipped: [],
   };
@@ -131,8 +126,6 @@ function manifestLines(jobs: number): string {
       script: null,
       truth: null,
       network: null,
-      bytes: 1e8,
-      changed: 1.8e12 + at,
     };
     lines.push(JSON.stringify(job));
   }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { generator } from '../../src/recovery/paper-method.js';
+import { type RedisServer, freePort, startRedis } from '../redis-server.js';
 import type { ProjectReport } from '../../src/protocol/project-report.js';
 
 /**
@@ -48,10 +48,7 @@ export async function killQueue(jobs: number, kills: number, seed: number): Prom
     });
   }
   let printed = '';
-  const redis = (): ChildProcess =>
-    spawn('redis-server', ['--port', String(port), '--dir', scratch, '--appendonly', 'yes', '--save', ''], {
-      stdio: 'ignore',
-    });
+  const redis = (): Promise<RedisServer> => startRedis(scratch, ['--appendonly', 'yes'], port);
   const worker = (): ChildProcess => {
     const child = spawn(process.execPath, [CLI, 'queue', 'work', '--queue', url, '--out', store, '--jobs', '1'], {
       // With its children, a group that is killed as a machine is.
@@ -62,12 +59,11 @@ export async function killQueue(jobs: number, kills: number, seed: number): Prom
     return child;
   };
   const started = performance.now();
-  let server = redis();
+  let server = await redis();
   const workers: ChildProcess[] = [];
   const killed = { workers: 0, redis: 0 };
   try {
     await command('plan', project, '--out', manifest);
-    await wait(500);
     await command('queue', 'submit', '--queue', url, '--manifest', manifest);
     workers.push(...Array.from({ length: WORKERS }, worker));
     for (let kill = 0; kill < kills; kill++) {
@@ -78,10 +74,10 @@ export async function killQueue(jobs: number, kills: number, seed: number): Prom
         killed.workers++;
         workers[at] = worker();
       } else {
-        server.kill('SIGKILL');
+        await server.stop();
         killed.redis++;
         await wait(random() * 2000);
-        server = redis();
+        server = await redis();
       }
     }
     await untilEmpty(url, started);
@@ -97,8 +93,7 @@ export async function killQueue(jobs: number, kills: number, seed: number): Prom
     };
   } finally {
     workers.forEach(killGroup);
-    server.kill('SIGKILL');
-    await wait(200);
+    await server.stop();
     rmSync(scratch, { recursive: true, force: true });
   }
 }
@@ -165,19 +160,6 @@ function tried(...args: string[]): Promise<{ code: number; out: string; err: str
     child.stderr.on('data', (text: Buffer) => (err += text.toString()));
     child.on('close', (code) => {
       resolve({ code: code ?? 1, out, err });
-    });
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        resolve(typeof address === 'object' && address ? address.port : 0);
-      });
     });
   });
 }

@@ -317,6 +317,7 @@ describe('the identity of an entry', () => {
             model: join(root, 'net.onnx'),
           },
         },
+        undefined,
         pause,
       );
     const before = await key();

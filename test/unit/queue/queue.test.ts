@@ -1,7 +1,8 @@
-import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
@@ -41,6 +42,14 @@ describe('the address of a server', () => {
     expect(err).not.toContain('secret');
   });
 
+  it.each(['default:hunter2@localhost:6379', 'redis:u:hunter2@h', 'redis://127.0.0.1:1/?password=hunter2'])(
+    'is told without what logs in where it cannot be read: %s',
+    async (url) => {
+      const { err } = await cli('queue', 'status', '--queue', url);
+      expect(err).not.toContain('hunter2');
+    },
+  );
+
   it.each(['http://localhost', 'localhost:6379', 'redis://['])('cannot be %s', async (url) => {
     await expect(connect(url)).rejects.toThrow(UnusableInputError);
   });
@@ -66,7 +75,8 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       pause,
     );
     writeManifest(join(scratch, 'manifest.jsonl'), plan, {
-      settings: { method: 'auto', force: false },
+      settings: { method: 'auto' },
+      settingsKey: 's',
       identity: 'contents',
     });
     manifest = await openManifest(join(scratch, 'manifest.jsonl'));
@@ -188,7 +198,6 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     expect(performance.now() - since).toBeLessThan(2000);
     await running;
     expect(began).toBe(1);
-    await queue.retry();
     await queue.submit(manifest, manifest.head.root, () => undefined);
     expect(await worked()).toMatchObject({ done: 5 });
   });
@@ -218,6 +227,54 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     const report = await merge(manifest, new FolderStore(place), pause);
     expect([report.status, report.summary.done]).toEqual(['complete', 5]);
     expect(log.join('\n')).toMatch(/does not answer/);
+  });
+
+  it('holds what is no job of ours, which is told and leads nowhere', async () => {
+    await submitted();
+    const foreign = new Queue(name, { connection: redis });
+    const victim = join(scratch, 'victim');
+    mkdirSync(victim, { recursive: true });
+    const [first] = await foreign.getWaiting();
+    const data = first!.data as { job: object };
+    await foreign.add('audit', { ...data, job: { ...data.job, id: '../../victim' } });
+    await foreign.add('audit', { ...data, job: { ...data.job, gradients: '../../victim/gradient.pt' } });
+    await foreign.add('mail', { to: 'x' });
+    expect(await worked()).toMatchObject({ done: 5, failed: 0 });
+    expect(existsSync(victim)).toBe(true);
+    const letters = [];
+    for await (const letter of queue.deadLetters()) {
+      letters.push(letter.reason);
+    }
+    expect(letters).toEqual(Array.from({ length: 3 }, () => 'It is no job of this program.'));
+    const { code, out } = await cli('queue', 'status', '--queue', server.url, '--name', name);
+    expect(code).toBe(0);
+    expect(out).toContain('no job of this program');
+    await foreign.close();
+  });
+
+  it('keeps its jobs where a machine does not see the project', async () => {
+    await submitted();
+    const elsewhere = join(scratch, 'elsewhere');
+    await expect(worked({ filesOf: () => ({ root: elsewhere }) })).rejects.toThrow(/no such folder on this machine/);
+    expect(await queue.status()).toMatchObject({ waiting: 5, failed: 0, delayed: 0 });
+  });
+
+  it('lets a worker end whose server is away', async () => {
+    await submitted();
+    let stopped = false;
+    const running = worked({ cancelled: () => stopped, untilEmpty: false });
+    await wait(1500);
+    await server.stop();
+    const since = performance.now();
+    stopped = true;
+    await running;
+    await queue.close();
+    expect(performance.now() - since).toBeLessThan(3500);
+    server = await startRedis(
+      scratch,
+      ['--appendonly', 'yes', '--maxmemory-policy', 'noeviction'],
+      Number(new URL(server.url).port),
+    );
   });
 
   it('says which settings of its server would lose jobs', async () => {

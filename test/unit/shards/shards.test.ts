@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -18,7 +19,7 @@ import { fileKindOf } from '../../../src/kinds/file-kind.js';
 import { planProject } from '../../../src/project/plan.js';
 import { runProject } from '../../../src/project/run-project.js';
 import type { AuditRequest } from '../../../src/protocol/audit-request.js';
-import { CancelledError } from '../../../src/protocol/errors.js';
+import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import type { ManifestJob } from '../../../src/protocol/manifest.js';
 import type { ProjectPlan } from '../../../src/protocol/project-report.js';
 import { FolderStore } from '../../../src/shards/folder-store.js';
@@ -30,7 +31,7 @@ import { type ShardTotals, runShard, share } from '../../../src/shards/run-shard
 
 const FIXTURES = join(import.meta.dirname, '..', '..', 'fixtures', 'dumps');
 const DUMPS = ['k10_hard_bias_default', 'k10_mixup_bias_default', 'k17_smooth_bias_default', 'k2_hard_bias', 'float64'];
-const SETTINGS = { method: 'auto', force: false } as const;
+const SETTINGS = { method: 'auto' } as const;
 const scratch = mkdtempSync(join(tmpdir(), 'gradleak-shards-'));
 let [root, path, place, count] = ['', '', '', 0];
 const pause = (): Promise<void> => Promise.resolve();
@@ -55,7 +56,7 @@ function planned(more: Partial<Parameters<typeof planProject>[1]> = {}): Promise
 }
 
 async function manifest(): Promise<Manifest> {
-  writeManifest(path, await planned(), { settings: SETTINGS, identity: 'contents' });
+  writeManifest(path, await planned(), { settings: SETTINGS, settingsKey: 's', identity: 'contents' });
   return openManifest(path);
 }
 
@@ -64,6 +65,7 @@ async function audited(request: AuditRequest): Promise<void> {
 }
 
 interface Changes {
+  root?: string;
   index?: number;
   of?: number;
   retry?: boolean;
@@ -73,15 +75,17 @@ interface Changes {
 }
 
 function shard(own: Manifest, changes: Changes = {}): Promise<ShardTotals> {
+  const { root: at = own.head.root } = changes;
   const { index = 1, of = 1, retry = false, concurrency = 2, auditOne = audited, cancelled = () => false } = changes;
   return runShard({
     manifest: own,
     shard: { index, of },
-    root: own.head.root,
+    root: at,
     store: new FolderStore(place),
     audit: { settings: SETTINGS, auditOne },
     concurrency,
     retry,
+    failed: () => undefined,
     progress: () => undefined,
     cancelled,
   });
@@ -141,6 +145,27 @@ describe('a manifest', () => {
     const lines = readFileSync(path, 'utf8').split('\n');
     writeFileSync(path, change(lines));
     await expect(openManifest(path).then((own) => jobs(own))).rejects.toThrow(reason);
+  });
+
+  it('has no settings that write elsewhere or load code', async () => {
+    await manifest();
+    const [head, ...lines] = readFileSync(path, 'utf8').split('\n');
+    const hostile = JSON.parse(head!) as { settings: Record<string, unknown> };
+    hostile.settings.trace = join(scratch, 'trace');
+    hostile.settings.force = true;
+    hostile.settings.out = scratch;
+    hostile.settings.reconstruction = {
+      attack: 'chain',
+      preset: 'dlg',
+      engine: 'tfjs-node',
+      timeLimitSeconds: 1,
+      tfjsFolder: scratch,
+    };
+    writeFileSync(path, [JSON.stringify(hostile), ...lines].join('\n'));
+    expect((await openManifest(path)).head.settings).toEqual({
+      method: 'auto',
+      reconstruction: { attack: 'chain', preset: 'dlg', engine: 'tfjs-node', timeLimitSeconds: 1 },
+    });
   });
 
   it('has keys that change with contents, or with sizes and times alone', async () => {
@@ -258,11 +283,68 @@ describe('shares', () => {
     expect(report.status).toBe('complete');
     expect(report.entries.filter(({ status }) => status === 'failed').map(({ problem }) => problem)).toEqual([
       'The process ended.',
-      expect.stringContaining('written to since it was planned'),
+      expect.stringContaining('not as they were planned'),
     ]);
-    expect(await shard(own)).toMatchObject({ before: 3, done: 1, 'failed-before': 1 });
+    const noted = await new FolderStore(place).failure(crashing!.id);
+    expect(noted).toMatchObject({ isFinal: false, attempts: 1 });
+    await shard(own, { auditOne });
+    expect(await new FolderStore(place).failure(crashing!.id)).toMatchObject({ attempts: 2 });
+    expect(await shard(own)).toMatchObject({ before: 3, done: 1, failed: 1 });
     expect(existsSync(join(place, 'failed', `${crashing!.id}.json`))).toBe(false);
-    expect(await shard(own, { retry: true })).toMatchObject({ before: 4, failed: 1 });
+    writeFileSync(wrong, bytes);
+    // Touched, not changed.
+    expect(await shard(own)).toMatchObject({ before: 4, done: 1 });
+  });
+
+  it('do not try again what cannot be audited as it is, unless they are asked to', async () => {
+    const wrong = join(root, 'k2_hard_bias', 'checkpoint.pt');
+    writeFileSync(wrong, readFileSync(wrong));
+    const own = await manifest();
+    const auditOne = (request: AuditRequest): Promise<void> =>
+      request.gradients.includes('k2_hard_bias')
+        ? Promise.reject(
+            new UnusableInputError({
+              code: 'zip-bomb',
+              file: request.gradients,
+              found: 'a',
+              expected: 'b',
+              advice: 'c',
+            }),
+          )
+        : audited(request);
+    expect(await shard(own, { auditOne })).toMatchObject({ done: 4, failed: 1 });
+    expect(await shard(own)).toMatchObject({ before: 4, 'failed-before': 1 });
+    expect(await shard(own, { retry: true })).toMatchObject({ before: 4, done: 1 });
+  });
+
+  it('keep no result of files that are not as they were planned, whichever it is', async () => {
+    const own = await manifest();
+    const checkpoint = join(root, 'k10_hard_bias_default', 'checkpoint.pt');
+    const before = readFileSync(checkpoint);
+    writeFileSync(checkpoint, readFileSync(join(root, 'k10_mixup_bias_default', 'checkpoint.pt')));
+    expect(await shard(own)).toMatchObject({ done: 4, failed: 1 });
+    writeFileSync(checkpoint, before);
+    expect(await shard(own)).toMatchObject({ before: 4, done: 1 });
+    // While it is audited.
+    rmSync(place, { recursive: true });
+    const late = await shard(own, {
+      auditOne: async (request) => {
+        await audited(request);
+        if (request.gradients.includes('k10_hard_bias_default')) {
+          writeFileSync(join(root, 'k10_hard_bias_default', 'classes.txt'), 'one\n');
+        }
+      },
+    });
+    expect(late).toMatchObject({ done: 4, failed: 1 });
+  });
+
+  it('find a project at another place under the same keys', async () => {
+    const own = await manifest();
+    const moved = join(scratch, String(count), 'moved');
+    cpSync(root, moved, { recursive: true });
+    rmSync(root, { recursive: true });
+    expect(await shard(own)).toMatchObject({ failed: 5 });
+    expect(await shard(own, { root: moved })).toMatchObject({ done: 5 });
   });
 });
 
@@ -291,11 +373,41 @@ describe('a store in a folder', () => {
     for (const folder of [gone, elsewhere, other]) {
       mkdirSync(folder);
     }
-    await store.tidy();
-    expect([mine, gone, elsewhere, other].map((folder) => existsSync(folder))).toEqual([true, false, true, true]);
+    const there = async (): Promise<boolean[]> => {
+      await store.tidy();
+      return [mine, gone, elsewhere, other].map((folder) => existsSync(folder));
+    };
+    // Containers may share a host's name.
+    expect(await there()).toEqual([true, true, true, true]);
+    const yesterday = Date.now() / 1000 - 25 * 3600;
+    for (const folder of [mine, gone, elsewhere, other]) {
+      utimesSync(folder, yesterday, yesterday);
+    }
+    expect(await there()).toEqual([true, false, true, true]);
     utimesSync(elsewhere, 1, 1);
-    await store.tidy();
-    expect(existsSync(elsewhere)).toBe(false);
+    utimesSync(other, 1, 1);
+    expect(await there()).toEqual([true, false, false, true]);
+  });
+
+  it('has no names but keys, and is not taken for the folder of a project', async () => {
+    const store = new FolderStore(place);
+    const folder = await store.begin();
+    const victim = join(scratch, String(count), 'victim');
+    mkdirSync(victim);
+    expect(() => store.commit('../../victim', folder)).toThrow(/no key/);
+    expect(() => store.failure('../../victim')).toThrow(/no key/);
+    expect(existsSync(victim)).toBe(true);
+    await expect(
+      runProject({
+        plan: await planned(),
+        out: place,
+        concurrency: 1,
+        settings: { method: 'auto' },
+        auditOne: audited,
+        progress: () => undefined,
+        cancelled: () => false,
+      }),
+    ).rejects.toThrow(/results of shares/);
   });
 
   it('keeps the manifests that its results came from', async () => {
@@ -305,5 +417,65 @@ describe('a store in a folder', () => {
     const [kept, ...others] = await new FolderStore(place).manifests();
     expect(others).toEqual([]);
     expect((await jobs(await openManifest(kept!), WHOLE.index, WHOLE.of)).length).toBe(5);
+  });
+});
+
+describe('the command', () => {
+  const CLI = join(import.meta.dirname, '..', '..', '..', 'dist', 'cli.js');
+  const command = (...args: string[]): { code: number | null; out: string; err: string } => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], { encoding: 'utf8' });
+    return { code: status, out: stdout, err: stderr };
+  };
+
+  it('plans, audits shares and merges them, and says what is left and what failed', () => {
+    const broken = join(root, 'k2_hard_bias', 'truth.json');
+    writeFileSync(broken, '{');
+    expect(command('plan', root, '--out', path)).toMatchObject({ code: 0, err: '' });
+    const audit = ['audit', '--manifest', path, '--out', place];
+    const one = command(...audit, '--shard', '2/2');
+    expect([one.code, one.out]).toEqual([0, 'Share 2 of 2, 2 dumps: 2 audited.\n']);
+    const half = command('merge', place);
+    expect(half.code).toBe(4);
+    expect(half.out).toContain('The shares that are left go on with it.');
+    expect(half.err).toContain('not assessed: 3 of 5 gradients, 3 of which no share has audited yet');
+    const other = command(...audit, '--shard', '1/2', '--jobs', '1');
+    expect(other.code).toBe(4);
+    expect(other.out).toContain('1 failed');
+    expect(other.err).toMatch(/k2_hard_bias\/gradient\.pt: .*truth\.json/);
+    const whole = command('merge', place);
+    expect(whole.code).toBe(4);
+    expect(whole.err).toContain('not assessed: 1 of 5 gradients\n');
+  }, 60_000);
+
+  it.each([
+    [['audit', '--manifest', 'none.jsonl', '--out', 'store'], /none\.jsonl: found ENOENT/],
+    [['audit', '--manifest', 'none.jsonl'], /--manifest without --out/],
+    [['audit', 'folder', '--shard', '1/2'], /--shard without --manifest/],
+    [['audit', '--manifest', 'm', '--out', 's', '--shard', '3/2'], /1\/8 to 8\/8/],
+    [['merge', tmpdir()], /no store in/],
+    [['plan', tmpdir()], /plan without --out/],
+  ])('refuses %j, with the reason', (args, reason) => {
+    const { code, err } = command(...args);
+    expect(code).toBe(2);
+    expect(err).toMatch(reason);
+  });
+
+  it('leaves a file of that name that is no manifest, and one that is no cache of hashes', () => {
+    writeFileSync(path, 'mine');
+    const refused = command('plan', root, '--out', path);
+    expect([refused.code, readFileSync(path, 'utf8')]).toEqual([2, 'mine']);
+    rmSync(path);
+    writeFileSync(`${path}.hashes`, 'mine');
+    expect(command('plan', root, '--out', path).code).toBe(0);
+    expect(readFileSync(`${path}.hashes`, 'utf8')).toBe('mine');
+  });
+
+  it('says where a project is not there', () => {
+    command('plan', root, '--out', path);
+    rmSync(root, { recursive: true });
+    const { code, err } = command('audit', '--manifest', path, '--out', place);
+    expect(code).toBe(2);
+    expect(err).toContain('no such folder on this machine');
+    expect(err).toContain('--root');
   });
 });

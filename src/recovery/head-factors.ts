@@ -15,6 +15,11 @@ import { norm, scaled } from './vectors.js';
 export interface HeadFactors {
   readonly problem: ScanProblem;
   readonly v: Float64Array;
+  /**
+   * u as it was captured. Where a prediction is so sure that float32 rounds its p - 1, `problem.u` holds what that was before; what is
+   * below the head was computed with the rounded one.
+   */
+  readonly captured: Float64Array;
   /** Known from the bias gradient, undefined without one. */
   readonly scalar: number | undefined;
   /** Relative standard error of the scalar. */
@@ -47,6 +52,7 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
       scalar = length / last;
     }
   }
+  const captured = u;
   if (scalar !== undefined && shape.nature === 'single') {
     u = withRoundedLabel(u, scalar) ?? u;
   }
@@ -63,6 +69,7 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
   return {
     problem,
     v,
+    captured,
     scalar,
     scalarError: scalar === undefined ? 0 : (shape.noise / size) * Math.abs(scalar),
     row: indexOfLargest(u),

@@ -26,6 +26,10 @@ export async function withInputSize(task: NetworkTask, batch: number, context: C
     return network;
   }
   const { recipe } = prepared.candidate;
+  if (!recipe.layers.some(({ op }) => POOLS_ANY_SIZE.has(op))) {
+    // Linear layers behind convolutions fit one size.
+    return network;
+  }
   const place = lastConvolution(prepared);
   if (!place) {
     return network;
@@ -68,6 +72,8 @@ export async function withInputSize(task: NetworkTask, batch: number, context: C
     ],
   };
 }
+
+const POOLS_ANY_SIZE: ReadonlySet<string> = new Set(['global-average-pool', 'adaptive-average-pool']);
 
 /** The last convolution of a square kernel larger than one pixel, and of square outputs. */
 function lastConvolution(prepared: Prepared): ConvPlace | undefined {

@@ -152,7 +152,7 @@ async function singleMaps(
 ): Promise<{ run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined> {
   const { sample } = task;
   const { stored, noise } = precisionOf(task);
-  const { u } = sample.problem;
+  const u = task.factors.captured;
   const solution = {
     batch: 1,
     features: sample.feature,

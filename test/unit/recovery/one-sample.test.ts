@@ -202,3 +202,20 @@ describe('a sure prediction, whose p - 1 float32 rounds', () => {
     expect(rounded).toBeGreaterThan(1);
   });
 });
+
+describe('a prediction so sure that float32 rounds its p - 1', () => {
+  it('is told by the other classes, and what is below the head by the numbers that were captured', () => {
+    let rounded = 0;
+    for (const seed of SEEDS) {
+      const { head } = headOf({ classes: 10, samples: 1, seed, sureness: 6 });
+      const { captured, problem, scalar } = factorsOf(head, shapeOfGradient(head));
+      head.biasGradient!.forEach((own, at) => {
+        expect(Math.abs(captured[at]! / scalar! - own)).toBeLessThanOrEqual(1e-6 * Math.abs(own));
+      });
+      const label = head.biasGradient!.findIndex((own) => own < 0);
+      const moved = Math.abs(problem.u[label]! / captured[label]! - 1);
+      rounded += Number(moved > 1e-5);
+    }
+    expect(rounded).toBeGreaterThan(2);
+  });
+});

@@ -22,8 +22,8 @@ const node = {
   platform: 'node',
   format: 'cjs',
   target: 'node20',
-  // Drivers of the queue that nobody uses here; it looks for them only where they are asked for.
-  external: ['pg', 'redis', 'bullmq-otel'],
+  // Drivers of the queue and colours of its log that nobody uses here; what looks for them goes on without.
+  external: ['pg', 'redis', 'bullmq-otel', 'supports-color'],
 };
 
 const builds = [

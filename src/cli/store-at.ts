@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { serveFrom } from '../formats/byte-source.js';
@@ -44,8 +45,8 @@ export interface ProjectFiles {
 
 /** Projects in folders, and mirrors of those in an object store. */
 export class Projects {
-  /** Of all mirrors; children have to know of it. */
-  readonly mirror = mkdtempSync(join(tmpdir(), 'gradleak-s3-'));
+  /** Of all mirrors; children have to know of it. Made when there is something to mirror. */
+  readonly mirror = join(tmpdir(), `gradleak-s3-${randomBytes(12).toString('hex')}`);
   private readonly client = new S3Client();
   private readonly known = new Map<string, ProjectFiles>();
 
@@ -95,6 +96,7 @@ export class Projects {
 
   /** Named so that reports, which name the files, say where they are. */
   private folderOf({ bucket, prefix }: Place): string {
+    mkdirSync(this.mirror, { recursive: true, mode: 0o700 });
     const parts = prefix.split('/').filter((part) => !['', '.', '..'].includes(part));
     return join(this.mirror, 's3', bucket, ...parts);
   }

@@ -33,6 +33,9 @@ export interface HeadFactors {
 /** Above this the bias gradient contradicts the weight gradient and is not used. */
 export const MAX_BIAS_MISFIT = 8;
 
+/** Standard errors of a sum over the classes, above which it is none of noise. */
+const CLEAR_ROUNDING = 5;
+
 /** Factors G, with g_b as one more column when it agrees, so that noise averages over all of them. */
 export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors {
   const { weight, biasGradient } = head;
@@ -52,9 +55,14 @@ export function factorsOf(head: HeadGradient, shape: GradientShape): HeadFactors
       scalar = length / last;
     }
   }
-  const captured = u;
+  let captured = u;
   if (scalar !== undefined && shape.nature === 'single') {
     u = withRoundedLabel(u, scalar) ?? u;
+    const moved = u.reduce((most, own, at) => Math.max(most, Math.abs(own - captured[at]!)), 0);
+    if (moved <= CLEAR_ROUNDING * shape.noise * Math.sqrt(classes)) {
+      // What does not sum to zero by its own noise was not computed so; the sum makes it more exact.
+      captured = u;
+    }
   }
   const size = norm(u);
   const problem: ScanProblem = {

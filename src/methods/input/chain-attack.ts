@@ -119,7 +119,7 @@ const ROUGH = 1e-2;
 function chainProblem(task: ReconstructionTask, { candidate, net, tensors, head }: Prepared) {
   const { sample, shape, factors } = task;
   const precision = precisionOf(task);
-  const u = factors.captured;
+  const u = factors.captured.map((value) => value / sample.scale);
   // The captured gradients are all this many times the ones of the loss.
   const perUnit = sample.scale / sample.scalar;
   const size = norm(u) * Math.abs(sample.scale);

@@ -152,12 +152,10 @@ async function singleMaps(
 ): Promise<{ run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined> {
   const { sample } = task;
   const { stored, noise } = precisionOf(task);
-  const u = task.factors.captured;
   const solution = {
     batch: 1,
     features: sample.feature,
-    // The captured gradients are all this many times the ones of the loss.
-    delta: u.map((value) => (value * sample.scale) / sample.scalar),
+    delta: task.factors.captured.map((value) => value / sample.scalar),
   };
   let best: { run: MapsRun; found: Found | undefined; prepared: Prepared } | undefined;
   for (const own of prepared.filter(hasRectifiers)) {

@@ -91,7 +91,8 @@ Options of audit with --manifest
   --root DIR           where this machine has the project, when it is another place
   --retry              also what failed because of a file's contents
 
-Options of merge: --manifest M, --fail-on, --format, --html, --force as of audit
+Options of merge: --manifest M, --fail-on, --format, --force as of audit, --html where the store is a folder, and
+  --out DIR            for the report of an object store
 
 Options of queue
   --queue URL          redis://[user:password@]host[:port][/db] or rediss://; else the environment's GRADLEAK_QUEUE

@@ -31,9 +31,15 @@ export async function mergeStore(args: readonly string[], surroundings: CliSurro
   if (place === undefined || positionals.length > 1) {
     throw badArguments(`${positionals.length} folders`, 'the store that the shares were audited to');
   }
-  const given = text('out') ?? (isRemote(place) ? undefined : place);
+  const given = isRemote(place) ? text('out') : place;
   if (given === undefined) {
     throw badArguments('merge of an object store without --out', 'a folder for the report');
+  }
+  if (isRemote(place) ? values.html === true : text('out') !== undefined) {
+    // Pages are beside the results of each audit, and the project's page leads there.
+    throw isRemote(place)
+      ? badArguments('--html with an object store', 'a store in a folder, as each page lies beside its results')
+      : badArguments('--out with a store in a folder', 'no --out: the report is written to the store');
   }
   if (!isRemote(place) && !isStore(place)) {
     throw badArguments(`no store in ${place}`, 'the store that the shares were audited to');

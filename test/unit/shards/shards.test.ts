@@ -454,6 +454,9 @@ describe('the command', () => {
     [['audit', '--manifest', 'm', '--out', 's', '--shard', '3/2'], /1\/8 to 8\/8/],
     [['merge', tmpdir()], /no store in/],
     [['plan', tmpdir()], /plan without --out/],
+    [['merge', 's3://bucket/store'], /merge of an object store without --out/],
+    [['merge', 's3://bucket/store', '--out', 'x', '--html'], /--html with an object store/],
+    [['merge', tmpdir(), '--out', 'x'], /--out with a store in a folder/],
   ])('refuses %j, with the reason', (args, reason) => {
     const { code, err } = command(...args);
     expect(code).toBe(2);

@@ -1,20 +1,19 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
-  fsyncSync,
   lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
-  renameSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseJson, readBounded } from '../formats/json-file.js';
+import { writeWhole } from '../formats/write-whole.js';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 
 /**
@@ -119,30 +118,11 @@ export function removeOutput(folder: string, name: string): void {
   }
 }
 
-/**
- * Writes a file whole or not at all: a crash in the middle must not leave half of it under the real name. A link of that
- * name is replaced, not followed.
- *
- * @throws UnusableInputError when the disk does not take it
- */
-export function replaceFile(path: string, content: string | Uint8Array): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
-  let file: number | undefined;
+/** Writes a file whole or not at all, as `writeWhole` does. @throws UnusableInputError when the disk does not take it */
+export function replaceFile(path: string, content: string | Uint8Array | Iterable<string>): void {
   try {
-    file = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
-    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-    for (let done = 0; done < bytes.length;) {
-      done += writeSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30));
-    }
-    fsyncSync(file);
-    closeSync(file);
-    file = undefined;
-    renameSync(temporary, path);
+    writeWhole(path, content);
   } catch (error) {
-    if (file !== undefined) {
-      closeSync(file);
-    }
-    rmSync(temporary, { force: true });
     throw unwritable(path, error);
   }
 }

@@ -6,13 +6,12 @@ import { readImages } from '../audit/output.js';
 import { writeOutput } from '../audit/output-folder.js';
 import { mismatchError, runAudit } from '../audit/run-audit.js';
 import { renderHtml } from '../project/render-html.js';
-import { openOf } from '../words/outcome-words.js';
 import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { auditProject } from './audit-project.js';
 import { SETTINGS_OPTIONS, projectSettingsOf, settingsOf } from './audit-settings.js';
 import { exitCode, factsOfProject, factsOfReport } from './exit-code.js';
 import { renderError } from './render-error.js';
-import { renderProject } from './render-project.js';
+import { renderNotAssessed, renderProject } from './render-project.js';
 import { renderReport } from './render-text.js';
 import { auditShard } from './shard-command.js';
 import { type CliSurroundings, hooksOf } from './surroundings.js';
@@ -92,10 +91,9 @@ async function auditMany(root: string, { format, failOn, text, values, surroundi
   if (report.status === 'cancelled') {
     throw new CancelledError(true);
   }
-  const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
-  const open = openOf(report.summary) + left;
-  if (open > 0) {
-    surroundings.printError(`gradleak: not assessed: ${open} of ${report.summary.dumps + left} gradients\n`);
+  const open = renderNotAssessed(report);
+  if (open !== undefined) {
+    surroundings.printError(open);
   }
   return exitCode(factsOfProject(report, failOn));
 }

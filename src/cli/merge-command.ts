@@ -7,11 +7,10 @@ import { openManifest } from '../shards/manifest.js';
 import { merge } from '../shards/merge.js';
 import { isStore } from '../shards/folder-store.js';
 import type { ResultStore } from '../shards/result-store.js';
-import { openOf } from '../words/outcome-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { writeProjectPages } from './audit-project.js';
 import { EXIT, exitCode, factsOfProject } from './exit-code.js';
-import { renderProject } from './render-project.js';
+import { renderNotAssessed, renderProject } from './render-project.js';
 import { storeAt } from './store-at.js';
 import { type CliSurroundings, hooksOf } from './surroundings.js';
 
@@ -81,16 +80,12 @@ async function merged(store: ResultStore, out: string, { text, values, surroundi
         ? `${JSON.stringify(report, undefined, 1)}\n`
         : renderProject(report, out, 'The shares that are left go on with it.'),
     );
-    const left = report.skipped.filter(({ isGradient }) => isGradient === true).length;
-    const pending = report.entries.filter(({ status }) => status === 'pending').length;
-    const open = openOf(report.summary) + left + pending;
-    if (open > 0) {
-      surroundings.printError(
-        `gradleak: not assessed: ${open} of ${report.summary.dumps + left} gradients${pending > 0 ? `, ${pending} of which no share has audited yet` : ''}\n`,
-      );
+    const open = renderNotAssessed(report);
+    if (open !== undefined) {
+      surroundings.printError(open);
     }
     const code = exitCode({ ...factsOfProject(report, failOn), cancelled: false });
-    return code === EXIT.done && pending > 0 ? EXIT.notAssessed : code;
+    return code === EXIT.done && report.status === 'cancelled' ? EXIT.notAssessed : code;
   } finally {
     unlock();
   }

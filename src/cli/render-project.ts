@@ -1,6 +1,6 @@
 import type { EntryResult, ProjectEntry, ProjectReport } from '../protocol/project-report.js';
 import { counted } from '../words/count-words.js';
-import { STANDING_WORDS, projectInWords, samplesInWords, standingOf } from '../words/outcome-words.js';
+import { STANDING_WORDS, openOf, projectInWords, samplesInWords, standingOf } from '../words/outcome-words.js';
 import { decibels } from '../words/truth-words.js';
 
 /** The report on a project for a terminal: one line per dump, then totals. */
@@ -68,4 +68,13 @@ function amounts({ labels, samples, counts, exactInputs, tokens, sentence }: Ent
   ].filter(Boolean);
   // What is none of these, such as the classes of a client, is in the sentence alone.
   return `: ${parts.length > 0 ? parts.join(', ') : sentence}`;
+}
+
+/** Of gradients that nobody could judge, for whoever reads no more than errors; undefined where there are none. */
+export function renderNotAssessed({ skipped, entries, summary }: ProjectReport): string | undefined {
+  const left = skipped.filter(({ isGradient }) => isGradient === true).length;
+  const pending = entries.filter(({ status }) => status === 'pending').length;
+  const open = openOf(summary) + left + pending;
+  const waiting = pending > 0 ? `, ${pending} of which no share has audited yet` : '';
+  return open > 0 ? `gradleak: not assessed: ${open} of ${summary.dumps + left} gradients${waiting}\n` : undefined;
 }

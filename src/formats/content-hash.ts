@@ -1,16 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto';
-import {
-  type BigIntStats,
-  closeSync,
-  existsSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { createHash } from 'node:crypto';
+import { type BigIntStats, closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { readBounded } from './json-file.js';
+import { writeWhole } from './write-whole.js';
 
 /** Files known by their contents. */
 
@@ -54,27 +46,19 @@ export class HashCache {
     if (!this.changed || this.isForeign) {
       return;
     }
-    const temporary = `${this.path}.${randomBytes(6).toString('hex')}.tmp`;
     try {
-      const file = openSync(temporary, 'wx');
-      try {
-        let waiting = `${CACHE_HEAD}\n`;
-        for (const entry of this.stored) {
-          waiting += `${JSON.stringify(entry)}\n`;
-          if (waiting.length > CHUNK_BYTES) {
-            writeFileSync(file, waiting);
-            waiting = '';
-          }
-        }
-        writeFileSync(file, waiting);
-      } finally {
-        closeSync(file);
-      }
-      renameSync(temporary, this.path);
+      writeWhole(this.path, this.lines());
     } catch {
-      rmSync(temporary, { force: true });
+      // It is tried again by the next plan.
     }
     this.changed = false;
+  }
+
+  private *lines(): Generator<string> {
+    yield `${CACHE_HEAD}\n`;
+    for (const entry of this.stored) {
+      yield `${JSON.stringify(entry)}\n`;
+    }
   }
 }
 

@@ -4,11 +4,10 @@ import { type Job, UnrecoverableError, WaitingError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { AuditOfJob } from '../project/audit-job.js';
 import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
-import type { ResultStore } from '../shards/result-store.js';
-import { type JobEnd, type JobRun, runJob } from '../shards/run-job.js';
 import type { QueuedJob } from '../protocol/manifest.js';
-import { checkRoot } from '../shards/run-job.js';
+import type { ResultStore } from '../shards/result-store.js';
 import { queuedJobOf } from '../shards/manifest.js';
+import { type JobEnd, type JobRun, checkRoot, runJob } from '../shards/run-job.js';
 import { type JobQueue, cancelKey } from './job-queue.js';
 
 /** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { closeSync, createReadStream, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, isAbsolute, join } from 'node:path';
+import { createReadStream } from 'node:fs';
+import { isAbsolute } from 'node:path';
 import schema from '../../media/manifest.schema.json';
+import { replaceFile } from '../audit/output-folder.js';
 import { TOOL_VERSION } from '../audit/version.js';
 import { isFileSystemError } from '../formats/content-hash.js';
 import { parseJson, validatorOf } from '../formats/json-file.js';
@@ -48,12 +48,14 @@ export function writeManifest(
     jobs: entries.length,
     skipped,
   };
-  writeWhole(path, (write) => {
-    write(JSON.stringify(head));
-    for (const { status: _status, problem: _problem, result: _result, change: _change, ...job } of entries) {
-      write(JSON.stringify(job));
-    }
-  });
+  replaceFile(path, linesOfPlan(head, entries));
+}
+
+function* linesOfPlan(head: ManifestHead, entries: ProjectPlan['entries']): Generator<string> {
+  yield `${JSON.stringify(head)}\n`;
+  for (const { status: _status, problem: _problem, result: _result, change: _change, ...job } of entries) {
+    yield `${JSON.stringify(job)}\n`;
+  }
 }
 
 /** Of settings those that hold on every machine, whatever a file says. */
@@ -75,43 +77,6 @@ function withoutEngineFolder({
 }: ReconstructionRequest): Omit<ReconstructionRequest, 'tfjsFolder'> {
   return rest;
 }
-
-/** Lines that may be longer together than a text can be. @throws UnusableInputError when the disk does not take it */
-function writeWhole(path: string, lines: (write: (line: string) => void) => void): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
-  try {
-    const file = openSync(temporary, 'wx');
-    try {
-      let waiting = '';
-      const flush = (): void => {
-        writeFileSync(file, waiting);
-        waiting = '';
-      };
-      lines((line) => {
-        waiting += `${line}\n`;
-        if (waiting.length > CHUNK) {
-          flush();
-        }
-      });
-      flush();
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw new UnusableInputError({
-      code: 'unreadable-file',
-      file: path,
-      found: `a place that cannot be written to (${messageOf(error)})`,
-      expected: 'a file for the manifest',
-      advice: 'Make room or change its permissions, or choose another place.',
-      next: ['retry', 'choose-output'],
-    });
-  }
-}
-
-const CHUNK = 2 ** 20;
 
 /** A manifest that is read line by line, as it may be longer than memory. */
 export interface Manifest {

@@ -79,12 +79,15 @@ export async function rowSpaceOf(
   const even = { rows: live.length, cols, data: scaledRows(gradient, cols, live, sizes) };
   // A matrix of independent errors of this size per row of length one has this spectral norm.
   const noise = (error / Math.sqrt(3)) * (1 + Math.sqrt(live.length / cols));
-  const strong = { ...even, data: scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest)) };
-  if (hasRowsOfNoise(sizes, cols)) {
-    const own = await spaceAsTheyAre(strong, limit, product, pause);
-    if (own?.basis && canBe(own.rank)) {
-      return own;
-    }
+  const asTheyAre = async (): Promise<RowSpace | undefined> => {
+    const data = scaledRows(gradient, cols, live, new Float64Array(live.length).fill(longest));
+    const own = await spaceAsTheyAre({ ...even, data }, limit, product, pause);
+    return own?.basis && canBe(own.rank) ? own : undefined;
+  };
+  const isDrowned = hasRowsOfNoise(sizes, cols);
+  const drowned = isDrowned ? await asTheyAre() : undefined;
+  if (drowned) {
+    return drowned;
   }
   const first = await spaceOf(even, CLEAR * noise, noise, Math.min(limit, FEW), pause);
   if (first.basis && canBe(first.rank)) {
@@ -99,9 +102,10 @@ export async function rowSpaceOf(
   if (relative && isClear(relative, limit) && canBe(relative.rank)) {
     return spaceOfRank(even, relative, product, pause);
   }
-  const asTheyAre = await spaceAsTheyAre(strong, limit, product, pause);
-  if (asTheyAre?.basis && canBe(asTheyAre.rank)) {
-    return asTheyAre;
+  // Where noise showed by rows of its own, they were looked at before.
+  const strong = isDrowned ? undefined : await asTheyAre();
+  if (strong) {
+    return strong;
   }
   if (first.basis) {
     return first;

@@ -36,7 +36,7 @@ export class MirroredFiles implements RemoteFiles {
 
   identity(path: string): string | undefined {
     const found = this.find(path);
-    return found && JSON.stringify([found.bucket, found.key, found.bytes, found.etag]);
+    return found && `ETag ${found.etag} of s3://${found.bucket}/${found.key}`;
   }
 
   open(path: string): ByteSource | undefined {

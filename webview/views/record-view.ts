@@ -72,7 +72,7 @@ function hashTable(files: readonly HashedFile[], objects: readonly StoredFile[])
               <th scope="row">${file.path}</th>
               <td>${roleInWords(file)}</td>
               <td class="number">${bytesInWords(file.bytes)}</td>
-              <td>not hashed, as only parts were read; the store says <code>${file.identity}</code></td>
+              <td>not hashed, which would fetch all of it; the store says <code>${file.identity}</code></td>
             </tr>`,
         )}
       </tbody>

@@ -65,7 +65,7 @@ function tableOf(steps: readonly WalkStep[], nameOf: (node: number) => string): 
       { title: 'From the gradient of' },
       {
         title: 'By',
-        hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone; maxima: which entry of each window of the max pooling above was the largest was found with the values',
+        hint: 'equations: deltas above are known, so the values solve linear equations; row space: that gradient alone; signs: there are too few equations, or they repeat each other, but values behind a ReLU are never negative and many are zero, which leaves a single solution, and what a shortcut tells is known; maxima: which entry of each window of the max pooling above was the largest was found with the values',
       },
       { title: 'Unknowns', hint: 'for each channel; for row spaces, in all', isNumber: true },
       { title: 'Equations', isNumber: true },

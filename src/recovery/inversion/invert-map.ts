@@ -74,6 +74,9 @@ export interface InversionLimits {
 /** Of the first step; they fall to a fiftieth along half a cosine. */
 const RATES = [0.1, 0.02, 0.005];
 const ADAM_STEPS = 600;
+/** Where a step is cheap, more of them come nearer, and cost less than Gauss-Newton steps from further off. */
+const MOST_ADAM_STEPS = 4000;
+const ADAM_WORK = 1.2e12;
 /** Through maxima: from smooth ones, among whose entries the right one is chosen on the way, to all but hard ones. */
 const SOFT_STEPS = 1500;
 const COLDEST = 1e-3;
@@ -96,7 +99,7 @@ const ENOUGH = 1e-6;
 /** An input this good needs no other start. */
 const GOOD_RESIDUAL = 1e-4;
 const FEW_CONTRADICTING = 2e-3;
-const MOST_STEPS = 40;
+const MOST_STEPS = 100;
 /** Conjugate gradients of a step; badly conditioned maps are given more. */
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
@@ -113,7 +116,7 @@ const CONTRADICTION = 1e-3;
 const SHORTEST_STEP = 1e-2;
 /** What is this far off everywhere has no outliers. */
 const MOST_TO_TRIM = 0.3;
-const MOST_TRIMS = 12;
+const MOST_TRIMS = 30;
 /** Share of the worst entry's contradiction that is left out with it. */
 const WORST = 0.3;
 
@@ -210,10 +213,11 @@ class Search {
   /** The best of short runs at several rates: what suits a trained network kills one at its initialisation. */
   private async adamStart({ output: hard, softened, target, active }: InversionStage): Promise<Float64Array> {
     const { graph: g, input, random } = this.problem;
-    const steps = softened ? SOFT_STEPS : ADAM_STEPS;
     const loss = this.forwardLoss({ output: softened ?? hard, target, active });
     const outputs = [loss, ...gradients(g, loss, [input])];
     const each = workOf(outputs);
+    const affordable = Math.min(MOST_ADAM_STEPS, Math.floor(ADAM_WORK / (each * RATES.length)));
+    const steps = softened ? SOFT_STEPS : Math.max(ADAM_STEPS, affordable);
     const program = await this.engine.compile(outputs);
     try {
       const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));

@@ -69,7 +69,7 @@ function inPlaceOf({ id, inputs }: Layer, layer: Layer): Layer {
 }
 
 /** Equations for each number of the input: below that, more maps are taken. */
-const EQUATIONS_EACH = 3;
+const EQUATIONS_EACH = 2;
 const MOST_MAPS = 3;
 /** Maps with a larger error only say where to begin. */
 const EXACT = 1e-5;

@@ -2,7 +2,7 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import type { Pause } from '../pause.js';
 import { dot } from '../vectors.js';
-import { nonNegative } from './non-negative.js';
+import { nonNegative } from '../non-negative.js';
 import type { PairOutputs } from './pair-outputs.js';
 
 /**

@@ -1,6 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { type Cholesky, factorise, solveLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
+import type { Pause } from '../pause.js';
 import { joined, most, norm } from '../vectors.js';
 import {
   type KnownDelta,
@@ -12,6 +13,8 @@ import {
   perEquation,
   scaledColumns,
 } from './conv-equations.js';
+import { type GivenEntries, solveNonNegative } from './non-negative-input.js';
+import type { ToldEntries } from './sum-entries.js';
 
 /**
  * The input of convolutions whose deltas are known, from their weight gradients:
@@ -25,9 +28,10 @@ export interface SolvedInput {
   readonly values: Float64Array;
   /** Standard errors, of the same shape. */
   readonly error: Float64Array;
-  /** Of the same shape, 1 where no delta sees an entry, so that nothing is known of it; undefined when all are seen. */
+  /** Of the same shape, 1 where nothing is known of an entry, as where no delta sees it; undefined when all are known. */
   readonly unknown: Uint8Array | undefined;
-  readonly condition: number;
+  /** Null where only the values' signs make the solution a single one; then some entries may have none, which are unknown. */
+  readonly condition: number | null;
   /** Median over output channels of what is left of their gradient, relative. */
   readonly residual: number;
   readonly unknowns: number;
@@ -44,11 +48,19 @@ const MOST_REWEIGHTINGS = 30;
 /** Channels this many times the median off have a wrong delta. */
 const OUTLYING = 10;
 
+/** For values that are never negative. */
+export interface NonNegativeInput {
+  /** What is known of them otherwise. */
+  readonly told: ToldEntries | undefined;
+  readonly pause: Pause;
+}
+
 /**
  * Robust least squares: output channels whose delta is wrong somewhere are weighed down by how far they are off
  * (graduated as Geman and McClure do), then left out.
  *
  * @param error relative error of the gradients' numbers
+ * @param rectified where the equations do not suffice, their signs may
  * @returns a sentence where the equations do not suffice
  */
 export async function solveInput(
@@ -56,6 +68,7 @@ export async function solveInput(
   batch: number,
   error: number,
   product: ProductKernel,
+  rectified?: NonNegativeInput,
 ): Promise<SolvedInput | string> {
   const [channels, height, width] = known[0]!.place.input;
   const groups = Math.max(...known.map(({ place }) => place.geometry.groups));
@@ -69,27 +82,32 @@ export async function solveInput(
   const errors = new Float64Array(values.length);
   const unknown = new Uint8Array(values.length);
   const outlying = known.map(() => new Set<number>());
-  let condition = 0;
+  let condition: number | null = 0;
   let residual = 0;
   let equations = 0;
   for (let group = 0; group < groups; group++) {
     const rows = equationsOf(known, group * each, each);
-    const solved = await solvePart(rows, known, batch, each, error, product);
-    if (typeof solved === 'string') {
-      return solved;
+    const whole = designOf(rows, known, batch);
+    const solved = await solvePart(rows, whole, known, each, error, product);
+    const bySigns =
+      typeof solved === 'string' && rectified
+        ? await solvePartBySigns(rows, whole, rectified, { batch, first: group * each, each, channels, error }, product)
+        : undefined;
+    const part = bySigns ?? solved;
+    if (typeof part === 'string') {
+      return part;
     }
-    condition = Math.max(condition, solved.condition);
-    residual = Math.max(residual, solved.residual);
-    equations = Math.max(equations, solved.equations);
-    solved.outlying.forEach((row) => outlying[row.source]!.add(row.channel));
+    condition = condition === null || part.condition === null ? null : Math.max(condition, part.condition);
+    residual = Math.max(residual, part.residual);
+    equations = Math.max(equations, part.equations);
+    part.outlying.forEach((row) => outlying[row.source]!.add(row.channel));
     for (let b = 0; b < batch; b++) {
       for (let c = 0; c < each; c++) {
         const to = (b * channels + group * each + c) * plane;
-        for (let at = 0; at < plane; at++) {
-          unknown[to + at] = 1 - solved.seen[b * plane + at]!;
-          values[to + at] = solved.values[c * unknowns + b * plane + at]!;
-          errors[to + at] = solved.deviation[b * plane + at]! * solved.sigma[c]!;
-        }
+        const from = c * unknowns + b * plane;
+        values.set(part.values.subarray(from, from + plane), to);
+        errors.set(part.error.subarray(from, from + plane), to);
+        unknown.set(part.unknown.subarray(from, from + plane), to);
       }
     }
   }
@@ -105,16 +123,14 @@ export async function solveInput(
   };
 }
 
+/** Of a group's channels: arrays are channels x unknowns. */
 interface SolvedPart {
-  /** channels x unknowns */
   readonly values: Float64Array;
-  /** Square roots of the inverse normal matrix's diagonal. */
-  readonly deviation: Float64Array;
-  /** 1 for each unknown that takes part in equations. */
-  readonly seen: Uint8Array;
-  /** Standard deviation of each channel's equations. */
-  readonly sigma: Float64Array;
-  readonly condition: number;
+  /** Standard errors. */
+  readonly error: Float64Array;
+  /** 1 where nothing is known. */
+  readonly unknown: Uint8Array;
+  readonly condition: number | null;
   readonly residual: number;
   readonly equations: number;
   readonly outlying: readonly Row[];
@@ -132,16 +148,63 @@ interface System {
   readonly channels: number;
 }
 
+interface PartPlace {
+  readonly batch: number;
+  /** Of all input channels, the group's first. */
+  readonly first: number;
+  /** Channels of the group. */
+  readonly each: number;
+  readonly channels: number;
+  readonly error: number;
+}
+
+async function solvePartBySigns(
+  rows: Rows,
+  design: Float64Array,
+  { told, pause }: NonNegativeInput,
+  { batch, first, each, channels, error }: PartPlace,
+  product: ProductKernel,
+): Promise<SolvedPart | undefined> {
+  if (rows.count === 0) {
+    return undefined;
+  }
+  const unknowns = design.length / rows.count;
+  const plane = unknowns / batch;
+  const given: GivenEntries | undefined = told && {
+    values: new Float64Array(each * unknowns),
+    isGiven: new Uint8Array(each * unknowns),
+  };
+  const errors = new Float64Array(each * unknowns);
+  for (let b = 0; told && given && b < batch; b++) {
+    for (let c = 0; c < each; c++) {
+      const from = (b * channels + first + c) * plane;
+      const to = c * unknowns + b * plane;
+      given.values.set(told.values.subarray(from, from + plane), to);
+      given.isGiven.set(told.isGiven.subarray(from, from + plane), to);
+      for (let at = 0; at < plane; at++) {
+        errors[to + at] = told.isGiven[from + at] === 1 ? told.deviation(from + at) : 0;
+      }
+    }
+  }
+  const found = await solveNonNegative({ rows, design, channels: each, given, error }, product, pause);
+  return (
+    found && {
+      ...found,
+      error: found.deviation.map((own, at) => (given?.isGiven[at] === 1 ? errors[at]! : own)),
+      condition: null,
+    }
+  );
+}
+
 async function solvePart(
   rows: Rows,
+  whole: Float64Array,
   known: readonly KnownDelta[],
-  batch: number,
   channels: number,
   error: number,
   product: ProductKernel,
 ): Promise<SolvedPart | string> {
   const { count, right } = rows;
-  const whole = designOf(rows, known, batch);
   const all = whole.length / count;
   const seen = Uint8Array.from({ length: all }, (_, at) =>
     Number(whole.subarray(at * count, (at + 1) * count).some((own) => own !== 0)),
@@ -195,11 +258,15 @@ async function solvePart(
     return `equations of condition ${condition.toExponential(0)}`;
   }
   const clean = residualsOf(rows, fit.off, channels).filter((_, at) => kept[at] === 1);
+  const deviation = placed(fit.deviation, seen, 1);
+  const sigma = sigmasOf(system, fit.off, keptEquations, equations);
   return {
     values: placed(fit.values, seen, channels),
-    deviation: placed(fit.deviation, seen, 1),
-    seen,
-    sigma: sigmasOf(system, fit.off, keptEquations, equations),
+    error: Float64Array.from(
+      { length: channels * all },
+      (_, at) => deviation[at % all]! * sigma[Math.floor(at / all)]!,
+    ),
+    unknown: Uint8Array.from({ length: channels * all }, (_, at) => 1 - seen[at % all]!),
     condition,
     residual: median(clean),
     equations,

@@ -94,10 +94,12 @@ export class FoundNodes {
     }
   }
 
-  doubt(node: number, values: Float64Array, deviation: Deviation): void {
+  /** @param open 1 where a value is not known at all */
+  doubt(node: number, values: Float64Array, deviation: Deviation, open?: Uint8Array): void {
     const rectifier = this.rectifiers.below(node);
     if (rectifier !== undefined) {
-      this.doubts.set(rectifier, doubtsOf(values, deviation));
+      const doubts = doubtsOf(values, deviation);
+      this.doubts.set(rectifier, open ? doubts.map((own, at) => Math.max(own, open[at]!)) : doubts);
     }
   }
 

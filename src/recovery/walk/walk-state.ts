@@ -29,7 +29,7 @@ export interface HeadOfBatch {
 }
 
 /** How a map was computed. */
-export type MapSource = 'head' | 'equations' | 'row space' | 'maxima';
+export type MapSource = 'head' | 'equations' | 'row space' | 'maxima' | 'signs';
 
 /** Values at one node that follow from the gradient. */
 export interface ExactMap {
@@ -65,7 +65,7 @@ export interface WalkStep {
   readonly by: MapSource;
   readonly unknowns: number;
   readonly equations: number;
-  /** Of the least squares, columns being of length one; null for row spaces. */
+  /** Of the least squares, columns being of length one; null for row spaces and where signs settle them. */
   readonly condition: number | null;
   /** What equations leave unexplained, relative to their size; for row spaces what the bias gradient leaves. */
   readonly residual: number;

@@ -12,6 +12,7 @@ import { LocalLayers } from './local-layers.js';
 import { PooledMaxima } from './pooled-maxima.js';
 import { isRectifier } from './rectifiers.js';
 import { rowSpaceMap } from './row-space-map.js';
+import { entriesBelowSums } from './sum-entries.js';
 import { TrainNorms } from './train-norms.js';
 import type { MapSource, WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
 import { type MaximaPlan, tellMaxima } from './window-maxima.js';
@@ -129,7 +130,7 @@ class Walk {
     const solved =
       normalised.length > 0
         ? await this.trainNorms.solveByEquations(node, normalised, pause)
-        : await this.solveByEquations(node);
+        : await this.solveByEquations(node, 'equations', pause);
     if (solved === undefined) {
       return undefined;
     }
@@ -170,7 +171,7 @@ class Walk {
         continue;
       }
       this.maxima.settle(place, told.winners);
-      const solved = await this.solveByEquations(node, 'maxima');
+      const solved = await this.solveByEquations(node, 'maxima', pause);
       if (solved === undefined) {
         return undefined;
       }
@@ -180,7 +181,9 @@ class Walk {
     return reason;
   }
 
-  private async solveByEquations(node: number, by: MapSource = 'equations'): Promise<string | undefined> {
+  private async solveByEquations(node: number, by: MapSource, pause: Pause): Promise<string | undefined> {
+    const rectified = this.found.rectifiers.isRectified(node);
+    const told = rectified ? await entriesBelowSums(node, this.found, this.layers) : undefined;
     let repaired = 0;
     for (let round = 0; ; round++) {
       const known: KnownDelta[] = [];
@@ -193,11 +196,16 @@ class Walk {
       if (known.length === 0) {
         return 'the deltas above are not known';
       }
-      const solved = await solveInput(known, this.found.adjoints.batch, this.problem.error, this.product);
+      const solved = await solveInput(
+        known,
+        this.found.adjoints.batch,
+        this.problem.error,
+        this.product,
+        rectified ? { told, pause } : undefined,
+      );
       if (typeof solved === 'string') {
         return solved;
       }
-      const rectified = this.found.rectifiers.isRectified(node);
       const deviation: Deviation = (at) => solved.error[at]!;
       const values = rectified ? cleaned(solved.values, deviation) : solved.values;
       const isTrusted = solved.residual <= Math.max(MOST_RESIDUAL, 10 * this.problem.error);
@@ -218,12 +226,13 @@ class Walk {
       }
       this.found.keep(node, values, norm(solved.error) / norm(solved.values), false, solved.unknown);
       if (rectified) {
-        this.found.doubt(node, solved.values, deviation);
+        const bySigns = solved.condition === null;
+        this.found.doubt(node, solved.values, deviation, bySigns ? solved.unknown : undefined);
       }
       this.found.steps.push({
         node,
         layers: known.map(({ place }) => place.name),
-        by,
+        by: solved.condition === null ? 'signs' : by,
         unknowns: solved.unknowns,
         equations: solved.equations,
         condition: solved.condition,

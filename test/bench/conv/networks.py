@@ -86,6 +86,11 @@ class Vgg11(nn.Module):
             before = width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(512, classes)
+        for layer in layers:
+            # As torchvision's: PyTorch's default lets eight layers without normalisation fade, and they do not train.
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))

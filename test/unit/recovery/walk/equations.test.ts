@@ -4,6 +4,7 @@ import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { deltaOf } from '../../../../src/recovery/walk/deltas.js';
 import { solveInput } from '../../../../src/recovery/walk/equations.js';
 import type { ConvPlace } from '../../../../src/recovery/walk/conv-place.js';
+import { most, norm } from '../../../../src/recovery/vectors.js';
 import { hashed, relativeError } from '../../../networks.js';
 
 /** Inputs of convolutions from deltas that are known, and the other way round, on gradients in float32. */
@@ -14,7 +15,7 @@ interface Case {
   readonly input: Float64Array;
 }
 
-function layer({ batch = 1, channels = 6, side = 6, filters = 24, kernel = 3, stride = 1, groups = 1 }): Case {
+function layer({ batch = 1, channels = 6, side = 6, filters = 24, kernel = 3, stride = 1, groups = 1, cut = 0 }): Case {
   const pad = Math.floor(kernel / 2);
   const out = Math.floor((side + 2 * pad - kernel) / stride) + 1;
   const geometry = {
@@ -23,7 +24,7 @@ function layer({ batch = 1, channels = 6, side = 6, filters = 24, kernel = 3, st
     dilations: [1, 1],
     groups,
   } as const;
-  const input = hashed(batch * channels * side * side, 1).map((own) => Math.max(0, own));
+  const input = hashed(batch * channels * side * side, 1).map((own) => Math.max(0, own - cut));
   const delta = hashed(batch * filters * out * out, 2).map((own) => (own > 0 ? own : 0));
   const gradient = convolveFilter(input, [batch, channels, side, side], delta, [batch, filters, out, out], geometry, [
     filters,
@@ -128,6 +129,84 @@ describe('the input of a convolution whose delta is known', () => {
     const same = delta.map((_, at) => delta[at % plane]!);
     const solved = await solveInput([{ place, delta: same, doubtful: NONE }], 1, ERROR, plainProduct);
     expect(solved).toMatch(/^equations of condition/);
+  });
+});
+
+describe('the input of a convolution below a rectifier, from fewer equations than entries', () => {
+  const pause = (): Promise<void> => Promise.resolve();
+
+  /** Largest error of what is told, in units of the input's root mean square, and the share told. */
+  async function told(own: Case, batch = 1, given?: (at: number) => boolean): Promise<{ off: number; share: number }> {
+    const known =
+      given === undefined
+        ? undefined
+        : {
+            values: own.input.map((value, at) => (given(at) ? value : 0)),
+            isGiven: Uint8Array.from(own.input, (_, at) => Number(given(at))),
+            deviation: () => 1e-7,
+          };
+    const solved = await solveInput([{ ...own, doubtful: NONE }], batch, ERROR, plainProduct, { told: known, pause });
+    if (typeof solved === 'string') {
+      return { off: 0, share: 0 };
+    }
+    expect(solved.condition).toBeNull();
+    const size = norm(own.input) / Math.sqrt(own.input.length);
+    const isTold = (at: number): boolean => solved.unknown?.[at] !== 1;
+    const offs = own.input.map((value, at) => (isTold(at) ? Math.abs(value - solved.values[at]!) / size : 0));
+    return { off: most(offs), share: offs.filter((_, at) => isTold(at)).length / offs.length };
+  }
+
+  it.each([
+    ['one sample', { filters: 3, cut: 0.3 }],
+    ['two samples', { filters: 6, batch: 2, cut: 0.3 }],
+    ['stride two', { filters: 8, stride: 2, cut: 0.3 }],
+    ['two groups', { filters: 6, groups: 2, cut: 0.3 }],
+  ] as const)('is the only one that is not negative: %s', async (_, options) => {
+    const own = layer(options);
+    const { off, share } = await told(own, 'batch' in options ? options.batch : 1);
+    expect(share).toBeGreaterThan(0.8);
+    expect(off).toBeLessThan(1e-4);
+  });
+
+  it('is told with the help of entries that a shortcut tells, where it is not without', async () => {
+    const own = layer({ filters: 3, cut: -0.3 });
+    expect((await told(own)).share).toBeLessThan(0.5);
+    const { off, share } = await told(own, 1, (at) => (at * 7) % 10 < 6);
+    expect(share).toBe(1);
+    expect(off).toBeLessThan(1e-4);
+  });
+
+  it('never tells values that are not the only ones, nor wrong ones, however dense the input is', async () => {
+    const shares: number[] = [];
+    for (let filters = 1; filters < 4; filters++) {
+      for (let cut = -0.45; cut < 0.46; cut += 0.05) {
+        const { off, share } = await told(layer({ filters, cut, channels: 12 }));
+        expect(off).toBeLessThan(1e-3);
+        shares.push(share);
+      }
+    }
+    // Both ends are there: otherwise nothing would be shown.
+    expect(shares.filter((share) => share === 0).length).toBeGreaterThan(10);
+    expect(shares.filter((share) => share > 0.9).length).toBeGreaterThan(5);
+  });
+
+  it('leaves out a channel whose delta is wrong', async () => {
+    const own = layer({ filters: 5, side: 7, cut: 0.3, channels: 10 });
+    const plane = 49;
+    const delta = own.delta.slice();
+    delta[2 * plane + delta.subarray(2 * plane, 3 * plane).findIndex((value) => value === 0)] = 0.4;
+    const solved = await solveInput([{ ...own, delta, doubtful: NONE }], 1, ERROR, plainProduct, {
+      told: undefined,
+      pause,
+    });
+    if (typeof solved === 'string') {
+      throw new Error(solved);
+    }
+    expect(solved.outlying).toEqual([[2]]);
+    const wrong = solved.values.filter(
+      (value, at) => solved.unknown?.[at] !== 1 && Math.abs(value - own.input[at]!) > 1e-3,
+    );
+    expect(wrong).toHaveLength(0);
   });
 });
 

@@ -79,6 +79,30 @@ describe('the walk down', () => {
     }
   });
 
+  it.each([
+    ['by signs alone', 'layer1.0.conv2.weight', 6, 5, 0.5],
+    ['by signs and what a shortcut tells', 'layer1.0.conv1.weight', 4, 2, 0.85],
+  ] as const)('where equations are fewer than unknowns, %s', async (_, weight, channels, node, least) => {
+    const problem = problemOf('residual');
+    const net = buildNetwork(new TensorGraph(foldConstant), problem.recipe, problem.parameter, 1, 'eval');
+    const truth = evaluate(net.outputs, { x: imageOf('residual') });
+    // Gradients of zero are no equations.
+    const gradient: TensorLookup = (name) => {
+      const own = problem.gradient(name);
+      const each = (own?.data.length ?? 0) / (own?.shape[0] ?? 1);
+      return own && name === weight
+        ? { ...own, data: Float64Array.from(own.data, (value, at) => (at < channels * each ? value : 0)) }
+        : own;
+    };
+    const walk = await walkDown({ ...problem, gradient }, plainProduct, generator(1), () => Promise.resolve());
+    expect(walk.steps.find((step) => step.by === 'signs')).toMatchObject({ node, equations: 9 * channels });
+    const { values, unknown } = walk.maps.find((own) => own.node === node)!;
+    const isTold = values.map((_value, at) => 1 - (unknown?.[at] ?? 0));
+    expect(isTold.reduce((sum, own) => sum + own, 0) / values.length).toBeGreaterThanOrEqual(least);
+    const wanted = truth[node]!.map((own, at) => own * isTold[at]!);
+    expect(relativeError(values, wanted)).toBeLessThan(1e-4);
+  });
+
   it('below batch normalisation in train mode: all values up to a factor, by the network that made them', async () => {
     const problem = problemOf('residual-train', 'train');
     const net = buildNetwork(new TensorGraph(foldConstant), problem.recipe, problem.parameter, 1, 'train');

@@ -1,4 +1,4 @@
-import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
+import { GrowingCholesky } from './growing-cholesky.js';
 
 /** A pull below this share of the largest is none. */
 const TOLERANCE = 1e-11;
@@ -19,24 +19,34 @@ export async function nonNegative(
 ): Promise<Float64Array> {
   const size = b.length;
   const x = start?.slice() ?? new Float64Array(size);
-  const isFree = Uint8Array.from(x, (value) => Number(value > 0));
+  const free = new GrowingCholesky(a, size);
   if (start) {
-    await descend(a, b, x, isFree, mayGoOn);
+    const count = x.reduce((sum, value) => sum + Number(value > 0), 0);
+    if (!(await mayGoOn(count ** 3 / 6))) {
+      return x;
+    }
+    x.forEach((value, at) => {
+      if (value > 0) {
+        free.append(at);
+      }
+    });
+    await descend(b, x, free, mayGoOn);
   }
   const limit = TOLERANCE * b.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   for (let step = 0; step < 3 * size; step++) {
-    const entering = (await mayGoOn(size ** 2)) ? steepest(a, b, x, isFree, limit) : -1;
+    const goesOn = await mayGoOn(size * free.variables.length + free.variables.length ** 2 / 2);
+    const entering = goesOn ? steepest(a, b, x, free, limit) : -1;
     if (entering < 0) {
       break;
     }
-    isFree[entering] = 1;
-    await descend(a, b, x, isFree, mayGoOn);
+    free.append(entering);
+    await descend(b, x, free, mayGoOn);
   }
   return x;
 }
 
 /** The bound variable that pulls most; -1 when none does. */
-function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uint8Array, limit: number): number {
+function steepest(a: Float64Array, b: Float64Array, x: Float64Array, free: GrowingCholesky, limit: number): number {
   const size = b.length;
   const pulls = b.slice();
   for (let col = 0; col < size; col++) {
@@ -47,10 +57,13 @@ function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uin
       }
     }
   }
+  for (const at of free.variables) {
+    pulls[at] = 0;
+  }
   let best = -1;
   let most = limit;
   for (let at = 0; at < size; at++) {
-    if (!isFree[at] && pulls[at]! > most) {
+    if (pulls[at]! > most) {
       most = pulls[at]!;
       best = at;
     }
@@ -60,53 +73,35 @@ function steepest(a: Float64Array, b: Float64Array, x: Float64Array, isFree: Uin
 
 /** Solves for the free variables; those that would become negative are bound on the way there. */
 async function descend(
-  a: Float64Array,
   b: Float64Array,
   x: Float64Array,
-  isFree: Uint8Array,
+  free: GrowingCholesky,
   mayGoOn: (multiplications: number) => Promise<boolean>,
 ): Promise<void> {
   // Each round binds at least one variable.
   for (let isDone = false; !isDone;) {
-    const free = [...isFree.keys()].filter((at) => isFree[at]);
-    if (!(await mayGoOn(free.length ** 3 / 6 + 2 * free.length ** 2))) {
+    if (!(await mayGoOn(2 * free.variables.length ** 2))) {
       return;
     }
-    const goal = solved(a, b, free);
+    const goal = free.solve(b);
     let share = 1;
     let first = -1;
-    free.forEach((at, own) => {
+    free.variables.forEach((at, own) => {
       const reach = goal[own]! <= 0 ? x[at]! / (x[at]! - goal[own]!) : 1;
       if (reach < share || (goal[own]! <= 0 && first < 0)) {
         share = Number.isFinite(reach) ? reach : 0;
         first = at;
       }
     });
-    free.forEach((at, own) => {
+    const bound: number[] = [];
+    free.variables.forEach((at, own) => {
       x[at]! += share * (goal[own]! - x[at]!);
       if (at === first || (goal[own]! <= 0 && x[at]! <= 0)) {
         x[at] = 0;
-        isFree[at] = 0;
+        bound.push(own);
       }
     });
+    bound.reverse().forEach((place) => free.remove(place));
     isDone = first < 0;
   }
-}
-
-function solved(a: Float64Array, b: Float64Array, free: readonly number[]): Float64Array {
-  const count = free.length;
-  const own = new Float64Array(count * count);
-  for (let row = 0; row < count; row++) {
-    for (let col = 0; col <= row; col++) {
-      own[row * count + col] = a[free[row]! * b.length + free[col]!]!;
-    }
-  }
-  const factor = factoriseSmall(own, count);
-  return solveUpper(
-    factor,
-    solveLower(
-      factor,
-      Float64Array.from(free, (at) => b[at]!),
-    ),
-  );
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { gaussian } from '../../../../src/recovery/gaussian.js';
-import { generator } from '../../../../src/recovery/paper-method.js';
-import { nonNegative } from '../../../../src/recovery/text/non-negative.js';
+import { gaussian } from '../../../src/recovery/gaussian.js';
+import { generator } from '../../../src/recovery/paper-method.js';
+import { nonNegative } from '../../../src/recovery/non-negative.js';
 
 describe('non-negative least squares', () => {
   it('meets the conditions of the least: no slope where free, none downwards where bound, from wherever it starts', async () => {

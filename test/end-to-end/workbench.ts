@@ -172,8 +172,10 @@ export class Workbench {
 
   async useTheme(name: string): Promise<void> {
     await this.runCommand('Preferences: Color Theme');
-    await this.rows(name).first().waitFor({ timeout: 20_000 });
+    // Newer versions have more themes than the list shows at once.
+    await this.rows(/./).first().waitFor({ timeout: 20_000 });
     await this.input.fill(name);
+    await this.rows(name).first().waitFor({ timeout: 20_000 });
     await this.page.waitForTimeout(500);
     await this.page.keyboard.press('Enter');
   }

@@ -95,7 +95,7 @@ function explain(id: EngineId, detail: string): string {
       return /vulkan/i.test(detail) && library !== undefined
         ? `no Vulkan: ${library} not found; install the graphics driver's Vulkan loader (libvulkan1)`
         : /adapter/i.test(detail)
-          ? 'no WebGPU adapter: no graphics driver offers one'
+          ? 'no WebGPU adapter: no graphics driver is there, or none that it takes'
           : tidy(detail);
     case 'onnxruntime-directml':
     case 'onnxruntime-coreml':

@@ -20,7 +20,7 @@ import {
 const OPSET = 17;
 const IR_VERSION = 8;
 
-const UNARY: Record<Exclude<UnaryFunction, 'step'>, string> = {
+const UNARY: Record<Exclude<UnaryFunction, 'step' | 'sign'>, string> = {
   neg: 'Neg',
   exp: 'Exp',
   log: 'Log',
@@ -31,7 +31,6 @@ const UNARY: Record<Exclude<UnaryFunction, 'step'>, string> = {
   erf: 'Erf',
   relu: 'Relu',
   abs: 'Abs',
-  sign: 'Sign',
 };
 const BINARY: Record<BinaryFunction, string> = { add: 'Add', sub: 'Sub', mul: 'Mul', div: 'Div', max: 'Max' };
 
@@ -82,6 +81,8 @@ class Writer {
         if (operation.fn === 'step') {
           this.node('Greater', [names[0]!, this.zero()], `${own}.positive`);
           this.node('Cast', [`${own}.positive`], own, [int('to', ONNX_TYPE.float)]);
+        } else if (operation.fn === 'sign') {
+          this.sign(names[0]!, own);
         } else {
           this.node(UNARY[operation.fn], names, own);
         }
@@ -139,6 +140,18 @@ class Writer {
 
   node(opType: string, input: string[], output: string, attribute: OnnxAttribute[] = []): void {
     this.nodes.push({ opType, input, output: [output], attribute });
+  }
+
+  /** onnxruntime has no Sign on WebGPU, and would take the tensor to the CPU and back at every step. */
+  private sign(name: string, own: string): void {
+    for (const [opType, side] of [
+      ['Greater', 'positive'],
+      ['Less', 'negative'],
+    ] as const) {
+      this.node(opType, [name, this.zero()], `${own}.is-${side}`);
+      this.node('Cast', [`${own}.is-${side}`], `${own}.${side}`, [int('to', ONNX_TYPE.float)]);
+    }
+    this.node('Sub', [`${own}.positive`, `${own}.negative`], own);
   }
 
   /** Gemm transposes, and knows single matrices only. */

@@ -97,7 +97,10 @@ function probe(env) {
         : { works: false, detail: `the probe ended with ${signal ?? `exit code ${code}`}` };
       // Dawn says there what it refuses a driver for.
       const reasons = [...complaints.matchAll(/^Warning: (.*)$/gm)].map((match) => match[1]);
-      resolve({ works, detail: works || reasons.length === 0 ? detail.trim() : reasons.join('; ') });
+      const why = reasons
+        .join('; ')
+        .replace(/ArrayDynamicIndexing required\.?/, '$& ("Engines" in docs/testing.md says what that means)');
+      resolve({ works, detail: works || why === '' ? detail.trim() : why });
     });
   });
 }

@@ -34,6 +34,7 @@ const builds = [
     external: ['vscode', ...(node.external ?? [])],
   },
   { ...node, entryPoints: ['src/runner/runner.ts'], outfile: 'dist/runner.js' },
+  { ...node, entryPoints: ['src/runner/queue-runner.ts'], outfile: 'dist/queue-runner.js' },
   { ...node, entryPoints: ['src/cli/cli.ts'], outfile: 'dist/cli.js' },
   { ...node, entryPoints: ['src/remote/s3-thread.ts'], outfile: 'dist/s3-thread.js' },
   // HDF5 carries megabytes of WebAssembly, and is written as a module.

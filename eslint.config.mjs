@@ -245,6 +245,21 @@ export default tseslint.config(
     ],
   ),
   door(
+    // The one child that knows queues, and no audits.
+    ['src/runner/queue-{runner,server}.ts'],
+    [
+      vscode,
+      allBut(
+        ['runner', 'protocol', 'audit', 'shards', 'remote', 'queue'],
+        'The child that speaks with a queue only serves what queues and shards do.',
+      ),
+      {
+        regex: '/audit/(?!version\\.js$)|/runner/(?!(answers|child|queue-server)\\.js$)',
+        message: 'It does no audits.',
+      },
+    ],
+  ),
+  door(
     ['src/cli/**'],
     [
       vscode,

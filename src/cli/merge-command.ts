@@ -11,7 +11,7 @@ import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { writeProjectPages } from './audit-project.js';
 import { EXIT, exitCode, factsOfProject } from './exit-code.js';
 import { renderNotAssessed, renderProject } from './render-project.js';
-import { storeAt } from './store-at.js';
+import { storeAt } from '../remote/store-at.js';
 import { type CliSurroundings, hooksOf } from './surroundings.js';
 
 /** `gradleak merge`: what all shares found, as the report of a project. */

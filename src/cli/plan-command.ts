@@ -11,7 +11,7 @@ import { planned } from './audit-project.js';
 import { type AuditSettings, SETTINGS_OPTIONS, projectSettingsOf } from './audit-settings.js';
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
-import { Projects } from './store-at.js';
+import { Projects } from '../remote/store-at.js';
 import { type CliSurroundings, hooksOf } from './surroundings.js';
 
 /** `gradleak plan`: the audits of a project as a manifest, which shards take their shares from. */

@@ -3,13 +3,14 @@ import type { Redis } from 'ioredis';
 import { CancelledError } from '../protocol/errors.js';
 import { isRemote } from '../remote/address.js';
 import type { JobQueue } from '../queue/job-queue.js';
+import { withoutSecrets } from '../queue/address.js';
 import { openManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js';
 import { startChildren } from './children.js';
 import { EXIT, exitCode } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
-import { Projects, storeAt } from './store-at.js';
+import { Projects, storeAt } from '../remote/store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak queue`: audits of a manifest by as many machines as take part, through a Redis server. */
@@ -39,7 +40,7 @@ export async function queueCommand(args: readonly string[], surroundings: CliSur
     throw badArguments('queue without an address', '--queue redis://host:6379, or GRADLEAK_QUEUE');
   }
   // Loaded when it is asked for: most runs need no queue.
-  const { connect, serverRisks, withoutSecrets } = await import('../queue/connection.js');
+  const { connect, serverRisks } = await import('../queue/connection.js');
   const jobs = await import('../queue/job-queue.js');
   const name = text('name') ?? jobs.DEFAULT_QUEUE;
   if (!/^[\w.-]{1,100}$/.test(name)) {

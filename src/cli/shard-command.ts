@@ -6,7 +6,7 @@ import { badArguments, oneOf, parse, textOf, wholeOption } from './arguments.js'
 import { startChildren } from './children.js';
 import { exitCode } from './exit-code.js';
 import { jobsAtATime } from './jobs-at-a-time.js';
-import { Projects, storeAt } from './store-at.js';
+import { Projects, storeAt } from '../remote/store-at.js';
 import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak audit --manifest`: the share of one machine. */

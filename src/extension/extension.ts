@@ -20,6 +20,9 @@ import { ProjectProblems } from './project-problems.js';
 import { ProjectSummaryPanel } from './project-summary.js';
 import { ProjectTree } from './project-tree.js';
 import { PythonScripts } from './python-scripts.js';
+import { QueueAccess } from './queue-access.js';
+import { QueueLogins } from './queue-logins.js';
+import { QueueSubmissions } from './queue-submissions.js';
 import { ResultsPanels } from './results-panel.js';
 import { RunnerHost } from './runner-host.js';
 import { RunningAudits } from './running-audits.js';
@@ -28,6 +31,7 @@ import { RunningSweeps } from './running-sweeps.js';
 import { AuditStatus } from './status-bar.js';
 import { registerTasks } from './tasks.js';
 import { chooseTruth } from './truth-command.js';
+import { visible } from '../words/visible.js';
 
 /** Registers everything; nothing heavier happens before a command is used. */
 export function activate(context: vscode.ExtensionContext): void {
@@ -44,16 +48,33 @@ export function activate(context: vscode.ExtensionContext): void {
   const panels = new ResultsPanels(context.extensionUri, store, running, sweeps, log);
   const project = new ProjectAudits(projects, runner, store, log);
   const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);
+  // Apart from audits, which know no queue.
+  const queueHost = new RunnerHost(join(context.extensionPath, 'dist', 'queue-runner.js'), log);
+  const logins = new QueueLogins(context.secrets);
+  const submissions = new QueueSubmissions(
+    join(storage, 'queue'),
+    queueHost,
+    project,
+    new QueueAccess(logins),
+    context.workspaceState,
+    log,
+    () => {
+      summary.show();
+    },
+  );
   const audits = new AuditsTree(store, running);
   const auditsView = vscode.window.createTreeView(AUDITS_TREE, { treeDataProvider: audits, canSelectMany: true });
   const tree = new ProjectTree(project);
+  const projectView = vscode.window.createTreeView(PROJECT_TREE, { treeDataProvider: tree, canSelectMany: true });
   const scripts = new PythonScripts();
   const captures = new Captures();
   const services = { runner, store, running, panels, memory: context.workspaceState, log };
   context.subscriptions.push(
     channel,
+    submissions,
     runner,
     reader,
+    queueHost,
     panels,
     audits,
     auditsView,
@@ -64,13 +85,17 @@ export function activate(context: vscode.ExtensionContext): void {
     summary,
     tree,
     new ProjectProblems(project),
-    keepContexts(store, running, project),
+    keepContexts(store, running, project, submissions),
     scripts,
     captures,
     registerScriptPrompts({ scripts, captures, store, extensionUri: context.extensionUri }),
     registerTasks(context.extensionPath, runner),
     registerLanguageModelTool(services),
-    vscode.window.createTreeView(PROJECT_TREE, { treeDataProvider: tree, canSelectMany: true }),
+    projectView,
+    project.onDidChange(() => {
+      const { progress } = project;
+      projectView.message = progress ? visible(`${progress.done} of ${progress.of}: ${progress.message}`) : '';
+    }),
     vscode.window.registerWebviewPanelSerializer(RESULTS_VIEW, panels),
     vscode.window.registerWebviewPanelSerializer(SUMMARY_VIEW, summary),
     vscode.commands.registerCommand(COMMANDS.auditWorkspace, async () => {
@@ -84,6 +109,18 @@ export function activate(context: vscode.ExtensionContext): void {
     }),
     vscode.commands.registerCommand(COMMANDS.stopWorkspaceAudit, () => {
       project.stop();
+    }),
+    vscode.commands.registerCommand(COMMANDS.submitWorkspace, () => submissions.submit()),
+    vscode.commands.registerCommand(COMMANDS.showQueue, () => submissions.show()),
+    vscode.commands.registerCommand(COMMANDS.retryQueue, () => submissions.retry()),
+    vscode.commands.registerCommand(COMMANDS.cancelQueue, () => submissions.cancel()),
+    vscode.commands.registerCommand(COMMANDS.forgetQueueLogins, async () => {
+      const addresses = await logins.forget();
+      void showInformation(
+        addresses.length === 0
+          ? 'No user and no password of a queue is stored.'
+          : `User and password are forgotten of ${addresses.join(', ')}.`,
+      );
     }),
     vscode.commands.registerCommand(COMMANDS.showSummary, () => {
       summary.show();
@@ -124,4 +161,5 @@ export function activate(context: vscode.ExtensionContext): void {
       channel.show();
     }),
   );
+  submissions.resume();
 }

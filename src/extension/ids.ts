@@ -26,6 +26,11 @@ export const COMMANDS = {
   deleteAudit: 'gradleak.deleteAudit',
   stopAudit: 'gradleak.stopAudit',
   deleteWorkspaceAudit: 'gradleak.deleteWorkspaceAudit',
+  submitWorkspace: 'gradleak.submitWorkspace',
+  showQueue: 'gradleak.showQueue',
+  retryQueue: 'gradleak.retryQueue',
+  cancelQueue: 'gradleak.cancelQueue',
+  forgetQueueLogins: 'gradleak.forgetQueueLogins',
   insertCapture: 'gradleak.insertCapture',
   showAudit: 'gradleak.showAudit',
   auditPair: 'gradleak.auditPair',
@@ -48,6 +53,7 @@ export const CONTEXTS = {
   noSummary: 'gradleak.noSummary',
   isAuditing: 'gradleak.isAuditing',
   isAuditingWorkspace: 'gradleak.isAuditingWorkspace',
+  noSubmission: 'gradleak.noSubmission',
 } as const;
 
 export const SETTINGS = {
@@ -74,6 +80,8 @@ export const SETTINGS = {
   concurrency: 'gradleak.project.concurrency',
   projectAttack: 'gradleak.project.attack',
   includeIgnored: 'gradleak.project.includeIgnored',
+  queueUrl: 'gradleak.queue.url',
+  queueStore: 'gradleak.queue.store',
 } as const;
 
 /** The switch of each hint in its setting. Lenses have one per kind of place, under its own name. */

@@ -35,6 +35,14 @@ export interface AuditWays {
   remember(checkpoint: string, gradients: string): Promise<void>;
 }
 
+/** Steps of what is done through a queue. */
+const QUEUE_STEPS: readonly NextStep[] = ['enter-queue', 'enter-login', 'choose-store', 'start-worker', 'retry-jobs'];
+
+export interface QueueWays {
+  /** Does one of the steps of queues. @returns whether what failed can be tried again */
+  take(step: NextStep): Promise<boolean>;
+}
+
 /** Where a step goes on from. */
 export interface StepContext {
   /** Undefined where an audit ended with a report. */
@@ -42,6 +50,8 @@ export interface StepContext {
   readonly again: () => Promise<void>;
   /** Absent for a failure of something else than an audit. */
   readonly audit?: { readonly files: AuditFiles; readonly ways: AuditWays };
+  /** Present for what is done through a queue. */
+  readonly queue?: QueueWays;
 }
 
 const NEED_NO_FILES: readonly NextStep[] = [
@@ -53,10 +63,12 @@ const NEED_NO_FILES: readonly NextStep[] = [
 ];
 
 /** The steps that can be taken from here, ending with the log. */
-export function stepsFrom({ audit, error }: StepContext): NextStep[] {
+export function stepsFrom({ audit, queue, error }: StepContext): NextStep[] {
   const file = error instanceof UnusableInputError ? error.parts.file : undefined;
   const steps = nextSteps(error).flatMap((step) => (step === 'choose-file' ? roleOf(file, audit?.files) : [step]));
-  return [...steps.filter((step) => audit !== undefined || NEED_NO_FILES.includes(step)), 'open-log'];
+  const isOffered = (step: NextStep): boolean =>
+    QUEUE_STEPS.includes(step) ? queue !== undefined : audit !== undefined || NEED_NO_FILES.includes(step);
+  return [...steps.filter(isOffered), 'open-log'];
 }
 
 /** Which choice replaces a file; none for one that was found beside the others. */
@@ -75,12 +87,16 @@ function roleOf(file: string | undefined, files: AuditFiles | undefined): NextSt
 
 /** Does a step; one that asks for something first ends when nothing is given. */
 export async function takeStep(step: NextStep, context: StepContext): Promise<void> {
-  const { error, again, audit } = context;
+  const { error, again, audit, queue } = context;
   const command = COMMAND_OF[step];
   if (command !== undefined) {
     await vscode.commands.executeCommand(...command);
   } else if (step === 'retry') {
     await again();
+  } else if (queue && QUEUE_STEPS.includes(step)) {
+    if (await queue.take(step)) {
+      await again();
+    }
   } else if (step === 'inspect-file') {
     await vscode.commands.executeCommand(COMMANDS.inspectFile, vscode.Uri.file(fileOf(context)));
   } else if (audit) {

@@ -30,6 +30,17 @@ import { workspaceFolderPaths } from './workspace-folders.js';
 
 /** "GradLeak: Audit Workspace": finds dumps, shows the plan, audits a few at a time, stops and goes on. */
 
+/** What a work on the whole workspace is given. */
+export interface WorkspaceWork {
+  readonly pool: RunnerPool;
+  readonly notify: (step: { message?: string; increment?: number }) => void;
+  /** Shows how far it is, in the notification and wherever the workspace is shown. */
+  readonly advance: (progress: ProjectProgress) => void;
+  readonly token: vscode.CancellationToken;
+}
+
+export type ProjectSettings = ReturnType<typeof auditSettings>;
+
 export class ProjectAudits implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<void>();
   /** Report or progress of the shown project has changed. */
@@ -64,7 +75,8 @@ export class ProjectAudits implements vscode.Disposable {
     return this.running !== undefined;
   }
 
-  private hasChanged(): void {
+  /** Told to whoever shows the workspace. */
+  hasChanged(): void {
     this.isRead = false;
     this.changed.fire();
   }
@@ -78,26 +90,18 @@ export class ProjectAudits implements vscode.Disposable {
     if (!(await isTrusted())) {
       return;
     }
-    const folder = await chooseFolder();
+    const folder = await chooseFolder('Audit Workspace: which folder?');
     if (!folder) {
       return;
     }
-    this.root = folder.uri.fsPath;
-    this.isRead = false;
-    const source = new vscode.CancellationTokenSource();
-    this.running = source;
-    this.startedOrEnded.fire();
-    const pool = new RunnerPool(() => this.runner.another());
     try {
-      await withProgressNotification(`GradLeak: ${folder.name}`, async (report, token) => {
-        token.onCancellationRequested(() => {
-          source.cancel();
-        });
-        report({ message: 'Looking for dumps' });
-        const plan = await this.plan(pool, folder, source.token);
+      await this.alone(folder.uri.fsPath, folder.name, async ({ pool, notify, advance, token }) => {
+        notify({ message: 'Looking for dumps' });
+        const settings = projectSettings(folder.uri);
+        const plan = await this.plan(pool, folder, { settings, root: folder.uri.fsPath }, token);
         const chosen = askFirst ? await choosePlan(plan) : plan;
-        if (chosen && !source.token.isCancellationRequested) {
-          await this.audit(pool, folder, chosen, source.token, report);
+        if (chosen && !token.isCancellationRequested) {
+          await this.audit(pool, folder, chosen, token, advance);
         }
       });
     } catch (error) {
@@ -105,6 +109,30 @@ export class ProjectAudits implements vscode.Disposable {
         this.log.error(error);
         void this.sayFailed(error, askFirst);
       }
+    }
+  }
+
+  /**
+   * Does what the report of a workspace comes from, wherever that is done, under a notification that shows how far it is:
+   * one such work at a time, which `stop` stops.
+   *
+   * @param root of the workspace's folder, whose report is shown from now on
+   * @throws what the work throws
+   */
+  async alone<T>(root: string, title: string, work: (own: WorkspaceWork) => Promise<T>): Promise<T> {
+    this.root = root;
+    this.isRead = false;
+    const source = new vscode.CancellationTokenSource();
+    this.running = source;
+    this.startedOrEnded.fire();
+    const pool = new RunnerPool(() => this.runner.another());
+    try {
+      return await withProgressNotification(`GradLeak: ${title}`, (notify, token) => {
+        token.onCancellationRequested(() => {
+          source.cancel();
+        });
+        return work({ pool, notify, token: source.token, advance: this.advancing(notify) });
+      });
     } finally {
       this.running = undefined;
       this.startedOrEnded.fire();
@@ -116,31 +144,60 @@ export class ProjectAudits implements vscode.Disposable {
     }
   }
 
+  /** Shows how far a workspace is wherever that is shown. */
+  private advancing(notify: WorkspaceWork['notify']): WorkspaceWork['advance'] {
+    let shown = 0;
+    const pace = new Pace();
+    return (own) => {
+      this.progress = own;
+      const share = (100 * own.done) / Math.max(own.of, 1);
+      notify({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
+      shown = share;
+      pace.act(() => {
+        this.hasChanged();
+      });
+    };
+  }
+
+  /** Where the report and the results of a workspace's folder are kept. */
+  folderOf(root: string): string {
+    return projectFolder(this.storage, root);
+  }
+
   private async sayFailed(error: unknown, askFirst: boolean): Promise<void> {
     const context = { error, again: () => this.run(askFirst) };
     await offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
   }
 
-  private async plan(
+  /**
+   * Finds a folder's dumps.
+   *
+   * @param key what the keys of results are made with: the settings, and the root where results belong to this machine
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async plan(
     pool: RunnerPool,
     folder: vscode.WorkspaceFolder,
+    key: { readonly settings: ProjectSettings; readonly root: string | undefined },
     token: vscode.CancellationToken,
-  ): Promise<ProjectPlan> {
+  ): Promise<ProjectPlan & { readonly settingsKey: string }> {
+    const settings = await settingsKey(key.settings, key.root, () => {
+      if (token.isCancellationRequested) {
+        throw new CancelledError();
+      }
+      return Promise.resolve();
+    });
     const exclude = vscode.workspace.getConfiguration('files', folder.uri).get<Record<string, unknown>>('exclude', {});
-    return pool.plan(
+    const plan = await pool.plan(
       {
         root: folder.uri.fsPath,
         exclude: Object.entries(exclude).flatMap(([glob, isOn]) => (isOn === true ? [glob, `${glob}/**`] : [])),
         includeIgnored: vscode.workspace.getConfiguration(undefined, folder.uri).get(SETTINGS.includeIgnored, false),
-        settings: await settingsKey(projectSettings(folder.uri), folder.uri.fsPath, () => {
-          if (token.isCancellationRequested) {
-            throw new CancelledError();
-          }
-          return Promise.resolve();
-        }),
+        settings,
       },
       cancelSignal(token),
     );
+    return { ...plan, settingsKey: settings };
   }
 
   private async audit(
@@ -148,14 +205,12 @@ export class ProjectAudits implements vscode.Disposable {
     folder: vscode.WorkspaceFolder,
     plan: ProjectPlan,
     token: vscode.CancellationToken,
-    notify: (step: { message?: string; increment?: number }) => void,
+    advance: WorkspaceWork['advance'],
   ): Promise<void> {
     const out = projectFolder(this.storage, folder.uri.fsPath);
     mkdirSync(out, { recursive: true });
     const given = vscode.workspace.getConfiguration(undefined, folder.uri).get<number>(SETTINGS.concurrency, 0);
     const signal = cancelSignal(token);
-    let shown = 0;
-    const pace = new Pace();
     const report = await runProject({
       plan,
       out,
@@ -167,15 +222,7 @@ export class ProjectAudits implements vscode.Disposable {
           throw new CancelledError();
         }
       },
-      progress: (own) => {
-        this.progress = own;
-        const share = (100 * own.done) / Math.max(own.of, 1);
-        notify({ message: `${own.done} of ${own.of}: ${own.message}`, increment: share - shown });
-        shown = share;
-        pace.act(() => {
-          this.hasChanged();
-        });
-      },
+      progress: advance,
       cancelled: () => token.isCancellationRequested,
     });
     this.log.info(
@@ -232,7 +279,8 @@ export function projectFolders(storage: string): string[] {
   return workspaceFolderPaths().map((root) => projectFolder(storage, root));
 }
 
-async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
+/** @param title of the list, where the window has several */
+export async function chooseFolder(title: string): Promise<vscode.WorkspaceFolder | undefined> {
   const all = vscode.workspace.workspaceFolders ?? [];
   // A virtual folder, such as one on GitHub, has no files on disk.
   const folders = all.filter(({ uri }) => uri.scheme === 'file');
@@ -250,13 +298,13 @@ async function chooseFolder(): Promise<vscode.WorkspaceFolder | undefined> {
   }
   const chosen = await pickOne(
     folders.map((folder) => ({ label: visibleInList(folder.name), folder })),
-    { title: 'Audit Workspace: which folder?' },
+    { title },
   );
   return chosen?.folder;
 }
 
 /** Gradient matching takes minutes a dump, so projects are audited in closed form unless the user says otherwise. */
-function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
+export function projectSettings(scope: vscode.Uri): ProjectSettings {
   const settings = auditSettings(scope);
   const attack = vscode.workspace.getConfiguration(undefined, scope).get<string>(SETTINGS.projectAttack, 'chain');
   return {
@@ -265,8 +313,12 @@ function projectSettings(scope: vscode.Uri): ReturnType<typeof auditSettings> {
   };
 }
 
-/** The plan to look at; all of it is chosen to begin with. */
-async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
+/**
+ * The plan to look at; all of it is chosen to begin with.
+ *
+ * @param verb what is done with it
+ */
+export async function choosePlan<T extends ProjectPlan>(plan: T, verb = 'Audit'): Promise<T | undefined> {
   if (plan.entries.length === 0) {
     const [first] = plan.skipped;
     void showInformation(
@@ -281,7 +333,7 @@ async function choosePlan(plan: ProjectPlan): Promise<ProjectPlan | undefined> {
     entry,
   }));
   const chosen = await pickMany(items, {
-    title: `Audit ${counted(plan.entries.length, 'gradient')}${plan.skipped.length > 0 ? `, ${counted(plan.skipped.length, 'file')} left out` : ''}`,
+    title: `${verb} ${counted(plan.entries.length, 'gradient')}${plan.skipped.length > 0 ? `, ${counted(plan.skipped.length, 'file')} left out` : ''}`,
     placeHolder: 'Enter starts',
     matchOnDescription: true,
   });

@@ -175,7 +175,7 @@ function withTotals(stored: unknown): unknown {
 }
 
 /** Reports of dumps that are gone or were audited anew. */
-function dropStale(out: string, entries: readonly ProjectEntry[]): void {
+export function dropStale(out: string, entries: readonly ProjectEntry[]): void {
   const wanted = new Set(entries.map(({ id }) => id));
   for (const name of readdirSync(join(out, ENTRIES_FOLDER))) {
     if (/^[0-9a-f]{20}$/.test(name) && !wanted.has(name)) {

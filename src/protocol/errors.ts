@@ -38,6 +38,8 @@ export type UnusableInputCode =
   | 'unsupported-dump'
   | 'no-engine'
   | 'bad-arguments'
+  | 'no-server'
+  | 'login-refused'
   | 'would-overwrite';
 
 export interface UnusableInputParts {
@@ -84,6 +86,8 @@ const STEPS_AFTER: Readonly<Record<UnusableInputCode, readonly NextStep[]>> = {
   'unsupported-dump': ['trace'],
   'no-engine': ['show-engines', 'labels-only'],
   'bad-arguments': ['open-settings'],
+  'no-server': ['enter-queue', 'retry'],
+  'login-refused': ['enter-login', 'retry'],
   'would-overwrite': ['choose-output', 'replace-output'],
 };
 

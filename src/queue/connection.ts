@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
+import { type QueueLogin, isServerUrl, withoutSecrets } from './address.js';
 
 /** The Redis (or Valkey) server that holds a queue. */
 
@@ -7,26 +8,17 @@ import { UnusableInputError, messageOf } from '../protocol/errors.js';
 const CONNECT_MS = 10_000;
 const MOST_RETRY_MS = 2000;
 
-/** An address for people: without what logs in, wherever in it that is. */
-export function withoutSecrets(url: string): string {
-  if (!ADDRESS.test(url) || !URL.canParse(url)) {
-    return 'the address of the queue';
-  }
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${/^\/\d+$/.test(pathname) ? pathname : ''}`;
-}
-
-const ADDRESS = /^rediss?:\/\//;
-
 /**
  * @param url `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS
+ * @param login where the address holds none
  * @throws UnusableInputError when there is no such server, or it does not let this user in
  */
-export async function connect(url: string): Promise<Redis> {
-  if (!ADDRESS.test(url) || !URL.canParse(url)) {
+export async function connect(url: string, login?: QueueLogin): Promise<Redis> {
+  if (!isServerUrl(url)) {
     throw unreachable(url, 'no address of a Redis server, such as redis://host:6379');
   }
   const redis = new Redis(url, {
+    ...(login === undefined ? {} : loginOptions(login)),
     // What a queue asks of a connection: commands wait until the server is back.
     maxRetriesPerRequest: null,
     lazyConnect: true,
@@ -50,7 +42,8 @@ export async function connect(url: string): Promise<Redis> {
     return redis;
   } catch (error) {
     redis.disconnect();
-    throw unreachable(url, messageOf(error) === 'Connection is closed.' ? problem : messageOf(error));
+    const found = messageOf(error) === 'Connection is closed.' ? problem : messageOf(error);
+    throw REFUSED.test(found) ? refused(url, found) : unreachable(url, found);
   } finally {
     clearTimeout(timer);
   }
@@ -82,12 +75,30 @@ export async function serverRisks(redis: Redis): Promise<string[]> {
   return risks;
 }
 
+/** The default user has no name: asked for by one, servers before Redis 6 would not answer. */
+function loginOptions({ user, password }: QueueLogin): { username?: string; password: string } {
+  return { ...(user === '' ? {} : { username: user }), password };
+}
+
+/** What servers answer whom they do not let in. */
+const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR (invalid|AUTH))/;
+
+function refused(url: string, found: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'login-refused',
+    file: withoutSecrets(url),
+    found: `a server that does not let this user in (${found})`,
+    expected: 'a user and a password that it knows',
+    advice: 'Ask whoever runs the server for them.',
+  });
+}
+
 function unreachable(url: string, found: string): UnusableInputError {
   return new UnusableInputError({
-    code: 'unreadable-file',
+    code: 'no-server',
     file: withoutSecrets(url),
     found,
     expected: 'a Redis or Valkey server, as redis://host:6379',
-    advice: 'Check that it runs and that this machine may reach it; give its address by --queue or GRADLEAK_QUEUE.',
+    advice: 'Check that it runs and that this machine may reach it.',
   });
 }

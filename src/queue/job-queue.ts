@@ -32,6 +32,9 @@ export interface DeadLetter {
   readonly attempts: number;
 }
 
+/** Of one job. `absent`: it is in the queue no more, or never was. */
+export type JobState = 'waiting' | 'running' | 'delayed' | 'failed' | 'absent';
+
 export class JobQueue {
   private readonly queue: Queue<QueuedJob>;
 
@@ -133,6 +136,66 @@ export class JobQueue {
     return waiting + delayed;
   }
 
+  /** @returns where each of some jobs is, in their order */
+  async statesOf(ids: readonly string[]): Promise<JobState[]> {
+    // The commands of all go out at once: a connection answers them in their order.
+    const states = await Promise.all(ids.map((id) => this.queue.getJobState(id)));
+    return states.map((state) => STATES[state] ?? 'absent');
+  }
+
+  /** Why a job failed the last time; undefined for one that is in the queue no more. */
+  async reasonOf(id: string): Promise<string | undefined> {
+    const job = (await this.queue.getJob(id)) as Job<unknown> | undefined;
+    return job?.failedReason;
+  }
+
+  /** @returns how many of these jobs had failed and wait again */
+  async retryThese(ids: readonly string[]): Promise<number> {
+    const states = await this.statesOf(ids);
+    let count = 0;
+    for (const id of ids.filter((_id, at) => states[at] === 'failed')) {
+      const job = await this.queue.getJob(id);
+      if (job) {
+        await job.retry('failed', { resetAttemptsMade: true });
+        count++;
+      }
+    }
+    return count;
+  }
+
+  /**
+   * Removes those of these jobs that wait, and asks workers to stop those that run; other jobs and all results stay.
+   *
+   * @returns how many were removed, and how many ran
+   */
+  async cancelThese(ids: readonly string[]): Promise<{ removed: number; stopped: number }> {
+    let [removed, stopped] = [0, 0];
+    const states = await this.statesOf(ids);
+    for (const [at, id] of ids.entries()) {
+      const state = states[at];
+      if (state === 'waiting' || state === 'delayed') {
+        // One that a worker has taken since is not removed.
+        removed += await this.queue.remove(id);
+      }
+    }
+    for (const [at, state] of (await this.statesOf(ids)).entries()) {
+      if (state === 'running') {
+        await this.redis.set(stopKey(this.name, ids[at] ?? ''), randomUUID(), 'EX', STOP_KEPT_S);
+        stopped++;
+      }
+    }
+    return { removed, stopped };
+  }
+
+  /** How many workers are connected; undefined where the server does not tell. */
+  async workers(): Promise<number | undefined> {
+    try {
+      return await this.queue.getWorkersCount();
+    } catch {
+      return undefined;
+    }
+  }
+
   private async failedIds(): Promise<Set<string>> {
     const ids = new Set<string>();
     for (let start = 0; ; start += PAGE) {
@@ -152,6 +215,18 @@ export class JobQueue {
 
 const CLOSE_MS = 1000;
 
+/** Longer than workers take to look. */
+const STOP_KEPT_S = 300;
+
+const STATES: Readonly<Record<string, JobState>> = {
+  waiting: 'waiting',
+  prioritized: 'waiting',
+  'waiting-children': 'waiting',
+  active: 'running',
+  delayed: 'delayed',
+  failed: 'failed',
+};
+
 /** Of a job that another program put there, its id. */
 function nameOf(job: Job<unknown>): string {
   return queuedJobOf(job.data)?.job.gradients ?? `${job.id ?? ''} (no job of this program)`;
@@ -160,4 +235,9 @@ function nameOf(job: Job<unknown>): string {
 /** Holds what changes when a queue is cancelled: jobs that began with another one are stopped. */
 export function cancelKey(name: string): string {
   return `gradleak:${name}:cancelled`;
+}
+
+/** Holds something while one job is asked to stop, whoever runs it. */
+export function stopKey(name: string, id: string): string {
+  return `gradleak:${name}:stop:${id}`;
 }

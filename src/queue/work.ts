@@ -8,7 +8,7 @@ import type { QueuedJob } from '../protocol/manifest.js';
 import type { ResultStore } from '../shards/result-store.js';
 import { queuedJobOf } from '../shards/manifest.js';
 import { type JobEnd, type JobRun, checkRoot, runJob } from '../shards/run-job.js';
-import { type JobQueue, cancelKey } from './job-queue.js';
+import { type JobQueue, cancelKey, stopKey } from './job-queue.js';
 
 /** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */
 
@@ -51,7 +51,7 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
   const { redis, name, store, concurrency, log } = run;
   const totals: Record<JobEnd, number> = { done: 0, before: 0, other: 0, failed: 0 };
   await store.tidy();
-  const running = new Map<AbortController, string | null>();
+  const running = new Map<AbortController, Begun>();
   const state: State = { fault: undefined };
   const connection = redis.duplicate();
   const worker = new Worker<QueuedJob, JobEnd>(
@@ -62,7 +62,8 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
         throw new UnrecoverableError('It is no job of this program.');
       }
       const stop = new AbortController();
-      running.set(stop, await redis.get(cancelKey(name)));
+      const keys = [cancelKey(name), stopKey(name, data.job.id)];
+      running.set(stop, { keys, then: await redis.mget(keys) });
       try {
         const end = await audited(run, data, stop.signal, job);
         totals[end]++;
@@ -121,6 +122,12 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
     throw state.fault;
   }
   return totals;
+}
+
+/** What tells that a job is to stop, and what it was when the job began. */
+interface Begun {
+  readonly keys: string[];
+  readonly then: readonly (string | null)[];
 }
 
 interface State {
@@ -184,15 +191,13 @@ async function failed({ store }: WorkRun, { job }: QueuedJob): Promise<never> {
   throw failure?.isFinal === true ? new UnrecoverableError(problem) : new Error(problem);
 }
 
-/** Stops what began before the queue was cancelled. */
-async function stopCancelled(
-  { redis, name }: WorkRun,
-  running: ReadonlyMap<AbortController, string | null>,
-): Promise<void> {
+/** Stops what began before the queue, or the job itself, was cancelled. */
+async function stopCancelled({ redis }: WorkRun, running: ReadonlyMap<AbortController, Begun>): Promise<void> {
   try {
-    const now = await redis.get(cancelKey(name));
-    for (const [stop, then] of running) {
-      if (then !== now) {
+    for (const [stop, { keys, then }] of running) {
+      const now = await redis.mget(keys);
+      // A key that is gone has only run out.
+      if (now.some((value, at) => value !== null && value !== then[at])) {
         stop.abort();
       }
     }

@@ -19,6 +19,9 @@ import type { S3Client } from './s3-client.js';
  */
 
 const MOST_REPORT_BYTES = 2 ** 30;
+const MOST_FILE_BYTES = 2 ** 30;
+/** Of a file that an audit writes. */
+const FILE_NAME = /^\.?[\w-][\w.-]*$/;
 const MOST_FAILURE_BYTES = 2 ** 20;
 const MOST_MANIFEST_BYTES = 2 ** 30;
 
@@ -66,6 +69,20 @@ export class S3Store implements ResultStore {
       return report?.cancelled === true ? undefined : report;
     } catch {
       return undefined;
+    }
+  }
+
+  async fetch(id: string, folder: string): Promise<void> {
+    const place = this.entry(id);
+    for await (const page of this.client.list(place, false)) {
+      for (const { key } of page) {
+        const name = key.slice(place.prefix.length);
+        // Keys may hold anything, and the name must not lead out of the folder.
+        const bytes = FILE_NAME.test(name) && (await this.client.get(place, name, MOST_FILE_BYTES));
+        if (bytes) {
+          writeFileSync(join(folder, name), bytes);
+        }
+      }
     }
   }
 

@@ -16,6 +16,21 @@ import type { DefendProgress } from '../protocol/defend-request.js';
 import type { ProjectPlan } from '../protocol/project-report.js';
 import type { TensorDifference, TensorStatistics } from '../protocol/inspection.js';
 import {
+  QueueCancel,
+  type QueueCancelled,
+  QueueCheck,
+  type QueueChecked,
+  QueueCollect,
+  QueueFollow,
+  QueueLook,
+  type QueueParams,
+  type QueueProgress,
+  QueueProgressNotification,
+  QueueRetry,
+  QueueSubmit,
+  QueueSubmittedNotification,
+} from '../protocol/queue-messages.js';
+import {
   type AuditOutcome,
   type AuditParams,
   AuditRun,
@@ -89,6 +104,8 @@ export class RunnerClient {
   private readonly failures = new Set<(error: Error) => void>();
   private readonly listeners = new Map<string, (progress: AuditProgress) => void>();
   private readonly sweeps = new Map<string, (progress: DefendProgress) => void>();
+  private readonly submissions = new Map<string, (done: number, of: number) => void>();
+  private readonly followers = new Map<string, (progress: QueueProgress) => void>();
   /** What the child is reading, each until it is given up. */
   private readonly readings = new Map<number, NodeJS.Timeout>();
   private gaveUp: UnusableInputError | undefined;
@@ -113,6 +130,8 @@ export class RunnerClient {
     });
     connection.onNotification(ProgressNotification, ({ id, progress }) => this.listeners.get(id)?.(progress));
     connection.onNotification(DefendProgressNotification, ({ id, progress }) => this.sweeps.get(id)?.(progress));
+    connection.onNotification(QueueSubmittedNotification, ({ id, done, of }) => this.submissions.get(id)?.(done, of));
+    connection.onNotification(QueueProgressNotification, ({ id, progress }) => this.followers.get(id)?.(progress));
     connection.onNotification(ReadingNotification, (params) => {
       this.watch(params);
     });
@@ -223,10 +242,10 @@ export class RunnerClient {
   }
 
   /** Progress goes to whoever asked, as long as it runs. */
-  private async telling<P, T>(
-    listeners: Map<string, (progress: P) => void>,
+  private async telling<P extends unknown[], T>(
+    listeners: Map<string, (...progress: P) => void>,
     id: string,
-    onProgress: (progress: P) => void,
+    onProgress: (...progress: P) => void,
     work: () => Promise<T>,
   ): Promise<T> {
     listeners.set(id, onProgress);
@@ -336,6 +355,72 @@ export class RunnerClient {
     token?: CancellationToken,
   ): Promise<Looks[K]['result']> {
     return this.untilEnd(() => this.connection.sendRequest(InspectLook, { inspection, look }, token));
+  }
+
+  /**
+   * Whether a queue's server lets this user in and the store can be written to. This and what follows is answered by the
+   * child that speaks with queues.
+   *
+   * @throws UnusableInputError, RunnerCrashedError
+   */
+  async checkQueue(params: Pick<QueueParams, 'place' | 'store'>): Promise<QueueChecked> {
+    return this.untilEnd(() => this.connection.sendRequest(QueueCheck, params));
+  }
+
+  /**
+   * Puts the jobs of a manifest into a queue. Cancelled as an audit is; what is in the queue by then stays there.
+   *
+   * @returns how many jobs the manifest holds
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async submit(
+    params: QueueParams,
+    onProgress: (done: number, of: number) => void,
+    signal: CancelSignal,
+  ): Promise<number> {
+    return this.telling(this.submissions, params.id, onProgress, () =>
+      this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueSubmit, params, token)),
+    );
+  }
+
+  /**
+   * Tells where the jobs of a manifest are until none waits or runs. Cancelled, the jobs stay in the queue.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async follow(
+    params: QueueParams,
+    onProgress: (progress: QueueProgress) => void,
+    signal: CancelSignal,
+  ): Promise<QueueProgress> {
+    return this.telling(this.followers, params.id, onProgress, () =>
+      this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueFollow, params, token)),
+    );
+  }
+
+  /** Where the jobs of a manifest are now. */
+  async lookAtQueue(params: QueueParams): Promise<QueueProgress> {
+    return this.untilEnd(() => this.connection.sendRequest(QueueLook, params));
+  }
+
+  /** @returns how many jobs of a manifest had failed and wait again */
+  async retryJobs(params: QueueParams): Promise<number> {
+    return this.untilEnd(() => this.connection.sendRequest(QueueRetry, params));
+  }
+
+  /** Removes the jobs of a manifest that wait, and has those stopped that run. */
+  async cancelJobs(params: QueueParams): Promise<QueueCancelled> {
+    return this.untilEnd(() => this.connection.sendRequest(QueueCancel, params));
+  }
+
+  /**
+   * Brings the results of a manifest to a folder that holds nothing of anybody else's. Cancelled as an audit is; the
+   * report in the folder is then as it was.
+   *
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
+   */
+  async collect(params: QueueParams & { out: string }, signal: CancelSignal): Promise<void> {
+    await this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueCollect, params, token));
   }
 
   /** Ends the child: politely by closing its input, then by signal. */

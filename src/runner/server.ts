@@ -1,5 +1,5 @@
-import { type CancellationToken, type MessageConnection, ResponseError } from 'vscode-jsonrpc';
-import { CancelledError, UnusableInputError, messageOf } from '../protocol/errors.js';
+import type { MessageConnection } from 'vscode-jsonrpc';
+import { messageOf } from '../protocol/errors.js';
 import { READING_STAGES } from '../protocol/audit-request.js';
 import type { Reading } from '../protocol/deadlines.js';
 import type { FileKind } from '../protocol/inspection.js';
@@ -22,7 +22,6 @@ import {
   ProbeEngines,
   ProgressNotification,
   ReadingNotification,
-  RUNNER_ERRORS,
   type RankParams,
   RankCheckpoints,
   type RankedCheckpoint,
@@ -41,6 +40,7 @@ import type { TensorFile } from '../formats/tensor-file.js';
 import { canBe, fileKindOf } from '../kinds/file-kind.js';
 import { Inspection } from '../inspection/inspection.js';
 import { planProject } from '../project/plan.js';
+import { answered, pausing } from './answers.js';
 
 /** The child process's side of the protocol. */
 
@@ -219,26 +219,6 @@ function lookAt(
   }
 }
 
-async function answered<T>(work: () => T | Promise<T>): Promise<T | ResponseError<UnusableInputError['parts']>> {
-  try {
-    return await work();
-  } catch (error) {
-    return toResponseError(error);
-  }
-}
-
-/** A macrotask, so that the cancel message can be read in between. */
-function pausing(token: CancellationToken): () => Promise<void> {
-  return async () => {
-    await new Promise<void>((resolve) => {
-      setImmediate(resolve);
-    });
-    if (token.isCancellationRequested) {
-      throw new CancelledError();
-    }
-  };
-}
-
 const KIND_WORDS: Record<FileKind, string> = {
   gradient: 'a gradient',
   checkpoint: 'a checkpoint',
@@ -322,15 +302,4 @@ function kindOfFile(path: string, checkpoint: TensorFile | undefined): FileOfKin
   } catch {
     return undefined;
   }
-}
-
-function toResponseError(error: unknown): ResponseError<UnusableInputError['parts']> {
-  if (error instanceof CancelledError) {
-    return new ResponseError(RUNNER_ERRORS.cancelled, error.message);
-  }
-  if (error instanceof UnusableInputError) {
-    return new ResponseError(RUNNER_ERRORS.unusableInput, error.message, error.parts);
-  }
-  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return new ResponseError(RUNNER_ERRORS.fault, detail);
 }

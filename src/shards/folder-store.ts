@@ -77,6 +77,21 @@ export class FolderStore implements ResultStore {
     return Promise.resolve(finishedReport(this.entry(id)));
   }
 
+  fetch(id: string, folder: string): Promise<void> {
+    const entry = this.entry(id);
+    for (const file of readdirSync(entry, { withFileTypes: true })) {
+      // Results are files in one folder; links and folders are nobody's.
+      if (file.isFile()) {
+        try {
+          copyFileSync(join(entry, file.name), join(folder, file.name));
+        } catch (error) {
+          throw unwritable(join(folder, file.name), error);
+        }
+      }
+    }
+    return Promise.resolve();
+  }
+
   failure(id: string): Promise<JobFailure | undefined> {
     const path = this.failed(id);
     let value: unknown;

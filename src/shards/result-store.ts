@@ -22,6 +22,13 @@ export interface ResultStore {
   discard(folder: string): Promise<void>;
   /** Undefined where it is not there or was changed since. */
   report(id: string): Promise<Report | undefined>;
+  /**
+   * Copies the files of a result.
+   *
+   * @param folder of this machine, made by the caller
+   * @throws UnusableInputError when the store or the disk does not take part
+   */
+  fetch(id: string, folder: string): Promise<void>;
   failure(id: string): Promise<JobFailure | undefined>;
   fail(failure: JobFailure): Promise<void>;
   /** Keeps a copy of a manifest beside the results. */

@@ -25,6 +25,11 @@ const STEP_BUTTONS: Readonly<Record<NextStep, string | null>> = {
   'copy-capture-script': 'Copy the capture script',
   'choose-output': null,
   'replace-output': null,
+  'enter-queue': "Enter the server's address",
+  'enter-login': 'Enter user and password',
+  'choose-store': 'Choose another store',
+  'start-worker': "Copy the worker's command",
+  'retry-jobs': 'Try them again',
   trace: null,
   'open-settings': 'Open settings',
   retry: 'Retry',
@@ -58,6 +63,14 @@ const STEP_OPTIONS: Readonly<Record<NextStep, StepOption | null>> = {
   'copy-capture-script': null,
   'choose-output': { option: '--out DIR', meaning: 'another folder to write to' },
   'replace-output': { option: '--force', meaning: 'replace what is there' },
+  'enter-queue': { option: '--queue redis://HOST:6379', meaning: 'the server' },
+  'enter-login': {
+    option: 'GRADLEAK_QUEUE=redis://USER:PASSWORD@HOST:6379',
+    meaning: 'the server and what logs in, in the environment: others on the machine can see options',
+  },
+  'choose-store': { option: '--out STORE', meaning: 'another store for the results' },
+  'start-worker': { option: 'gradleak queue work --out STORE', meaning: 'on each machine that takes part' },
+  'retry-jobs': { option: 'gradleak queue retry', meaning: 'what failed waits again' },
   trace: { option: 'gradleak audit --trace FILE', meaning: 'what each method decided, without a tensor' },
   'open-settings': null,
   retry: null,
@@ -77,4 +90,9 @@ export function stepsForEditor(steps: readonly NextStep[]): { step: NextStep; la
     const label = STEP_BUTTONS[step];
     return label === null ? [] : [{ step, label }];
   });
+}
+
+/** What a machine runs that takes part in a queue. @param store where the results of all come together */
+export function workerCommand(store: string): string {
+  return `gradleak queue work --out ${/^[\w./:@%+,-]+$/.test(store) ? store : `'${store.replaceAll("'", `'\\''`)}'`}`;
 }

@@ -95,6 +95,7 @@ const DONE: ResultStore = {
   commit: () => Promise.resolve(false),
   discard: () => Promise.resolve(),
   report: () => Promise.resolve(undefined),
+  fetch: () => Promise.resolve(),
   failure: () => Promise.resolve(undefined),
   fail: () => Promise.resolve(),
   keepManifest: () => Promise.resolve(),

@@ -235,7 +235,14 @@ describe('package.json and the code', () => {
       SETTINGS.tfjsFolder,
       SETTINGS.model,
       SETTINGS.lpips,
+      SETTINGS.queueUrl,
+      SETTINGS.queueStore,
     ]);
+  });
+
+  it('let no workspace say where a queue and its results are', () => {
+    expect(settingOf(SETTINGS.queueUrl).scope).toBe('machine');
+    expect(settingOf(SETTINGS.queueStore).scope).toBe('machine');
   });
 
   it('offer the audit on the file types that the readers know', () => {

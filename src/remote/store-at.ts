@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { serveFrom } from '../formats/byte-source.js';
 import type { ManifestJob } from '../protocol/manifest.js';
-import { isRemote, placeOf } from '../remote/address.js';
-import { MirrorOfFolders, mirrorAll } from '../remote/mirror.js';
-import type { Place } from '../remote/requests.js';
-import { MirroredFiles } from '../remote/remote-files.js';
-import { S3Client } from '../remote/s3-client.js';
-import { S3Store } from '../remote/s3-store.js';
+import { isRemote, placeOf } from './address.js';
+import { MirrorOfFolders, mirrorAll } from './mirror.js';
+import type { Place } from './requests.js';
+import { MirroredFiles } from './remote-files.js';
+import { S3Client } from './s3-client.js';
+import { S3Store } from './s3-store.js';
 import { FolderStore } from '../shards/folder-store.js';
 import type { ResultStore } from '../shards/result-store.js';
 

@@ -1,0 +1,520 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { basename, isAbsolute, join, resolve } from 'node:path';
+import * as vscode from 'vscode';
+import { CancelledError, UnusableInputError } from '../protocol/errors.js';
+import type { NextStep } from '../protocol/next-steps.js';
+import type { QueueParams, QueuePlace, QueueProgress } from '../protocol/queue-messages.js';
+import { writeManifest } from '../shards/manifest.js';
+import { counted } from '../words/count-words.js';
+import { workerCommand } from '../words/next-steps.js';
+import { queueEndInWords, queueInWords } from '../words/queue-words.js';
+import { visibleInList } from '../words/visible.js';
+import { isTrusted } from './audit-command.js';
+import { cancelSignal } from './cancel-signal.js';
+import { failureSentence, offerSteps } from './failures.js';
+import type { Log } from './log.js';
+import { type StepContext, stepsFrom, takeStep } from './next-steps.js';
+import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import {
+  type ProjectAudits,
+  type ProjectSettings,
+  chooseFolder,
+  choosePlan,
+  projectSettings,
+} from './project-audit.js';
+import { pickOne } from './questions.js';
+import type { QueueAccess } from './queue-access.js';
+import type { RunnerHost } from './runner-host.js';
+import { type StoredSubmission, submissionOf } from './stored-submission.js';
+
+/** "GradLeak: Submit Workspace to Queue": the audit of a workspace by other machines, followed until it is done. */
+
+const KEY = 'gradleak.queue.submission';
+
+export class QueueSubmissions implements vscode.Disposable {
+  private isDisposed = false;
+
+  /**
+   * @param storage folder of the manifests that were submitted
+   * @param host of the child that speaks with queues
+   * @param memory of this workspace, which outlives a reload of the window
+   */
+  constructor(
+    private readonly storage: string,
+    private readonly host: RunnerHost,
+    private readonly project: ProjectAudits,
+    private readonly access: QueueAccess,
+    private readonly memory: vscode.Memento,
+    private readonly log: Log,
+    private readonly showSummary: () => void,
+  ) {}
+
+  /** What was submitted last from this workspace. */
+  known(): StoredSubmission | undefined {
+    return submissionOf(this.memory.get(KEY));
+  }
+
+  /** Follows what was being followed before the window was reloaded. */
+  resume(): void {
+    if (vscode.workspace.isTrusted && this.known()?.isFollowed === true) {
+      void this.follow();
+    }
+  }
+
+  async submit(): Promise<void> {
+    if (this.isBusy() || !(await isTrusted())) {
+      return;
+    }
+    const folder = await chooseFolder('Submit Workspace to Queue: which folder?');
+    if (!folder) {
+      return;
+    }
+    const isSubmitted = await this.saying(
+      () => this.submitFolder(folder),
+      () => this.submit(),
+      null,
+    );
+    if (isSubmitted === true) {
+      this.showSummary();
+      await this.follow();
+    }
+  }
+
+  /** @returns whether there is something to follow */
+  private async submitFolder(folder: vscode.WorkspaceFolder): Promise<boolean> {
+    const given = await this.access.place();
+    const store = given && (await this.access.store());
+    if (!given || store === undefined) {
+      return false;
+    }
+    const entered = await this.letIn(given, async (place) => {
+      const client = await this.host.get();
+      return { place, risks: (await client.checkQueue({ place, store })).risks };
+    });
+    if (!entered) {
+      return false;
+    }
+    const { place, risks } = entered;
+    if (risks.length > 0) {
+      void showWarning(`${place.address}: ${risks.join(' ')}`);
+    }
+    return this.project.alone(folder.uri.fsPath, folder.name, async ({ pool, notify, token }) => {
+      notify({ message: 'Looking for dumps' });
+      const settings = sharedSettings(folder);
+      // Results may come from any machine, so their keys are of contents and not of the place.
+      const plan = await this.project.plan(pool, folder, { settings, root: undefined }, token);
+      const chosen = await choosePlan(plan, 'Submit');
+      if (!chosen || token.isCancellationRequested) {
+        return false;
+      }
+      const manifest = this.manifestOf(folder.uri.fsPath);
+      writeManifest(manifest, chosen, { settings, settingsKey: chosen.settingsKey, identity: 'contents' });
+      const client = await this.host.get();
+      const known: StoredSubmission = {
+        address: place.address,
+        store,
+        folder: folder.uri.fsPath,
+        manifest,
+        isFollowed: true,
+      };
+      // Before the first job is in the queue: what a reload interrupts is known all the same.
+      await this.keep(known);
+      const jobs = await client.submit(
+        paramsOf(known, place),
+        (done, of) => {
+          notify({ message: `${done} of ${of} in the queue` });
+        },
+        cancelSignal(token),
+      );
+      this.log.info(`${counted(jobs, 'job')} of ${folder.uri.fsPath} in the queue at ${place.address}`);
+      return true;
+    });
+  }
+
+  /** Follows what was submitted until no job waits or runs, and shows the results. */
+  async follow(): Promise<void> {
+    const known = this.known();
+    if (!known || this.isBusy()) {
+      return;
+    }
+    await this.keep({ ...known, isFollowed: true });
+    const outcome = { isStopped: false };
+    const end = await this.saying(
+      () =>
+        this.letIn(undefined, (place) =>
+          this.project
+            .alone(known.folder, `${basename(known.folder)}, at ${known.address}`, async ({ advance, token }) => {
+              const client = await this.host.get();
+              const hint = this.workerHint(known);
+              const last = await client.follow(
+                paramsOf(known, place),
+                (progress) => {
+                  hint(progress);
+                  const { done, failed, jobs } = progress;
+                  advance({ done: done + failed, of: jobs, message: queueInWords(progress) });
+                },
+                cancelSignal(token),
+              );
+              if (last.missing === 0) {
+                advance({ done: last.done, of: last.jobs, message: 'fetching the results' });
+                await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
+              }
+              return last;
+            })
+            .catch((error: unknown) => {
+              outcome.isStopped = error instanceof CancelledError;
+              throw error;
+            }),
+        ),
+      () => this.follow(),
+    );
+    if (outcome.isStopped && !this.isDisposed) {
+      await this.askHowToStop();
+    } else if (end) {
+      await this.keep({ ...known, isFollowed: false });
+      await this.sayEnded(known, end);
+    }
+  }
+
+  private async sayEnded(known: StoredSubmission, end: QueueProgress): Promise<void> {
+    const text = queueEndInWords(end, known.store);
+    this.log.info(text);
+    if (end.missing > 0) {
+      const show = 'Show results so far';
+      // They would take the place of the report that is there, so nobody gets them unasked.
+      if ((await showWarning(text, ...(end.done > 0 ? [show] : []))) === show) {
+        await this.collect();
+      }
+    } else if (end.failed > 0) {
+      this.showSummary();
+      await this.offer(showWarning, text, ['retry-jobs', 'open-log']);
+    } else {
+      this.showSummary();
+      void showInformation(text);
+    }
+  }
+
+  /** What the user means who stops following. */
+  private async askHowToStop(): Promise<void> {
+    const known = this.known();
+    if (!known) {
+      return;
+    }
+    const [cancel, leave] = ['Cancel Jobs', 'Only Stop Following'];
+    const answer = await askModal(
+      `Cancel the jobs of this workspace in the queue at ${known.address}?`,
+      'Those that wait are removed and those that run are stopped. Results stay in the store, and jobs of others in the queue.',
+      cancel,
+      leave,
+    );
+    if (answer === cancel) {
+      await this.cancelJobs();
+    } else if (answer === leave) {
+      await this.keep({ ...known, isFollowed: false });
+    } else {
+      await this.follow();
+    }
+  }
+
+  /** Where the jobs are, which failed and why, and what can be done. */
+  async show(): Promise<void> {
+    const known = this.known();
+    if (!known) {
+      const submit = 'Submit Workspace';
+      if ((await showInformation('Nothing of this workspace was submitted to a queue.', submit)) === submit) {
+        await this.submit();
+      }
+      return;
+    }
+    const progress = await this.saying(
+      () =>
+        this.letIn(undefined, async (place) => {
+          const client = await this.host.get();
+          return withProgressNotification(`GradLeak: looking at ${known.address}`, () =>
+            client.lookAtQueue(paramsOf(known, place)),
+          );
+        }),
+      () => this.show(),
+    );
+    if (!progress) {
+      return;
+    }
+    const { jobs, done, waiting, running, delayed, failed, dead, workers } = progress;
+    const open = waiting + running + delayed;
+    const rest = queueInWords(progress);
+    const actions: QueueItem[] = [
+      ...(open > 0 && !this.project.isRunning ? [{ label: '$(eye) Follow', take: () => this.follow() }] : []),
+      ...(done > 0 && !this.project.isRunning
+        ? [{ label: '$(graph) Show results so far', take: () => this.collect() }]
+        : []),
+      ...(failed > 0 ? [{ label: '$(refresh) Try failed jobs again', take: () => this.retry() }] : []),
+      ...(open > 0 ? [{ label: '$(debug-stop) Cancel jobs...', take: () => this.cancel() }] : []),
+      { label: "$(copy) Copy the worker's command", take: () => copyWorkerCommand(known.store) },
+    ];
+    const items: (QueueItem | vscode.QuickPickItem)[] = [
+      ...actions,
+      ...(dead.length > 0
+        ? [{ label: `failed${failed > dead.length ? `, the first ${dead.length} of ${failed}` : ''}`, kind: SEPARATOR }]
+        : []),
+      ...dead.map(({ gradients, reason }) => ({
+        label: `$(error) ${visibleInList(gradients)}`,
+        detail: visibleInList(reason),
+      })),
+    ];
+    const chosen = await pickOne(items, {
+      title: `${known.address}: ${done} of ${jobs} done${rest === '' ? '' : `, ${rest}`}`,
+      placeHolder:
+        workers === null ? 'The server does not tell its workers' : `${counted(workers, 'worker')} connected`,
+      matchOnDetail: true,
+    });
+    if (chosen && 'take' in chosen) {
+      await chosen.take();
+    }
+  }
+
+  /** Those that failed wait again. */
+  async retry(): Promise<void> {
+    const known = this.known();
+    const count =
+      known &&
+      (await this.saying(
+        () => this.letIn(undefined, async (place) => (await this.host.get()).retryJobs(paramsOf(known, place))),
+        () => this.retry(),
+      ));
+    if (count === undefined) {
+      return;
+    }
+    void showInformation(
+      count === 0 ? 'No job of this workspace has failed.' : `${counted(count, 'job')} waiting again.`,
+    );
+    if (count > 0 && !this.project.isRunning) {
+      await this.follow();
+    }
+  }
+
+  /** Asks first. */
+  async cancel(): Promise<void> {
+    if (this.known()) {
+      if (this.project.isRunning && this.known()?.isFollowed === true) {
+        // Who follows asks, and does it.
+        this.project.stop();
+      } else {
+        await this.askHowToStop();
+      }
+    }
+  }
+
+  private async cancelJobs(): Promise<void> {
+    const known = this.known();
+    if (!known) {
+      return;
+    }
+    const answer = await this.saying(
+      () =>
+        this.letIn(undefined, async (place) => {
+          const client = await this.host.get();
+          const cancelled = await client.cancelJobs(paramsOf(known, place));
+          return { ...cancelled, progress: await client.lookAtQueue(paramsOf(known, place)) };
+        }),
+      () => this.cancelJobs(),
+    );
+    if (!answer) {
+      return;
+    }
+    await this.keep({ ...known, isFollowed: false });
+    const { removed, stopped, progress } = answer;
+    const show = 'Show results so far';
+    const text = `${counted(removed, 'job')} removed from the queue${stopped > 0 ? `, ${stopped} asked to stop` : ''}. ${progress.done} of ${progress.jobs} ${progress.done === 1 ? 'has a result' : 'have results'}, which stay in ${known.store}.`;
+    if ((await showInformation(text, ...(progress.done > 0 ? [show] : []))) === show) {
+      await this.collect();
+    }
+  }
+
+  /** The results that are there become the report of the workspace. */
+  private async collect(): Promise<void> {
+    const known = this.known();
+    if (!known || this.isBusy()) {
+      return;
+    }
+    const isDone = await this.saying(
+      () =>
+        this.project.alone(known.folder, basename(known.folder), async ({ notify, token }) => {
+          notify({ message: 'Fetching the results' });
+          const client = await this.host.get();
+          const place = { address: known.address, login: null };
+          await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
+          return true;
+        }),
+      () => this.collect(),
+    );
+    if (isDone === true) {
+      this.showSummary();
+    }
+  }
+
+  private isBusy(): boolean {
+    if (this.project.isRunning) {
+      void showInformation('The workspace is being audited, here or through the queue. Wait for it, or stop it first.');
+    }
+    return this.project.isRunning;
+  }
+
+  /**
+   * Works with the server; where it asks who this is and nobody has said so yet, asks the user.
+   *
+   * @param given of the submission that is known when absent
+   */
+  private async letIn<T>(
+    given: QueuePlace | undefined,
+    work: (place: QueuePlace) => Promise<T>,
+  ): Promise<T | undefined> {
+    const place = given ?? (await this.access.placeAt(this.known()?.address ?? ''));
+    try {
+      return await work(place);
+    } catch (error) {
+      if (!(error instanceof UnusableInputError && error.code === 'login-refused' && place.login === null)) {
+        throw error;
+      }
+    }
+    const login = await this.access.askForLogin(place.address);
+    if (!login) {
+      return undefined;
+    }
+    const answer = await work({ ...place, login });
+    await this.access.keepLogin(place.address, login);
+    return answer;
+  }
+
+  /**
+   * Says what goes wrong, with what can be done about it.
+   *
+   * @param known the submission that it is about; null where it is one that is only being made
+   */
+  private async saying<T>(
+    work: () => Promise<T>,
+    again: () => Promise<void>,
+    known: StoredSubmission | null | undefined = this.known(),
+  ): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof CancelledError) && !this.isDisposed) {
+        this.log.error(error);
+        const context: StepContext = {
+          error,
+          again,
+          queue: { take: (step) => this.take(step, known ?? undefined, error) },
+        };
+        void offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
+      }
+      return undefined;
+    }
+  }
+
+  private async offer(show: typeof showWarning, text: string, steps: readonly NextStep[]): Promise<void> {
+    const context: StepContext = {
+      again: () => Promise.resolve(),
+      queue: { take: (step) => this.take(step, this.known()) },
+    };
+    await offerSteps(show, text, steps, (step) => takeStep(step, context));
+  }
+
+  private async take(step: NextStep, known: StoredSubmission | undefined, error?: unknown): Promise<boolean> {
+    switch (step) {
+      case 'enter-queue': {
+        const place = await this.access.askForPlace();
+        if (place && known) {
+          await this.keep({ ...known, address: place.address });
+        }
+        return place !== undefined;
+      }
+      case 'enter-login': {
+        // The server that did not let the user in.
+        const address = error instanceof UnusableInputError ? error.parts.file : (known?.address ?? '');
+        const login = await this.access.askForLogin(address);
+        if (login) {
+          await this.access.keepLogin(address, login);
+        }
+        return login !== undefined;
+      }
+      case 'choose-store': {
+        const store = await this.access.askForStore();
+        if (store !== undefined && known) {
+          await this.keep({ ...known, store });
+        }
+        return store !== undefined;
+      }
+      case 'retry-jobs':
+        await this.retry();
+        return false;
+      case 'start-worker':
+        await copyWorkerCommand(known?.store ?? '');
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  /** Says once that nobody takes the jobs. */
+  private workerHint({ address, store }: StoredSubmission): (progress: QueueProgress) => void {
+    let isSaid = false;
+    return ({ workers, waiting, isAway }) => {
+      if (!isSaid && workers === 0 && waiting > 0 && !isAway) {
+        isSaid = true;
+        const text = `No worker takes jobs at ${address} yet. Start one on each machine that takes part, with ${store} for the results.`;
+        void this.offer(showInformation, text, ['start-worker']);
+      }
+    };
+  }
+
+  private outOf({ folder }: StoredSubmission): string {
+    const out = this.project.folderOf(folder);
+    mkdirSync(out, { recursive: true });
+    return out;
+  }
+
+  private manifestOf(folder: string): string {
+    mkdirSync(this.storage, { recursive: true });
+    return join(this.storage, `${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.jsonl`);
+  }
+
+  private async keep(known: StoredSubmission): Promise<void> {
+    await this.memory.update(KEY, known);
+    this.project.hasChanged();
+  }
+
+  dispose(): void {
+    this.isDisposed = true;
+  }
+}
+
+type QueueItem = vscode.QuickPickItem & { readonly take: () => Promise<void> };
+
+const SEPARATOR = vscode.QuickPickItemKind.Separator;
+
+function paramsOf({ manifest, store }: StoredSubmission, place: QueuePlace): QueueParams {
+  return { id: randomUUID(), place, manifest, store };
+}
+
+async function copyWorkerCommand(store: string): Promise<void> {
+  await vscode.env.clipboard.writeText(workerCommand(store));
+  void showInformation(
+    'Copied. Where a worker runs, GRADLEAK_QUEUE in its environment holds the address, with user and password if the server asks for them.',
+  );
+}
+
+/** Workers run in other folders. */
+function sharedSettings(folder: vscode.WorkspaceFolder): ProjectSettings {
+  const settings = projectSettings(folder.uri);
+  const { model, lpips, tfjsFolder: _own, ...reconstruction } = settings.reconstruction;
+  const whole = (path: string): string => (isAbsolute(path) ? path : resolve(folder.uri.fsPath, path));
+  return {
+    ...settings,
+    reconstruction: {
+      ...reconstruction,
+      ...(model === undefined ? {} : { model: whole(model) }),
+      ...(lpips === undefined ? {} : { lpips: whole(lpips) }),
+    },
+  };
+}

@@ -1,0 +1,29 @@
+import { isAbsolute } from 'node:path';
+import { queueAddressOf } from '../queue/address.js';
+
+/** What the editor keeps of a submission, so that it is followed after a reload of the window. Holds nothing secret. */
+export interface StoredSubmission {
+  /** Of the server, without a login. */
+  readonly address: string;
+  /** A folder, or `s3://bucket/prefix`. */
+  readonly store: string;
+  /** Of the workspace that was submitted. */
+  readonly folder: string;
+  readonly manifest: string;
+  /** Neither done nor left alone by the user. */
+  readonly isFollowed: boolean;
+}
+
+/** Undefined for what is none, or of another version. */
+export function submissionOf(value: unknown): StoredSubmission | undefined {
+  const own = value as Partial<StoredSubmission> | null | undefined;
+  const isWhole =
+    typeof own?.address === 'string' &&
+    queueAddressOf(own.address)?.address === own.address &&
+    typeof own.store === 'string' &&
+    typeof own.folder === 'string' &&
+    typeof own.manifest === 'string' &&
+    isAbsolute(own.manifest) &&
+    typeof own.isFollowed === 'boolean';
+  return isWhole ? (own as StoredSubmission) : undefined;
+}

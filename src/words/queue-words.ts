@@ -1,0 +1,43 @@
+import type { QueueProgress } from '../protocol/queue-messages.js';
+import { counted } from './count-words.js';
+
+/** What is said of jobs in a queue. */
+
+/** Where those are that are not done: "3 waiting, 1 running"; empty where all are. */
+export function queueInWords({ waiting, running, delayed, failed, missing, isAway }: QueueProgress): string {
+  const parts = [
+    waiting > 0 ? `${waiting} waiting` : '',
+    running > 0 ? `${running} running` : '',
+    delayed > 0 ? `${delayed} to be tried again` : '',
+    failed > 0 ? `${failed} failed` : '',
+    missing > 0 ? `${missing} in the queue no more, without a result` : '',
+    isAway ? 'the server does not answer' : '',
+  ];
+  return parts.filter((part) => part !== '').join(', ');
+}
+
+/**
+ * What came of all jobs, in sentences, with the reason of the first that failed.
+ *
+ * @param store where results come to
+ */
+export function queueEndInWords(progress: QueueProgress, store: string): string {
+  const { jobs, done, failed, missing, dead } = progress;
+  const [first] = dead;
+  const others = failed > 1 ? `, the first being ${first?.gradients ?? ''}` : '';
+  return [
+    `${done} of ${counted(jobs, 'job')} of the queue ${done === 1 ? 'is' : 'are'} done.`,
+    failed > 0 && first
+      ? `${failed} failed${failed === 1 ? ` (${first.gradients})` : others}: ${withStop(first.reason)}`
+      : '',
+    missing > 0
+      ? `${missing} ${missing === 1 ? 'is' : 'are'} in the queue no more and ${missing === 1 ? 'has' : 'have'} no result in ${store}: cancelled, or done by a worker that writes to another store.`
+      : '',
+  ]
+    .filter((part) => part !== '')
+    .join(' ');
+}
+
+function withStop(sentence: string): string {
+  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+}

@@ -155,11 +155,17 @@ function drawSoon(): void {
   }
 }
 
+let isDrawn = false;
+
 function draw(): void {
   if (!root) {
     return;
   }
-  root.querySelector(':scope > [role="status"]')?.remove();
+  if (!isDrawn) {
+    // What the page says until then; afterwards all in it is drawn here.
+    root.querySelector(':scope > [role="status"]')?.remove();
+    isDrawn = true;
+  }
   if (!shown) {
     render(
       html`<h1>Audit of the workspace</h1>
@@ -262,7 +268,11 @@ if (embedded) {
         break;
       case 'problem':
         if (root) {
-          root.querySelector(':scope > [role="status"]')?.remove();
+          if (!isDrawn) {
+            // What the page says until then; afterwards all in it is drawn here.
+            root.querySelector(':scope > [role="status"]')?.remove();
+            isDrawn = true;
+          }
           render(html`<p class="problem" role="alert">${message.sentence}</p>`, root);
         }
         break;

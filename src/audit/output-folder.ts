@@ -79,8 +79,7 @@ function removeTemporaries(folder: string): void {
 
 /** @throws UnusableInputError when it cannot be made, or is a link */
 export function makeFolder(folder: string): void {
-  const kind = lstatSync(folder, { throwIfNoEntry: false });
-  if (kind?.isSymbolicLink()) {
+  if (isLink(folder)) {
     throw new UnusableInputError({
       code: 'would-overwrite',
       file: folder,
@@ -94,6 +93,15 @@ export function makeFolder(folder: string): void {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
     throw unwritable(folder, error);
+  }
+}
+
+/** @throws UnusableInputError where the place cannot be looked at, as below a file */
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+  } catch (error) {
+    throw unwritable(path, error);
   }
 }
 

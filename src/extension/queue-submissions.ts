@@ -12,7 +12,7 @@ import { queueEndInWords, queueInWords } from '../words/queue-words.js';
 import { visibleInList } from '../words/visible.js';
 import { isTrusted } from './audit-command.js';
 import { cancelSignal } from './cancel-signal.js';
-import { failureSentence, offerSteps } from './failures.js';
+import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import type { Log } from './log.js';
 import { type StepContext, stepsFrom, takeStep } from './next-steps.js';
 import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
@@ -172,13 +172,13 @@ export class QueueSubmissions implements vscode.Disposable {
     if (outcome.isStopped && !this.isDisposed) {
       await this.askHowToStop();
     } else if (end) {
-      await this.keep({ ...known, isFollowed: false });
+      await this.keep({ ...(this.known() ?? known), isFollowed: false });
       await this.sayEnded(known, end);
     }
   }
 
   private async sayEnded(known: StoredSubmission, end: QueueProgress): Promise<void> {
-    const text = queueEndInWords(end, known.store);
+    const text = withShortPaths(queueEndInWords(end, known.store));
     this.log.info(text);
     if (end.missing > 0) {
       const show = 'Show results so far';
@@ -201,7 +201,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!known) {
       return;
     }
-    const [cancel, leave] = ['Cancel Jobs', 'Only Stop Following'];
+    const [cancel, leave] = ['Remove Jobs', 'Only Stop Following'];
     const answer = await askModal(
       `Cancel the jobs of this workspace in the queue at ${known.address}?`,
       'Those that wait are removed and those that run are stopped. Results stay in the store, and jobs of others in the queue.',
@@ -255,11 +255,16 @@ export class QueueSubmissions implements vscode.Disposable {
     const items: (QueueItem | vscode.QuickPickItem)[] = [
       ...actions,
       ...(dead.length > 0
-        ? [{ label: `failed${failed > dead.length ? `, the first ${dead.length} of ${failed}` : ''}`, kind: SEPARATOR }]
+        ? [
+            {
+              label: `failed${failed > dead.length ? `, the first ${dead.length} of ${failed}` : ''}`,
+              kind: vscode.QuickPickItemKind.Separator,
+            },
+          ]
         : []),
       ...dead.map(({ gradients, reason }) => ({
         label: `$(error) ${visibleInList(gradients)}`,
-        detail: visibleInList(reason),
+        detail: visibleInList(withShortPaths(reason)),
       })),
     ];
     const chosen = await pickOne(items, {
@@ -490,8 +495,6 @@ export class QueueSubmissions implements vscode.Disposable {
 }
 
 type QueueItem = vscode.QuickPickItem & { readonly take: () => Promise<void> };
-
-const SEPARATOR = vscode.QuickPickItemKind.Separator;
 
 function paramsOf({ manifest, store }: StoredSubmission, place: QueuePlace): QueueParams {
   return { id: randomUUID(), place, manifest, store };

@@ -224,6 +224,17 @@ describe('the summary of a project', () => {
     await page.close();
   });
 
+  it('says how far the first audit is before there is a report, each time', async () => {
+    const page = await openView(browser, 'summary', 'dark', { width: 1000, height: 800 });
+    for (const done of [0, 1, 2]) {
+      await post(page, { t: 'progress', progress: { done, of: 5, message: `${5 - done} waiting` } });
+      await expect
+        .poll(() => page.locator('[role="status"]').allTextContents())
+        .toEqual([`${done} of 5: ${5 - done} waiting`]);
+    }
+    await page.close();
+  });
+
   it('what was not judged never looks calm: said in the headline, in tiles, and with the reason in its row', async () => {
     const page = await open('dark', withOpenEntries());
     const headline = await page.locator('h1').innerText();

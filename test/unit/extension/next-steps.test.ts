@@ -92,6 +92,29 @@ describe('what is offered', () => {
     expect(stepsFrom({ error: new Error('a defect'), again })).toEqual(['retry', 'open-log']);
   });
 
+  it('of what is done through a queue is taken there, and tried again where that helps', async () => {
+    const error = unusable({ code: 'login-refused' });
+    expect(stepsFrom({ error, again })).toEqual(['retry', 'open-log']);
+    const took: string[] = [];
+    const helps = { value: true };
+    const context = {
+      error,
+      again,
+      queue: {
+        take: (step: string) => {
+          took.push(step);
+          return Promise.resolve(helps.value);
+        },
+      },
+    };
+    expect(stepsFrom(context)).toEqual(['enter-login', 'retry', 'open-log']);
+    await takeStep('enter-login', context);
+    expect([took, done]).toEqual([['enter-login'], ['again']]);
+    helps.value = false;
+    await takeStep('choose-store', context);
+    expect([took, done]).toEqual([['enter-login', 'choose-store'], ['again']]);
+  });
+
   it('fits into a notification, the log last, and is done when it is chosen', async () => {
     const shown: string[][] = [];
     const answering =

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -7,13 +7,18 @@ import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { fileKindOf } from '../../../src/kinds/file-kind.js';
+import { finishedReport } from '../../../src/project/audit-job.js';
 import { planProject } from '../../../src/project/plan.js';
+import { readProject } from '../../../src/project/run-project.js';
 import type { AuditRequest } from '../../../src/protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import { queueAddressOf, withoutSecrets } from '../../../src/queue/address.js';
+import type { QueueProgress } from '../../../src/protocol/queue-messages.js';
 import { connect, serverRisks } from '../../../src/queue/connection.js';
+import { Submission } from '../../../src/queue/follow.js';
 import { JobQueue } from '../../../src/queue/job-queue.js';
 import { type WorkRun, work } from '../../../src/queue/work.js';
+import { collect } from '../../../src/shards/collect.js';
 import { FolderStore } from '../../../src/shards/folder-store.js';
 import { type Manifest, openManifest, writeManifest } from '../../../src/shards/manifest.js';
 import { merge } from '../../../src/shards/merge.js';
@@ -35,11 +40,29 @@ describe('the address of a server', () => {
     expect(withoutSecrets('secret')).not.toContain('secret');
   });
 
+  it.each([
+    ['redis://host', { address: 'redis://host', login: undefined }],
+    ['redis://host:6379/', { address: 'redis://host:6379', login: undefined }],
+    ['rediss://host/2', { address: 'rediss://host/2', login: undefined }],
+    ['redis://:p%40ss@host', { address: 'redis://host', login: { user: '', password: 'p@ss' } }],
+    ['redis://me:a%3Ab@[::1]:6380/2', { address: 'redis://[::1]:6380/2', login: { user: 'me', password: 'a:b' } }],
+    ['redis://me:100%@host', undefined],
+    ['redis://host/?password=secret', undefined],
+    ['redis://host/#secret', undefined],
+    ['redis://host/secret', undefined],
+    ['http://host', undefined],
+    ['redis://', undefined],
+    ['host:6379', undefined],
+  ])('is told apart from what logs in: %s', (text, parts) => {
+    expect(queueAddressOf(text)).toEqual(parts);
+  });
+
   it('that nobody listens at is told, without what logs in', async () => {
     const { code, err } = await cli('queue', 'status', '--queue', 'redis://me:secret@127.0.0.1:1');
     expect(code).toBe(2);
     expect(err).toContain('ECONNREFUSED');
     expect(err).toContain('redis://127.0.0.1:1');
+    expect(err).toMatch(/^ {2}--queue redis:/m);
     expect(err).not.toContain('secret');
   });
 
@@ -276,6 +299,161 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       ['--appendonly', 'yes', '--maxmemory-policy', 'noeviction'],
       Number(new URL(server.url).port),
     );
+  });
+
+  it('tells of one submission where its jobs are until all are done, and brings the results', async () => {
+    await submitted();
+    const foreign = new Queue(name, { connection: redis });
+    await foreign.add('audit', { not: 'ours' });
+    const store = new FolderStore(place);
+    const submission = await Submission.of(queue, manifest, store);
+    expect(await submission.look()).toMatchObject({ jobs: 5, waiting: 5, done: 0, missing: 0, workers: 0 });
+    const told: QueueProgress[] = [];
+    let workers = 0;
+    const following = submission.follow((progress) => told.push(progress), new AbortController().signal);
+    await worked({
+      auditOne: async (request) => {
+        workers = Math.max(workers, (await queue.workers()) ?? -1);
+        await audited(request);
+      },
+    });
+    expect(await following).toMatchObject({
+      jobs: 5,
+      waiting: 0,
+      running: 0,
+      done: 5,
+      failed: 0,
+      missing: 0,
+      dead: [],
+    });
+    expect(workers).toBe(1);
+    for (const { jobs, waiting, running, delayed, done, failed, missing } of told) {
+      expect(waiting + running + delayed + done + failed + missing).toBe(jobs);
+    }
+    const out = join(scratch, 'collected');
+    mkdirSync(join(out, 'entries', '0'.repeat(20)), { recursive: true });
+    symlinkSync('/etc/hostname', join(place, 'entries', submission.ids[0]!, 'link'));
+    const report = await collect(manifest, store, out, pause);
+    expect([report.status, report.summary.done]).toEqual(['complete', 5]);
+    expect(readProject(out)).toEqual(report);
+    expect(readdirSync(join(out, 'entries')).sort()).toEqual(submission.ids.sort());
+    expect(readdirSync(out).sort()).toEqual(['.gradleak-files.json', 'entries', 'report.json']);
+    for (const id of submission.ids) {
+      expect(finishedReport(join(out, 'entries', id))).toBeDefined();
+      expect(existsSync(join(out, 'entries', id, 'link'))).toBe(false);
+    }
+    await foreign.close();
+  });
+
+  it('tells which jobs of a submission failed and why, and tries only these again', async () => {
+    await submitted();
+    const foreign = new Queue(name, { connection: redis });
+    await foreign.add('audit', { not: 'ours' });
+    const broken = (): never => {
+      throw new UnusableInputError({
+        code: 'not-finite',
+        file: 'g',
+        found: 'NaN',
+        expected: 'numbers',
+        advice: 'See.',
+      });
+    };
+    await worked({ auditOne: (request) => (request.gradients.includes('float64') ? broken() : audited(request)) });
+    const submission = await Submission.of(queue, manifest, new FolderStore(place));
+    const end = await submission.follow(() => undefined, new AbortController().signal);
+    expect(end).toMatchObject({ done: 4, failed: 1, missing: 0 });
+    expect(end.dead).toEqual([
+      { gradients: 'float64/gradient.pt', reason: expect.stringContaining('found NaN') as string },
+    ]);
+    expect(await queue.status()).toMatchObject({ failed: 2 });
+    expect(await queue.retryThese(submission.ids)).toBe(1);
+    expect(await queue.status()).toMatchObject({ failed: 1, waiting: 1 });
+    await worked();
+    expect(await submission.look()).toMatchObject({ done: 5, failed: 0 });
+    await foreign.close();
+  });
+
+  it('cancels the jobs of one submission: those that wait are removed, that which runs is stopped, others stay', async () => {
+    await submitted();
+    const others = ['a', 'b'];
+    const foreign = new Queue(name, { connection: redis });
+    const [first] = await foreign.getWaiting();
+    const data = first!.data as { job: { id: string } };
+    for (const id of others) {
+      const key = id.repeat(20);
+      await foreign.add('audit', { ...data, job: { ...data.job, id: key } }, { jobId: key });
+    }
+    const submission = await Submission.of(queue, manifest, new FolderStore(place));
+    let [began, stop] = [0, false];
+    const running = worked({
+      concurrency: 1,
+      untilEmpty: false,
+      cancelled: () => stop,
+      auditOne: (_request, signal) =>
+        new Promise((_resolve, reject) => {
+          began++;
+          signal.addEventListener('abort', () => {
+            reject(new CancelledError());
+          });
+        }),
+    });
+    while (began === 0) {
+      await wait(20);
+    }
+    expect(await queue.cancelThese(submission.ids)).toEqual({ removed: 4, stopped: 1 });
+    // The worker has stopped ours, and taken the next one of others.
+    while (began < 2) {
+      await wait(20);
+    }
+    const end = await submission.look();
+    expect(end).toMatchObject({ waiting: 0, running: 0, done: 0, failed: 1, missing: 4 });
+    expect(end.dead.map(({ reason }) => reason)).toEqual(['Cancelled.']);
+    expect(await queue.statesOf(others.map((id) => id.repeat(20)))).toEqual(['running', 'waiting']);
+    stop = true;
+    await running;
+    await foreign.close();
+  });
+
+  it('ends following where jobs left the queue without a result, and when it is told to', async () => {
+    await submitted();
+    const submission = await Submission.of(queue, manifest, new FolderStore(place));
+    const stop = new AbortController();
+    const stopped = submission.follow(() => {
+      stop.abort();
+    }, stop.signal);
+    await expect(stopped).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await queue.status()).toMatchObject({ waiting: 5 });
+    await queue.cancel();
+    expect(await submission.follow(() => undefined, new AbortController().signal)).toMatchObject({
+      missing: 5,
+      done: 0,
+    });
+  });
+
+  it('lets in who has the password, by address or beside it, and says so to others without repeating it', async () => {
+    const folder = join(scratch, 'with-password');
+    mkdirSync(folder);
+    const guarded = await startRedis(folder, [
+      ...['--requirepass', 'of-all'],
+      ...['--user', 'alice', 'on', '>of-alice', '~*', '&*', '+@all'],
+    ]);
+    try {
+      for (const login of [
+        { user: 'alice', password: 'of-alice' },
+        { user: '', password: 'of-all' },
+      ]) {
+        const own = await connect(guarded.url, login);
+        expect(await own.ping()).toBe('PONG');
+        own.disconnect();
+      }
+      for (const login of [undefined, { user: 'alice', password: 'hunter2' }, { user: '', password: 'hunter2' }]) {
+        const error: unknown = await connect(guarded.url, login).catch((own: unknown) => own);
+        expect(error).toMatchObject({ code: 'login-refused' });
+        expect(JSON.stringify([error, String(error)])).not.toContain('hunter2');
+      }
+    } finally {
+      await guarded.stop();
+    }
   });
 
   it('says which settings of its server would lose jobs', async () => {

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { serveFrom } from '../../../src/formats/byte-source.js';
 import { openTensorFile } from '../../../src/formats/open.js';
+import { finishedReport } from '../../../src/project/audit-job.js';
 import { isRemote, placeOf } from '../../../src/remote/address.js';
 import { mirrorAll } from '../../../src/remote/mirror.js';
 import { MirroredFiles } from '../../../src/remote/remote-files.js';
@@ -244,6 +245,13 @@ describe('results in an object store', () => {
     expect(await store.commit(id, folder)).toBe(true);
     expect(await store.failure(id)).toBeUndefined();
     expect((await store.report(id))?.samples).toEqual((JSON.parse(JSON.stringify(report)) as Report).samples);
+    // Keys may lead anywhere.
+    await client.put(placeOf('s3://updates/store'), `entries/${id}/../../evil`, Buffer.from('x'), false);
+    const fetched = join(scratch, 'fetched');
+    mkdirSync(fetched);
+    await store.fetch(id, fetched);
+    expect(finishedReport(fetched)?.samples).toEqual((JSON.parse(JSON.stringify(report)) as Report).samples);
+    expect(readdirSync(fetched)).toContain('features.npy');
     store.dispose();
   });
 });

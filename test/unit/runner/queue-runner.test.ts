@@ -1,0 +1,142 @@
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { runAudit } from '../../../src/audit/run-audit.js';
+import { fileKindOf } from '../../../src/kinds/file-kind.js';
+import { planProject } from '../../../src/project/plan.js';
+import { readProject } from '../../../src/project/run-project.js';
+import type { QueueParams, QueueProgress } from '../../../src/protocol/queue-messages.js';
+import { type CancelSignal, RunnerClient } from '../../../src/runner/client.js';
+import { FolderStore } from '../../../src/shards/folder-store.js';
+import { openManifest, writeManifest } from '../../../src/shards/manifest.js';
+import { runShard } from '../../../src/shards/run-shard.js';
+import { type RedisServer, hasRedis, startRedis } from '../../redis-server.js';
+
+/** The child that speaks with queues, from dist/queue-runner.js, which "npm test" has built. */
+
+const ROOT = join(import.meta.dirname, '..', '..', '..');
+const scratch = mkdtempSync(join(tmpdir(), 'gradleak-queue-runner-'));
+const [project, manifest, store] = ['project', 'manifest.jsonl', 'store'].map((name) => join(scratch, name)) as [
+  string,
+  string,
+  string,
+];
+const PASSWORD = 'hunter2-of-the-child';
+const pause = (): Promise<void> => Promise.resolve();
+const never: CancelSignal = { cancelled: false, onCancel: () => undefined };
+const printed: string[] = [];
+let client: RunnerClient;
+
+beforeAll(async () => {
+  for (const name of ['k10_hard_bias_default', 'float64']) {
+    cpSync(join(ROOT, 'test', 'fixtures', 'dumps', name), join(project, name), { recursive: true });
+  }
+  const plan = await planProject(
+    project,
+    { exclude: [], includeIgnored: false, settings: 's', kindOf: (file) => fileKindOf(file, true).kind },
+    pause,
+  );
+  writeManifest(manifest, plan, { settings: { method: 'auto' }, settingsKey: 's', identity: 'contents' });
+  client = await RunnerClient.start(
+    { executable: process.execPath, args: [join(ROOT, 'dist', 'queue-runner.js')], env: process.env },
+    (text) => printed.push(text),
+  );
+});
+afterAll(() => {
+  client.dispose();
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+function paramsAt(address: string, password = PASSWORD, place = store): QueueParams {
+  return { id: '1', place: { address, login: { user: '', password } }, manifest, store: place };
+}
+
+describe('the child that speaks with queues', () => {
+  it('says that there is no server, with what can be done', async () => {
+    const error: unknown = await client.checkQueue(paramsAt('redis://127.0.0.1:1')).catch((own: unknown) => own);
+    expect(error).toMatchObject({ code: 'no-server', parts: { file: 'redis://127.0.0.1:1' } });
+    expect(JSON.stringify([error, String(error)])).not.toContain(PASSWORD);
+  });
+
+  it('brings the results without a server', async () => {
+    const own = new FolderStore(store);
+    await runShard({
+      manifest: await openManifest(manifest),
+      shard: { index: 1, of: 1 },
+      store: own,
+      root: project,
+      concurrency: 1,
+      retry: false,
+      audit: {
+        settings: { method: 'auto' },
+        auditOne: async (request) => {
+          await runAudit(request, { progress: () => undefined, pause });
+        },
+      },
+      failed: () => undefined,
+      progress: () => undefined,
+      cancelled: () => false,
+    });
+    const out = join(scratch, 'out');
+    await client.collect({ ...paramsAt('redis://nowhere'), out }, never);
+    expect(readProject(out)?.summary.done).toBe(2);
+    expect(readdirSync(join(out, 'entries'))).toHaveLength(2);
+  });
+});
+
+describe.skipIf(!hasRedis)('on a real server with a password', () => {
+  let server: RedisServer;
+
+  beforeAll(async () => {
+    server = await startRedis(scratch, ['--requirepass', PASSWORD, '--maxmemory-policy', 'allkeys-lru']);
+  });
+  afterEach(async () => {
+    await client.cancelJobs(paramsAt(server.url));
+  });
+  afterAll(() => server.stop());
+
+  it('tells a wrong password, a store that cannot be written to, and settings that lose jobs', async () => {
+    const wrong: unknown = await client.checkQueue(paramsAt(server.url, 'wrong')).catch((own: unknown) => own);
+    expect(wrong).toMatchObject({ code: 'login-refused' });
+    writeFileSync(join(scratch, 'file'), '');
+    const place = join(scratch, 'file', 'store');
+    const unwritable: unknown = await client
+      .checkQueue(paramsAt(server.url, PASSWORD, place))
+      .catch((own: unknown) => own);
+    expect(unwritable).toMatchObject({ parts: { next: ['choose-store', 'retry'] } });
+    const { risks } = await client.checkQueue(paramsAt(server.url));
+    expect(risks.join('\n')).toMatch(/maxmemory-policy allkeys-lru.*Set maxmemory-policy noeviction/);
+  });
+
+  it('submits, tells where the jobs are, stops following when told to, and cancels', async () => {
+    const place = join(scratch, 'empty-store');
+    const params = paramsAt(server.url, PASSWORD, place);
+    const submitted: number[] = [];
+    expect(await client.submit(params, (done) => submitted.push(done), never)).toBe(2);
+    expect(submitted).toEqual([2]);
+    expect(readdirSync(join(place, 'manifests'))).toHaveLength(1);
+    expect(await client.lookAtQueue(params)).toMatchObject({ jobs: 2, waiting: 2, workers: 0 });
+    const listeners: (() => void)[] = [];
+    const told: QueueProgress[] = [];
+    const following = client.follow(
+      params,
+      (progress) => {
+        told.push(progress);
+        listeners.forEach((cancel) => {
+          cancel();
+        });
+      },
+      { cancelled: false, onCancel: (listener) => listeners.push(listener) },
+    );
+    await expect(following).rejects.toThrow('Stopped.');
+    expect(told[0]).toMatchObject({ waiting: 2 });
+    expect(client.alive).toBe(true);
+    expect(await client.retryJobs(params)).toBe(0);
+    expect(await client.cancelJobs(params)).toEqual({ removed: 2, stopped: 0 });
+  });
+
+  it('prints nothing of what logs in', () => {
+    expect(printed.join('\n')).not.toContain(PASSWORD);
+  });
+});

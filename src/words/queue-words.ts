@@ -24,12 +24,12 @@ export function queueInWords({ waiting, running, delayed, failed, missing, isAwa
 export function queueEndInWords(progress: QueueProgress, store: string): string {
   const { jobs, done, failed, missing, dead } = progress;
   const [first] = dead;
-  const others = failed > 1 ? `, the first being ${first?.gradients ?? ''}` : '';
+  // Most reasons begin with the file.
+  const name = first && !first.reason.includes(first.gradients) ? first.gradients : undefined;
+  const which = failed > 1 ? `, the first${name === undefined ? '' : ` being ${name}`}` : name && ` (${name})`;
   return [
     `${done} of ${counted(jobs, 'job')} of the queue ${done === 1 ? 'is' : 'are'} done.`,
-    failed > 0 && first
-      ? `${failed} failed${failed === 1 ? ` (${first.gradients})` : others}: ${withStop(first.reason)}`
-      : '',
+    failed > 0 && first ? `${failed} failed${which ?? ''}: ${withStop(first.reason)}` : '',
     missing > 0
       ? `${missing} ${missing === 1 ? 'is' : 'are'} in the queue no more and ${missing === 1 ? 'has' : 'have'} no result in ${store}: cancelled, or done by a worker that writes to another store.`
       : '',

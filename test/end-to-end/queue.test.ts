@@ -135,7 +135,7 @@ describe.skipIf(!hasRedis)('a workspace in a queue', () => {
   it('shows the results of the worker, and which job failed and why', async () => {
     startWorker();
     await workbench
-      .notification(/4 of 5 jobs of the queue are done\. 1 failed \(broken\/gradient\.safetensors\)/)
+      .notification(/4 of 5 jobs of the queue are done\. 1 failed: broken\/gradient\.safetensors: found NaN/)
       .waitFor({ timeout: 120_000 })
       .catch((error: unknown) => {
         throw new Error(`The worker said: ${printed}`, { cause: error });

@@ -34,6 +34,13 @@ describe('jobs in a queue', () => {
     expect(queueEndInWords({ ...NONE, done: 4, failed: 1, dead }, '/store')).toBe(
       '4 of 5 jobs of the queue are done. 1 failed (a/g.pt): g.pt: found NaN; expected numbers. Capture it again.',
     );
+    const named = [{ gradients: 'a/g.pt', reason: '/work/a/g.pt: found NaN.' }];
+    expect(queueEndInWords({ ...NONE, done: 4, failed: 1, dead: named }, '/store')).toMatch(
+      / 1 failed: \/work\/a\/g\.pt:/,
+    );
+    expect(queueEndInWords({ ...NONE, done: 3, failed: 2, dead: named }, '/store')).toMatch(
+      / 2 failed, the first: \/work/,
+    );
     const two = [{ gradients: 'a/g.pt', reason: 'Cancelled' }, ...dead];
     expect(queueEndInWords({ ...NONE, done: 3, failed: 2, dead: two }, '/store')).toBe(
       '3 of 5 jobs of the queue are done. 2 failed, the first being a/g.pt: Cancelled.',

@@ -1,0 +1,179 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { ProjectAudits } from '../../../src/extension/project-audit.js';
+import type { QueueAccess } from '../../../src/extension/queue-access.js';
+import { QueueSubmissions } from '../../../src/extension/queue-submissions.js';
+import type { RunnerHost } from '../../../src/extension/runner-host.js';
+import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
+import type { QueueParams, QueueProgress } from '../../../src/protocol/queue-messages.js';
+
+/** What becomes of a submission that ends, fails or is stopped; the editor, the server and the user's answers are the test's. */
+
+const editor = vi.hoisted((): { said: string[]; answers: (string | undefined)[] } => ({ said: [], answers: [] }));
+vi.mock('vscode', () => {
+  const say = (text: string): Promise<string | undefined> => {
+    editor.said.push(text);
+    return Promise.resolve(editor.answers.shift());
+  };
+  return {
+    workspace: { isTrusted: true, workspaceFolders: [{ uri: { fsPath: '/work', scheme: 'file' } }] },
+    window: { showInformationMessage: say, showWarningMessage: say, showErrorMessage: say },
+  };
+});
+
+const storage = mkdtempSync(join(tmpdir(), 'gradleak-submissions-'));
+afterAll(() => {
+  rmSync(storage, { recursive: true, force: true });
+});
+
+const KNOWN = { address: 'redis://host', store: '/store', folder: '/work', manifest: '/m.jsonl', isFollowed: true };
+const DONE: QueueProgress = {
+  jobs: 3,
+  waiting: 0,
+  running: 0,
+  delayed: 0,
+  done: 3,
+  failed: 0,
+  missing: 0,
+  dead: [],
+  workers: 1,
+  isAway: false,
+};
+let memory: Map<string, unknown>;
+/** What the child was asked for. */
+let asked: string[];
+let logins: QueueParams['place']['login'][];
+/** How each time of following ends. */
+let ends: (QueueProgress | Error)[];
+let kept: unknown[];
+let summaries: number;
+
+function submissions(entered?: { user: string; password: string }): QueueSubmissions {
+  const client = {
+    follow: (params: QueueParams, told: (progress: QueueProgress) => void) => {
+      asked.push('follow');
+      logins.push(params.place.login);
+      const end = ends.shift() ?? DONE;
+      if (end instanceof Error) {
+        return Promise.reject(end);
+      }
+      told(end);
+      return Promise.resolve(end);
+    },
+    collect: () => Promise.resolve(void asked.push('collect')),
+    cancelJobs: () => Promise.resolve((asked.push('cancel'), { removed: 2, stopped: 1 })),
+    lookAtQueue: () => Promise.resolve({ ...DONE, done: 0, missing: 3 }),
+    retryJobs: () => Promise.resolve((asked.push('retry'), 1)),
+  };
+  const project = {
+    isRunning: false,
+    folderOf: () => join(storage, 'out'),
+    hasChanged: () => undefined,
+    alone: (_root: string, _title: string, work: (own: object) => Promise<unknown>) =>
+      work({ advance: () => undefined, notify: () => undefined, token: { onCancellationRequested: () => undefined } }),
+  };
+  const access = {
+    placeAt: (address: string) => Promise.resolve({ address, login: null }),
+    askForLogin: () => Promise.resolve(entered),
+    keepLogin: (...login: unknown[]) => Promise.resolve(void kept.push(login)),
+  };
+  return new QueueSubmissions(
+    storage,
+    { get: () => Promise.resolve(client) } as unknown as RunnerHost,
+    project as unknown as ProjectAudits,
+    access as unknown as QueueAccess,
+    {
+      keys: () => [...memory.keys()],
+      get: (key: string) => memory.get(key),
+      update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
+    },
+    { info: () => undefined, warn: () => undefined, error: () => undefined },
+    () => summaries++,
+  );
+}
+
+function isFollowed(): unknown {
+  return (memory.get('gradleak.queue.submission') as typeof KNOWN).isFollowed;
+}
+
+beforeEach(() => {
+  Object.assign(editor, { said: [], answers: [] });
+  memory = new Map([['gradleak.queue.submission', KNOWN]]);
+  [asked, logins, ends, kept, summaries] = [[], [], [], [], 0];
+});
+
+describe('a submission', () => {
+  it('that is done is fetched, shown and followed no more', async () => {
+    await submissions().follow();
+    expect([asked, summaries, isFollowed()]).toEqual([['follow', 'collect'], 1, false]);
+    expect(editor.said).toEqual(['3 of 3 jobs of the queue are done.']);
+  });
+
+  it('with jobs that left the queue replaces no report unasked', async () => {
+    ends = [{ ...DONE, done: 2, missing: 1 }];
+    await submissions().follow();
+    expect([asked, summaries]).toEqual([['follow'], 0]);
+    expect(editor.said[0]).toContain('no result in /store');
+    ends = [{ ...DONE, done: 2, missing: 1 }];
+    editor.answers = ['Show results so far'];
+    await submissions().follow();
+    expect([asked, summaries]).toEqual([['follow', 'follow', 'collect'], 1]);
+  });
+
+  it('with failed jobs tries these again by a button, and is followed on', async () => {
+    const dead = [{ gradients: 'g.pt', reason: 'It broke.' }];
+    ends = [{ ...DONE, done: 2, failed: 1, dead }];
+    editor.answers = ['Try them again'];
+    await submissions().follow();
+    expect(asked).toEqual(['follow', 'collect', 'retry', 'follow', 'collect']);
+    expect(editor.said[0]).toBe('2 of 3 jobs of the queue are done. 1 failed (g.pt): It broke.');
+  });
+
+  it('that is stopped is cancelled, left alone or followed on, as the user says', async () => {
+    ends = [new CancelledError()];
+    editor.answers = ['Remove Jobs'];
+    await submissions().follow();
+    expect([asked, isFollowed()]).toEqual([['follow', 'cancel'], false]);
+    expect(editor.said.at(-1)).toContain('2 jobs removed from the queue, 1 asked to stop');
+    [asked, ends, editor.answers] = [[], [new CancelledError()], ['Only Stop Following']];
+    await submissions().follow();
+    expect([asked, isFollowed()]).toEqual([['follow'], false]);
+    [asked, ends, editor.answers] = [[], [new CancelledError()], [undefined]];
+    await submissions().follow();
+    expect([asked, isFollowed()]).toEqual([['follow', 'follow', 'collect'], false]);
+  });
+
+  it('goes on after a reload, unless it is done or left alone', async () => {
+    submissions().resume();
+    await vi.waitFor(() => {
+      expect(asked).toEqual(['follow', 'collect']);
+    });
+    submissions().resume();
+    await Promise.resolve();
+    expect(asked).toEqual(['follow', 'collect']);
+  });
+
+  it('asks who this is where nobody has said so yet, and keeps what the server took', async () => {
+    const refused = new UnusableInputError({
+      code: 'login-refused',
+      file: KNOWN.address,
+      found: 'this',
+      expected: 'that',
+      advice: 'Do so.',
+    });
+    const login = { user: 'me', password: 'right' };
+    ends = [refused, DONE];
+    await submissions(login).follow();
+    expect(logins).toEqual([null, login]);
+    expect(kept).toEqual([[KNOWN.address, login]]);
+    kept = [];
+    ends = [refused, refused];
+    await submissions(login).follow();
+    expect(kept).toEqual([]);
+    expect(editor.said.at(-1)).toContain('redis://host: found this; expected that.');
+    // A later window tries again.
+    expect(isFollowed()).toBe(true);
+  });
+});

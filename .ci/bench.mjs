@@ -1,11 +1,59 @@
 // npm run bench: the figures of docs/benchmarks.md, each as a ratio or beside a reference of the same run.
-import { build, ensureInstalled, runProgram } from './setup.mjs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ROOT, build, ensureInstalled, run, runProgram } from './setup.mjs';
 
 ensureInstalled();
-build();
-await runProgram('test/bench/bench.ts', 'out/bench.cjs', process.argv.slice(2), [
-  'playwright-core',
-  'pg',
-  'redis',
-  'bullmq-otel',
-]);
+const [what, ...rest] = process.argv.slice(2);
+if (what === 'batch-solver' || what === 'batch-outcomes') {
+  await besideCommit(what, rest);
+} else {
+  build();
+  await runProgram('test/bench/bench.ts', 'out/bench.cjs', process.argv.slice(2), [
+    'playwright-core',
+    'pg',
+    'redis',
+    'bullmq-otel',
+  ]);
+}
+
+/** The solver of batches beside that of another commit, in one process: `--against COMMIT`, and what to leave out. */
+async function besideCommit(program, args) {
+  const at = args.indexOf('--against');
+  const commit = args[at + 1];
+  if (at < 0 || commit === undefined) {
+    console.error(`npm run bench -- ${program} needs --against COMMIT, the commit to compare with.`);
+    process.exit(1);
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'gradleak-against-'));
+  try {
+    const archive = join(folder, 'src.tar');
+    run('git', ['archive', '--format=tar', `--output=${archive}`, commit, 'src']);
+    run('tar', ['-xf', archive, '-C', folder]);
+    await bundleSolver(folder, 'out/solver-against.mjs');
+    await bundleSolver(ROOT, 'out/solver-here.mjs');
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  const others = args.filter((_, index) => index !== at && index !== at + 1);
+  await runProgram('test/bench/batch-solver.ts', 'out/batch-solver.cjs', [program, commit, ...others]);
+}
+
+async function bundleSolver(root, outfile) {
+  // Only there once dependencies are.
+  const { build: bundle } = await import('esbuild');
+  await bundle({
+    stdin: {
+      contents:
+        "export { recoverBatch } from './src/recovery/batch/recover-batch.js';" +
+        "export { whiten } from './src/recovery/batch/whiten.js';",
+      resolveDir: root,
+    },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outfile,
+    logLevel: 'warning',
+  });
+}

@@ -1,53 +1,11 @@
 import type { ProductKernel } from '../graph/product-kernel.js';
+import { gram, productWithTransposed, transposed } from './linear-algebra.js';
 
 /** Cholesky factorisation of a large symmetric matrix in blocks, so that a fast matrix product can be lent to it. */
 
-/** The product in plain loops, four by four: what is left where no native library loads. */
-export const plainProduct: ProductKernel = (a, b, rows, cols, inner) => {
-  const out = new Float64Array(rows * cols);
-  for (let row = 0; row < rows; row += 4) {
-    const r1 = Math.min(row + 1, rows - 1);
-    const r2 = Math.min(row + 2, rows - 1);
-    const r3 = Math.min(row + 3, rows - 1);
-    for (let col = 0; col < cols; col += 2) {
-      const c1 = Math.min(col + 1, cols - 1);
-      let s00 = 0;
-      let s01 = 0;
-      let s10 = 0;
-      let s11 = 0;
-      let s20 = 0;
-      let s21 = 0;
-      let s30 = 0;
-      let s31 = 0;
-      for (let k = 0; k < inner; k++) {
-        const b0 = b[col * inner + k]!;
-        const b1 = b[c1 * inner + k]!;
-        const a0 = a[row * inner + k]!;
-        const a1 = a[r1 * inner + k]!;
-        const a2 = a[r2 * inner + k]!;
-        const a3 = a[r3 * inner + k]!;
-        s00 += a0 * b0;
-        s01 += a0 * b1;
-        s10 += a1 * b0;
-        s11 += a1 * b1;
-        s20 += a2 * b0;
-        s21 += a2 * b1;
-        s30 += a3 * b0;
-        s31 += a3 * b1;
-      }
-      // Rows and columns beyond the edge were computed again, with the same values.
-      out[r3 * cols + c1] = s31;
-      out[r3 * cols + col] = s30;
-      out[r2 * cols + c1] = s21;
-      out[r2 * cols + col] = s20;
-      out[r1 * cols + c1] = s11;
-      out[r1 * cols + col] = s10;
-      out[row * cols + c1] = s01;
-      out[row * cols + col] = s00;
-    }
-  }
-  return Promise.resolve(out);
-};
+/** The product in plain loops: what is left where no native library loads. */
+export const plainProduct: ProductKernel = (a, b, rows, cols, inner) =>
+  Promise.resolve(productWithTransposed(a, b, rows, cols, inner));
 
 export interface Cholesky {
   readonly size: number;
@@ -175,6 +133,13 @@ function inverseOfBlock(matrix: Float64Array, size: number, start: number, width
     inverse[row * width + row] = 1 / pivot;
   }
   return inverse;
+}
+
+/** (L L^T)^-1, size x size, row-major; only its lower triangle is meant to be read. */
+export function inverseOf({ size, lower }: Cholesky): Float64Array {
+  const out = new Float64Array(size * size);
+  gram(transposed(inverseOfBlock(lower, size, 0, size), size, size), size, size, out, size);
+  return out;
 }
 
 /**

@@ -79,6 +79,8 @@ export class BatchSearch {
   private merged = 0;
   private families: LabelFamily[];
   private lastPause = performance.now();
+  /** Starts that nothing random is in and that led to nothing: they would again. */
+  private readonly vain = new Set<string>();
 
   constructor(
     private readonly head: WhitenedHead,
@@ -154,11 +156,13 @@ export class BatchSearch {
     const refiner = new Refiner(problem, MOST_CLASSES, () => this.pause());
     const judge = new Judge(this.head, problem, MOST_CLASSES);
     const groups: Found[] = [];
+    const rejected: Evaluated[] = [];
     for (const start of [...startsOf(problem, family, 0, this), ...startsOf(problem, family, 1, this)]) {
       const candidate = await refiner.refine(start, false, 40);
       if (
         !mayBeSample(problem, candidate) ||
-        groups.some((other) => isSame(other.candidate, { ...candidate, q: toBase(problem, candidate.q) }))
+        groups.some((other) => isSame(other.candidate, { ...candidate, q: toBase(problem, candidate.q) })) ||
+        rejected.some((other) => isSame(other, candidate))
       ) {
         continue;
       }
@@ -174,6 +178,8 @@ export class BatchSearch {
           coefficient: multiplicity * this.coefficient,
           confidence: judge.confidence(candidate, evidence),
         });
+      } else {
+        rejected.push(candidate);
       }
     }
     return groups;
@@ -235,11 +241,14 @@ export class BatchSearch {
 
   /** Tries starts of one effort until a chunk of them finds something. */
   private async searchOnce(problem: SampleProblem, effort: number): Promise<boolean> {
-    const refiner = new Refiner(problem, MOST_CLASSES, () => this.pause());
     for (const family of this.families) {
-      if (effort > QUICK_EFFORT && family.classes === 2 && this.found.length === 0) {
+      const attempt = JSON.stringify([this.found.length, this.coefficient, effort, family]);
+      const isVain =
+        this.vain.has(attempt) || (effort > QUICK_EFFORT && family.classes === 2 && this.found.length === 0);
+      if (isVain) {
         continue;
       }
+      const refiner = new Refiner(problem, MOST_CLASSES, () => this.pause());
       const starts = startsOf(problem, family, Math.max(effort, 0), this).slice(
         0,
         effort === PROBE ? PROBE_STARTS : undefined,
@@ -248,7 +257,9 @@ export class BatchSearch {
         const hits: Evaluated[] = [];
         for (const start of starts.slice(from, from + CHUNK)) {
           const end = await refiner.refine(start, family.freeFlat, 40);
-          if (mayBeSample(problem, end) && !hits.some((hit) => isSame(hit, end))) {
+          if (!mayBeSample(problem, end)) {
+            refiner.giveUp();
+          } else if (!hits.some((hit) => isSame(hit, end))) {
             hits.push(end);
           }
           if (performance.now() > this.deadline) {
@@ -259,6 +270,9 @@ export class BatchSearch {
           this.settleFamily(family);
           return true;
         }
+      }
+      if (effort <= QUICK_EFFORT) {
+        this.vain.add(attempt);
       }
     }
     return false;

@@ -1,8 +1,8 @@
-import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
+import { factoriseSmall, inverseOf } from '../cholesky.js';
 import { FLOAT32_ROUNDOFF } from '../head-gradient.js';
-import { matrixProduct } from '../linear-algebra.js';
+import { gram, matrixProduct, multiplyTransposed, productWithTransposed, transposed } from '../linear-algebra.js';
 import { norm } from '../vectors.js';
-import { accumulate, accumulateSquare, fillJacobian } from './refine.js';
+import { fillJacobian } from './refine.js';
 import { type Evaluated, type SampleProblem, alongSpan, awayFromSpan } from './sample-problem.js';
 import type { WhitenedHead } from './whiten.js';
 
@@ -39,9 +39,12 @@ export class Judge {
   /** V^T columnScale^2 V: lengths of features from their coordinates. */
   private readonly metric: Float64Array;
   private readonly weightNorms: Float64Array;
+  /** V^T in whitened units, rank x columns. */
   private readonly right: Float64Array;
   private readonly scaleSquares: number;
   private readonly jacobian: Float64Array;
+  /** U, classes x rank. */
+  private byClass: Float64Array | undefined;
 
   constructor(
     private readonly head: WhitenedHead,
@@ -51,26 +54,26 @@ export class Judge {
     const { classes, columns, columnScale, weight, svd } = head;
     const { rank } = problem;
     const own = problem.basis ? problem.basis.length / rank : rank;
-    const right = new Float64Array(columns * own);
-    for (let col = 0; col < columns; col++) {
-      right.set(svd.right.subarray(col * svd.rank, col * svd.rank + own), col * own);
-    }
-    this.right = problem.basis ? matrixProduct(right, problem.basis, columns, own, rank) : right;
-    const scaledRight = this.right.map((value, at) => value * columnScale[Math.floor(at / rank)]!);
-    this.metric = new Float64Array(rank * rank);
-    accumulate(scaledRight, rank, scaledRight, rank, columns, this.metric);
+    const right = transposed(svd.right, columns, svd.rank).slice(0, own * columns);
+    this.right = problem.basis ? matrixProduct(transposed(problem.basis, own, rank), right, rank, own, columns) : right;
+    const scaledRight = this.right.map((value, at) => value * columnScale[at % columns]!);
+    this.metric = productWithTransposed(scaledRight, scaledRight, rank, rank, columns);
     this.weightNorms = new Float64Array(classes);
     for (let row = 0; row < classes; row++) {
       this.weightNorms[row] = norm(weight.data.subarray(row * columns, (row + 1) * columns));
     }
     this.scaleSquares = columnScale.reduce((sum, value) => sum + value * value, 0);
-    this.jacobian = new Float64Array(classes * (rank + mostClasses + 1));
+    this.jacobian = new Float64Array((rank + mostClasses + 1) * classes);
   }
 
   /** The feature in the model's own units, columns long. */
   feature(q: Float64Array): Float64Array {
-    const x = matrixProduct(this.right, q, this.head.columns, this.problem.rank, 1);
-    return x.map((value, at) => value * this.head.columnScale[at]!);
+    return this.whitened(q).map((value, at) => value * this.head.columnScale[at]!);
+  }
+
+  /** The feature in whitened units, columns long. */
+  private whitened(q: Float64Array): Float64Array {
+    return multiplyTransposed({ rows: this.problem.rank, cols: this.head.columns, data: this.right }, q);
   }
 
   /** @param freeFlat whether the label's flat part was an unknown */
@@ -114,16 +117,12 @@ export class Judge {
   private errors(candidate: Evaluated, ofE: number, ofX: number): Float64Array {
     const { classes, columns, weight } = this.head;
     const { rowError, rank, logits, offset } = this.problem;
-    const x = matrixProduct(this.right, candidate.q, columns, rank, 1);
-    const z = new Float64Array(classes);
+    const x = this.whitened(candidate.q);
+    const z = multiplyTransposed({ rows: rank, cols: classes, data: logits }, candidate.q);
     let top = -Infinity;
     for (let row = 0; row < classes; row++) {
-      let sum = offset?.[row] ?? 0;
-      for (let col = 0; col < rank; col++) {
-        sum += logits[row * rank + col]! * candidate.q[col]!;
-      }
-      z[row] = sum;
-      top = Math.max(top, sum);
+      z[row]! += offset?.[row] ?? 0;
+      top = Math.max(top, z[row]!);
     }
     const errors = new Float64Array(classes);
     for (let row = 0; row < classes; row++) {
@@ -148,21 +147,19 @@ export class Judge {
   ): { coordinates: number; weights: number; alongDual: number } {
     const { problem, jacobian } = this;
     const { classes, rank, left } = problem;
-    const spanned = new Float64Array(rank * unknowns);
-    accumulate(left, rank, jacobian, unknowns, classes, spanned);
-    const normal = new Float64Array(unknowns * unknowns);
-    const away = new Float64Array(classes * unknowns);
-    for (let row = 0; row < classes; row++) {
-      const weight = 1 / Math.sqrt(errors[row]!);
-      for (let col = 0; col < unknowns; col++) {
-        let value = jacobian[row * unknowns + col]!;
-        for (let k = 0; k < rank; k++) {
-          value -= left[row * rank + k]! * spanned[k * unknowns + col]!;
-        }
-        away[row * unknowns + col] = value * weight;
+    const own = transposed(jacobian.subarray(0, unknowns * classes), classes, unknowns);
+    this.byClass ??= transposed(left, rank, classes);
+    const spanned = productWithTransposed(own, left, unknowns, rank, classes);
+    const inSpan = productWithTransposed(spanned, this.byClass, unknowns, classes, rank);
+    const weight = errors.map((error) => 1 / Math.sqrt(error));
+    for (let at = 0; at < unknowns; at++) {
+      const from = at * classes;
+      for (let row = 0; row < classes; row++) {
+        inSpan[from + row] = (own[from + row]! - inSpan[from + row]!) * weight[row]!;
       }
     }
-    accumulateSquare(away, unknowns, classes, normal, 1);
+    const normal = new Float64Array(unknowns * unknowns);
+    gram(inSpan, unknowns, classes, normal, unknowns);
     const scales = Float64Array.from({ length: unknowns }, (_, at) => Math.sqrt(normal[at * unknowns + at]!) + 1e-300);
     for (let i = 0; i < unknowns; i++) {
       for (let j = 0; j <= i; j++) {
@@ -173,21 +170,18 @@ export class Judge {
     if (factored.deficiency > 0 || !Number.isFinite(factored.lower[0]!)) {
       return { coordinates: Infinity, weights: Infinity, alongDual: Infinity };
     }
+    const covariance = inverseOf(factored);
     let coordinates = 0;
     let weights = 0;
     let along = 0;
     for (let at = 0; at < unknowns; at++) {
-      const column = new Float64Array(unknowns);
-      column[at] = 1;
-      solveUpper(factored, solveLower(factored, column));
-      if (at < rank) {
-        for (let other = 0; other < rank; other++) {
-          const covariance = column[other]! / scales[other]! / scales[at]!;
-          coordinates += covariance * this.metric[other * rank + at]!;
-          along += covariance * dual[other]! * dual[at]!;
-        }
-      } else {
-        weights = Math.max(weights, Math.sqrt(Math.max(column[at]!, 0)) / scales[at]!);
+      for (let other = 0; at < rank && other <= at; other++) {
+        const value = (covariance[at * unknowns + other]! * (other < at ? 2 : 1)) / scales[other]! / scales[at]!;
+        coordinates += value * this.metric[other * rank + at]!;
+        along += value * dual[other]! * dual[at]!;
+      }
+      if (at >= rank) {
+        weights = Math.max(weights, Math.sqrt(Math.max(covariance[at * unknowns + at]!, 0)) / scales[at]!);
       }
     }
     return { coordinates: Math.max(coordinates, 0), weights, alongDual: Math.sqrt(Math.max(along, 0)) };

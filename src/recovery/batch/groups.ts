@@ -1,8 +1,7 @@
 import { softmax } from '../activation.js';
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
-import { multiply } from '../linear-algebra.js';
-import { norm, scaled } from '../vectors.js';
-import { accumulate, accumulateSquare } from './refine.js';
+import { gram, matrixProduct, multiply } from '../linear-algebra.js';
+import { dot, norm, scaled } from '../vectors.js';
 import type { WhitenedHead } from './whiten.js';
 import type { Pause } from '../pause.js';
 
@@ -56,8 +55,9 @@ export async function recoverGroups(
   counts: readonly number[] | undefined,
   pause: Pause,
 ): Promise<Groups | undefined> {
+  const target = whitenedGradient(head);
   for (const rows of classSets(head, counts)) {
-    const groups = await groupsOf(head, rows, counts, pause);
+    const groups = await groupsOf(head, target, rows, counts, pause);
     if (groups) {
       return groups;
     }
@@ -67,6 +67,7 @@ export async function recoverGroups(
 
 async function groupsOf(
   head: WhitenedHead,
+  target: Float64Array,
   rows: readonly number[],
   counts: readonly number[] | undefined,
   pause: Pause,
@@ -82,7 +83,7 @@ async function groupsOf(
   for (let iteration = 0; iteration < ITERATIONS && change > SETTLED; iteration++) {
     await pause();
     const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
-    const next = featuresFrom(head, errors);
+    const next = featuresFrom(head, target, errors);
     if (!next) {
       return undefined;
     }
@@ -99,7 +100,7 @@ async function groupsOf(
   }
   const whole = head.hasBiasColumn ? wholeNumbers(shares, head.svd.rank) : rows.map((row) => counts![row]!);
   const errors = rows.map((row, at) => errorOf(head, features[at]!, row));
-  const { misfit, deviation } = misfitOf(head, solved, errors);
+  const { misfit, deviation } = misfitOf(head, target, solved, errors);
   const isNoise = deviation <= MOST_DEVIATION * head.sigma;
   const mayDiffer = head.hasBiasColumn && misfit <= (rows.length < FEW_CLASSES ? STRICT_MISFIT : MOST_MISFIT);
   if (!whole || change > 1e-3 || !(isNoise || mayDiffer)) {
@@ -164,21 +165,17 @@ function errorOf(head: WhitenedHead, feature: Float64Array, row: number): Float6
 }
 
 /** Weighted least squares for X in G = E X, everything in whitened units. */
-function featuresFrom(head: WhitenedHead, parts: readonly Float64Array[]): Float64Array[] | undefined {
-  const { classes, columns, rowError, gradient, columnScale } = head;
+function featuresFrom(
+  { classes, columns, rowError }: WhitenedHead,
+  target: Float64Array,
+  parts: readonly Float64Array[],
+): Float64Array[] | undefined {
   const count = parts.length;
-  const whitened = new Float64Array(classes * count);
-  const target = new Float64Array(gradient.data.length);
-  for (let row = 0; row < classes; row++) {
-    parts.forEach((part, at) => (whitened[row * count + at] = part[row]! / rowError[row]!));
-    for (let col = 0; col < columns; col++) {
-      target[row * columns + col] = gradient.data[row * columns + col]! / rowError[row]! / columnScale[col]!;
-    }
-  }
+  const whitened = new Float64Array(count * classes);
+  parts.forEach((part, at) => part.forEach((value, row) => (whitened[at * classes + row] = value / rowError[row]!)));
   const normal = new Float64Array(count * count);
-  accumulateSquare(whitened, count, classes, normal, 1);
-  const right = new Float64Array(count * columns);
-  accumulate(whitened, count, target, columns, classes, right);
+  gram(whitened, count, classes, normal, count);
+  const right = matrixProduct(whitened, target, count, classes, columns);
   const factored = factoriseSmall(normal, count);
   if (factored.deficiency > 0) {
     return undefined;
@@ -208,25 +205,33 @@ function largestChange(before: readonly Float64Array[], after: readonly Float64A
 
 /** What G - E X leaves of the whitened gradient: squared and relative, and per entry in units of its error. */
 function misfitOf(
-  head: WhitenedHead,
+  { classes, columns, rowError }: WhitenedHead,
+  target: Float64Array,
   solved: readonly Float64Array[],
   errors: readonly Float64Array[],
 ): { misfit: number; deviation: number } {
-  const { classes, columns, rowError, gradient, columnScale } = head;
-  let left = 0;
-  let total = 0;
+  const rest = target.slice();
+  for (let row = 0; row < classes; row++) {
+    errors.forEach((error, at) => {
+      const weight = error[row]! / rowError[row]!;
+      for (let col = 0; col < columns; col++) {
+        rest[row * columns + col]! -= weight * solved[at]![col]!;
+      }
+    });
+  }
+  const left = dot(rest, rest);
+  return { misfit: left / dot(target, target), deviation: Math.sqrt(left / (classes * columns)) };
+}
+
+/** The gradient in units of its errors, classes x columns. */
+function whitenedGradient({ classes, columns, rowError, gradient, columnScale }: WhitenedHead): Float64Array {
+  const out = new Float64Array(classes * columns);
   for (let row = 0; row < classes; row++) {
     for (let col = 0; col < columns; col++) {
-      const captured = gradient.data[row * columns + col]! / rowError[row]! / columnScale[col]!;
-      let value = captured;
-      for (let at = 0; at < errors.length; at++) {
-        value -= (errors[at]![row]! / rowError[row]!) * solved[at]![col]!;
-      }
-      left += value * value;
-      total += captured * captured;
+      out[row * columns + col] = gradient.data[row * columns + col]! / rowError[row]! / columnScale[col]!;
     }
   }
-  return { misfit: left / total, deviation: Math.sqrt(left / (classes * columns)) };
+  return out;
 }
 
 function haveLikeLengths(found: Groups['found']): boolean {

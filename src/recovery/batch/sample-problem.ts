@@ -1,6 +1,7 @@
 import { softmax } from '../activation.js';
-import { matrixProduct } from '../linear-algebra.js';
+import { matrixProduct, multiply, multiplyTransposed, productWithTransposed, transposed } from '../linear-algebra.js';
 import { smallSvd } from '../truncated-svd.js';
+import { dot, norm } from '../vectors.js';
 import type { WhitenedHead } from './whiten.js';
 
 /**
@@ -13,11 +14,11 @@ export interface SampleProblem {
   /** Number of unknowns in q. */
   readonly rank: number;
   readonly rowError: Float64Array;
-  /** U, classes x rank, row-major. */
+  /** U^T, rank x classes, row-major. */
   readonly left: Float64Array;
   /** Singular values, rank. */
   readonly values: Float64Array;
-  /** A: logits per unit of q, classes x rank, row-major. */
+  /** A^T: logits per unit of q, rank x classes, row-major. */
   readonly logits: Float64Array;
   readonly offset: Float64Array | undefined;
   /** Standard deviation of a whitened entry of the gradient that no sample explains. */
@@ -58,8 +59,8 @@ export interface Evaluated extends Candidate {
 /** The problem of the strongest `rank` directions. */
 export function baseProblem(head: WhitenedHead, rank: number): SampleProblem {
   const { classes, columns, weight, svd } = head;
-  const left = firstColumns(svd.left, classes, svd.rank, rank);
-  const right = firstColumns(svd.right, columns, svd.rank, rank);
+  const left = transposed(svd.left, classes, svd.rank).slice(0, rank * classes);
+  const right = transposed(svd.right, columns, svd.rank).slice(0, rank * columns);
   // What lies below the rank is noise to this problem, however well it is known.
   const below = (svd.values[rank] ?? svd.next) / (Math.sqrt(classes) + Math.sqrt(columns));
   return withLeverage({
@@ -68,7 +69,7 @@ export function baseProblem(head: WhitenedHead, rank: number): SampleProblem {
     rowError: head.rowError,
     left,
     values: svd.values.slice(0, rank),
-    logits: matrixProduct(weight.data, right, classes, columns, rank),
+    logits: productWithTransposed(right, weight.data, rank, classes, columns),
     offset: head.offset,
     sigma: Math.max(head.sigma, below),
     basis: undefined,
@@ -101,15 +102,15 @@ export function deflate(base: SampleProblem, found: readonly FoundShare[]): Samp
   });
   const svd = smallSvd(columns);
   const kept = Math.min(rank, svd.rank);
-  const left = firstColumns(svd.left, size, svd.rank, kept);
+  const left = transposed(firstColumns(svd.left, size, svd.rank, kept), size, kept);
   const basis = firstColumns(svd.right, size, svd.rank, kept);
   const perSide = 2 * Math.sqrt(base.classes);
   return withLeverage({
     ...base,
     rank: kept,
     values: svd.values.slice(0, kept),
-    left: matrixProduct(base.left, left, base.classes, size, kept),
-    logits: matrixProduct(base.logits, basis, base.classes, size, kept),
+    left: matrixProduct(left, base.left, kept, size, base.classes),
+    logits: matrixProduct(transposed(basis, size, kept), base.logits, kept, size, base.classes),
     // What the found samples' errors leave behind shows in the values that should be zero.
     sigma: Math.max(base.sigma, (svd.values[kept] ?? 0) / perSide),
     basis,
@@ -125,8 +126,8 @@ export function truncate(problem: SampleProblem, rank: number): SampleProblem {
     ...problem,
     rank,
     values: values.slice(0, rank),
-    left: firstColumns(left, classes, size, rank),
-    logits: firstColumns(logits, classes, size, rank),
+    left: left.slice(0, rank * classes),
+    logits: logits.slice(0, rank * classes),
     sigma: Math.max(problem.sigma, (values[rank] ?? 0) / (2 * Math.sqrt(classes))),
     basis: firstColumns(basis ?? identity(), (basis?.length ?? size * size) / size, size, rank),
   });
@@ -150,15 +151,18 @@ function firstColumns(a: Float64Array, rows: number, cols: number, keep: number)
 function withLeverage(problem: Omit<SampleProblem, 'distance' | 'leverage'>): SampleProblem {
   const { classes, rank, left, rowError } = problem;
   const distance = new Float64Array(classes).fill(1);
-  const unscaled = Array.from({ length: rank }, () => new Float64Array(classes));
-  for (let row = 0; row < classes; row++) {
-    for (let col = 0; col < rank; col++) {
-      const value = left[row * rank + col]!;
+  const unscaled = Array.from({ length: rank }, (_, at) => left.slice(at * classes, (at + 1) * classes));
+  for (const direction of unscaled) {
+    for (let row = 0; row < classes; row++) {
+      const value = direction[row]!;
       distance[row]! -= value * value;
-      unscaled[col]![row] = value * rowError[row]!;
+      direction[row] = value * rowError[row]!;
     }
   }
-  return { ...problem, distance: distance.map((value) => Math.max(value, 1e-15)), leverage: leverageOf(unscaled) };
+  for (let row = 0; row < classes; row++) {
+    distance[row] = Math.max(distance[row]!, 1e-15);
+  }
+  return { ...problem, distance, leverage: leverageOf(unscaled) };
 }
 
 /** Squared length of each class's axis projected on the span of the columns, which are overwritten. */
@@ -167,75 +171,80 @@ function leverageOf(columns: readonly Float64Array[]): Float64Array {
   const leverage = new Float64Array(classes);
   columns.forEach((column, at) => {
     for (let pass = 0; pass < 2; pass++) {
-      for (const other of columns.slice(0, at)) {
-        const along = column.reduce((sum, value, row) => sum + value * other[row]!, 0);
-        column.forEach((value, row) => (column[row] = value - along * other[row]!));
+      for (let before = 0; before < at; before++) {
+        const other = columns[before]!;
+        const along = dot(column, other);
+        for (let row = 0; row < classes; row++) {
+          column[row]! -= along * other[row]!;
+        }
       }
     }
-    const size = Math.sqrt(column.reduce((sum, value) => sum + value * value, 0));
-    column.forEach((value, row) => {
-      column[row] = size > 0 ? value / size : 0;
-      leverage[row]! += column[row] ** 2;
-    });
+    const size = norm(column);
+    for (let row = 0; row < classes; row++) {
+      const value = size > 0 ? column[row]! / size : 0;
+      column[row] = value;
+      leverage[row]! += value * value;
+    }
   });
   return leverage;
 }
 
 /** Puts a candidate into the equations. */
 export function evaluate(problem: SampleProblem, candidate: Candidate): Evaluated {
+  const { classes } = problem;
+  const { flat } = candidate;
   const p = probabilities(problem, candidate.q);
-  const e = p.map((value, row) => (value - candidate.flat) / problem.rowError[row]!);
-  candidate.classes.forEach((row, at) => (e[row]! -= candidate.weights[at]! / problem.rowError[row]!));
+  const e = errorOf(problem, p, candidate.classes, candidate.weights, flat);
   const misfit = awayFromSpan(problem, e);
-  let size = 0;
+  const size = norm(e) + 1e-300;
+  const factor = 1 / size;
   let cost = 0;
-  for (let row = 0; row < e.length; row++) {
-    size += e[row]! * e[row]!;
-    cost += misfit[row]! * misfit[row]!;
+  for (let row = 0; row < classes; row++) {
+    const value = misfit[row]! * factor;
+    misfit[row] = value;
+    cost += value * value;
   }
-  size = Math.sqrt(size) + 1e-300;
-  for (let row = 0; row < e.length; row++) {
-    misfit[row]! /= size;
+  return { ...candidate, p, e, size, misfit, cost };
+}
+
+/** (p - y) / rowError, with y = flat + weights at the labelled classes. */
+export function errorOf(
+  { classes, rowError }: SampleProblem,
+  p: Float64Array,
+  labelled: readonly number[],
+  weights: ArrayLike<number>,
+  flat: number,
+): Float64Array {
+  const e = new Float64Array(classes);
+  for (let row = 0; row < classes; row++) {
+    e[row] = (p[row]! - flat) / rowError[row]!;
   }
-  return { ...candidate, p, e, size, misfit, cost: cost / size / size };
+  labelled.forEach((row, at) => (e[row]! -= weights[at]! / rowError[row]!));
+  return e;
 }
 
 /** softmax(A q + b), classes. */
 export function probabilities({ classes, rank, logits, offset }: SampleProblem, q: Float64Array): Float64Array {
-  const z = new Float64Array(classes);
-  for (let row = 0; row < classes; row++) {
-    let sum = offset?.[row] ?? 0;
-    for (let col = 0; col < rank; col++) {
-      sum += logits[row * rank + col]! * q[col]!;
+  const z = multiplyTransposed({ rows: rank, cols: classes, data: logits }, q);
+  if (offset) {
+    for (let row = 0; row < classes; row++) {
+      z[row]! += offset[row]!;
     }
-    z[row] = sum;
   }
   return softmax(z);
 }
 
 /** U^T e, rank. */
 export function alongSpan({ classes, rank, left }: SampleProblem, e: Float64Array): Float64Array {
-  const along = new Float64Array(rank);
-  for (let row = 0; row < classes; row++) {
-    const value = e[row]!;
-    for (let col = 0; col < rank; col++) {
-      along[col]! += left[row * rank + col]! * value;
-    }
-  }
-  return along;
+  return multiply({ rows: rank, cols: classes, data: left }, e);
 }
 
 /** N e, classes. */
 export function awayFromSpan(problem: SampleProblem, e: Float64Array): Float64Array {
   const { classes, rank, left } = problem;
-  const along = alongSpan(problem, e);
-  const away = new Float64Array(classes);
+  const away = multiplyTransposed({ rows: rank, cols: classes, data: left }, alongSpan(problem, e));
   for (let row = 0; row < classes; row++) {
-    let sum = 0;
-    for (let col = 0; col < rank; col++) {
-      sum += left[row * rank + col]! * along[col]!;
-    }
-    away[row] = e[row]! - sum;
+    away[row] = e[row]! - away[row]!;
   }
   return away;
 }

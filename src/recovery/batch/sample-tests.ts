@@ -1,6 +1,6 @@
 import { norm } from '../vectors.js';
 import type { Evidence } from './evidence.js';
-import type { Evaluated, SampleProblem } from './sample-problem.js';
+import { type Evaluated, type SampleProblem, alongSpan } from './sample-problem.js';
 
 /** Whether a solution can be a sample of the batch. */
 
@@ -18,15 +18,8 @@ export function mayBeSample(problem: SampleProblem, { q, e, size, cost }: Evalua
   if (!Number.isFinite(cost) || !q.every(Number.isFinite)) {
     return false;
   }
-  const { classes, rank, left, values, sigma } = problem;
-  let dual = 0;
-  for (let col = 0; col < rank; col++) {
-    let along = 0;
-    for (let row = 0; row < classes; row++) {
-      along += left[row * rank + col]! * e[row]!;
-    }
-    dual += (along / values[col]!) ** 2;
-  }
+  const { classes, values, sigma } = problem;
+  const dual = alongSpan(problem, e).reduce((sum, along, at) => sum + (along / values[at]!) ** 2, 0);
   return cost < Math.max(PROMISING_COST, 100 * ((sigma * sigma * dual) / (size * size)) * classes);
 }
 

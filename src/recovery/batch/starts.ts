@@ -1,8 +1,9 @@
 import { factoriseSmall, solveLower, solveUpper } from '../cholesky.js';
 import { gaussian } from '../gaussian.js';
-import { dot, norm } from '../vectors.js';
-import { accumulate, accumulateSquare } from './refine.js';
-import { type Candidate, type SampleProblem, awayFromSpan, probabilities } from './sample-problem.js';
+import { gram, multiply, multiplyTransposed, productWithTransposed } from '../linear-algebra.js';
+import { dot, norm, scaled } from '../vectors.js';
+import { fillDirections, subtractGram } from './refine.js';
+import { type Candidate, type SampleProblem, awayFromSpan, errorOf, probabilities } from './sample-problem.js';
 
 /** Where the search for samples begins. Every start is a feature; the labels that fit it best are tried first. */
 
@@ -33,7 +34,7 @@ export function labelled(
   const { classes, rowError } = problem;
   const p = probabilities(problem, q);
   return family.flats.flatMap((flat) => {
-    const e = p.map((value, row) => (value - flat) / rowError[row]!);
+    const e = errorOf(problem, p, [], [], flat);
     const away = awayFromSpan(problem, e);
     const sum = 1 - flat * classes;
     const single = bestClasses(problem, e, away, family.freeFlat ? [LEAST_SMOOTHED, 1] : [0.9 * sum, 1.1 * sum], most);
@@ -102,56 +103,44 @@ export function classesByLeverage({ leverage }: SampleProblem, most: number): nu
  * A class's own row of the gradient: where one sample dominates it, the row is that sample's feature times
  * c (p - y), and p - y is about -1 at the label and 1 at a confident mistake.
  */
-export function rowStart({ rank, left, values, rowError }: SampleProblem, row: number, factor: number): Float64Array {
+export function rowStart(problem: SampleProblem, row: number, factor: number): Float64Array {
+  const { classes, left, values, rowError } = problem;
   const scale = factor * rowError[row]!;
-  return Float64Array.from({ length: rank }, (_, at) => scale * values[at]! * left[row * rank + at]!);
+  return values.map((value, at) => scale * value * left[at * classes + row]!);
 }
 
 /** Features that solve the equations to first order around q = 0, for untrained heads. */
 export class LinearisedStarts {
+  /** Of (p - y) / rowError with respect to q, transposed: rank x classes. */
   private readonly jacobian: Float64Array;
+  /** Its share of U: J^T U, rank x rank. */
   private readonly spanned: Float64Array;
   private readonly factored;
   private readonly centre: Float64Array;
 
   constructor(private readonly problem: SampleProblem) {
-    const { classes, rank, logits, rowError, left } = problem;
+    const { classes, rank, left } = problem;
     this.centre = probabilities(problem, new Float64Array(rank));
-    const mean = new Float64Array(rank);
-    for (let row = 0; row < classes; row++) {
-      for (let col = 0; col < rank; col++) {
-        mean[col]! += this.centre[row]! * logits[row * rank + col]!;
-      }
-    }
-    this.jacobian = new Float64Array(classes * rank);
-    for (let row = 0; row < classes; row++) {
-      for (let col = 0; col < rank; col++) {
-        this.jacobian[row * rank + col] =
-          (this.centre[row]! / rowError[row]!) * (logits[row * rank + col]! - mean[col]!);
-      }
-    }
-    this.spanned = new Float64Array(rank * rank);
-    accumulate(left, rank, this.jacobian, rank, classes, this.spanned);
+    this.jacobian = new Float64Array(rank * classes);
+    fillDirections(problem, this.centre, this.jacobian);
+    this.spanned = productWithTransposed(this.jacobian, left, rank, rank, classes);
     const normal = new Float64Array(rank * rank);
-    accumulateSquare(this.jacobian, rank, classes, normal, 1);
-    accumulateSquare(this.spanned, rank, rank, normal, -1);
+    gram(this.jacobian, rank, classes, normal, rank);
+    subtractGram(this.spanned, rank, rank, normal);
     ridge(normal, rank, 1e-10);
     this.factored = factoriseSmall(normal, rank);
   }
 
   /** The q for which N ((p(q) - y) / rowError) is smallest to first order, with y = flat + weights at the classes. */
   start(classes: readonly number[], weights: readonly number[], flat: number): Float64Array {
-    const { problem, jacobian, centre } = this;
-    const { rank, rowError } = problem;
-    const e = centre.map((value, row) => (value - flat) / rowError[row]!);
-    classes.forEach((row, at) => (e[row]! -= weights[at]! / rowError[row]!));
-    const away = awayFromSpan(problem, e);
-    const slope = new Float64Array(rank);
-    for (let row = 0; row < problem.classes; row++) {
-      for (let col = 0; col < rank; col++) {
-        slope[col]! -= jacobian[row * rank + col]! * away[row]!;
-      }
-    }
+    const away = awayFromSpan(this.problem, errorOf(this.problem, this.centre, classes, weights, flat));
+    return scaled(this.solve(away), -1);
+  }
+
+  /** Least squares of J q = away, which lies outside of the span of U. */
+  private solve(away: Float64Array): Float64Array {
+    const { rank, classes } = this.problem;
+    const slope = multiply({ rows: rank, cols: classes, data: this.jacobian }, away);
     return solveUpper(this.factored, solveLower(this.factored, slope));
   }
 
@@ -163,7 +152,7 @@ export class LinearisedStarts {
     const { problem, centre } = this;
     const { rowError } = problem;
     const whole = 1 - flat * problem.classes;
-    const constant = this.eliminate(centre.map((value, row) => (value - flat) / rowError[row]!));
+    const constant = this.eliminate(errorOf(problem, centre, [], [], flat));
     const axes = candidates.map((row) => {
       const axis = new Float64Array(problem.classes);
       axis[row] = 1 / rowError[row]!;
@@ -189,26 +178,15 @@ export class LinearisedStarts {
 
   /** Takes out what a feature could explain to first order. */
   private eliminate(e: Float64Array): Float64Array {
-    const { problem, jacobian, spanned, factored } = this;
+    const { problem, jacobian, spanned } = this;
     const { rank, classes, left } = problem;
     const away = awayFromSpan(problem, e);
-    const slope = new Float64Array(rank);
+    const q = this.solve(away);
+    const explained = multiplyTransposed({ rows: rank, cols: classes, data: jacobian }, q);
+    const inSpan = multiplyTransposed({ rows: rank, cols: rank, data: spanned }, q);
+    const along = multiplyTransposed({ rows: rank, cols: classes, data: left }, inSpan);
     for (let row = 0; row < classes; row++) {
-      for (let col = 0; col < rank; col++) {
-        slope[col]! += jacobian[row * rank + col]! * away[row]!;
-      }
-    }
-    const q = solveUpper(factored, solveLower(factored, slope));
-    const inSpan = new Float64Array(rank);
-    for (let k = 0; k < rank; k++) {
-      for (let col = 0; col < rank; col++) {
-        inSpan[k]! += spanned[k * rank + col]! * q[col]!;
-      }
-    }
-    for (let row = 0; row < classes; row++) {
-      for (let col = 0; col < rank; col++) {
-        away[row]! -= jacobian[row * rank + col]! * q[col]! - left[row * rank + col]! * inSpan[col]!;
-      }
+      away[row]! -= explained[row]! - along[row]!;
     }
     return away;
   }
@@ -216,26 +194,23 @@ export class LinearisedStarts {
 
 /** "Predicted as j": least-squares logits for class j standing out by each margin, for trained heads. */
 export function predictedStarts(problem: SampleProblem, classes: readonly number[]): Float64Array[] {
-  const { rank, logits } = problem;
-  const mean = new Float64Array(rank);
-  for (let row = 0; row < problem.classes; row++) {
-    for (let col = 0; col < rank; col++) {
-      mean[col]! += logits[row * rank + col]! / problem.classes;
+  const { rank, logits, classes: all } = problem;
+  const centred = logits.slice();
+  for (let at = 0; at < rank; at++) {
+    const own = centred.subarray(at * all, (at + 1) * all);
+    const mean = own.reduce((sum, value) => sum + value, 0) / all;
+    for (let row = 0; row < all; row++) {
+      own[row]! -= mean;
     }
   }
-  const centred = logits.map((value, at) => value - mean[at % rank]!);
   const normal = new Float64Array(rank * rank);
-  accumulateSquare(centred, rank, problem.classes, normal, 1);
+  gram(centred, rank, all, normal, rank);
   ridge(normal, rank, 1e-10);
   const factored = factoriseSmall(normal, rank);
   return classes.flatMap((row) => {
-    const towards = solveUpper(factored, solveLower(factored, centred.slice(row * rank, (row + 1) * rank)));
-    const z = new Float64Array(problem.classes);
-    for (let other = 0; other < problem.classes; other++) {
-      for (let col = 0; col < rank; col++) {
-        z[other]! += centred[other * rank + col]! * towards[col]!;
-      }
-    }
+    const own = Float64Array.from({ length: rank }, (_, at) => centred[at * all + row]!);
+    const towards = solveUpper(factored, solveLower(factored, own));
+    const z = multiplyTransposed({ rows: rank, cols: all, data: centred }, towards);
     const second = z.reduce((top, value, other) => (other === row ? top : Math.max(top, value)), -Infinity);
     return MARGINS.map((margin) => {
       const factor = Math.min(margin / Math.max(z[row]! - second, 0.05), 4 * margin);

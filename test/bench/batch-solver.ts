@@ -158,6 +158,9 @@ async function outcomes(here: Solver, there: Solver, commit: string, from: numbe
     const [was, is] = [tally(before.found, truth), tally(after.found, truth)];
     const differences = compared(before.found, after.found);
     sums.batches++;
+    console.error(
+      `${sums.batches} of ${count}: seed ${one.seed}, ${before.cpuSeconds.toFixed(1)} s, here ${after.cpuSeconds.toFixed(1)} s`,
+    );
     sums.samples += one.batch;
     sums.before += was.right;
     sums.after += is.right;

@@ -223,6 +223,7 @@ const WORTHWHILE = 0.25;
 const LEAST_ITERATED = 24;
 /** Products per unknown that cost about half of a normal matrix. */
 const MOST_PRODUCTS = 0.12;
+/** Candidates that make their own normal matrix after one that another's did not serve. */
 const CAUTION = 2;
 /** Points kept for each set of classes. */
 const MOST_VAIN = 64;

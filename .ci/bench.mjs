@@ -1,12 +1,12 @@
 // npm run bench: the figures of docs/benchmarks.md, each as a ratio or beside a reference of the same run.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, build, ensureInstalled, run, runProgram } from './setup.mjs';
 
 ensureInstalled();
 const [what, ...rest] = process.argv.slice(2);
-if (what === 'batch-solver' || what === 'batch-outcomes') {
+if (what === 'batch-solver' || what === 'batch-outcomes' || what === 'matching-step') {
   await besideCommit(what, rest);
 } else {
   build();
@@ -18,7 +18,7 @@ if (what === 'batch-solver' || what === 'batch-outcomes') {
   ]);
 }
 
-/** The solver of batches beside that of another commit, in one process: `--against COMMIT`, and what to leave out. */
+/** The solver of batches, or a matching step, beside that of another commit, in one process: `--against COMMIT`, and what to leave out. */
 async function besideCommit(program, args) {
   const at = args.indexOf('--against');
   const commit = args[at + 1];
@@ -31,13 +31,38 @@ async function besideCommit(program, args) {
     const archive = join(folder, 'src.tar');
     run('git', ['archive', '--format=tar', `--output=${archive}`, commit, 'src']);
     run('tar', ['-xf', archive, '-C', folder]);
-    await bundleSolver(folder, 'out/solver-against.mjs');
-    await bundleSolver(ROOT, 'out/solver-here.mjs');
+    if (program === 'matching-step') {
+      mkdirSync(join(folder, 'test', 'bench'), { recursive: true });
+      for (const file of ['matching-outputs.ts', 'random-network.ts']) {
+        copyFileSync(join(ROOT, 'test', 'bench', file), join(folder, 'test', 'bench', file));
+      }
+      await bundleStep(folder, 'out/matching-against.cjs');
+      await bundleStep(ROOT, 'out/matching-here.cjs');
+    } else {
+      await bundleSolver(folder, 'out/solver-against.mjs');
+      await bundleSolver(ROOT, 'out/solver-here.mjs');
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
   const others = args.filter((_, index) => index !== at && index !== at + 1);
-  await runProgram('test/bench/batch-solver.ts', 'out/batch-solver.cjs', [program, commit, ...others]);
+  const source = program === 'matching-step' ? program : 'batch-solver';
+  await runProgram(`test/bench/${source}.ts`, `out/${source}.cjs`, [program, commit, ...others]);
+}
+
+async function bundleStep(root, outfile) {
+  // Only there once dependencies are.
+  const { build: bundle } = await import('esbuild');
+  await bundle({
+    entryPoints: [join(root, 'test', 'bench', 'matching-outputs.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    external: ['onnxruntime-node', '@tensorflow/*'],
+    nodePaths: [join(ROOT, 'node_modules')],
+    outfile,
+    logLevel: 'warning',
+  });
 }
 
 async function bundleSolver(root, outfile) {

@@ -13,12 +13,15 @@ import {
   type TensorNode,
   type UnaryFunction,
   needed,
+  sizeOf,
 } from '../graph/tensor-graph.js';
 
 /** A tensor graph as an ONNX model, which onnxruntime then runs as one static program. */
 
 const OPSET = 17;
 const IR_VERSION = 8;
+/** Of small filters with more taps, cutting out the patches costs more than exchanging channels. */
+const MOST_SLICES = 9;
 
 const UNARY: Record<Exclude<UnaryFunction, 'step' | 'sign'>, string> = {
   neg: 'Neg',
@@ -40,8 +43,16 @@ const BINARY: Record<BinaryFunction, string> = { add: 'Add', sub: 'Sub', mul: 'M
  */
 export function toOnnx(outputs: readonly TensorNode[]): Uint8Array {
   const writer = new Writer();
-  for (const node of needed(outputs)) {
-    writer.add(node);
+  const nodes = needed(outputs);
+  const squares = squaredSums(nodes, outputs);
+  const passed = new Set([...squares.values()].flatMap(({ between }) => between));
+  for (const node of nodes) {
+    const square = squares.get(node);
+    if (square) {
+      writer.squaredSum(node, square.root, square.shape);
+    } else if (!passed.has(node)) {
+      writer.add(node);
+    }
   }
   outputs.forEach((node, index) => {
     writer.node('Identity', [nameOf(node)], `out${index}`);
@@ -59,10 +70,43 @@ export function toOnnx(outputs: readonly TensorNode[]): Uint8Array {
   });
 }
 
+interface SquaredSum {
+  /** What is squared. */
+  readonly root: TensorNode;
+  /** The shape that its squares are summed in. */
+  readonly shape: readonly number[];
+  /** Nodes that nothing else takes. */
+  readonly between: readonly TensorNode[];
+}
+
+/** Sums of squares: the squares themselves, as large as all gradients, need not be written to memory. */
+function squaredSums(nodes: readonly TensorNode[], outputs: readonly TensorNode[]): Map<TensorNode, SquaredSum> {
+  const uses = new Map<TensorNode, number>();
+  for (const used of [...outputs, ...nodes.flatMap(({ inputs }) => [...new Set(inputs)])]) {
+    uses.set(used, (uses.get(used) ?? 0) + 1);
+  }
+  const found = new Map<TensorNode, SquaredSum>();
+  for (const node of nodes) {
+    if (node.operation.kind !== 'reduce' || node.operation.fn !== 'sum') {
+      continue;
+    }
+    const summed = node.inputs[0]!;
+    const product = summed.operation.kind === 'reshape' ? summed.inputs[0]! : summed;
+    const [root, other] = product.inputs;
+    const isSquare = product.operation.kind === 'binary' && product.operation.fn === 'mul' && root === other;
+    const between = [...new Set([summed, product])];
+    if (isSquare && between.every((own) => uses.get(own) === 1)) {
+      found.set(node, { root: root!, shape: summed.shape, between });
+    }
+  }
+  return found;
+}
+
 class Writer {
   readonly nodes: OnnxNode[] = [];
   readonly initializers: OnnxTensor[] = [];
   readonly inputs: OnnxValue[] = [];
+  /** Names of initializers that are shared. */
   private readonly lists = new Map<string, string>();
 
   add(node: TensorNode): void {
@@ -142,6 +186,13 @@ class Writer {
     this.nodes.push({ opType, input, output: [output], attribute });
   }
 
+  squaredSum(node: TensorNode, root: TensorNode, shape: readonly number[]): void {
+    const own = nameOf(node);
+    const axes = node.operation.kind === 'reduce' ? node.operation.axes : [];
+    this.node('Reshape', [nameOf(root), this.list(shape)], `${own}.root`);
+    this.node('ReduceSumSquare', [`${own}.root`], own, [ints('axes', axes), int('keepdims', 1)]);
+  }
+
   /** onnxruntime has no Sign on WebGPU, and would take the tensor to the CPU and back at every step. */
   private sign(name: string, own: string): void {
     for (const [opType, side] of [
@@ -174,6 +225,25 @@ class Writer {
   private convInput(node: TensorNode, names: string[], own: string): void {
     const { strides, pads, dilations, groups } = geometryOf(node);
     const [dy, filter] = node.inputs as [TensorNode, TensorNode];
+    const { operation } = filter;
+    const isFixed = operation.kind === 'parameter' || operation.kind === 'constant';
+    if (isFixed && groups === 1 && strides[0] === 1 && strides[1] === 1) {
+      // With a filter that does not change, turned once, the same is a convolution, which runs faster.
+      const [, , kernelH, kernelW] = filter.shape as [number, number, number, number];
+      const name = this.turned(filter, operation.data);
+      const before = [dilations[0] * (kernelH - 1) - pads[0], dilations[1] * (kernelW - 1) - pads[1]];
+      const after = [dilations[0] * (kernelH - 1) - pads[2], dilations[1] * (kernelW - 1) - pads[3]];
+      if ([...before, ...after].every((pad) => pad >= 0)) {
+        this.node('Conv', [names[0]!, name], own, [
+          ints('strides', [1, 1]),
+          ints('pads', [...before, ...after]),
+          ints('dilations', dilations),
+          int('group', 1),
+          ints('kernel_shape', [kernelH, kernelW]),
+        ]);
+        return;
+      }
+    }
     const missing = [0, 1].map((axis) => {
       const reached =
         (dy.shape[2 + axis]! - 1) * strides[axis]! +
@@ -193,16 +263,71 @@ class Writer {
     ]);
   }
 
+  /** A filter with its channels exchanged and its rows and columns reversed, as an initializer of its own. */
+  private turned(filter: TensorNode, data: TensorData): string {
+    const name = `${nameOf(filter)}.turned`;
+    if (!this.lists.has(name)) {
+      const [out, channels, kernelH, kernelW] = filter.shape as [number, number, number, number];
+      const taps = kernelH * kernelW;
+      const turned = new Float32Array(data.length);
+      for (let o = 0; o < out; o++) {
+        for (let c = 0; c < channels; c++) {
+          for (let tap = 0; tap < taps; tap++) {
+            turned[(c * out + o) * taps + taps - 1 - tap] = data[(o * channels + c) * taps + tap]!;
+          }
+        }
+      }
+      this.lists.set(name, name);
+      this.initializers.push(floats(name, turned, [channels, out, kernelH, kernelW]));
+    }
+    return name;
+  }
+
+  /**
+   * A product of the output's gradient and the input's patches, in the filter's own layout. As a convolution, of the input
+   * with the output's gradient as filter, it comes out with channels exchanged, and where filters are larger than
+   * images, transposing them back costs more than the rest.
+   */
+  private convFilter(node: TensorNode, names: string[], own: string): void {
+    const { groups } = geometryOf(node);
+    const [x, dy] = node.inputs as [TensorNode, TensorNode];
+    const [batch, channels] = x.shape as [number, number];
+    const [, out, rows, cols] = dy.shape as [number, number, number, number];
+    const [filters, perGroup, kernelH, kernelW] = node.shape as [number, number, number, number];
+    if (perGroup !== channels / groups || out !== filters) {
+      throw new RangeError(`A filter gradient of shape [${node.shape.join(', ')}] does not fit its inputs.`);
+    }
+    const taps = kernelH * kernelW;
+    if (taps > MOST_SLICES && sizeOf(node.shape) < taps * sizeOf(x.shape)) {
+      this.convFilterAsConvolution(node, names, own);
+      return;
+    }
+    const places = rows * cols;
+    // Of each sample: group, channel and tap, position. Of the output's gradient: group, channel, position.
+    this.patches(node, names[0]!, `${own}.p`);
+    if (groups === 1) {
+      this.together(`${own}.p`, [batch, channels * taps, places], `${own}.x`);
+      this.together(names[1]!, [batch, out, places], `${own}.dy`);
+      this.node('Gemm', [`${own}.dy`, `${own}.x`], `${own}.c`, [int('transB', 1)]);
+    } else {
+      this.together(`${own}.p`, [batch, groups, perGroup * taps, places], `${own}.x`);
+      this.together(names[1]!, [batch, groups, out / groups, places], `${own}.dy`);
+      this.node('Transpose', [`${own}.x`], `${own}.xt`, [ints('perm', [0, 2, 1])]);
+      this.node('MatMul', [`${own}.dy`, `${own}.xt`], `${own}.c`);
+    }
+    this.node('Reshape', [`${own}.c`, this.list(node.shape)], own);
+  }
+
   /**
    * The gradient of a filter is itself a convolution: of the input with the output's gradient as filter, batch and
    * channels exchanged, and stride and dilation exchanged.
    */
-  private convFilter(node: TensorNode, names: string[], own: string): void {
+  private convFilterAsConvolution(node: TensorNode, names: string[], own: string): void {
     const { strides, pads, dilations, groups } = geometryOf(node);
     const [x, dy] = node.inputs as [TensorNode, TensorNode];
     const [batch, channels, height, width] = x.shape as [number, number, number, number];
-    const [, out, rows, cols] = dy.shape as [number, number, number, number];
-    const [, perGroup, kernelH, kernelW] = node.shape as [number, number, number, number];
+    const [, , rows, cols] = dy.shape as [number, number, number, number];
+    const [, , kernelH, kernelW] = node.shape as [number, number, number, number];
     let input = `${own}.x`;
     if (groups === 1) {
       this.node('Transpose', [names[0]!], input, [ints('perm', [1, 0, 2, 3])]);
@@ -229,10 +354,51 @@ class Writer {
       int('group', groups),
       ints('kernel_shape', [rows, cols]),
     ]);
-    if (perGroup !== channels / groups || out !== node.shape[0]) {
-      throw new RangeError(`A filter gradient of shape [${node.shape.join(', ')}] does not fit its inputs.`);
-    }
     this.node('Transpose', [`${own}.c`], own, [ints('perm', [1, 0, 2, 3])]);
+  }
+
+  /** Batch x ... x places as ... x (batch x places). */
+  private together(name: string, sizes: readonly number[], own: string): void {
+    const [batch, ...others] = sizes as [number, ...number[]];
+    const places = others[others.length - 1]!;
+    let input = name;
+    if (batch > 1) {
+      this.node('Reshape', [name, this.list(sizes)], `${own}.split`);
+      const inner = Array.from({ length: others.length - 1 }, (_, at) => at + 1);
+      this.node('Transpose', [`${own}.split`], `${own}.turned`, [ints('perm', [...inner, 0, others.length])]);
+      input = `${own}.turned`;
+    }
+    this.node('Reshape', [input, this.list([...others.slice(0, -1), batch * places])], own);
+  }
+
+  /** The input's patches: batch x channels x taps x positions of the output. */
+  private patches(node: TensorNode, name: string, own: string): void {
+    const { strides, pads, dilations } = geometryOf(node);
+    const [x, dy] = node.inputs as [TensorNode, TensorNode];
+    const [batch, channels] = x.shape as [number, number];
+    const [, , rows, cols] = dy.shape as [number, number, number, number];
+    const [, , kernelH, kernelW] = node.shape as [number, number, number, number];
+    let input = name;
+    if (pads.some((pad) => pad > 0)) {
+      this.node('Pad', [name, this.list([0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]])], `${own}.padded`);
+      input = `${own}.padded`;
+    }
+    const parts: string[] = [];
+    for (let row = 0; row < kernelH; row++) {
+      for (let col = 0; col < kernelW; col++) {
+        const part = `${own}.${row}-${col}`;
+        this.slice(
+          input,
+          part,
+          [0, 0, row * dilations[0], col * dilations[1]],
+          [batch, channels, rows, cols],
+          [1, 1, strides[0], strides[1]],
+        );
+        this.node('Reshape', [part, this.list([batch, channels, 1, rows * cols])], `${part}.flat`);
+        parts.push(`${part}.flat`);
+      }
+    }
+    this.node('Concat', parts, own, [int('axis', 2)]);
   }
 
   private slice(

@@ -5,6 +5,7 @@ import {
   type UnaryFunction,
   needed,
   sameShape,
+  sizeOf,
 } from './tensor-graph.js';
 
 /** Reverse-mode differentiation that adds nodes to the graph, so its results can be differentiated again. */
@@ -203,5 +204,5 @@ function unbroadcast(g: TensorGraph, d: TensorNode, shape: readonly number[]): T
   }
   const extra = d.shape.length - shape.length;
   const axes = d.shape.flatMap((size, axis) => ((shape[axis - extra] ?? 1) === 1 && size !== 1 ? [axis] : []));
-  return g.reshape(g.sum(d, axes), shape);
+  return sizeOf(shape) === 1 ? g.reshape(g.total(d), shape) : g.reshape(g.sum(d, axes), shape);
 }

@@ -159,7 +159,7 @@ export class TensorGraph {
     if (isEverywhere(b, 0) && sameShape(broadcastShape(a.shape, b.shape), a.shape)) {
       return a;
     }
-    return this.binary('add', a, b);
+    return a === b ? this.scale(a, 2) : this.binary('add', a, b);
   }
 
   sub(a: TensorNode, b: TensorNode): TensorNode {
@@ -186,8 +186,17 @@ export class TensorGraph {
     return this.binary('max', a, b);
   }
 
-  /** a times a number. */
+  /** a times a number; of a product with a single number, that number is taken times it. */
   scale(a: TensorNode, factor: number): TensorNode {
+    const [one, other] = a.inputs;
+    if (a.operation.kind === 'binary' && a.operation.fn === 'mul' && sizeOf(a.shape) > 1) {
+      if (sizeOf(one!.shape) === 1) {
+        return this.mul(this.mul(one!, this.scalar(factor)), other!);
+      }
+      if (sizeOf(other!.shape) === 1) {
+        return this.mul(one!, this.mul(other!, this.scalar(factor)));
+      }
+    }
     return this.mul(a, this.scalar(factor));
   }
 
@@ -204,6 +213,16 @@ export class TensorGraph {
       return a;
     }
     const source = a.operation.kind === 'reshape' ? a.inputs[0]! : a;
+    const [single] = source.operation.kind === 'expand' ? source.inputs : [];
+    if (single && sizeOf(single.shape) === 1) {
+      return this.expand(
+        this.reshape(
+          single,
+          shape.map(() => 1),
+        ),
+        shape,
+      );
+    }
     return sameShape(source.shape, shape) ? source : this.node({ kind: 'reshape' }, [source], shape);
   }
 
@@ -226,7 +245,8 @@ export class TensorGraph {
   }
 
   expand(a: TensorNode, shape: readonly number[]): TensorNode {
-    return sameShape(a.shape, shape) ? a : this.node({ kind: 'expand' }, [a], shape);
+    const source = a.operation.kind === 'expand' ? a.inputs[0]! : a;
+    return sameShape(source.shape, shape) ? source : this.node({ kind: 'expand' }, [source], shape);
   }
 
   /** Sum over axes, which stay with size 1. */
@@ -337,7 +357,10 @@ export class TensorGraph {
   }
 
   private binary(fn: BinaryFunction, a: TensorNode, b: TensorNode): TensorNode {
-    return this.node({ kind: 'binary', fn }, [a, b], broadcastShape(a.shape, b.shape));
+    const shape = broadcastShape(a.shape, b.shape);
+    // An operation stretches what it takes by itself, without writing it down.
+    const one = unexpanded(a, b.shape, shape);
+    return this.node({ kind: 'binary', fn }, [one, unexpanded(b, one.shape, shape)], shape);
   }
 
   private reduce(fn: 'sum' | 'max', a: TensorNode, axes: readonly number[]): TensorNode {
@@ -385,6 +408,12 @@ function requireFilled(data: TensorData, shape: readonly number[]): void {
   if (data.length !== sizeOf(shape)) {
     throw new RangeError(`${data.length} numbers do not fill a tensor of shape [${shape.join(', ')}].`);
   }
+}
+
+/** What an expansion stretches, where an operation with the other stretches it to the same shape. */
+function unexpanded(node: TensorNode, other: readonly number[], shape: readonly number[]): TensorNode {
+  const [source] = node.operation.kind === 'expand' ? node.inputs : [];
+  return source && sameShape(broadcastShape(source.shape, other), shape) ? source : node;
 }
 
 function isUnary(node: TensorNode, fn: UnaryFunction): boolean {

@@ -4,12 +4,8 @@ import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import type { EngineId } from '../../src/engine/engine.js';
 import { makeEngine } from '../../src/engine/make-engine.js';
-import { foldConstant } from '../../src/graph/evaluate.js';
-import { TensorGraph } from '../../src/graph/tensor-graph.js';
-import { matchingGraph } from '../../src/recovery/matching/objective.js';
-import { PRESETS } from '../../src/recovery/matching/presets.js';
-import { generator } from '../../src/recovery/paper-method.js';
-import { type RandomNetwork, randomNetwork } from './random-network.js';
+import { matchingOutputs } from './matching-outputs.js';
+import type { RandomNetwork } from './random-network.js';
 
 /** Milliseconds per gradient-matching step, per engine, beside PyTorch on the same machine in the same run. */
 
@@ -30,33 +26,7 @@ const NETWORKS: readonly Network[] = [
 /** Engines take turns, so that a busy moment of the machine does not fall on one of them. */
 const ROUNDS = 5;
 
-function matchingOutputs(network: Network) {
-  const random = generator(1);
-  const graph = new TensorGraph(foldConstant);
-  const { net } = randomNetwork(network, graph, 'eval', random);
-  const captured = [...net.parameters].map(([parameter, node]) => ({
-    parameter,
-    data: Float32Array.from({ length: node.shape.reduce((product, own) => product * own, 1) }, () => random() - 0.5),
-  }));
-  const labels = new Float64Array(10).fill(0.1);
-  const settings = {
-    ...PRESETS.dlg,
-    labels: 'recovered',
-    distance: network.name === 'lenet' ? 'l2' : 'cosine',
-  } as const;
-  const step = matchingGraph(
-    graph,
-    net,
-    undefined,
-    captured,
-    { labels, classes: 10, features: undefined, scale: 1 },
-    settings,
-    () => undefined,
-  );
-  return [step.loss, ...step.slopes];
-}
-
-class Torch {
+export class Torch {
   private readonly lines: AsyncIterator<string>;
 
   private constructor(private readonly child: ChildProcessWithoutNullStreams) {
@@ -73,7 +43,7 @@ class Torch {
     return first.done === true ? undefined : { torch, version: first.value };
   }
 
-  async measure({ name, width, steps }: Network, threads: number): Promise<number> {
+  async measure({ name, width, steps }: RandomNetwork & { readonly steps: number }, threads: number): Promise<number> {
     this.child.stdin.write(`${name} ${width} ${threads} ${steps}\n`);
     return Number((await this.lines.next()).value);
   }

@@ -1,6 +1,7 @@
 import { allZero } from '../facts/values.js';
 import type { CheckStatus, ConsistencyCheck } from '../protocol/report.js';
-import type { TensorFile } from '../formats/tensor-file.js';
+import { blocksOf } from '../formats/blocks.js';
+import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
 import { MAX_BIAS_MISFIT } from '../recovery/head-factors.js';
 import type { GradientShape, HeadGradient } from '../recovery/head-gradient.js';
 import type { Matching } from '../facts/matching.js';
@@ -96,10 +97,10 @@ export function checkValues(
   const broken: string[] = [];
   const zero: string[] = [];
   for (const entry of scanned) {
-    const { data } = gradients.read(entry.name);
-    if (!data.every(Number.isFinite)) {
+    const what = valuesOf(gradients, entry);
+    if (what === 'not-finite') {
       broken.push(entry.name);
-    } else if (data.every((value) => value === 0)) {
+    } else if (what === 'zero') {
       zero.push(entry.name);
     }
   }
@@ -119,6 +120,17 @@ export function checkValues(
       ? check('nonzero', 'warn', `No gradient in ${listed(zero)}: frozen, unused, or dead units.`)
       : check('nonzero', 'pass', `Every layer has a gradient${partly}.`),
   ];
+}
+
+function valuesOf(file: TensorFile, entry: TensorEntry): 'not-finite' | 'zero' | 'some' {
+  let isZero = true;
+  for (const { values } of blocksOf(file, entry)) {
+    if (!values.every(Number.isFinite)) {
+      return 'not-finite';
+    }
+    isZero &&= values.every((value) => value === 0);
+  }
+  return isZero ? 'zero' : 'some';
 }
 
 function listed(names: readonly string[]): string {

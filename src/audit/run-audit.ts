@@ -8,6 +8,7 @@ import { namesOf } from '../facts/no-checkpoint.js';
 import { type ReadUpdate, readUpdate } from '../facts/read-update.js';
 import { MATCHING, UPDATE } from '../facts/update.js';
 import { joinedFile } from '../formats/joined-file.js';
+import { isOutOfMemory } from '../formats/memory.js';
 import { openTensorFile } from '../formats/open.js';
 import type { TensorFile } from '../formats/tensor-file.js';
 import { RECOVERY, withTurnedSign } from '../methods/head/recovery.js';
@@ -210,7 +211,9 @@ class Audit {
     const facts = this.facts.for(id);
     const started = performance.now();
     const isMissing = facts.given.request.checkpoint === undefined && needs !== 'gradient';
-    const applies = isMissing ? 'It needs the checkpoint, and none was given.' : await method.applies(facts);
+    const applies = isMissing
+      ? 'It needs the checkpoint, and none was given.'
+      : await method.applies(facts).catch(wantOfMemory);
     if (applies !== true) {
       this.trace({ method: id, applies, milliseconds: performance.now() - started });
       if (applies !== null) {
@@ -221,7 +224,7 @@ class Audit {
     if (cost === 'min') {
       this.writeUntilThen(core);
     }
-    const result = await method.run(facts, this.contextOf(method, given)).catch(stoppedResult);
+    const result = await method.run(facts, this.contextOf(method, given)).catch(endedResult);
     const milliseconds = performance.now() - started;
     const { outcome, detail, leaks, network } = result;
     this.trace({ method: id, applies, outcome, detail, leaks: leaks.length, milliseconds });
@@ -400,13 +403,28 @@ export function surest(
   });
 }
 
-/** What the other methods found is kept, whichever was stopped. */
-function stoppedResult(error: unknown): MethodResult {
+/** Codes of what a method cannot take into memory, while others read less. */
+const TOO_MUCH: ReadonlySet<UnusableInputError['code']> = new Set(['too-little-memory', 'tensor-too-large']);
+
+/** Why a method ended, where it was for want of memory. @throws every other error */
+function wantOfMemory(error: unknown): string {
+  if (error instanceof UnusableInputError && TOO_MUCH.has(error.code)) {
+    const { found, expected, advice } = error.parts;
+    return `Not done for want of memory: found ${found}; expected ${expected}. ${advice}`;
+  }
+  if (isOutOfMemory(error)) {
+    return 'Not done for want of memory: the system gave no more of it. Run it with more memory.';
+  }
+  throw error;
+}
+
+/** What the other methods found is kept, whichever was stopped or needs more memory than there is. */
+function endedResult(error: unknown): MethodResult {
   if (error instanceof CancelledError) {
     const detail = 'The audit was stopped before this was done.';
     return { outcome: 'not-applicable', detail, leaks: [], stopped: true };
   }
-  throw error;
+  return { outcome: 'not-applicable', detail: wantOfMemory(error), leaks: [] };
 }
 
 /** The error for a gradient that was captured from other weights; the report that goes with it is complete. */

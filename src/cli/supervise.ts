@@ -21,6 +21,8 @@ export interface Told {
 }
 
 const GRACE_MS = 2000;
+const OUT_OF_MEMORY =
+  ' Systems do that where memory runs out: run it with more, or with less to do (--attack none leaves the input aside).';
 
 /**
  * @param script of this command
@@ -87,7 +89,8 @@ export function supervise(script: string, args: readonly string[], deadlines: De
         process.stderr.write(visible(problem));
         resolve(EXIT.unusable);
       } else {
-        process.stderr.write(`gradleak: its process was ended by ${signal ?? 'a signal'}; too little memory?\n`);
+        const why = signal === 'SIGKILL' || signal === 'SIGABRT' ? OUT_OF_MEMORY : '';
+        process.stderr.write(`gradleak: its process was ended by ${signal ?? 'a signal'}.${why}\n`);
         resolve(EXIT.fault);
       }
     });

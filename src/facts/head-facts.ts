@@ -46,7 +46,8 @@ export const HEAD: Fact<HeadSearch> = {
         ? { tensors: undefined, why: found.why, tied: found.tied, next: found.next ?? [], checks, error: undefined }
         : { tensors: found, why: '', tied: undefined, next: [], checks, error: undefined };
     } catch (error) {
-      if (error instanceof UnusableInputError && request.head === undefined) {
+      // For want of memory the rest goes on, also where the head was named.
+      if (error instanceof UnusableInputError && (request.head === undefined || error.code === 'too-little-memory')) {
         return { tensors: undefined, why: error.message, tied: undefined, next: nextSteps(error), checks: [], error };
       }
       throw error;

@@ -1,11 +1,10 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
-import type { Dtype, TensorEntry, TensorFile } from '../formats/tensor-file.js';
-import { columnSumNorm } from '../recovery/head-gradient.js';
+import { requireMemory } from '../formats/memory.js';
+import { type Dtype, type TensorEntry, type TensorFile, elementCount } from '../formats/tensor-file.js';
 import { type Matrix, transpose } from '../recovery/linear-algebra.js';
 import { ROUNDED_SUM } from '../recovery/head-factors.js';
 import { hasOtherLoss } from '../recovery/other-loss.js';
-import { norm } from '../recovery/vectors.js';
 import { type HeadHint, findHint } from './head-hint.js';
 import {
   type HeadLayout,
@@ -20,6 +19,7 @@ import {
 } from './head-structure.js';
 import type { AuditPaths } from './inputs.js';
 import type { Matching, TensorPair } from './matching.js';
+import { matrixSums } from './matrix-sums.js';
 import { copyOf, looksTied, tokenEmbedding } from './tied-head.js';
 
 /** Finding the classifier head among the matched tensors. */
@@ -58,6 +58,8 @@ export interface NoHead {
   readonly next?: readonly NextStep[];
 }
 
+/** Weight and gradient in float64, and what recovery makes of them. */
+const COPIES_OF_HEAD = 5;
 /** ||1^T G|| / ||G|| below this marks softmax cross-entropy: rounding stays far below, other layers far above. */
 const SOFTMAX_SUM = 1e-3;
 /** A sum of rounded numbers errs by a few units of the type's roundoff. */
@@ -126,6 +128,11 @@ export function findHead(
       advice: 'One output leaves softmax nothing to tell apart: name the layer that classifies, or its layout.',
     });
   }
+  requireMemory({
+    bytes: COPIES_OF_HEAD * 8 * elementCount(chosen.parameter.shape),
+    file: checkpoint.path,
+    what: `a head "${chosen.parameter.name}" of ${rows} x ${cols} numbers, the recovery of whose labels is work`,
+  });
   const { data } = gradients.read(chosen.gradient.name);
   const bias = biasOf(chosen.parameter, checkpoint.entries, classes);
   const biasGradient = matching.pairs.find(({ parameter, certain }) => parameter === bias && certain)?.gradient;
@@ -290,9 +297,9 @@ function otherLoss({ parameter }: TensorPair): NoHead {
 
 function sumsToZero({ gradient, parameter }: TensorPair, { matching, gradients, options }: Search): boolean {
   const layout = options.layout ?? guessLayout(parameter, parametersOf(matching));
-  const matrix = toMatrix(gradient, gradients.read(gradient.name).data, layout);
-  const size = norm(matrix.data);
-  return size > 0 && columnSumNorm(matrix) < Math.max(SOFTMAX_SUM, ROUNDING[gradient.dtype] ?? 0) * size;
+  const { size, overRows, overColumns } = matrixSums(gradients, gradient);
+  const sum = layout === 'kxd' ? overRows : overColumns;
+  return size > 0 && sum < Math.max(SOFTMAX_SUM, ROUNDING[gradient.dtype] ?? 0) * size;
 }
 
 function parametersOf({ pairs }: Matching): TensorEntry[] {
@@ -310,12 +317,9 @@ function layoutOf(
     return guess;
   }
   // Neither name nor bias decided: the classes are the axis over which the gradient sums to zero.
-  const matrix = toMatrix(pair.gradient, gradients.read(pair.gradient.name).data, 'kxd');
-  const size = norm(matrix.data);
-  const overRows = columnSumNorm(matrix);
-  const overCols = columnSumNorm(transpose(matrix));
+  const { size, overRows, overColumns } = matrixSums(gradients, pair.gradient);
   const hasBias = biasOf(pair.parameter, parametersOf(matching), pair.parameter.shape[0] ?? 0);
-  return !hasBias && overCols < SOFTMAX_SUM * size && overRows > 10 * overCols ? 'dxk' : 'kxd';
+  return !hasBias && overColumns < SOFTMAX_SUM * size && overRows > 10 * overColumns ? 'dxk' : 'kxd';
 }
 
 /** A head's tensor as a K x d matrix. */

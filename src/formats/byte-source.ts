@@ -8,6 +8,8 @@ export interface ByteSource {
   readonly size: number;
   /** A fresh copy, so that typed arrays can be laid over it from offset 0. */
   read(offset: number, length: number): Uint8Array<ArrayBuffer>;
+  /** The same into memory that is there, as many bytes as it has. */
+  readInto(offset: number, bytes: Uint8Array): void;
   close(): void;
 }
 
@@ -49,6 +51,12 @@ export function rangeSource(
     read(offset, length) {
       checkRange(path, size, offset, length);
       return length === 0 ? new Uint8Array() : fetch(offset, length);
+    },
+    readInto(offset, bytes) {
+      checkRange(path, size, offset, bytes.length);
+      if (bytes.length > 0) {
+        bytes.set(fetch(offset, bytes.length));
+      }
     },
     close: () => undefined,
   };
@@ -92,34 +100,40 @@ export function openFile(path: string): ByteSource {
     });
   }
   const { size, mtimeMs } = stat;
+  const readInto = (offset: number, bytes: Uint8Array): void => {
+    checkRange(path, size, offset, bytes.length);
+    let done = 0;
+    while (done < bytes.length) {
+      const count = readSync(descriptor, bytes, done, Math.min(bytes.length - done, 2 ** 30), offset + done);
+      if (count === 0) {
+        throw truncated(path, `${offset + done} bytes`, `${offset + bytes.length} bytes or more`);
+      }
+      done += count;
+    }
+    const now = fstatSync(descriptor);
+    if (now.size < size) {
+      throw truncated(
+        path,
+        `${now.size} bytes where there were ${size}`,
+        'a file that stays as it is while it is read',
+      );
+    }
+    if (now.size !== size || now.mtimeMs !== mtimeMs) {
+      // What is written over it are numbers too, but not those of the tensors that it listed.
+      throw changed(path);
+    }
+  };
   return {
     path,
     size,
     read(offset, length) {
+      // Before memory is taken.
       checkRange(path, size, offset, length);
       const bytes = new Uint8Array(length);
-      let done = 0;
-      while (done < length) {
-        const count = readSync(descriptor, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
-        if (count === 0) {
-          throw truncated(path, `${offset + done} bytes`, `${offset + length} bytes or more`);
-        }
-        done += count;
-      }
-      const now = fstatSync(descriptor);
-      if (now.size < size) {
-        throw truncated(
-          path,
-          `${now.size} bytes where there were ${size}`,
-          'a file that stays as it is while it is read',
-        );
-      }
-      if (now.size !== size || now.mtimeMs !== mtimeMs) {
-        // What is written over it are numbers too, but not those of the tensors that it listed.
-        throw changed(path);
-      }
+      readInto(offset, bytes);
       return bytes;
     },
+    readInto,
     close() {
       closeSync(descriptor);
     },
@@ -140,6 +154,10 @@ export function memorySource(path: string, bytes: Uint8Array): ByteSource {
       checkRange(path, bytes.length, offset, length);
       return new Uint8Array(bytes.subarray(offset, offset + length));
     },
+    readInto(offset, into) {
+      checkRange(path, bytes.length, offset, into.length);
+      into.set(bytes.subarray(offset, offset + into.length));
+    },
     close: () => undefined,
   };
 }
@@ -153,6 +171,10 @@ export function windowSource(source: ByteSource, offset: number, size: number): 
     read(start, length) {
       checkRange(source.path, size, start, length);
       return source.read(offset + start, length);
+    },
+    readInto(start, bytes) {
+      checkRange(source.path, size, start, bytes.length);
+      source.readInto(offset + start, bytes);
     },
     close: () => undefined,
   };

@@ -1,5 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { ByteSource } from './byte-source.js';
+import { requireMemory, takeNumbers } from './memory.js';
 import { type Dtype, type ElementRange, MAX_READ_ELEMENTS, dtypeBytes, elementCount } from './tensor-file.js';
 
 /** Where a tensor's elements lie: `offset + sum(index * stride)` elements into `bytes`. */
@@ -76,11 +77,14 @@ function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
+/** Bytes that are read at once; raw numbers of no more than this stand in memory beside what they are widened to. */
+const PAGE_BYTES = 4 * 2 ** 20;
+
 /**
- * Reads elements in row-major order as float64; only the bytes between the first and the last of them are read.
+ * Reads elements in row-major order as float64; only the bytes between the first and the last of them are read, page by page.
  *
  * @param range row-major element range; the whole tensor when left out
- * @throws UnusableInputError when the range is too large or outside, or the dtype has no real values
+ * @throws UnusableInputError when the range is too large for the reader or for the memory, or the dtype has no real values
  */
 export function readElements(
   source: ByteSource,
@@ -106,28 +110,37 @@ export function readElements(
       advice: 'Name a smaller layer as the head.',
     });
   }
-  const out = new Float64Array(count);
+  const { path } = source;
+  const what = `tensor "${name}" of ${count} numbers in float64`;
+  // Who computes with them needs about as much again.
+  requireMemory({ bytes: 2 * 8 * count, file: path, what: `${what} and as much to compute with,` });
+  const out = takeNumbers(count, { file: path, what });
   if (count === 0) {
     return out;
   }
-  const decode = decoderOf(dtype, layout.littleEndian, source.path, name);
-  const width = dtypeBytes(dtype);
   if (isContiguous(shape, strides)) {
-    // Pages keep the raw bytes of a large tensor from standing in memory beside its float64 copy.
-    const page = Math.max(1, Math.floor((4 * 2 ** 20) / width));
-    for (let done = 0; done < count; done += page) {
-      const length = Math.min(page, count - done);
-      decode(source.read((offset + range.start + done) * width, length * width), out.subarray(done, done + length));
-    }
+    widenRun(source, offset + range.start, decoderOf(layout, path, name), dtypeBytes(dtype), out);
     return out;
   }
-  const [lowest, highest] = spanOf(source.path, name, layout, range);
-  const raw = new Float64Array(highest - lowest + 1);
-  decode(source.read(lowest * width, raw.length * width), raw);
-  visitOffsets(layout, range, (at, index) => {
-    out[index] = raw[at - lowest] ?? NaN;
-  });
+  const get = getterOf(dtype, path, name);
+  let done = 0;
+  for (const box of boxesOf(layout, range)) {
+    gather(source, name, box, layout, get, out, done);
+    done += elementCount(box.shape);
+  }
   return out;
+}
+
+/** Elements that follow each other in the file. */
+function widenRun(source: ByteSource, first: number, decode: Decoder, width: number, out: Float64Array): void {
+  const page = PAGE_BYTES / width;
+  const bytes = new Uint8Array(Math.min(page, out.length) * width);
+  for (let done = 0; done < out.length; done += page) {
+    const into = out.subarray(done, done + page);
+    const own = bytes.subarray(0, into.length * width);
+    source.readInto((first + done) * width, own);
+    decode(own, into);
+  }
 }
 
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
@@ -135,49 +148,133 @@ function isContiguous(shape: readonly number[], strides: readonly number[]): boo
   return shape.every((size, axis) => size <= 1 || strides[axis] === expected[axis]);
 }
 
-function visitOffsets(layout: ElementLayout, range: ElementRange, visit: (at: number, index: number) => void): void {
-  const { shape, strides } = layout;
-  const position = new Array<number>(shape.length).fill(0);
-  let rest = range.start;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    const size = shape[axis] ?? 1;
-    position[axis] = rest % size;
-    rest = Math.floor(rest / size);
+/** A part of a layout that has all combinations of its indices. */
+type Box = Pick<ElementLayout, 'shape' | 'strides' | 'offset'>;
+
+/** A row-major range as at most two boxes for each axis and one more, in the range's order. */
+function boxesOf({ shape, strides, offset }: Box, { start, end }: ElementRange): Box[] {
+  const [size = 1, ...rest] = shape;
+  const [stride = 0, ...inner] = strides;
+  const rows = elementCount(rest);
+  if (end <= start) {
+    return [];
   }
-  let at = position.reduce((sum, index, axis) => sum + index * (strides[axis] ?? 0), layout.offset);
-  for (let index = 0; index < range.end - range.start; index++) {
-    visit(at, index);
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      const stride = strides[axis] ?? 0;
-      const next = (position[axis] ?? 0) + 1;
-      if (next < (shape[axis] ?? 1)) {
-        position[axis] = next;
-        at += stride;
-        break;
-      }
-      at -= (next - 1) * stride;
-      position[axis] = 0;
-    }
+  if (start === 0 && end === size * rows) {
+    return [{ shape, strides, offset }];
   }
+  const inRow = (row: number, from: number, to: number): Box[] =>
+    boxesOf({ shape: rest, strides: inner, offset: offset + row * stride }, { start: from, end: to });
+  const [first, last] = [Math.floor(start / rows), Math.floor(end / rows)];
+  if (first === last) {
+    return inRow(first, start - first * rows, end - first * rows);
+  }
+  const whole = Math.ceil(start / rows);
+  return [
+    ...(whole > first ? inRow(first, start - first * rows, rows) : []),
+    ...(last > whole ? [{ shape: [last - whole, ...rest], strides, offset: offset + whole * stride }] : []),
+    ...inRow(last, 0, end - last * rows),
+  ];
 }
 
-function spanOf(path: string, name: string, layout: ElementLayout, range: ElementRange): [number, number] {
-  let lowest = Infinity;
-  let highest = -Infinity;
-  visitOffsets(layout, range, (at) => {
-    lowest = Math.min(lowest, at);
-    highest = Math.max(highest, at);
-  });
-  if (highest - lowest >= MAX_READ_ELEMENTS) {
+interface Axis {
+  readonly size: number;
+  /** In elements of the file. */
+  readonly stride: number;
+  /** In elements of what is read. */
+  readonly step: number;
+}
+
+/**
+ * Elements of a view, such as a transposed matrix, visited in the order of the file, so that a page of it is enough at a time.
+ *
+ * @param out row-major; the box's own elements begin at `start`
+ */
+function gather(
+  source: ByteSource,
+  name: string,
+  box: Box,
+  { dtype, littleEndian }: Pick<ElementLayout, 'dtype' | 'littleEndian'>,
+  get: Getter,
+  out: Float64Array,
+  start: number,
+): void {
+  const steps = contiguousStrides(box.shape);
+  const axes = box.shape
+    .map((size, axis): Axis => ({ size, stride: box.strides[axis] ?? 0, step: steps[axis] ?? 0 }))
+    .filter(({ size }) => size > 1)
+    .sort((one, other) => other.stride - one.stride);
+  const reachOf = (some: readonly Axis[]): number =>
+    some.reduce((sum, { size, stride }) => sum + (size - 1) * stride, 0);
+  const span = reachOf(axes) + 1;
+  if (span > MAX_READ_ELEMENTS) {
     // A hostile stride can spread few elements over a huge storage; reading them one by one is never needed.
-    throw lie(path, name, `elements spread over ${highest - lowest} others by its strides`, 'strides of a view');
+    throw lie(source.path, name, `elements spread over ${span} others by its strides`, 'strides of a view');
   }
-  return [lowest, highest];
+  const width = dtypeBytes(dtype);
+  // Where axes overlap, the file is gone back in, and what was read before is needed again.
+  const isAscending = axes.every(({ stride }, at) => stride >= reachOf(axes.slice(at + 1)));
+  const page = isAscending ? Math.min(PAGE_BYTES / width, span) : span;
+  requireMemory({ bytes: page * width, file: source.path, what: `tensor "${name}" whose rows overlap,` });
+  const bytes = new Uint8Array(page * width);
+  const view = new DataView(bytes.buffer);
+  let [from, to] = [0, 0];
+  const valueAt = (at: number): number => {
+    if (at < from || at >= to) {
+      from = at;
+      to = Math.min(at + page, box.offset + span);
+      source.readInto(from * width, bytes.subarray(0, (to - from) * width));
+    }
+    return get(view, (at - from) * width, littleEndian);
+  };
+  const visit = (axis: number, at: number, index: number): void => {
+    const own = axes[axis];
+    if (!own) {
+      out[index] = valueAt(at);
+      return;
+    }
+    const isLast = axis === axes.length - 1;
+    for (let step = 0; step < own.size; step++) {
+      const [nextAt, next] = [at + step * own.stride, index + step * own.step];
+      if (isLast) {
+        out[next] = valueAt(nextAt);
+      } else {
+        visit(axis + 1, nextAt, next);
+      }
+    }
+  };
+  visit(0, box.offset, start);
 }
 
 type Decoder = (bytes: Uint8Array<ArrayBuffer>, out: Float64Array) => void;
 
-function decoderOf(dtype: Dtype, littleEndian: boolean, path: string, name: string): Decoder {
+function decoderOf({ dtype, littleEndian }: ElementLayout, path: string, name: string): Decoder {
+  const get = getterOf(dtype, path, name);
+  if (littleEndian && dtype === 'float32') {
+    return (bytes, out) => out.set(new Float32Array(bytes.buffer, bytes.byteOffset, out.length));
+  }
+  if (littleEndian && dtype === 'float64') {
+    return (bytes, out) => out.set(new Float64Array(bytes.buffer, bytes.byteOffset, out.length));
+  }
+  if (dtype === 'float16' || dtype === 'bfloat16') {
+    const values = valuesOfCodes(dtype);
+    const [low, high] = littleEndian ? [0, 1] : [1, 0];
+    return (bytes, out) => {
+      for (let index = 0; index < out.length; index++) {
+        const at = 2 * index;
+        out[index] = values[((bytes[at + high] ?? 0) << 8) | (bytes[at + low] ?? 0)] ?? NaN;
+      }
+    };
+  }
+  const width = dtypeBytes(dtype);
+  return (bytes, out) => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let index = 0; index < out.length; index++) {
+      out[index] = get(view, index * width, littleEndian);
+    }
+  };
+}
+
+function getterOf(dtype: Dtype, path: string, name: string): Getter {
   const get = ELEMENT_GETTERS[dtype];
   if (!get) {
     throw new UnusableInputError({
@@ -188,19 +285,21 @@ function decoderOf(dtype: Dtype, littleEndian: boolean, path: string, name: stri
       advice: 'Save its real part, or name another layer as the head.',
     });
   }
-  if (littleEndian && dtype === 'float32') {
-    return (bytes, out) => out.set(new Float32Array(bytes.buffer, bytes.byteOffset, out.length));
+  return get;
+}
+
+const tables = new Map<Dtype, Float64Array>();
+
+/** The number of each of the 65,536 codes of a type of 16 bits: computed once, and looked up for each element. */
+function valuesOfCodes(dtype: 'float16' | 'bfloat16'): Float64Array {
+  const known = tables.get(dtype);
+  if (known) {
+    return known;
   }
-  if (littleEndian && dtype === 'float64') {
-    return (bytes, out) => out.set(new Float64Array(bytes.buffer, bytes.byteOffset, out.length));
-  }
-  const width = dtypeBytes(dtype);
-  return (bytes, out) => {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    for (let index = 0; index < out.length; index++) {
-      out[index] = get(view, index * width, littleEndian);
-    }
-  };
+  const [exponentBits, mantissaBits] = dtype === 'float16' ? [5, 10] : [8, 7];
+  const values = Float64Array.from({ length: 2 ** 16 }, (_, code) => smallFloat(code, exponentBits, mantissaBits));
+  tables.set(dtype, values);
+  return values;
 }
 
 type Getter = (view: DataView, at: number, littleEndian: boolean) => number;

@@ -1,6 +1,7 @@
 import { crc32 as zlibCrc32, inflateRawSync } from 'node:zlib';
 import { UnusableInputError } from '../protocol/errors.js';
 import { type ByteSource, malformed, memorySource, truncated, windowSource } from './byte-source.js';
+import { requireMemory } from './memory.js';
 import { ShortTexts } from './short-texts.js';
 
 /**
@@ -60,9 +61,20 @@ export function openZip(source: ByteSource): ZipArchive {
   const entries = readDirectory(source, directory);
   refuseOverlaps(source, entries);
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  // Who reads a tensor in blocks opens its entry for each; what is inflated stays until memory is wanted for something else.
+  let recent: { readonly entry: ZipEntry; readonly content: WeakRef<ByteSource> } | undefined;
+  const open = (entry: ZipEntry): ByteSource => {
+    const known = recent?.entry === entry ? recent.content.deref() : undefined;
+    if (known) {
+      return known;
+    }
+    const content = openEntry(source, entry);
+    recent = entry.method === STORED ? recent : { entry, content: new WeakRef(content) };
+    return content;
+  };
   return {
     entries: byName,
-    open: (entry) => openEntry(source, entry),
+    open,
     head: (entry, length) => readHead(source, entry, length),
   };
 }
@@ -245,6 +257,11 @@ function openEntry(source: ByteSource, entry: ZipEntry): ByteSource {
     return windowSource(source, start, entry.size);
   }
   refuseBomb(source, entry);
+  requireMemory({
+    bytes: entry.compressedSize + entry.size,
+    file: source.path,
+    what: `compressed entry "${entry.name}" that is inflated whole and`,
+  });
   const compressed = source.read(start, entry.compressedSize);
   const content = inflate(source, entry, compressed, entry.size);
   if (content.length !== entry.size) {

@@ -21,6 +21,7 @@ export type UnusableInputCode =
   | 'pickle-limit'
   | 'unsupported-tensor'
   | 'tensor-too-large'
+  | 'too-little-memory'
   | 'same-file'
   | 'swapped-files'
   | 'not-a-gradient'
@@ -69,6 +70,7 @@ const STEPS_AFTER: Readonly<Record<UnusableInputCode, readonly NextStep[]>> = {
   'pickle-limit': ['choose-file'],
   'unsupported-tensor': ['choose-head', 'inspect-file'],
   'tensor-too-large': ['choose-head', 'inspect-file'],
+  'too-little-memory': ['retry'],
   'same-file': ['choose-gradient', 'choose-checkpoint'],
   'swapped-files': ['swap-files'],
   'not-a-gradient': ['choose-gradient', 'inspect-file'],

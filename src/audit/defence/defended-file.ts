@@ -20,8 +20,10 @@ export function defendedFile(
   const dtypes = new Map(file.entries.map(({ name, dtype }) => [name, dtype]));
   const kept = new Map<string, Float64Array>();
   let size = 0;
+  // A larger one stays while it is read in blocks, until memory is wanted for something else.
+  let recent: { readonly name: string; readonly data: WeakRef<Float64Array> } | undefined;
   const changed = (name: string): Float64Array => {
-    const known = kept.get(name);
+    const known = kept.get(name) ?? (recent?.name === name ? recent.data.deref() : undefined);
     if (known) {
       return known;
     }
@@ -29,6 +31,8 @@ export function defendedFile(
     if (size + data.length <= MOST_KEPT) {
       kept.set(name, data);
       size += data.length;
+    } else {
+      recent = { name, data: new WeakRef(data) };
     }
     return data;
   };

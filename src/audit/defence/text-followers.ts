@@ -1,3 +1,4 @@
+import { rowBlocks } from '../../facts/row-blocks.js';
 import type { TextsDetail } from '../../protocol/detail.js';
 import { touchedRows } from '../../recovery/embedding-rows.js';
 import type { FoundLeak } from '../report.js';
@@ -22,7 +23,7 @@ function tokensOf(undefended: Undefended, { method, leak }: FoundLeak, at: numbe
     return [];
   }
   const [rows = 0, cols = 0] = pair.parameter.shape;
-  const touched = touchedRows({ rows, cols, data: undefended.dump.gradients.read(pair.gradient.name).data });
+  const touched = touchedRows(cols, rowBlocks(undefended.dump.gradients, pair.gradient));
   const truth = new Set(touched);
   const chance = touched.length / rows;
   return [

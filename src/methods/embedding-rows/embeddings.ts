@@ -1,4 +1,5 @@
-import { type TensorFile, elementCount } from '../../formats/tensor-file.js';
+import { rowBlocks } from '../../facts/row-blocks.js';
+import type { TensorFile } from '../../formats/tensor-file.js';
 import { touchedRows } from '../../recovery/embedding-rows.js';
 import { stem } from '../../facts/head-structure.js';
 import type { AuditPaths } from '../../facts/inputs.js';
@@ -17,7 +18,6 @@ const FEW = 0.5;
 /** A matrix that is not called an embedding is taken for one when far fewer rows are touched, and there are many. */
 const VERY_FEW = 0.1;
 const MANY_ROWS = 256;
-const MOST_ELEMENTS = 2 ** 27;
 const MOST_LISTED = 4096;
 
 /**
@@ -45,13 +45,13 @@ export function findEmbeddings(
       parameter.shape.length === 2 &&
       parameter.name !== headWeight &&
       !SEGMENTS.test(parameter.name) &&
-      elementCount(parameter.shape) <= MOST_ELEMENTS &&
       (isNamed || (!onlyNamed && rows >= MANY_ROWS && !biased.has(stem(parameter.name))));
     if (!isCandidate) {
       return [];
     }
-    const touched = touchedRows({ rows, cols: width, data: gradients.read(gradient.name).data });
-    if (touched.length === 0 || touched.length > (isNamed ? FEW : VERY_FEW) * rows) {
+    const most = (isNamed ? FEW : VERY_FEW) * rows;
+    const touched = touchedRows(width, rowBlocks(gradients, gradient), most);
+    if (touched.length === 0 || touched.length > most) {
       return [];
     }
     return [describe(pair, touched, paths)];

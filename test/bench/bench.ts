@@ -13,6 +13,7 @@ import { growth } from './growth.js';
 import { inspectorCost, launch } from './inspector.js';
 import { benchMatching } from './matching.js';
 import { atLeast, atMost, finish, head, row } from './tables.js';
+import { BLOCKS, makeDump, readAll } from './reading.js';
 import { typingCost } from './scripts.js';
 import { type SyntheticLabel, largestDifference, syntheticSample } from '../synthetic-head.js';
 import { writeSparseTorchZip } from '../write-torch-zip.js';
@@ -391,7 +392,41 @@ async function growing(): Promise<void> {
   }
 }
 
+/** Of each file that the bench makes, in GB. */
+const READING_GB = Number(process.env.GRADLEAK_READING_GB ?? '1');
+const READING_MB = 400;
+
+function reading(): void {
+  const dump = makeDump(folder, READING_GB * 1e9);
+  head(
+    `Reading a float16 checkpoint of ${READING_GB} GB, each way in a process of its own, and auditing it with a gradient of that size`,
+    'what',
+    'seconds',
+    'peak MB',
+    'budget',
+  );
+  const line = (what: string, args: readonly string[], limit?: number): void => {
+    const { ms, megabytes } = timed(args);
+    const budget = limit === undefined ? '' : atMost(`${what}, MB`, megabytes, limit);
+    row(what, (ms / 1000).toFixed(2), megabytes.toFixed(0), budget);
+  };
+  const child = [process.argv[1] ?? '', 'reading-alone', dump.checkpoint];
+  // The first reading leaves the file in the system's cache, as far as that holds it.
+  line('bytes alone, first', [...child, 'bytes']);
+  line('bytes alone', [...child, 'bytes']);
+  for (const block of BLOCKS) {
+    line(block === 0 ? 'tensors whole' : `blocks of ${block} numbers`, [...child, String(block)]);
+  }
+  line('bytes alone, again', [...child, 'bytes']);
+  line('audit', [CLI, 'audit', dump.folder, '--attack', 'none'], READING_MB);
+}
+
 async function main(): Promise<void> {
+  const [, , task, file, how] = process.argv;
+  if (task === 'reading-alone') {
+    readAll(file ?? '', how ?? '');
+    return;
+  }
   writeFileSync(
     join(folder, 'memory.cjs'),
     // Not resourceUsage().maxRSS: that starts from the parent's size on Linux.
@@ -419,6 +454,9 @@ async function main(): Promise<void> {
   }
   if (only === undefined || only === 'conv') {
     await conv();
+  }
+  if (only === undefined || only === 'reading') {
+    reading();
   }
   if (only === 'growth') {
     await growing();

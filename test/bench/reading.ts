@@ -50,15 +50,23 @@ function write(path: string, parts: readonly Part[]): void {
   closeSync(file);
 }
 
+/** p - y of one sample of the fourth class. */
+function residualsOf(weight: Float32Array, features: Float64Array): Float64Array {
+  const exps = Float64Array.from({ length: CLASSES }, (_, row) =>
+    Math.exp(features.reduce((sum, value, column) => sum + value * weight[row * WIDTH + column]!, 0)),
+  );
+  const total = exps.reduce((sum, value) => sum + value, 0);
+  return exps.map((value, row) => value / total - (row === 3 ? 1 : 0));
+}
+
 /** Two files of about so many bytes each, in a folder of their own. */
 export function makeDump(folder: string, bytes: number): { folder: string; checkpoint: string } {
   const own = join(folder, 'reading');
   mkdirSync(own);
   const random = generator(7);
   const features = Float64Array.from({ length: WIDTH }, () => random());
-  const residuals = Float64Array.from({ length: CLASSES }, () => 1 / CLASSES);
-  residuals[3] = 1 / CLASSES - 1;
   const weight = Float32Array.from({ length: CLASSES * WIDTH }, () => (2 * random() - 1) / 64);
+  const residuals = residualsOf(weight, features);
   const gradient = Float32Array.from(weight, (_, at) => residuals[Math.floor(at / WIDTH)]! * features[at % WIDTH]!);
   const layers = Math.max(1, Math.round(bytes / LAYER_BYTES));
   const partsOf = (mask: number, headWeight: Float32Array, headBias: Float32Array): Part[] => {

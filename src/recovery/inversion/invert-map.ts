@@ -99,7 +99,7 @@ const ENOUGH = 1e-6;
 /** An input this good needs no other start. */
 const GOOD_RESIDUAL = 1e-4;
 const FEW_CONTRADICTING = 2e-3;
-const MOST_STEPS = 100;
+const MOST_STEPS = 40;
 /** Conjugate gradients of a step; badly conditioned maps are given more. */
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
@@ -116,7 +116,7 @@ const CONTRADICTION = 1e-3;
 const SHORTEST_STEP = 1e-2;
 /** What is this far off everywhere has no outliers. */
 const MOST_TO_TRIM = 0.3;
-const MOST_TRIMS = 30;
+const MOST_TRIMS = 12;
 /** Share of the worst entry's contradiction that is left out with it. */
 const WORST = 0.3;
 

@@ -56,7 +56,7 @@ export async function auditProject(
       out,
       settings: options.settings,
       fresh: options.fresh,
-      concurrency: jobsAtATime(options.jobs),
+      concurrency: jobsAtATime(options.jobs, options.settings.reconstruction?.engine),
       auditOne: (request) => children.auditOne(request),
       progress: ({ done, of, message }) => {
         progress(`${done} of ${of}: ${message}`);

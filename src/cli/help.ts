@@ -67,7 +67,7 @@ Options of audit
                        a custom normalisation, one number for each channel
   --lpips FILE         ONNX model of LPIPS, to measure with --truth
   --truth FILE         JSON with "labels" and "feature": adds errors to the report; takes part only with --labels true
-  --jobs N             projects: audits at a time (default half the cores, less where memory is short)
+  --jobs N             projects: audits at a time (default half the cores, less where memory or the GPU's is short)
   --exclude GLOB       projects: leave out what matches, several with commas
   --include-ignored    projects: also what .gitignore leaves out
   --fresh              projects: audit again what was audited before
@@ -87,7 +87,7 @@ Options of plan: those of audit that say how an audit is done, --exclude, --incl
 Options of audit with --manifest
   --shard I/N          the I-th of N shares (default 1/1)
   --out STORE          folder that all machines see
-  --jobs N             audits at a time (default half the cores, less where memory is short)
+  --jobs N             audits at a time (default half the cores, less where memory or the GPU's is short)
   --root DIR           where this machine has the project, when it is another place
   --retry              also what failed because of a file's contents
 

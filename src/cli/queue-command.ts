@@ -104,7 +104,8 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
         queue,
         name,
         store,
-        concurrency: jobsAtATime(wholeOption(text, 'jobs', 1)),
+        // What a job asks for is known when it comes: any may reconstruct.
+        concurrency: jobsAtATime(wholeOption(text, 'jobs', 1), 'auto'),
         untilEmpty: values['until-empty'] === true,
         filesOf: (planned) => projects.at(text('root') ?? planned),
         auditOne: (request, signal, progress) => children.auditOne(request, signal, progress),

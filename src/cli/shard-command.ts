@@ -36,7 +36,7 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
     throw badArguments('--manifest without --out', 'a folder for the results of all shares');
   }
   const shard = shardOf(text('shard'));
-  const concurrency = jobsAtATime(wholeOption(text, 'jobs', 1));
+  const jobs = wholeOption(text, 'jobs', 1);
   const format = oneOf('--format', text('format'), ['text', 'json']) ?? 'text';
   const manifest = await openManifest(path);
   surroundings.endsItself?.();
@@ -60,7 +60,7 @@ export async function auditShard(args: readonly string[], surroundings: CliSurro
       },
       store,
       audit: { settings: manifest.head.settings, auditOne: (request) => children.auditOne(request) },
-      concurrency,
+      concurrency: jobsAtATime(jobs, manifest.head.settings.reconstruction?.engine),
       retry: values.retry === true,
       progress: surroundings.progress,
       cancelled: surroundings.cancelled,

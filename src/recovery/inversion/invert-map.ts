@@ -76,7 +76,7 @@ const RATES = [0.1, 0.02, 0.005];
 const ADAM_STEPS = 600;
 /** Where a step is cheap, more of them come nearer, and cost less than Gauss-Newton steps from further off. */
 const MOST_ADAM_STEPS = 4000;
-const ADAM_WORK = 1.2e12;
+const ADAM_WORK = 4e11;
 /** Through maxima: from smooth ones, among whose entries the right one is chosen on the way, to all but hard ones. */
 const SOFT_STEPS = 1500;
 const COLDEST = 1e-3;
@@ -99,7 +99,11 @@ const ENOUGH = 1e-6;
 /** An input this good needs no other start. */
 const GOOD_RESIDUAL = 1e-4;
 const FEW_CONTRADICTING = 2e-3;
+/** Where all the rest fits as well as can be expected, some of what was told may have been wrong. */
+const FEW_AT_THE_FLOOR = 1e-2;
 const MOST_STEPS = 40;
+/** Near the input. */
+const MOST_STEPS_NEAR = 80;
 /** Conjugate gradients of a step; badly conditioned maps are given more. */
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
@@ -117,6 +121,7 @@ const SHORTEST_STEP = 1e-2;
 /** What is this far off everywhere has no outliers. */
 const MOST_TO_TRIM = 0.3;
 const MOST_TRIMS = 12;
+const STILL_FALLING = 0.95;
 /** Share of the worst entry's contradiction that is left out with it. */
 const WORST = 0.3;
 
@@ -199,7 +204,12 @@ class Search {
   }
 
   private isGood(): boolean {
-    return this.best.residual < GOOD_RESIDUAL && this.best.contradicting < FEW_CONTRADICTING;
+    const { residual, contradicting } = this.best;
+    const expected = this.problem.stages[this.problem.stages.length - 1]!.error;
+    return (
+      (residual < GOOD_RESIDUAL && contradicting < FEW_CONTRADICTING) ||
+      (residual < GOOD_RESIDUAL && residual < expected && contradicting < FEW_AT_THE_FLOOR)
+    );
   }
 
   /** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */
@@ -217,7 +227,7 @@ class Search {
     const outputs = [loss, ...gradients(g, loss, [input])];
     const each = workOf(outputs);
     const affordable = Math.min(MOST_ADAM_STEPS, Math.floor(ADAM_WORK / (each * RATES.length)));
-    const steps = softened ? SOFT_STEPS : Math.max(ADAM_STEPS, affordable);
+    const steps = softened ? SOFT_STEPS : affordable >= 2 * ADAM_STEPS ? affordable : ADAM_STEPS;
     const program = await this.engine.compile(outputs);
     try {
       const first = Float64Array.from({ length: sizeOf(input.shape) }, () => gaussian(random, 0.1));
@@ -314,8 +324,10 @@ class Search {
     let x = begun;
     let current = await this.residualAt(stage, x, kept);
     let trims = 0;
+    let atTrim = Infinity;
     let conjugate = FEWEST_CONJUGATE;
-    for (let step = 0; step < MOST_STEPS && !this.isLate(); step++) {
+    const most = (): number => (current.norm < NEARLY_LINEAR ? MOST_STEPS_NEAR : MOST_STEPS);
+    for (let step = 0; step < most() && !this.isLate(); step++) {
       const before = current.norm;
       let isCutShort = false;
       if (current.norm > enough) {
@@ -344,9 +356,13 @@ class Search {
       }
       const slow = current.norm < 1e-3 ? 0.7 : current.norm < 1e-2 ? 0.9 : 0.98;
       if (current.norm <= enough || current.norm > slow * before) {
-        if (trims === MOST_TRIMS || current.norm > MOST_TO_TRIM || !retrim(current, kept)) {
+        // Near the input, each round may still bring it nearer.
+        const isEnough =
+          trims >= MOST_TRIMS && !(current.norm < NEARLY_LINEAR && current.norm < STILL_FALLING * atTrim);
+        if (isEnough || current.norm > MOST_TO_TRIM || !retrim(current, kept)) {
           break;
         }
+        atTrim = current.norm;
         trims++;
         current = await this.residualAt(stage, x, kept);
       }

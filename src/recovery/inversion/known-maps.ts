@@ -1,7 +1,7 @@
 import { gradients } from '../../graph/derivative.js';
 import { type TensorGraph, type TensorNode, needed, sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, inputsOfLayers } from '../../network/layer-graph.js';
-import type { Layer, Recipe } from '../../network/layers/recipe.js';
+import type { Layer, LayerOp, Recipe } from '../../network/layers/recipe.js';
 import { windowEntries } from '../../network/layers/pooling.js';
 import type { NormMode } from '../../network/layers/layer-rule.js';
 import { type NetworkGraph, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
@@ -71,6 +71,8 @@ function inPlaceOf({ id, inputs }: Layer, layer: Layer): Layer {
 /** Equations for each number of the input: below that, more maps are taken. */
 const EQUATIONS_EACH = 2;
 const MOST_MAPS = 3;
+/** With more, values alone tell the input. */
+const EQUATIONS_AMPLE = 3;
 /** Maps with a larger error only say where to begin. */
 const EXACT = 1e-5;
 /** Maps with a larger error say nothing. */
@@ -115,9 +117,10 @@ export function inversionOf(
     equations += map.values.reduce((sum, own) => sum + Number(own !== 0), 0);
   }
   const [deepest] = deepestFirst;
-  const stages = [stageOf(network, taken)];
+  const isScarce = equations < EQUATIONS_AMPLE * sizeOf(net.input.shape);
+  const stages = [stageOf(network, taken, isScarce ? gradientParts(network, taken[0]!) : [])];
   if (deepest && deepest !== taken[0] && deepest.error <= ROUGH) {
-    stages.unshift(stageOf(network, [deepest]));
+    stages.unshift(stageOf(network, [deepest], []));
   }
   return { graph, input: net.input, stages, mismatch: deepest && mismatchOf(network, deepest), random };
 }
@@ -185,8 +188,12 @@ function channelWeights(
   });
 }
 
-function stageOf({ graph, net, soft, recipe }: InvertibleNetwork, taken: readonly KnownMap[]): InversionStage {
-  const parts = taken.flatMap((map) => [mapPart(recipe, map), ...boundPart(recipe, net, map)]);
+function stageOf(
+  { graph, net, soft, recipe }: InvertibleNetwork,
+  taken: readonly KnownMap[],
+  more: readonly Part[],
+): InversionStage {
+  const parts = [...taken.flatMap((map) => [mapPart(recipe, map), ...boundPart(recipe, net, map)]), ...more];
   const outputOf = (own: NetworkGraph): TensorNode => {
     const outputs = parts.map((part) => part.output(graph, own));
     return outputs.length === 1 ? outputs[0]! : graph.concat(outputs, 1);
@@ -221,6 +228,47 @@ function mapPart(recipe: Recipe, { node, values, rectified, upToFactor, unknown 
       return upToFactor ? scaledTo(graph, output, values, active, rectified) : output;
     },
   };
+}
+
+/** Layers that hand a delta on whatever the input is. */
+const HANDING_ON: ReadonlySet<LayerOp> = new Set<LayerOp>(['batch-norm', 'identity', 'dropout', 'add']);
+
+/**
+ * The gradients of the convolutions just below a map: with dL/dvalues known and its mask, they are linear in what those
+ * convolutions take, one layer nearer to the input. In units of the map's values.
+ */
+function gradientParts({ graph, recipe, net, soft, gradient }: InvertibleNetwork, map: KnownMap): Part[] {
+  const { node, delta, values, rectified, unknown } = map;
+  if (!delta || soft || unknown || !rectified || recipe.layers[node]?.op !== 'relu') {
+    return [];
+  }
+  const sources = inputsOfLayers(recipe);
+  const from = sources[node]![0]!;
+  const output = net.outputs[from]!;
+  const passed = delta.map((own, at) => (values[at]! > 0 ? own : 0));
+  const loss = graph.total(graph.mul(output, graph.constant(passed, output.shape)));
+  const size = norm(values) / Math.sqrt(values.length);
+  const parts: Part[] = [];
+  const pending = [from];
+  for (let own = pending.pop(); own !== undefined; own = pending.pop()) {
+    const layer = recipe.layers[own];
+    if (layer && HANDING_ON.has(layer.op)) {
+      pending.push(...sources[own]!);
+    }
+    const name = layer?.op === 'conv' ? layer.weight : undefined;
+    const parameter = name === undefined ? undefined : net.parameters.get(name);
+    const captured = name === undefined ? undefined : gradient(name)?.data;
+    if (parameter && captured?.some((value) => value !== 0)) {
+      const [simulated] = gradients(graph, loss, [parameter]);
+      const scale = (size * Math.sqrt(captured.length)) / norm(Float64Array.from(captured));
+      parts.push({
+        target: Float64Array.from(captured, (value) => scale * value),
+        active: new Uint8Array(captured.length).fill(KNOWN),
+        output: () => graph.scale(graph.reshape(simulated!, [1, captured.length]), scale),
+      });
+    }
+  }
+  return parts;
 }
 
 /** No entry of a window is above its maximum: what smooth maxima do not say. */

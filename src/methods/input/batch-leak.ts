@@ -48,7 +48,8 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
       });
     });
   }
-  const where = nodeName(recipe, run.walk.maps[0]!.node);
+  const whole = run.walk.maps.find(({ unknown }) => !unknown) ?? run.walk.maps[0]!;
+  const where = nodeName(recipe, whole.node);
   return {
     noun: isTold ? 'Inputs' : 'Feature maps',
     what: isTold

@@ -1,7 +1,7 @@
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import type { Detail } from '../../protocol/detail.js';
-import { type WalkStep, sampleOf } from '../../recovery/walk/walk-state.js';
+import { type ExactMap, type WalkStep, sampleOf } from '../../recovery/walk/walk-state.js';
 import { mapPicture } from '../map-picture.js';
 import type { NamedArray } from '../method.js';
 import type { MapsRun } from './maps-attack.js';
@@ -29,7 +29,7 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
       const which = walk.batch > 1 ? `, sample ${sample + 1}` : '';
       const picture = mapPicture(
         `map-${sample}-layer-${map.node}`,
-        `Output of ${nameOf(map.node)}${which}`,
+        `Output of ${nameOf(map.node)}${which}${inPart(map, sample, walk.batch)}`,
         sampleOf(map, sample, walk.batch),
         map.shape,
       );
@@ -38,6 +38,13 @@ export function describeMaps(run: MapsRun, recipe: Recipe): { details: Detail[];
     }
   }
   return { details: [...aloneOf(run), tableOf(walk.steps, nameOf), ...pictures], arrays };
+}
+
+/** What a picture cannot show: entries that are not known are drawn as those that are zero. */
+function inPart({ unknown, values }: ExactMap, sample: number, batch: number): string {
+  const size = values.length / batch;
+  const open = unknown?.subarray(sample * size, (sample + 1) * size).reduce((sum, own) => sum + own, 0) ?? 0;
+  return open === 0 ? '' : `, ${Math.max(1, Math.round((100 * open) / size))} % of it not known and drawn as zero`;
 }
 
 /** Which layer's gradient would have been enough, and how many samples would hide its input. */

@@ -289,7 +289,7 @@ function describeBatch(
     // A difference's samples weigh the learning rate over the batch size, and neither is known alone.
     !isDifference &&
     Math.abs(fromWeights * recovery.coefficient - 1) < MEAN_TOLERANCE &&
-    fromWeights >= found;
+    fromWeights >= Math.max(found, estimate.lowerBound);
   const common = {
     lowerBound: Math.max(estimate.lowerBound, found),
     found,

@@ -27,6 +27,13 @@ const MOST_GAPS = 3;
  *
  */
 export async function recoverBatch(head: WhitenedHead, options: BatchOptions): Promise<BatchRecovery> {
+  const result = await searched(head, options);
+  const found = result.samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
+  // Each sample adds at most one direction: nearly equal samples may look like one, and are not all there is.
+  return result.complete && found < head.svd.rank ? { ...result, complete: false } : result;
+}
+
+async function searched(head: WhitenedHead, options: BatchOptions): Promise<BatchRecovery> {
   const alone = await groupsAlone(head, options);
   if (alone === 'stopped') {
     return { ...NOTHING_FOUND, ended: 'stopped' };

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { softmax } from '../../../src/recovery/activation.js';
 import { estimateBatch } from '../../../src/recovery/batch/batch-size.js';
+import { recoverBatch } from '../../../src/recovery/batch/recover-batch.js';
 import { whiten } from '../../../src/recovery/batch/whiten.js';
 import { type HeadGradient, shapeOfGradient } from '../../../src/recovery/head-gradient.js';
 import { countLabels } from '../../../src/recovery/label-counts.js';
@@ -58,6 +60,37 @@ describe('singular values', () => {
     }
     expect(worst).toBeLessThan(1e-9);
     expect(norm(rankOne({ rows, cols, data }).u)).toBeCloseTo(9, 12);
+  });
+});
+
+describe('two nearly equal samples of one class', () => {
+  it.each([3e-3, 1e-2])('are never told to be one, %d apart', async (apart) => {
+    const [classes, features] = [10, 64];
+    const random = generator(7);
+    const weight = Float64Array.from({ length: classes * features }, () => Math.fround(0.2 * (random() - 0.5)));
+    const one = Float64Array.from({ length: features }, () => random() * 0.1);
+    const gradient = new Float64Array(classes * features);
+    for (const feature of [one, one.map((value) => value + apart * 0.1 * random())]) {
+      const logits = Float64Array.from({ length: classes }, (_, k) =>
+        feature.reduce((sum, value, at) => sum + weight[k * features + at]! * value, 0),
+      );
+      softmax(logits).forEach((p, k) => {
+        feature.forEach((value, at) => (gradient[k * features + at]! += ((p - Number(k === 7)) * value) / 2));
+      });
+    }
+    const head: HeadGradient = {
+      weight: { rows: classes, cols: features, data: weight },
+      bias: undefined,
+      weightGradient: { rows: classes, cols: features, data: gradient.map(Math.fround) },
+      biasGradient: undefined,
+      roundoff: 2 ** -24,
+      underflow: 0,
+    };
+    const whitened = await whiten(head, pause);
+    const found = await recoverBatch(whitened, { timeLimitMs: 20_000, pause });
+    const count = found.samples.reduce((sum, { multiplicity }) => sum + multiplicity, 0);
+    expect(whitened.svd.rank).toBe(2);
+    expect(found.complete ? count : 2).toBe(2);
   });
 });
 

@@ -49,7 +49,8 @@ async function searched(head: WhitenedHead, options: BatchOptions): Promise<Batc
     for (const search of searches) {
       await search.run(most);
       if (search.isTrusted() || (await search.closeWithGroups())) {
-        return search.result();
+        const result = search.result();
+        return mayBeBlend(result, head, options.size) ? foundUntilNow(head, alone, undefined) : result;
       }
       if (search.ended === 'stopped') {
         return { ...foundUntilNow(head, alone, full), ended: 'stopped' };
@@ -63,6 +64,14 @@ async function searched(head: WhitenedHead, options: BatchOptions): Promise<Batc
     }
   }
   return foundUntilNow(head, alone, full);
+}
+
+/**
+ * One sample alone fixes the weight of a sample by itself, so that the mean of several nearly equal ones passes for it; a
+ * second direction says that they are several, and their features may be further apart than that one's error.
+ */
+function mayBeBlend({ samples }: BatchRecovery, { svd }: WhitenedHead, size: number | undefined): boolean {
+  return samples.length === 1 && samples[0]!.multiplicity === 1 && svd.rank > 1 && size !== 1;
 }
 
 /** Groups come first, as they do where a search ends by itself without all samples. */

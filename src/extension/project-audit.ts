@@ -117,9 +117,12 @@ export class ProjectAudits implements vscode.Disposable {
    * one such work at a time, which `stop` stops.
    *
    * @param root of the workspace's folder, whose report is shown from now on
-   * @throws what the work throws
+   * @throws Error while another such work runs, and what the work throws
    */
   async alone<T>(root: string, title: string, work: (own: WorkspaceWork) => Promise<T>): Promise<T> {
+    if (this.running) {
+      throw new Error('another audit of this workspace runs; stop it, or wait until it ends');
+    }
     this.root = root;
     this.isRead = false;
     const source = new vscode.CancellationTokenSource();

@@ -59,6 +59,10 @@ const MOST_ROUNDS = 30;
 const CLEAN = 1e-4;
 /** Multiplications for all channels of a node. */
 const MOST_WORK = 4e10;
+/** Rounding makes some 1e-8 of a margin that is not there. */
+const LEAST_MARGIN = 1e-6;
+/** Deviation of an entry times its column's length: beyond, others span its column, down to rounding. */
+const MOST_DEVIATION = 1e6;
 /** Share of the equations that zeros must leave over. */
 const SPARE = 0.98;
 /** Share of the entries: with less, the layers below are not told apart from what they might be. */
@@ -265,10 +269,13 @@ class Search {
     const left = Math.sqrt(square / Math.max(1, equations.length - rank));
     const noise = SIGMAS * Math.max(left, this.system.error);
     const margin = await this.marginOf(normal, count, free, zero);
-    if (!(margin > 0)) {
+    if (!(margin > LEAST_MARGIN)) {
       return undefined;
     }
     const own = free.deviations();
+    if (free.variables.some((at, place) => own[place]! * Math.sqrt(normal[at * count + at]!) > MOST_DEVIATION)) {
+      return undefined;
+    }
     const bound = new Float64Array(count);
     const deviation = new Float64Array(count);
     free.variables.forEach((at, place) => {

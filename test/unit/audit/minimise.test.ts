@@ -40,8 +40,8 @@ describe('a minimised dump', () => {
       expect([...now.keys()]).toEqual([...old.keys()]);
       for (const [name, values] of old) {
         const same = now.get(name)!.filter((value, at) => value !== 0 && value === values[at]).length;
-        // A class that stays in its place keeps its bias.
-        expect(same, name).toBeLessThanOrEqual(values.length <= 10 ? 4 : 0.02 * values.length);
+        // A class that stays in its place keeps its bias; of ten, five or more stay in one of three hundred shuffles.
+        expect(same, name).toBeLessThanOrEqual(values.length <= 10 ? 8 : 0.02 * values.length);
       }
     }
     const [one, other] = [

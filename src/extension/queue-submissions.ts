@@ -204,7 +204,7 @@ export class QueueSubmissions implements vscode.Disposable {
     const [cancel, leave] = ['Remove Jobs', 'Only Stop Following'];
     const answer = await askModal(
       `Cancel the jobs of this workspace in the queue at ${known.address}?`,
-      'Those that wait are removed and those that run are stopped. Results stay in the store, and jobs of others in the queue.',
+      'Those that wait are removed and those that run are stopped, also where somebody else submitted the same files: they share the jobs. Results stay in the store, and jobs of other files in the queue.',
       cancel,
       leave,
     );

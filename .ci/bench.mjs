@@ -4,6 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, build, ensureInstalled, run, runProgram } from './setup.mjs';
 
+const STEP = "export * from './test/bench/matching-outputs.js';";
+const SOLVER =
+  "export { recoverBatch } from './src/recovery/batch/recover-batch.js';" +
+  "export { whiten } from './src/recovery/batch/whiten.js';";
+
 ensureInstalled();
 const [what, ...rest] = process.argv.slice(2);
 if (what === 'batch-solver' || what === 'batch-outcomes' || what === 'matching-step') {
@@ -36,11 +41,11 @@ async function besideCommit(program, args) {
       for (const file of ['matching-outputs.ts', 'random-network.ts']) {
         copyFileSync(join(ROOT, 'test', 'bench', file), join(folder, 'test', 'bench', file));
       }
-      await bundleStep(folder, 'out/matching-against.cjs');
-      await bundleStep(ROOT, 'out/matching-here.cjs');
+      await bundleFrom(folder, STEP, 'out/matching-against.cjs');
+      await bundleFrom(ROOT, STEP, 'out/matching-here.cjs');
     } else {
-      await bundleSolver(folder, 'out/solver-against.mjs');
-      await bundleSolver(ROOT, 'out/solver-here.mjs');
+      await bundleFrom(folder, SOLVER, 'out/solver-against.mjs');
+      await bundleFrom(ROOT, SOLVER, 'out/solver-here.mjs');
     }
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -50,34 +55,17 @@ async function besideCommit(program, args) {
   await runProgram(`test/bench/${source}.ts`, `out/${source}.cjs`, [program, commit, ...others]);
 }
 
-async function bundleStep(root, outfile) {
+/** @param root whose sources are taken: this checkout's or another commit's, which has no dependencies of its own */
+async function bundleFrom(root, contents, outfile) {
   // Only there once dependencies are.
   const { build: bundle } = await import('esbuild');
   await bundle({
-    entryPoints: [join(root, 'test', 'bench', 'matching-outputs.ts')],
+    stdin: { contents, resolveDir: root },
     bundle: true,
     platform: 'node',
-    format: 'cjs',
+    format: outfile.endsWith('.mjs') ? 'esm' : 'cjs',
     external: ['onnxruntime-node', '@tensorflow/*'],
     nodePaths: [join(ROOT, 'node_modules')],
-    outfile,
-    logLevel: 'warning',
-  });
-}
-
-async function bundleSolver(root, outfile) {
-  // Only there once dependencies are.
-  const { build: bundle } = await import('esbuild');
-  await bundle({
-    stdin: {
-      contents:
-        "export { recoverBatch } from './src/recovery/batch/recover-batch.js';" +
-        "export { whiten } from './src/recovery/batch/whiten.js';",
-      resolveDir: root,
-    },
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
     outfile,
     logLevel: 'warning',
   });

@@ -15,6 +15,7 @@ import {
   needed,
   sizeOf,
 } from '../graph/tensor-graph.js';
+import { type SquaredSum, squaredSums } from './squared-sums.js';
 
 /** A tensor graph as an ONNX model, which onnxruntime then runs as one static program. */
 
@@ -49,7 +50,7 @@ export function toOnnx(outputs: readonly TensorNode[]): Uint8Array {
   for (const node of nodes) {
     const square = squares.get(node);
     if (square) {
-      writer.squaredSum(node, square.root, square.shape);
+      writer.squaredSum(node, square);
     } else if (!passed.has(node)) {
       writer.add(node);
     }
@@ -68,38 +69,6 @@ export function toOnnx(outputs: readonly TensorNode[]): Uint8Array {
       output: outputs.map((node, index) => value(`out${index}`, node.shape)),
     },
   });
-}
-
-interface SquaredSum {
-  /** What is squared. */
-  readonly root: TensorNode;
-  /** The shape that its squares are summed in. */
-  readonly shape: readonly number[];
-  /** Nodes that nothing else takes. */
-  readonly between: readonly TensorNode[];
-}
-
-/** Sums of squares: the squares themselves, as large as all gradients, need not be written to memory. */
-function squaredSums(nodes: readonly TensorNode[], outputs: readonly TensorNode[]): Map<TensorNode, SquaredSum> {
-  const uses = new Map<TensorNode, number>();
-  for (const used of [...outputs, ...nodes.flatMap(({ inputs }) => [...new Set(inputs)])]) {
-    uses.set(used, (uses.get(used) ?? 0) + 1);
-  }
-  const found = new Map<TensorNode, SquaredSum>();
-  for (const node of nodes) {
-    if (node.operation.kind !== 'reduce' || node.operation.fn !== 'sum') {
-      continue;
-    }
-    const summed = node.inputs[0]!;
-    const product = summed.operation.kind === 'reshape' ? summed.inputs[0]! : summed;
-    const [root, other] = product.inputs;
-    const isSquare = product.operation.kind === 'binary' && product.operation.fn === 'mul' && root === other;
-    const between = [...new Set([summed, product])];
-    if (isSquare && between.every((own) => uses.get(own) === 1)) {
-      found.set(node, { root: root!, shape: summed.shape, between });
-    }
-  }
-  return found;
 }
 
 class Writer {
@@ -186,9 +155,8 @@ class Writer {
     this.nodes.push({ opType, input, output: [output], attribute });
   }
 
-  squaredSum(node: TensorNode, root: TensorNode, shape: readonly number[]): void {
+  squaredSum(node: TensorNode, { root, shape, axes }: SquaredSum): void {
     const own = nameOf(node);
-    const axes = node.operation.kind === 'reduce' ? node.operation.axes : [];
     this.node('Reshape', [nameOf(root), this.list(shape)], `${own}.root`);
     this.node('ReduceSumSquare', [`${own}.root`], own, [ints('axes', axes), int('keepdims', 1)]);
   }
@@ -230,11 +198,10 @@ class Writer {
     if (isFixed && groups === 1 && strides[0] === 1 && strides[1] === 1) {
       // With a filter that does not change, turned once, the same is a convolution, which runs faster.
       const [, , kernelH, kernelW] = filter.shape as [number, number, number, number];
-      const name = this.turned(filter, operation.data);
       const before = [dilations[0] * (kernelH - 1) - pads[0], dilations[1] * (kernelW - 1) - pads[1]];
       const after = [dilations[0] * (kernelH - 1) - pads[2], dilations[1] * (kernelW - 1) - pads[3]];
       if ([...before, ...after].every((pad) => pad >= 0)) {
-        this.node('Conv', [names[0]!, name], own, [
+        this.node('Conv', [names[0]!, this.turned(filter, operation.data)], own, [
           ints('strides', [1, 1]),
           ints('pads', [...before, ...after]),
           ints('dilations', dilations),

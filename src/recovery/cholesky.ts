@@ -17,7 +17,7 @@ export interface Cholesky {
 
 const BLOCK = 192;
 /** Pivots below this share of their diagonal entry are rounding. */
-const RANK_TOLERANCE = 1e-13;
+export const RANK_TOLERANCE = 1e-13;
 
 /**
  * Factorises a symmetric positive semi-definite matrix in place, L L^T. Directions of rank deficiency get a pivot of

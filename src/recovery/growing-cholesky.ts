@@ -1,5 +1,4 @@
-/** Pivots below this share of their diagonal entry are rounding. */
-const RANK_TOLERANCE = 1e-13;
+import { RANK_TOLERANCE } from './cholesky.js';
 
 /**
  * L L^T of a principal submatrix that changes by one variable at a time, in k^2 multiplications each (Golub and Van Loan,
@@ -29,7 +28,7 @@ export class GrowingCholesky {
     for (let at = 0; at < count; at++) {
       row[at] = this.matrix[line + this.own[at]!]!;
     }
-    this.solveLower(row, count);
+    this.whitened(row);
     const diagonal = this.matrix[line + variable]!;
     let pivot = diagonal;
     for (let at = 0; at < count; at++) {
@@ -63,10 +62,8 @@ export class GrowingCholesky {
 
   /** x of A x = b for the submatrix, from all variables' b; in the order of {@link variables}. */
   solve(b: Float64Array): Float64Array {
-    const count = this.own.length;
-    const x = Float64Array.from(this.own, (variable) => b[variable]!);
-    this.solveLower(x, count);
-    for (let row = count - 1; row >= 0; row--) {
+    const x = this.whitened(Float64Array.from(this.own, (variable) => b[variable]!));
+    for (let row = x.length - 1; row >= 0; row--) {
       const own = this.rows[row]!;
       const value = x[row]! / own[row]!;
       x[row] = value;
@@ -77,10 +74,9 @@ export class GrowingCholesky {
     return x;
   }
 
-  /** L^-1 b in place, for the first `count` numbers. */
-  private solveLower(b: Float64Array, count: number): void {
-    for (let row = 0; row < count; row++) {
-      const own = this.rows[row]!;
+  /** L^-1 b in place, for b in the order of {@link variables}; numbers behind them stay. */
+  whitened(b: Float64Array): Float64Array {
+    for (const [row, own] of this.rows.entries()) {
       let even = b[row]!;
       let odd = 0;
       const whole = row - (row % 2);
@@ -93,6 +89,7 @@ export class GrowingCholesky {
       }
       b[row] = (even + odd) / own[row]!;
     }
+    return b;
   }
 
   /** Square roots of the inverse's diagonal, in the order of {@link variables}. */
@@ -103,15 +100,9 @@ export class GrowingCholesky {
     for (let at = 0; at < count; at++) {
       column.fill(0);
       column[at] = 1;
-      this.solveLower(column, count);
+      this.whitened(column);
       sums[at] = column.reduce((sum, value) => sum + value ** 2, 0);
     }
     return sums.map(Math.sqrt);
-  }
-
-  /** L^-1 b, for b in the order of {@link variables}. */
-  whitened(b: Float64Array): Float64Array {
-    this.solveLower(b, this.own.length);
-    return b;
   }
 }

@@ -206,10 +206,7 @@ class Search {
   private isGood(): boolean {
     const { residual, contradicting } = this.best;
     const expected = this.problem.stages[this.problem.stages.length - 1]!.error;
-    return (
-      (residual < GOOD_RESIDUAL && contradicting < FEW_CONTRADICTING) ||
-      (residual < GOOD_RESIDUAL && residual < expected && contradicting < FEW_AT_THE_FLOOR)
-    );
+    return residual < GOOD_RESIDUAL && contradicting < (residual < expected ? FEW_AT_THE_FLOOR : FEW_CONTRADICTING);
   }
 
   /** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */

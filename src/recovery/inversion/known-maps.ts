@@ -138,9 +138,7 @@ function mismatchOf(
   if (!delta || !soft || !output) {
     return undefined;
   }
-  // What was cut is known, and must not depend on the input that is looked for.
-  const passed = cut ? delta.map((own, at) => (cut[at]! > 0 ? own : 0)) : delta;
-  const loss = graph.total(graph.mul(output, graph.constant(passed, output.shape)));
+  const loss = lossOf(graph, output, delta, cut);
   const below = new Set(needed([output]));
   const terms: TensorNode[] = [];
   for (const [name, parameter] of soft.parameters) {
@@ -158,6 +156,21 @@ function mismatchOf(
         terms.reduce((sum, own) => graph.add(sum, own)),
         1 / terms.length,
       );
+}
+
+/**
+ * What stands for the loss below a node whose dL/dvalues is known: it has the same gradients there.
+ *
+ * @param cut the node's values where a rectifier cut them: what was cut is known, and must not depend on the input that is looked for
+ */
+function lossOf(
+  graph: TensorGraph,
+  output: TensorNode,
+  delta: Float64Array,
+  cut: Float64Array | undefined,
+): TensorNode {
+  const passed = cut ? delta.map((own, at) => (cut[at]! > 0 ? own : 0)) : delta;
+  return graph.total(graph.mul(output, graph.constant(passed, output.shape)));
 }
 
 /** 1 / ||G_o||^2 for each entry of output channel o, over the number of live channels; biases count as one channel. */
@@ -245,8 +258,7 @@ function gradientParts({ graph, recipe, net, soft, gradient }: InvertibleNetwork
   const sources = inputsOfLayers(recipe);
   const from = sources[node]![0]!;
   const output = net.outputs[from]!;
-  const passed = delta.map((own, at) => (values[at]! > 0 ? own : 0));
-  const loss = graph.total(graph.mul(output, graph.constant(passed, output.shape)));
+  const loss = lossOf(graph, output, delta, values);
   const size = norm(values) / Math.sqrt(values.length);
   const parts: Part[] = [];
   const pending = [from];

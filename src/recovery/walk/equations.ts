@@ -14,6 +14,7 @@ import {
   scaledColumns,
 } from './conv-equations.js';
 import { type GivenEntries, solveNonNegative } from './non-negative-input.js';
+import { CLEAN, MOST_REWEIGHTINGS, OUTLYING, Reweighting } from './reweighting.js';
 import type { ToldEntries } from './sum-entries.js';
 
 /**
@@ -44,9 +45,6 @@ export interface SolvedInput {
 const MOST_CONDITION = 1e6;
 /** Larger systems do not fit in memory or time. */
 const MOST_UNKNOWNS = 3200;
-const MOST_REWEIGHTINGS = 30;
-/** Channels this many times the median off have a wrong delta. */
-const OUTLYING = 10;
 
 /** For values that are never negative. */
 export interface NonNegativeInput {
@@ -56,8 +54,7 @@ export interface NonNegativeInput {
 }
 
 /**
- * Robust least squares: output channels whose delta is wrong somewhere are weighed down by how far they are off
- * (graduated as Geman and McClure do), then left out.
+ * Robust least squares, {@link Reweighting}.
  *
  * @param error relative error of the gradients' numbers
  * @param rectified where the equations do not suffice, their signs may
@@ -173,8 +170,8 @@ async function solvePartBySigns(
   const given: GivenEntries | undefined = told && {
     values: new Float64Array(each * unknowns),
     isGiven: new Uint8Array(each * unknowns),
+    deviation: new Float64Array(each * unknowns),
   };
-  const errors = new Float64Array(each * unknowns);
   for (let b = 0; told && given && b < batch; b++) {
     for (let c = 0; c < each; c++) {
       const from = (b * channels + first + c) * plane;
@@ -182,18 +179,12 @@ async function solvePartBySigns(
       given.values.set(told.values.subarray(from, from + plane), to);
       given.isGiven.set(told.isGiven.subarray(from, from + plane), to);
       for (let at = 0; at < plane; at++) {
-        errors[to + at] = told.isGiven[from + at] === 1 ? told.deviation(from + at) : 0;
+        given.deviation[to + at] = told.isGiven[from + at] === 1 ? told.deviation(from + at) : 0;
       }
     }
   }
   const found = await solveNonNegative({ rows, design, channels: each, given, error }, product, pause);
-  return (
-    found && {
-      ...found,
-      error: found.deviation.map((own, at) => (given?.isGiven[at] === 1 ? errors[at]! : own)),
-      condition: null,
-    }
-  );
+  return found && { ...found, error: found.deviation, condition: null };
 }
 
 async function solvePart(
@@ -218,14 +209,12 @@ async function solvePart(
     return `${count} equations for ${unknowns} unknowns of each channel`;
   }
   const system = { design, transpose: transposed(design, unknowns, count), right, unknowns, count, channels };
-  // Rounding adds up over the numbers that a gradient is a sum of.
-  const floor = 5 * error;
+  const reweighting = new Reweighting(error);
   const certain = Float64Array.from(rows.rows, ({ source, channel }) =>
     known[source]!.doubtful.has(channel) ? DOUBT : 1,
   );
   const certainEquations = rows.rows.reduce((sum, { taps }, at) => sum + (certain[at] === 1 ? taps : 0), 0);
   let weights: Float64Array = certainEquations > 1.2 * unknowns ? certain : new Float64Array(certain.length).fill(1);
-  let width = Infinity;
   let kept: Float64Array = weights;
   let unchanged = 0;
   for (let iteration = 0; iteration < MOST_REWEIGHTINGS && unchanged < 2; iteration++) {
@@ -236,16 +225,14 @@ async function solvePart(
     }
     const off = residualsOf(rows, fit.off, channels);
     const middle = median(off);
-    const limit = OUTLYING * Math.max(middle, floor);
-    const next = off.map((own) => Number(own <= limit));
+    const next = reweighting.kept(off, middle);
     if (middle < CLEAN && most(off) < OUTLYING * middle) {
       kept = next;
       break;
     }
     unchanged = middle < CLEAN && next.every((own, at) => own === kept[at]) ? unchanged + 1 : 0;
     kept = next;
-    width = Math.max(3 * floor, Math.min(width / 1.7, iteration === 0 ? middle : 1.5 * middle));
-    weights = off.map((own) => width / Math.hypot(own, width));
+    weights = reweighting.next(off, middle);
   }
   const equations = rows.rows.reduce((sum, { taps }, at) => sum + kept[at]! * taps, 0);
   if (equations < unknowns) {
@@ -294,8 +281,6 @@ function placed(values: Float64Array, seen: Uint8Array, sets: number): Float64Ar
 
 /** Weight of doubtful channels at first. */
 const DOUBT = 1e-3;
-/** A fit as good as this needs no reweighting. */
-const CLEAN = 1e-4;
 
 interface Fit {
   /** Of the normal matrix. */

@@ -1,9 +1,11 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { GrowingCholesky } from '../growing-cholesky.js';
 import { nonNegative } from '../non-negative.js';
+import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { norm } from '../vectors.js';
 import { type Row, type Rows, median, perEquation, scaledColumns } from './conv-equations.js';
+import { CLEAN, MOST_REWEIGHTINGS, Reweighting } from './reweighting.js';
 
 /**
  * The input of convolutions where the equations of their gradients are fewer than its entries, or badly conditioned: a
@@ -18,6 +20,8 @@ export interface GivenEntries {
   readonly values: Float64Array;
   /** The same shape, 1 where a value is given. */
   readonly isGiven: Uint8Array;
+  /** The same shape, standard errors; zero where none is given. */
+  readonly deviation: Float64Array;
 }
 
 export interface NonNegativeSystem {
@@ -52,11 +56,6 @@ export interface NonNegativeSolution {
 const MOST_ERROR = 0.03;
 /** Standard deviations that the noise along one combination of the equations may have. */
 const SIGMAS = 10;
-/** Output channels this many times the median off have a wrong delta. */
-const OUTLYING = 10;
-const MOST_ROUNDS = 30;
-/** A fit as good as this needs no reweighting. */
-const CLEAN = 1e-4;
 /** Multiplications for all channels of a node. */
 const MOST_WORK = 4e10;
 /** Rounding makes some 1e-8 of a margin that is not there. */
@@ -67,8 +66,6 @@ const MOST_DEVIATION = 1e6;
 const SPARE = 0.98;
 /** Share of the entries: with less, the layers below are not told apart from what they might be. */
 const LEAST_TOLD = 0.5;
-/** Rounding adds up over the numbers that a gradient is a sum of. */
-const ROUNDING = 5;
 
 /**
  * @param pause between multiplications
@@ -80,25 +77,23 @@ export async function solveNonNegative(
   pause: Pause,
 ): Promise<NonNegativeSolution | undefined> {
   const { rows } = system;
-  const floor = ROUNDING * system.error;
+  const reweighting = new Reweighting(system.error);
   const budget: Budget = { spent: 0, pause };
-  let weights = new Float64Array(rows.rows.length).fill(1);
-  let width = Infinity;
-  let kept = weights;
+  let weights: Float64Array = new Float64Array(rows.rows.length).fill(1);
+  let kept: Float64Array = weights;
   let values: Float64Array | undefined;
-  for (let round = 0; round < MOST_ROUNDS && budget.spent <= MOST_WORK; round++) {
+  for (let round = 0; round < MOST_REWEIGHTINGS && budget.spent <= MOST_WORK; round++) {
     const search = new Search(system, perEquation(rows, weights), product, budget);
     values = await search.solve(values);
     const off = search.leftOf(rows);
     const middle = median(off.filter((own) => own > 0));
-    const next = off.map((own) => Number(own <= OUTLYING * Math.max(middle, floor)));
+    const next = reweighting.kept(off, middle);
     const isSettled = middle < CLEAN && next.every((own, at) => own === kept[at]);
     kept = next;
     if (isSettled) {
       break;
     }
-    width = Math.max(3 * floor, Math.min(width / 1.7, round === 0 ? middle : 1.5 * middle));
-    weights = off.map((own) => width / Math.hypot(own, width));
+    weights = reweighting.next(off, middle);
   }
   const search = new Search(system, perEquation(rows, kept), product, budget);
   await search.solve(values);
@@ -173,21 +168,10 @@ class Search {
         this.parts.push({ channel, missing, equations, normal: submatrix, found });
       }
     }
-    const reached = await this.reached();
+    const byEquation = transposed(weighted, unknowns, rows.count);
+    const reached = await product(this.values, byEquation, channels, rows.count, unknowns);
     this.off = right.map((own, at) => own - reached[at]!);
     return this.values;
-  }
-
-  private reached(): Promise<Float64Array> {
-    const { channels, rows } = this.system;
-    const { unknowns } = this;
-    const byEquation = new Float64Array(this.weighted.length);
-    for (let at = 0; at < unknowns; at++) {
-      for (let equation = 0; equation < rows.count; equation++) {
-        byEquation[equation * unknowns + at] = this.weighted[at * rows.count + equation]!;
-      }
-    }
-    return this.product(this.values, byEquation, channels, rows.count, unknowns);
   }
 
   /** Root mean square of what is left for each output channel, over channels that zeros leave equations to judge by. */
@@ -212,7 +196,7 @@ class Search {
     const { channels, rows, given } = this.system;
     const { unknowns } = this;
     const unknown = Uint8Array.from({ length: channels * unknowns }, (_, at) => 1 - (given?.isGiven[at] ?? 0));
-    const deviation = new Float64Array(channels * unknowns);
+    const deviation = given?.deviation.slice() ?? new Float64Array(channels * unknowns);
     const size = norm(this.values) / Math.sqrt(this.values.length);
     let squares = 0;
     let equations = 0;

@@ -16,8 +16,8 @@ export interface ToldEntries {
 const MOST_LAYERS = 6;
 
 /**
- * What an identity shortcut tells of its input, a rectifier's output: where the rectifier above the sum let the sum pass, that is the sum's
- * value less what the branch beside it computes from maps that are known.
+ * What an identity shortcut tells of its input, a rectifier's output: where the rectifier above the sum let the sum pass,
+ * that is the sum's value less what the branch beside it computes from maps that are known.
  */
 export async function entriesBelowSums(
   node: number,
@@ -27,9 +27,10 @@ export async function entriesBelowSums(
   let told: ToldEntries | undefined;
   for (const { layer, at } of layers.consumers(node)) {
     const others = layers.layer(layer).op === 'add' ? layers.sources[layer]!.filter((_, input) => input !== at) : [];
-    const rectifier = found.rectifiers.pathUp(layer).at(-1);
+    const path = found.rectifiers.pathUp(layer);
+    const rectifier = path.pop();
     const isCut = rectifier !== undefined && layers.layer(rectifier).op === 'relu';
-    const isSum = isCut && found.rectifiers.pathUp(layer).every((own) => own === rectifier || isPassing(layers, own));
+    const isSum = isCut && path.every((own) => isPassing(layers, own));
     const above = isSum ? found.maps.find((map) => map.node === rectifier && !map.upToFactor) : undefined;
     const branches = above ? await Promise.all(others.map((own) => valuesAt(own, found, layers, MOST_LAYERS))) : [];
     if (!above || branches.length === 0 || branches.includes(undefined)) {
@@ -56,7 +57,7 @@ async function valuesAt(
   layers: LocalLayers,
   most: number,
 ): Promise<Float64Array | undefined> {
-  const known = found.values.get(node);
+  const known = found.sizeless.has(node) ? undefined : found.values.get(node);
   if (known || node === NETWORK_INPUT || most === 0) {
     return known;
   }

@@ -461,11 +461,19 @@ export class QueueSubmissions implements vscode.Disposable {
     }
   }
 
-  /** Says once that nobody takes the jobs. */
+  /**
+   * Says once that nobody takes the jobs, when two looks have found nobody: a worker may be about to connect again, and
+   * the editor shows no fourth notification that comes within a second.
+   */
   private workerHint({ address, store }: StoredSubmission): (progress: QueueProgress) => void {
+    let looks = 0;
     let isSaid = false;
     return ({ workers, waiting, isAway }) => {
-      if (!isSaid && workers === 0 && waiting > 0 && !isAway) {
+      if (isAway || isSaid) {
+        return;
+      }
+      looks = workers === 0 && waiting > 0 ? looks + 1 : 0;
+      if (looks === 2) {
         isSaid = true;
         const text = `No worker takes jobs at ${address} yet. Start one on each machine that takes part, with ${store} for the results.`;
         void this.offer(showInformation, text, ['start-worker']);

@@ -14,7 +14,7 @@ import {
   scaledColumns,
 } from './conv-equations.js';
 import { type GivenEntries, solveNonNegative } from './non-negative-input.js';
-import { CLEAN, MOST_REWEIGHTINGS, OUTLYING, Reweighting } from './reweighting.js';
+import { CLEAN, LEAST_CHECKS, MOST_REWEIGHTINGS, MOST_WITHDRAWALS, OUTLYING, Reweighting } from './reweighting.js';
 import type { ToldEntries } from './sum-entries.js';
 
 /**
@@ -234,19 +234,21 @@ async function solvePart(
     kept = next;
     weights = reweighting.next(off, middle);
   }
-  const equations = rows.rows.reduce((sum, { taps }, at) => sum + kept[at]! * taps, 0);
+  const isDoubtful = certain.map((own) => Number(own !== 1));
+  const used = await withoutUnchecked(rows, system, kept, isDoubtful, product);
+  const equations = rows.rows.reduce((sum, { taps }, at) => sum + used[at]! * taps, 0);
   if (equations < unknowns) {
     return `${equations} equations without contradiction for ${unknowns} unknowns of each channel`;
   }
-  const keptEquations = perEquation(rows, kept);
-  const fit = await leastSquares(system, keptEquations, product, true);
+  const usedEquations = perEquation(rows, used);
+  const fit = await leastSquares(system, usedEquations, product, true);
   const condition = conditionOf(fit);
   if (!(condition <= MOST_CONDITION)) {
     return `equations of condition ${condition.toExponential(0)}`;
   }
-  const clean = residualsOf(rows, fit.off, channels).filter((_, at) => kept[at] === 1);
+  const clean = residualsOf(rows, fit.off, channels).filter((_, at) => used[at] === 1);
   const deviation = placed(fit.deviation, seen, 1);
-  const sigma = sigmasOf(system, fit.off, keptEquations, equations);
+  const sigma = sigmasOf(system, fit.off, usedEquations, equations);
   return {
     values: placed(fit.values, seen, channels),
     error: Float64Array.from(
@@ -259,6 +261,47 @@ async function solvePart(
     equations,
     outlying: rows.rows.filter((_, at) => kept[at] === 0),
   };
+}
+
+/**
+ * Leaves out doubtful output channels that too few equations would contradict: each adds one less its leverage, for each
+ * input channel.
+ *
+ * @param kept of each output channel, 1 where it is used
+ * @param isDoubtful the same, 1 where its delta may be wrong
+ */
+async function withoutUnchecked(
+  rows: Rows,
+  { design, transpose, unknowns, count, channels }: System,
+  kept: Float64Array,
+  isDoubtful: Float64Array,
+  product: ProductKernel,
+): Promise<Float64Array> {
+  let used = kept;
+  for (let round = 0; round < MOST_WITHDRAWALS; round++) {
+    const doubtful = rows.rows.flatMap(({ first, taps }, row) =>
+      used[row] === 1 && isDoubtful[row] === 1
+        ? [{ row, equations: transpose.subarray(first * unknowns, (first + taps) * unknowns) }]
+        : [],
+    );
+    const weighted = scaledColumns(design, perEquation(rows, used));
+    if (doubtful.length === 0) {
+      return used;
+    }
+    const factor = await factorise(await product(weighted, weighted, unknowns, unknowns, count), unknowns, product);
+    const { inverse } = inverseLower(factor);
+    const next = used.slice();
+    for (const { row, equations } of doubtful) {
+      const taps = equations.length / unknowns;
+      const leverage = norm(await product(equations, inverse, taps, unknowns, unknowns)) ** 2;
+      next[row] = Number(channels * (taps - leverage) >= LEAST_CHECKS);
+    }
+    if (next.every((own, at) => own === used[at])) {
+      return used;
+    }
+    used = next;
+  }
+  return used;
 }
 
 /** The rows of a matrix that are wanted. */

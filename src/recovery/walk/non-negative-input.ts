@@ -5,7 +5,7 @@ import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { norm } from '../vectors.js';
 import { type Row, type Rows, median, perEquation, scaledColumns } from './conv-equations.js';
-import { CLEAN, MOST_REWEIGHTINGS, Reweighting } from './reweighting.js';
+import { CLEAN, LEAST_CHECKS, MOST_REWEIGHTINGS, MOST_WITHDRAWALS, Reweighting } from './reweighting.js';
 
 /**
  * The input of convolutions where the equations of their gradients are fewer than its entries, or badly conditioned: a
@@ -95,10 +95,42 @@ export async function solveNonNegative(
     }
     weights = reweighting.next(off, middle);
   }
-  const search = new Search(system, perEquation(rows, kept), product, budget);
-  await search.solve(values);
-  const found = await search.told();
-  return found && { ...found, outlying: rows.rows.filter((_, at) => kept[at] === 0) };
+  let used = perEquation(rows, kept);
+  for (let round = 0; round <= MOST_WITHDRAWALS && used.includes(1); round++) {
+    const search = new Search(system, used, product, budget);
+    values = await search.solve(values);
+    const checks = new Float64Array(rows.count);
+    const found = await search.told(checks);
+    const checked = checkedOf(rows, used, tiedTogether(search.weighted, rows.count), checks);
+    if (!found || checked.every((own, at) => own === used[at])) {
+      return found && { ...found, outlying: rows.rows.filter((_, at) => kept[at] === 0) };
+    }
+    used = checked;
+  }
+  return undefined;
+}
+
+/**
+ * Leaves out what of an output channel nothing checks, for each set of unknowns on its own: with strides, kernel offsets
+ * see different ones.
+ *
+ * @param used of each equation, 1 where it is used
+ * @param checks of each equation, how many would contradict it
+ */
+function checkedOf({ rows }: Rows, used: Float64Array, tied: readonly Tied[], checks: Float64Array): Float64Array {
+  const groupOf = new Map(tied.flatMap(({ equations }, group) => equations.map((equation) => [equation, group])));
+  const next = used.slice();
+  for (const { first, taps } of rows) {
+    const sums = new Map<number | undefined, number>();
+    for (let at = first; at < first + taps; at++) {
+      const group = groupOf.get(at);
+      sums.set(group, (sums.get(group) ?? 0) + checks[at]!);
+    }
+    for (let at = first; at < first + taps; at++) {
+      next[at] = used[at] === 1 && sums.get(groupOf.get(at))! >= LEAST_CHECKS ? 1 : 0;
+    }
+  }
+  return next;
 }
 
 interface Budget {
@@ -119,7 +151,8 @@ interface Part {
 
 class Search {
   private readonly unknowns: number;
-  private readonly weighted: Float64Array;
+  /** unknowns x equations */
+  readonly weighted: Float64Array;
   private readonly values: Float64Array;
   private parts: Part[] = [];
   private off = new Float64Array(0);
@@ -192,7 +225,8 @@ class Search {
     return found.reduce((sum, value) => sum + Number(value > 0), 0) <= SPARE * equations.length;
   }
 
-  async told(): Promise<Omit<NonNegativeSolution, 'outlying'> | undefined> {
+  /** @param checks filled, for each equation: how many would contradict it */
+  async told(checks: Float64Array): Promise<Omit<NonNegativeSolution, 'outlying'> | undefined> {
     const { channels, rows, given } = this.system;
     const { unknowns } = this;
     const unknown = Uint8Array.from({ length: channels * unknowns }, (_, at) => 1 - (given?.isGiven[at] ?? 0));
@@ -201,7 +235,7 @@ class Search {
     let squares = 0;
     let equations = 0;
     for (const part of this.parts) {
-      const own = this.isOver(part) ? await this.errorsOf(part) : undefined;
+      const own = this.isOver(part) ? await this.errorsOf(part, checks) : undefined;
       if (!own?.bound.every((bound) => bound <= MOST_ERROR * size)) {
         continue;
       }
@@ -233,8 +267,15 @@ class Search {
    *
    * @returns undefined where there is no such y
    */
-  private async errorsOf({ channel, missing, equations, normal, found }: Part): Promise<Errors | undefined> {
+  private async errorsOf(part: Part, checks: Float64Array): Promise<Errors | undefined> {
+    const { channel, missing, equations, normal, found } = part;
     const count = missing.length;
+    const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
+    const zero = [...found.keys()].filter((at) => !(found[at]! > 0));
+    const whitening = (positive ** 2 / 2) * (positive / 3 + zero.length + equations.length);
+    if (!(await this.mayGoOn(whitening + zero.length ** 2 * positive))) {
+      return undefined;
+    }
     const free = new GrowingCholesky(normal, count);
     found.forEach((value, at) => {
       if (value > 0) {
@@ -242,10 +283,7 @@ class Search {
       }
     });
     const rank = free.variables.length;
-    const zero = [...found.keys()].filter((at) => !(found[at]! > 0));
-    if (!(await this.mayGoOn((rank ** 2 / 2) * (rank / 3 + zero.length) + zero.length ** 2 * rank))) {
-      return undefined;
-    }
+    this.addChecks(part, free, checks);
     let square = 0;
     for (const equation of equations) {
       square += this.off[channel * this.system.rows.count + equation]! ** 2;
@@ -270,6 +308,14 @@ class Search {
       bound[at] = noise / (margin * Math.sqrt(normal[at * count + at]!));
     }
     return { bound, deviation, square };
+  }
+
+  private addChecks({ missing, equations }: Part, free: GrowingCholesky, checks: Float64Array): void {
+    const { count } = this.system.rows;
+    for (const equation of equations) {
+      const own = Float64Array.from(free.variables, (at) => this.weighted[missing[at]! * count + equation]!);
+      checks[equation]! += 1 - norm(free.whitened(own)) ** 2;
+    }
   }
 
   private async marginOf(
@@ -322,8 +368,13 @@ interface Errors {
   readonly square: number;
 }
 
+interface Tied {
+  readonly entries: number[];
+  readonly equations: number[];
+}
+
 /** Sets of unknowns that no equation connects, with their equations; unknowns without any are left out. */
-function tiedTogether(design: Float64Array, count: number): { entries: number[]; equations: number[] }[] {
+function tiedTogether(design: Float64Array, count: number): Tied[] {
   const unknowns = design.length / count;
   const parent = Int32Array.from({ length: unknowns }, (_, at) => at);
   const rootOf = (at: number): number => {
@@ -349,8 +400,8 @@ function tiedTogether(design: Float64Array, count: number): { entries: number[];
       }
     }
   }
-  const sets = new Map<number, { entries: number[]; equations: number[] }>();
-  const setOf = (at: number): { entries: number[]; equations: number[] } => {
+  const sets = new Map<number, Tied>();
+  const setOf = (at: number): Tied => {
     const root = rootOf(at);
     const own = sets.get(root) ?? { entries: [], equations: [] };
     sets.set(root, own);

@@ -3,6 +3,14 @@ export const CLEAN = 1e-4;
 export const MOST_REWEIGHTINGS = 30;
 /** Channels this many times the median off have a wrong delta. */
 export const OUTLYING = 10;
+/**
+ * Equations that would contradict an output channel whose delta is wrong: one less its leverage for each of its own
+ * (Hoaglin and Welsch, The American Statistician 1978), over all input channels. With less, a wrong delta is fitted and
+ * nothing is left to see.
+ */
+export const LEAST_CHECKS = 2;
+/** Without the output channels that nothing checks, others may lose what checked them. */
+export const MOST_WITHDRAWALS = 4;
 /** Rounding adds up over the numbers that a gradient is a sum of. */
 const ROUNDING = 5;
 /** Each round is at least so much stricter. */

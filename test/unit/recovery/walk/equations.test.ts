@@ -133,6 +133,35 @@ describe('the input of a convolution whose delta is known', () => {
     expect(typeof solved === 'string' ? NaN : relativeError(solved.values, input)).toBeLessThan(1e-5);
   });
 
+  it('says nothing that rests on a doubtful delta alone', async () => {
+    const { place, delta, input } = layer({ filters: 36, kernel: 1 });
+    const certain = await solveInput([{ place, delta, doubtful: NONE }], 1, ERROR, plainProduct);
+    expect(typeof certain === 'string' ? NaN : relativeError(certain.values, input)).toBeLessThan(1e-2);
+    const wrong = delta.slice();
+    wrong[wrong.findIndex((own) => own === 0)] = 0.3;
+    const solved = await solveInput([{ place, delta: wrong, doubtful: new Set([0]) }], 1, ERROR, plainProduct);
+    expect(solved).toBe('35 equations without contradiction for 36 unknowns of each channel');
+  });
+
+  it('tells no wrong entry by signs, whichever delta is wrong', async () => {
+    const { place, delta, input } = layer({ filters: 3, channels: 2, cut: 0.35 });
+    let told = 0;
+    for (let at = 0; at < delta.length; at++) {
+      const wrong = delta.slice();
+      wrong[at] = wrong[at] === 0 ? 0.3 : 0;
+      const solved = await solveInput([{ place, delta: wrong, doubtful: NONE }], 1, ERROR, plainProduct, {
+        told: undefined,
+        pause: () => Promise.resolve(),
+      });
+      if (typeof solved !== 'string' && solved.condition === null && solved.residual < 1e-4) {
+        told++;
+        const off = solved.values.map((own, entry) => (solved.unknown?.[entry] === 1 ? 0 : own - input[entry]!));
+        expect(most(off.map(Math.abs))).toBeLessThan(1e-4);
+      }
+    }
+    expect(told).toBeGreaterThan(0);
+  });
+
   it('says that equations which repeat each other do not suffice', async () => {
     const { place, delta } = layer({ filters: 24 });
     const plane = place.output[0] * place.output[1];

@@ -52,12 +52,12 @@ export class Refiner {
    */
   async refine(start: Candidate, freeFlat: boolean, iterations: number): Promise<Evaluated> {
     const { problem } = this;
-    const isLarge = problem.rank >= LEAST_ITERATED;
+    let isIterated = problem.rank >= LEAST_ITERATED;
     this.path = [];
     let current = evaluate(problem, start);
     let damping = 1e-2;
     let stalled = 0;
-    let isLent = isLarge && this.isMade && this.caution === 0;
+    let isLent = isIterated && this.isMade && this.caution === 0;
     this.caution = Math.max(this.caution - 1, 0);
     let isStale = !isLent;
 
@@ -72,8 +72,8 @@ export class Refiner {
       if (isLent && iteration === 0) {
         this.fillBorder(point);
       }
-      let next = isStale ? undefined : this.step(point, damping, isLarge ? 'preconditioner' : 'old');
-      if (!next || (!isLarge && next.candidate.cost > WORTHWHILE * current.cost)) {
+      let next = isStale ? undefined : this.step(point, damping, isIterated ? 'preconditioner' : 'old');
+      if (!next || (!isIterated && next.candidate.cost > WORTHWHILE * current.cost)) {
         this.caution = isLent ? CAUTION : this.caution;
         isLent = false;
         this.fillNormal(point);
@@ -82,12 +82,16 @@ export class Refiner {
       if (!next) {
         break;
       }
-      isStale = !isLarge && next.candidate.cost > WORTHWHILE * current.cost;
+      isStale = !isIterated && next.candidate.cost > WORTHWHILE * current.cost;
       damping = Math.max(next.damping / 5, 1e-12);
       stalled = iteration > 2 && current.cost - next.candidate.cost < STALL * current.cost ? stalled + 1 : 0;
       current = next.candidate;
       if (stalled >= MOST_STALLS || next.isLast) {
-        break;
+        if (!isIterated || current.cost > NEAR) {
+          break;
+        }
+        // Near a solution, what is left of inexact steps is all there is to gain.
+        [isIterated, isStale, stalled] = [false, true, 0];
       }
     }
     return current;
@@ -216,6 +220,8 @@ export class Refiner {
 const CONVERGED = 1e-26;
 const STALL = 0.03;
 const MOST_STALLS = 2;
+/** Below this cost, a search that has come to rest may be at a sample and not yet close enough to be known as one. */
+const NEAR = 1e-4;
 const MOST_ATTEMPTS = 8;
 /** While a step with an older normal matrix cuts the cost to this share, a new one is not worth its price. */
 const WORTHWHILE = 0.25;

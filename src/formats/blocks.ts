@@ -2,6 +2,8 @@ import { type ElementRange, type TensorEntry, type TensorFile, elementCount } fr
 
 /** Numbers of a block, unless one row has more: 4 MB of float64, small against memory and large against the cost of a read. */
 const BLOCK = 2 ** 19;
+/** Each block of what is scattered over the file goes through all of it, so they are as few as memory allows: 128 MB. */
+export const SCATTERED_BLOCK = 2 ** 24;
 
 /** The next numbers of a tensor, row-major. */
 export interface Block {
@@ -19,9 +21,9 @@ export interface Block {
  */
 export function* blocksOf(
   file: TensorFile,
-  { name, shape, isRepeated }: Pick<TensorEntry, 'name' | 'shape' | 'isRepeated'>,
+  { name, shape, isRepeated, isScattered }: Pick<TensorEntry, 'name' | 'shape' | 'isRepeated' | 'isScattered'>,
   unit = 1,
-  block = BLOCK,
+  block = isScattered ? SCATTERED_BLOCK : BLOCK,
 ): Generator<Block> {
   const total = elementCount(shape);
   // A few bytes that claim to be terabytes are refused when they are asked for as a whole.

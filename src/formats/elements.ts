@@ -92,7 +92,7 @@ export function readElements(
   layout: ElementLayout,
   range: ElementRange = { start: 0, end: elementCount(layout.shape) },
 ): Float64Array {
-  const { dtype, shape, strides, offset } = layout;
+  const { dtype, shape, offset } = layout;
   checkLayout(source.path, name, layout, source.size);
   const total = elementCount(shape);
   const count = range.end - range.start;
@@ -118,7 +118,7 @@ export function readElements(
   if (count === 0) {
     return out;
   }
-  if (isContiguous(shape, strides)) {
+  if (isContiguous(layout)) {
     widenRun(source, offset + range.start, decoderOf(layout, path, name), dtypeBytes(dtype), out);
     return out;
   }
@@ -143,7 +143,8 @@ function widenRun(source: ByteSource, first: number, decode: Decoder, width: num
   }
 }
 
-function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
+/** Whether elements that follow each other do so in the file too. */
+export function isContiguous({ shape, strides }: Pick<ElementLayout, 'shape' | 'strides'>): boolean {
   const expected = contiguousStrides(shape);
   return shape.every((size, axis) => size <= 1 || strides[axis] === expected[axis]);
 }

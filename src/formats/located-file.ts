@@ -1,6 +1,6 @@
 import { UnusableInputError } from '../protocol/errors.js';
 import type { ByteSource } from './byte-source.js';
-import { type ElementLayout, readElements, repeatsTooOften } from './elements.js';
+import { type ElementLayout, isContiguous, readElements, repeatsTooOften } from './elements.js';
 import type { ForeignGlobal, FormatName, TensorEntry, TensorFile } from './tensor-file.js';
 
 /** An entry together with where its elements lie. */
@@ -23,7 +23,7 @@ export function locatedFile(
   return {
     path: source.path,
     format,
-    entries: tensors.map(({ entry, layout }) => (repeatsTooOften(layout) ? { ...entry, isRepeated: true } : entry)),
+    entries: tensors.map(listed),
     foreignGlobals: extras.foreignGlobals ?? [],
     notes: extras.notes ?? [],
     read(name, range) {
@@ -39,6 +39,13 @@ export function locatedFile(
       source.close();
     },
   };
+}
+
+function listed({ entry, layout }: LocatedTensor): TensorEntry {
+  if (repeatsTooOften(layout)) {
+    return { ...entry, isRepeated: true };
+  }
+  return isContiguous(layout) ? entry : { ...entry, isScattered: true };
 }
 
 /** The error for a name that the file does not list. */

@@ -49,6 +49,8 @@ export interface TensorEntry {
   readonly bytes: number;
   /** Set where so few stored elements are repeated so often that only a part can be read. */
   readonly isRepeated?: true;
+  /** Set where elements that follow each other are apart in the file, as in a transposed matrix: each read goes through all of it. */
+  readonly isScattered?: true;
 }
 
 /** A name that a pickle would import when loaded by Python. Never imported or run here. */

@@ -1,3 +1,4 @@
+import { SCATTERED_BLOCK } from '../formats/blocks.js';
 import { type TensorEntry, type TensorFile, elementCount } from '../formats/tensor-file.js';
 
 /** Tensors of any size, read piece by piece. */
@@ -20,7 +21,7 @@ export async function forEachPiece(
 ): Promise<void> {
   const total = elementCount(entry.shape);
   // A few bytes that claim to be terabytes are refused when they are asked for as a whole.
-  const piece = total <= AT_ONCE || entry.isRepeated ? total : PIECE;
+  const piece = total <= AT_ONCE || entry.isRepeated ? total : entry.isScattered ? SCATTERED_BLOCK : PIECE;
   let last = performance.now();
   for (let start = 0; start < total; start += piece) {
     const end = Math.min(start + piece, total);

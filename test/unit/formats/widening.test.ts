@@ -232,6 +232,25 @@ describe('blocks', () => {
     });
   }
 
+  it('of an array in Fortran order do not go through the file again and again', () => {
+    const content = noise(2 ** 20 * 3);
+    const source = memorySource('array.npy', npyOf('|u1', [2 ** 20, 3], content, true));
+    const file = openTensorSource(source);
+    const read = vi.spyOn(source, 'read');
+    const into = vi.spyOn(source, 'readInto');
+    let next = 0;
+    for (const { values } of blocksOf(file, file.entries[0]!, 3)) {
+      next += values.length;
+    }
+    expect(next).toBe(content.length);
+    const bytes = [...read.mock.calls, ...into.mock.calls].reduce(
+      (sum, [, own]) => sum + (typeof own === 'number' ? own : own.length),
+      0,
+    );
+    expect(bytes).toBeGreaterThanOrEqual(content.length);
+    expect(bytes).toBeLessThan(1.5 * content.length);
+  });
+
   it('of a compressed member inflate it once', () => {
     const content = npyOf('<f2', [64, 32], noise(64 * 32 * 2));
     const compressed = deflateRawSync(content);

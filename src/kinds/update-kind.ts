@@ -187,7 +187,7 @@ function gradientReasons({ balance, balancedVector, lowRank, zeroRows }: SideEvi
       : [`"${balancedVector}" sums to zero, as the gradient of a softmax bias does.`]),
     ...(lowRank
       ? [
-          `"${lowRank.name}" has rank ${lowRank.rank} of ${lowRank.most}, as the gradient of ${lowRank.rank === 1 ? 'one sample' : 'few samples'} has.`,
+          `"${lowRank.name}" has rank ${lowRank.rank} of ${lowRank.most}, as the gradient of ${lowRank.rank === 1 ? 'one sample, or of nearly equal ones,' : 'few samples'} has.`,
         ]
       : []),
     ...(zeroRows === undefined

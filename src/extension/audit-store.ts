@@ -48,10 +48,12 @@ export class AuditStore {
   /**
    * @param folder made when first written to
    * @param projectFolders folders whose `entries/` hold audits of projects
+   * @param isInUse whether something is writing to an audit's folder
    */
   constructor(
     private readonly folder: string,
     private readonly projectFolders: () => readonly string[],
+    private readonly isInUse: (id: string) => boolean = () => false,
   ) {}
 
   /** Called when an audit has ended or was removed. */
@@ -61,14 +63,16 @@ export class AuditStore {
     this.listeners.tell(undefined);
   }
 
-  /** A new audit's id and empty folder; the oldest audits beyond fifty are dropped. */
+  /** A new audit's id and empty folder; the oldest audits beyond fifty are dropped, unless something runs on them. */
   create(): { id: string; folder: string } {
     const stamp = new Date().toISOString().replace(/\D/g, '').slice(0, 14);
     const id = `${stamp}-${randomBytes(4).toString('hex')}`;
     const folder = join(this.folder, id);
     mkdirSync(folder, { recursive: true });
     for (const old of this.ids().slice(MOST_KEPT)) {
-      this.remove(old);
+      if (!this.isInUse(old)) {
+        this.remove(old);
+      }
     }
     return { id, folder };
   }

@@ -39,12 +39,16 @@ export function activate(context: vscode.ExtensionContext): void {
   const log = visibleLog(channel);
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
   const projects = join(storage, 'projects');
-  const store = new AuditStore(join(storage, 'audits'), () => projectFolders(projects));
   const runner = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   // Apart from audits, so that looking at a file never waits for one.
   const reader = new RunnerHost(join(context.extensionPath, 'dist', 'runner.js'), log);
   const running = new RunningAudits();
   const sweeps = new RunningSweeps();
+  const store = new AuditStore(
+    join(storage, 'audits'),
+    () => projectFolders(projects),
+    (id) => running.get(id) !== undefined || sweeps.get(id) !== undefined,
+  );
   const panels = new ResultsPanels(context.extensionUri, store, running, sweeps, log);
   const project = new ProjectAudits(projects, runner, store, log);
   const summary = new ProjectSummaryPanel(context.extensionUri, project, store, log);

@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -146,6 +155,23 @@ describe('stored audits', () => {
     for (const other of ['c'.repeat(20), '..', '', `${id}/..`]) {
       expect(store.ownFolder(other)).toBeUndefined();
     }
+  });
+
+  it('beyond fifty the oldest go, unless something runs on them', () => {
+    const used = new Set<string>();
+    const store = new AuditStore(
+      join(folder, 'i'),
+      () => [],
+      (id) => used.has(id),
+    );
+    const old = ['20200101000000-00000000', '20200102000000-00000000'];
+    old.forEach((id) => mkdirSync(join(folder, 'i', id), { recursive: true }));
+    used.add(old[0]!);
+    Array.from({ length: 50 }, () => store.create());
+    expect(old.map((id) => existsSync(join(folder, 'i', id)))).toEqual([true, false]);
+    used.clear();
+    store.create();
+    expect(existsSync(join(folder, 'i', old[0]!))).toBe(false);
   });
 
   it('beyond fifty the oldest go', () => {

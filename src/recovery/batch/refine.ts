@@ -2,6 +2,7 @@ import { type Cholesky, factoriseSmall, solveLower, solveUpper } from '../choles
 import { gram, multiply, multiplyTransposed, productWithTransposed } from '../linear-algebra.js';
 import { dot, dotAt, joined, scaled } from '../vectors.js';
 import { type Candidate, type Evaluated, type SampleProblem, awayFromSpan, evaluate } from './sample-problem.js';
+import { mayBeSample } from './sample-tests.js';
 import type { Pause } from '../pause.js';
 
 /** How a step is solved for: with this linearisation's normal matrix, an older one's, or an older one's as preconditioner. */
@@ -87,7 +88,7 @@ export class Refiner {
       stalled = iteration > 2 && current.cost - next.candidate.cost < STALL * current.cost ? stalled + 1 : 0;
       current = next.candidate;
       if (stalled >= MOST_STALLS || next.isLast) {
-        if (!isIterated || current.cost > NEAR) {
+        if (!isIterated || current.cost > NEAR || mayBeSample(problem, current)) {
           break;
         }
         // Near a solution, what is left of inexact steps is all there is to gain.

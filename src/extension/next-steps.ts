@@ -36,7 +36,14 @@ export interface AuditWays {
 }
 
 /** Steps of what is done through a queue. */
-const QUEUE_STEPS: readonly NextStep[] = ['enter-queue', 'enter-login', 'choose-store', 'start-worker', 'retry-jobs'];
+const QUEUE_STEPS: readonly NextStep[] = [
+  'enter-queue',
+  'enter-login',
+  'choose-store',
+  'start-worker',
+  'retry-jobs',
+  'show-results',
+];
 
 export interface QueueWays {
   /** Does one of the steps of queues. @returns whether what failed can be tried again */

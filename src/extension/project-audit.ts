@@ -167,6 +167,11 @@ export class ProjectAudits implements vscode.Disposable {
     return projectFolder(this.storage, root);
   }
 
+  /** When the report of a workspace's folder was finished; undefined where there is none. */
+  finishedOf(root: string): string | undefined {
+    return readProject(this.folderOf(root))?.finished;
+  }
+
   private async sayFailed(error: unknown, askFirst: boolean): Promise<void> {
     const context = { error, again: () => this.run(askFirst) };
     await offerSteps(showError, failureSentence(error), stepsFrom(context), (step) => takeStep(step, context));
@@ -320,8 +325,13 @@ export function projectSettings(scope: vscode.Uri): ProjectSettings {
  * The plan to look at; all of it is chosen to begin with.
  *
  * @param verb what is done with it
+ * @param consequence a sentence on what comes of it
  */
-export async function choosePlan<T extends ProjectPlan>(plan: T, verb = 'Audit'): Promise<T | undefined> {
+export async function choosePlan<T extends ProjectPlan>(
+  plan: T,
+  verb = 'Audit',
+  consequence = '',
+): Promise<T | undefined> {
   if (plan.entries.length === 0) {
     const [first] = plan.skipped;
     void showInformation(
@@ -337,7 +347,7 @@ export async function choosePlan<T extends ProjectPlan>(plan: T, verb = 'Audit')
   }));
   const chosen = await pickMany(items, {
     title: `${verb} ${counted(plan.entries.length, 'gradient')}${plan.skipped.length > 0 ? `, ${counted(plan.skipped.length, 'file')} left out` : ''}`,
-    placeHolder: 'Enter starts',
+    placeHolder: consequence === '' ? 'Enter starts' : `Enter starts. ${consequence}`,
     matchOnDescription: true,
   });
   return chosen && chosen.length > 0 ? { ...plan, entries: chosen.map(({ entry }) => entry) } : undefined;

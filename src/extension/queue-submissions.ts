@@ -104,7 +104,8 @@ export class QueueSubmissions implements vscode.Disposable {
       const settings = sharedSettings(folder);
       // Results may come from any machine, so their keys are of contents and not of the place.
       const plan = await this.project.plan(pool, folder, { settings, root: undefined }, token);
-      const chosen = await choosePlan(plan, 'Submit');
+      const replaced = this.project.finishedOf(folder.uri.fsPath);
+      const chosen = await choosePlan(plan, 'Submit', replaced === undefined ? '' : WILL_REPLACE);
       if (!chosen || token.isCancellationRequested) {
         return false;
       }
@@ -117,6 +118,7 @@ export class QueueSubmissions implements vscode.Disposable {
         folder: folder.uri.fsPath,
         manifest,
         isFollowed: true,
+        replaced,
       };
       // Before the first job is in the queue: what a reload interrupts is known all the same.
       await this.keep(known);
@@ -156,11 +158,12 @@ export class QueueSubmissions implements vscode.Disposable {
                 },
                 cancelSignal(token),
               );
-              if (last.missing === 0) {
+              const isShown = last.missing === 0 && this.mayReplace(known, last);
+              if (isShown) {
                 advance({ done: last.done, of: last.jobs, message: 'fetching the results' });
-                await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
+                await this.fetch(known, place, token);
               }
-              return last;
+              return { last, isShown };
             })
             .catch((error: unknown) => {
               outcome.isStopped = error instanceof CancelledError;
@@ -172,27 +175,49 @@ export class QueueSubmissions implements vscode.Disposable {
     if (outcome.isStopped && !this.isDisposed) {
       await this.askHowToStop();
     } else if (end) {
-      await this.keep({ ...(this.known() ?? known), isFollowed: false });
-      await this.sayEnded(known, end);
+      await this.change(known, { isFollowed: false });
+      await this.sayEnded(known, end.last, end.isShown);
     }
   }
 
-  private async sayEnded(known: StoredSubmission, end: QueueProgress): Promise<void> {
-    const text = withShortPaths(queueEndInWords(end, known.store));
+  private async sayEnded(known: StoredSubmission, end: QueueProgress, isShown: boolean): Promise<void> {
+    const isOffered = !isShown && end.done > 0;
+    const text = withShortPaths(
+      queueEndInWords(end, known.store) +
+        (isOffered && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''),
+    );
     this.log.info(text);
-    if (end.missing > 0) {
-      const show = 'Show results so far';
-      // They would take the place of the report that is there, so nobody gets them unasked.
-      if ((await showWarning(text, ...(end.done > 0 ? [show] : []))) === show) {
-        await this.collect();
-      }
-    } else if (end.failed > 0) {
+    if (isShown) {
       this.showSummary();
-      await this.offer(showWarning, text, ['retry-jobs', 'open-log']);
-    } else {
-      this.showSummary();
-      void showInformation(text);
     }
+    if (isShown && end.failed === 0) {
+      void showInformation(text);
+      return;
+    }
+    await this.offer(end.failed + end.missing > 0 ? showWarning : showInformation, text, [
+      ...(end.failed > 0 ? (['retry-jobs'] as const) : []),
+      ...(isOffered ? (['show-results'] as const) : []),
+      'open-log',
+    ]);
+  }
+
+  /** When the report was finished that is shown now and is not made of these results; undefined where there is none. */
+  private otherReport(known: StoredSubmission): string | undefined {
+    const finished = this.project.finishedOf(known.folder);
+    return finished === (this.known() ?? known).collected ? undefined : finished;
+  }
+
+  /** Whether results take the place of the report that is shown without a further question. */
+  private mayReplace(known: StoredSubmission, { failed }: QueueProgress): boolean {
+    const other = this.otherReport(known);
+    return other === undefined || (failed === 0 && other === known.replaced);
+  }
+
+  /** Brings the results, and remembers which report they are. */
+  private async fetch(known: StoredSubmission, place: QueuePlace, token: vscode.CancellationToken): Promise<void> {
+    const client = await this.host.get();
+    await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
+    await this.change(known, { collected: this.project.finishedOf(known.folder) });
   }
 
   /** What the user means who stops following. */
@@ -246,7 +271,13 @@ export class QueueSubmissions implements vscode.Disposable {
     const actions: QueueItem[] = [
       ...(open > 0 && !this.project.isRunning ? [{ label: '$(eye) Follow', take: () => this.follow() }] : []),
       ...(done > 0 && !this.project.isRunning
-        ? [{ label: '$(graph) Show results so far', take: () => this.collect() }]
+        ? [
+            {
+              label: '$(graph) Show results so far',
+              take: () => this.collect(),
+              ...(this.otherReport(known) === undefined ? {} : { detail: WOULD_REPLACE }),
+            },
+          ]
         : []),
       ...(failed > 0 ? [{ label: '$(refresh) Try failed jobs again', take: () => this.retry() }] : []),
       ...(open > 0 ? [{ label: '$(debug-stop) Cancel jobs...', take: () => this.cancel() }] : []),
@@ -330,7 +361,7 @@ export class QueueSubmissions implements vscode.Disposable {
     await this.keep({ ...known, isFollowed: false });
     const { removed, stopped, progress } = answer;
     const show = 'Show results so far';
-    const text = `${counted(removed, 'job')} removed from the queue${stopped > 0 ? `, ${stopped} asked to stop` : ''}. ${progress.done} of ${progress.jobs} ${progress.done === 1 ? 'has a result' : 'have results'}, which stay in ${known.store}.`;
+    const text = `${counted(removed, 'job')} removed from the queue${stopped > 0 ? `, ${stopped} asked to stop` : ''}. ${progress.done} of ${progress.jobs} ${progress.done === 1 ? 'has a result' : 'have results'}, which stay in ${known.store}.${progress.done > 0 && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''}`;
     if ((await showInformation(text, ...(progress.done > 0 ? [show] : []))) === show) {
       await this.collect();
     }
@@ -346,9 +377,7 @@ export class QueueSubmissions implements vscode.Disposable {
       () =>
         this.project.alone(known.folder, basename(known.folder), async ({ notify, token }) => {
           notify({ message: 'Fetching the results' });
-          const client = await this.host.get();
-          const place = { address: known.address, login: null };
-          await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
+          await this.fetch(known, { address: known.address, login: null }, token);
           return true;
         }),
       () => this.collect(),
@@ -453,6 +482,9 @@ export class QueueSubmissions implements vscode.Disposable {
       case 'retry-jobs':
         await this.retry();
         return false;
+      case 'show-results':
+        await this.collect();
+        return false;
       case 'start-worker':
         await copyWorkerCommand(known?.store ?? '');
         return false;
@@ -492,6 +524,11 @@ export class QueueSubmissions implements vscode.Disposable {
     return join(this.storage, `${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.jsonl`);
   }
 
+  /** Of what is kept by now. */
+  private change(known: StoredSubmission, changes: Partial<StoredSubmission>): Promise<void> {
+    return this.keep({ ...(this.known() ?? known), ...changes });
+  }
+
   private async keep(known: StoredSubmission): Promise<void> {
     await this.memory.update(KEY, known);
     this.project.hasChanged();
@@ -501,6 +538,10 @@ export class QueueSubmissions implements vscode.Disposable {
     this.isDisposed = true;
   }
 }
+
+const WILL_REPLACE =
+  'Once all jobs are done, their results take the place of the audit of this workspace that is here.';
+const WOULD_REPLACE = 'When shown, the results take the place of the audit of this workspace that is here.';
 
 type QueueItem = vscode.QuickPickItem & { readonly take: () => Promise<void> };
 

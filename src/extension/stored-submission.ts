@@ -12,6 +12,10 @@ export interface StoredSubmission {
   readonly manifest: string;
   /** Neither done nor left alone by the user. */
   readonly isFollowed: boolean;
+  /** When the report was finished whose place the results take, as the user was told who submitted. */
+  readonly replaced?: string | undefined;
+  /** When the report was finished that is made of these results. */
+  readonly collected?: string | undefined;
 }
 
 /** Undefined for what is none, or of another version. */
@@ -24,6 +28,12 @@ export function submissionOf(value: unknown): StoredSubmission | undefined {
     typeof own.folder === 'string' &&
     typeof own.manifest === 'string' &&
     isAbsolute(own.manifest) &&
-    typeof own.isFollowed === 'boolean';
+    typeof own.isFollowed === 'boolean' &&
+    isTextOrAbsent(own.replaced) &&
+    isTextOrAbsent(own.collected);
   return isWhole ? (own as StoredSubmission) : undefined;
+}
+
+function isTextOrAbsent(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
 }

@@ -29,6 +29,7 @@ export const NEXT_STEPS = [
   'choose-store',
   'start-worker',
   'retry-jobs',
+  'show-results',
   'trace',
   'open-settings',
   'retry',

@@ -163,6 +163,8 @@ describe('what is kept of a submission', () => {
       { ...whole, address: 'host' },
       { ...whole, manifest: 'm.jsonl' },
       { ...whole, isFollowed: undefined },
+      { ...whole, replaced: 1 },
+      { ...whole, collected: {} },
     ]) {
       expect(submissionOf(other)).toBeUndefined();
     }

@@ -11,15 +11,35 @@ import type { QueueParams, QueueProgress } from '../../../src/protocol/queue-mes
 
 /** What becomes of a submission that ends, fails or is stopped; the editor, the server and the user's answers are the test's. */
 
-const editor = vi.hoisted((): { said: string[]; answers: (string | undefined)[] } => ({ said: [], answers: [] }));
+const editor = vi.hoisted(
+  (): { said: string[]; answers: (string | undefined)[]; buttons: string[][]; picked: { placeHolder?: string }[] } => ({
+    said: [],
+    answers: [],
+    buttons: [],
+    picked: [],
+  }),
+);
 vi.mock('vscode', () => {
-  const say = (text: string): Promise<string | undefined> => {
+  const say = (text: string, ...more: unknown[]): Promise<string | undefined> => {
     editor.said.push(text);
+    editor.buttons.push(more.filter((own) => typeof own === 'string'));
     return Promise.resolve(editor.answers.shift());
   };
   return {
-    workspace: { isTrusted: true, workspaceFolders: [{ uri: { fsPath: '/work', scheme: 'file' } }] },
-    window: { showInformationMessage: say, showWarningMessage: say, showErrorMessage: say },
+    workspace: {
+      isTrusted: true,
+      workspaceFolders: [{ name: 'work', uri: { fsPath: '/work', scheme: 'file' } }],
+      getConfiguration: () => ({ get: (_key: string, otherwise: unknown) => otherwise }),
+    },
+    window: {
+      showInformationMessage: say,
+      showWarningMessage: say,
+      showErrorMessage: say,
+      showQuickPick: (items: unknown, options: { placeHolder?: string }) => {
+        editor.picked.push(options);
+        return Promise.resolve(items);
+      },
+    },
   };
 });
 
@@ -29,6 +49,12 @@ afterAll(() => {
 });
 
 const KNOWN = { address: 'redis://host', store: '/store', folder: '/work', manifest: '/m.jsonl', isFollowed: true };
+const PLAN = {
+  root: '/work',
+  skipped: [],
+  settingsKey: 'key',
+  entries: [{ id: '0'.repeat(20), gradients: 'g.pt', checkpoint: 'c.pt', fit: 1 }],
+};
 const DONE: QueueProgress = {
   jobs: 3,
   waiting: 0,
@@ -49,6 +75,8 @@ let logins: QueueParams['place']['login'][];
 let ends: (QueueProgress | Error)[];
 let kept: unknown[];
 let summaries: number;
+/** When the report was finished that is shown. */
+let shown: string | undefined;
 
 function submissions(entered?: { user: string; password: string }): QueueSubmissions {
   const client = {
@@ -62,7 +90,12 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
       told(end);
       return Promise.resolve(end);
     },
-    collect: () => Promise.resolve(void asked.push('collect')),
+    collect: () => {
+      shown = `collected ${asked.push('collect')}`;
+      return Promise.resolve();
+    },
+    checkQueue: () => Promise.resolve({ risks: [] }),
+    submit: () => Promise.resolve(asked.push('submit')),
     cancelJobs: () => Promise.resolve((asked.push('cancel'), { removed: 2, stopped: 1 })),
     lookAtQueue: () => Promise.resolve({ ...DONE, done: 0, missing: 3 }),
     retryJobs: () => Promise.resolve((asked.push('retry'), 1)),
@@ -70,11 +103,15 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
   const project = {
     isRunning: false,
     folderOf: () => join(storage, 'out'),
+    finishedOf: () => shown,
+    plan: () => Promise.resolve(PLAN),
     hasChanged: () => undefined,
     alone: (_root: string, _title: string, work: (own: object) => Promise<unknown>) =>
       work({ advance: () => undefined, notify: () => undefined, token: { onCancellationRequested: () => undefined } }),
   };
   const access = {
+    place: () => Promise.resolve({ address: KNOWN.address, login: null }),
+    store: () => Promise.resolve(KNOWN.store),
     placeAt: (address: string) => Promise.resolve({ address, login: null }),
     askForLogin: () => Promise.resolve(entered),
     keepLogin: (...login: unknown[]) => Promise.resolve(void kept.push(login)),
@@ -99,7 +136,8 @@ function isFollowed(): unknown {
 }
 
 beforeEach(() => {
-  Object.assign(editor, { said: [], answers: [] });
+  Object.assign(editor, { said: [], answers: [], buttons: [], picked: [] });
+  shown = undefined;
   memory = new Map([['gradleak.queue.submission', KNOWN]]);
   [asked, logins, ends, kept, summaries] = [[], [], [], [], 0];
 });
@@ -120,6 +158,41 @@ describe('a submission', () => {
     editor.answers = ['Show results so far'];
     await submissions().follow();
     expect([asked, summaries]).toEqual([['follow', 'follow', 'collect'], 1]);
+  });
+
+  it('of which jobs failed replaces no report of this machine unasked, and tells so', async () => {
+    shown = 'of this machine';
+    const dead = [{ gradients: 'g.pt', reason: 'It broke.' }];
+    ends = [{ ...DONE, done: 2, failed: 1, dead }];
+    await submissions().follow();
+    expect([asked, summaries, shown]).toEqual([['follow'], 0, 'of this machine']);
+    expect(editor.said[0]).toContain('take the place of the audit of this workspace that is here');
+    expect(editor.buttons[0]).toEqual(['Try them again', 'Show results so far', 'Show log']);
+    [ends, editor.answers] = [[{ ...DONE, done: 2, failed: 1, dead }], ['Show results so far']];
+    await submissions().follow();
+    expect([asked, summaries]).toEqual([['follow', 'follow', 'collect'], 1]);
+    // Its own results are brought up to date, and a report that came since is asked for again.
+    ends = [{ ...DONE, done: 2, failed: 1, dead }];
+    await submissions().follow();
+    expect(asked.slice(3)).toEqual(['follow', 'collect']);
+    shown = 'of this machine, later';
+    await submissions().follow();
+    expect(asked.slice(5)).toEqual(['follow']);
+    expect(editor.said.at(-1)).toContain('3 of 3 jobs of the queue are done. When shown, the results take the place');
+  });
+
+  it('says before it is made that its results take the place of a report, and they do once all are done', async () => {
+    await submissions().submit();
+    expect(editor.picked.at(-1)?.placeHolder).toBe('Enter starts');
+    [asked, shown] = [[], 'of this machine'];
+    await submissions().submit();
+    expect(editor.picked.at(-1)?.placeHolder).toContain(
+      'results take the place of the audit of this workspace that is here',
+    );
+    expect(asked).toEqual(['submit', 'follow', 'collect']);
+    [asked, shown, ends] = [[], 'of this machine', [{ ...DONE, done: 2, failed: 1 }]];
+    await submissions().submit();
+    expect(asked).toEqual(['submit', 'follow']);
   });
 
   it('with failed jobs tries these again by a button, and is followed on', async () => {

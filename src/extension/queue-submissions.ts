@@ -5,6 +5,7 @@ import * as vscode from 'vscode';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
 import type { QueueParams, QueuePlace, QueueProgress } from '../protocol/queue-messages.js';
+import type { CancelSignal, RunnerClient } from '../runner/client.js';
 import { writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { workerCommand } from '../words/next-steps.js';
@@ -88,10 +89,12 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!given || store === undefined) {
       return false;
     }
-    const entered = await this.letIn(given, async (place) => {
-      const client = await this.host.get();
-      return { place, risks: (await client.checkQueue({ place, store })).risks };
-    });
+    const entered = await this.letIn(given, (place) =>
+      this.asking(place, async (client, signal) => ({
+        place,
+        risks: (await client.checkQueue({ place, store }, signal)).risks,
+      })),
+    );
     if (!entered) {
       return false;
     }
@@ -254,12 +257,9 @@ export class QueueSubmissions implements vscode.Disposable {
     }
     const progress = await this.saying(
       () =>
-        this.letIn(undefined, async (place) => {
-          const client = await this.host.get();
-          return withProgressNotification(`GradLeak: looking at ${known.address}`, () =>
-            client.lookAtQueue(paramsOf(known, place)),
-          );
-        }),
+        this.letIn(undefined, (place) =>
+          this.asking(place, (client, signal) => client.lookAtQueue(paramsOf(known, place), signal)),
+        ),
       () => this.show(),
     );
     if (!progress) {
@@ -315,7 +315,10 @@ export class QueueSubmissions implements vscode.Disposable {
     const count =
       known &&
       (await this.saying(
-        () => this.letIn(undefined, async (place) => (await this.host.get()).retryJobs(paramsOf(known, place))),
+        () =>
+          this.letIn(undefined, (place) =>
+            this.asking(place, (client, signal) => client.retryJobs(paramsOf(known, place), signal)),
+          ),
         () => this.retry(),
       ));
     if (count === undefined) {
@@ -348,11 +351,12 @@ export class QueueSubmissions implements vscode.Disposable {
     }
     const answer = await this.saying(
       () =>
-        this.letIn(undefined, async (place) => {
-          const client = await this.host.get();
-          const cancelled = await client.cancelJobs(paramsOf(known, place));
-          return { ...cancelled, progress: await client.lookAtQueue(paramsOf(known, place)) };
-        }),
+        this.letIn(undefined, (place) =>
+          this.asking(place, async (client, signal) => {
+            const cancelled = await client.cancelJobs(paramsOf(known, place), signal);
+            return { ...cancelled, progress: await client.lookAtQueue(paramsOf(known, place), signal) };
+          }),
+        ),
       () => this.cancelJobs(),
     );
     if (!answer) {
@@ -392,6 +396,17 @@ export class QueueSubmissions implements vscode.Disposable {
       void showInformation('The workspace is being audited, here or through the queue. Wait for it, or stop it first.');
     }
     return this.project.isRunning;
+  }
+
+  /** Asks the server under a notification that cancels it. */
+  private async asking<T>(
+    { address }: QueuePlace,
+    work: (client: RunnerClient, signal: CancelSignal) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.host.get();
+    return withProgressNotification(`GradLeak: asking ${address}`, (_report, token) =>
+      work(client, cancelSignal(token)),
+    );
   }
 
   /**

@@ -1,19 +1,34 @@
 import { Redis } from 'ioredis';
 import { UnusableInputError, messageOf } from '../protocol/errors.js';
 import { type QueueLogin, isServerUrl, withoutSecrets } from './address.js';
+import { untilAborted } from './until-aborted.js';
 
 /** The Redis (or Valkey) server that holds a queue. */
 
-/** How long a command waits for a server; a worker that has seen it waits for ever. */
+/** How long the first answer of a server is waited for. */
 const CONNECT_MS = 10_000;
+/** How long each command waits that has a deadline, also where the connection was lost and is made again. */
+const COMMAND_MS = 10_000;
 const MOST_RETRY_MS = 2000;
+
+export interface Connecting {
+  /** Where the address holds none. */
+  readonly login?: QueueLogin | undefined;
+  /**
+   * Whether commands fail that the server does not answer within ten seconds, by what `isUnanswered` tells. Without one they
+   * wait for ever, as those of workers do, which block.
+   */
+  readonly hasDeadline?: boolean;
+  /** Ends the wait for the first answer. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * @param url `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS
- * @param login where the address holds none
  * @throws UnusableInputError when there is no such server, or it does not let this user in
+ * @throws AbortError when the signal says so
  */
-export async function connect(url: string, login?: QueueLogin): Promise<Redis> {
+export async function connect(url: string, { login, hasDeadline, signal }: Connecting = {}): Promise<Redis> {
   if (!isServerUrl(url)) {
     throw unreachable(url, 'no address of a Redis server, such as redis://host:6379');
   }
@@ -23,6 +38,8 @@ export async function connect(url: string, login?: QueueLogin): Promise<Redis> {
     maxRetriesPerRequest: null,
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
+    // Begins when a command is given, not when it is sent.
+    ...(hasDeadline === true ? { commandTimeout: COMMAND_MS } : {}),
     retryStrategy: (times) => Math.min(100 * times, MOST_RETRY_MS),
   });
   let problem = 'no answer';
@@ -38,11 +55,15 @@ export async function connect(url: string, login?: QueueLogin): Promise<Redis> {
   });
   try {
     // The first attempt ends the wait where a server refuses; a name that is not found does too.
-    await Promise.race([redis.connect().then(() => redis.ping()), tooLate]);
+    const answer = Promise.race([redis.connect().then(() => redis.ping()), tooLate]);
+    await (signal ? untilAborted(answer, signal) : answer);
     return redis;
   } catch (error) {
     redis.disconnect();
-    const found = messageOf(error) === 'Connection is closed.' ? problem : messageOf(error);
+    if (signal?.aborted === true) {
+      throw error;
+    }
+    const found = messageOf(error) === 'Connection is closed.' || isUnanswered(error) ? problem : messageOf(error);
     throw REFUSED.test(found) ? refused(url, found) : unreachable(url, found);
   } finally {
     clearTimeout(timer);
@@ -55,6 +76,9 @@ export async function serverRisks(redis: Redis): Promise<string[]> {
   try {
     info = `${await redis.info('memory')}\n${await redis.info('persistence')}`;
   } catch (error) {
+    if (isUnanswered(error)) {
+      throw error;
+    }
     return [
       `The server does not tell its settings (${messageOf(error)}): it should never drop keys, and keep an append-only file.`,
     ];
@@ -73,6 +97,23 @@ export async function serverRisks(redis: Redis): Promise<string[]> {
     );
   }
   return risks;
+}
+
+/** Whether a command was given up at its deadline. */
+export function isUnanswered(error: unknown): boolean {
+  return messageOf(error) === 'Command timed out';
+}
+
+/** What is said of such a command. */
+export function unanswered(url: string): UnusableInputError {
+  return new UnusableInputError({
+    code: 'no-server',
+    file: withoutSecrets(url),
+    found: `a server that has not answered for ${COMMAND_MS / 1000} s`,
+    expected: 'an answer',
+    advice: 'Try again later, or ask whoever runs the server; what it was asked for may be done in part.',
+    next: ['retry', 'enter-queue'],
+  });
 }
 
 /** The default user has no name: asked for by one, servers before Redis 6 would not answer. */

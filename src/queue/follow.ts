@@ -3,6 +3,7 @@ import type { QueueProgress } from '../protocol/queue-messages.js';
 import { type Manifest, WHOLE } from '../shards/manifest.js';
 import type { ResultStore } from '../shards/result-store.js';
 import type { JobQueue } from './job-queue.js';
+import { untilAborted } from './until-aborted.js';
 
 /** Where the jobs of one manifest are: in the queue, which may hold those of others too, or in the store. */
 
@@ -98,25 +99,5 @@ export class Submission {
       const pause = Math.max(LEAST_PAUSE_MS, PAUSE_PER_LOOK * (performance.now() - since));
       await wait(pause, undefined, { signal });
     }
-  }
-}
-
-/** A server that is away answers when it is back, which who wants to stop does not wait for. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort = (): void => undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    abort = () => {
-      reject(new DOMException('Stopped.', 'AbortError'));
-    };
-    signal.addEventListener('abort', abort);
-    if (signal.aborted) {
-      abort();
-    }
-  });
-  work.catch(() => undefined);
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }

@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import { TOOL_VERSION } from '../audit/version.js';
 import type { ManifestJob, QueuedJob } from '../protocol/manifest.js';
 import { type Manifest, WHOLE, queuedJobOf } from '../shards/manifest.js';
+import { isUnanswered } from './connection.js';
 
 /** Jobs of manifests in Redis: what waits, what runs, what failed. Results are in the store and never here. */
 
@@ -151,13 +152,16 @@ export class JobQueue {
 
   /** @returns how many of these jobs had failed and wait again */
   async retryThese(ids: readonly string[]): Promise<number> {
-    const states = await this.statesOf(ids);
     let count = 0;
-    for (const id of ids.filter((_id, at) => states[at] === 'failed')) {
-      const job = await this.queue.getJob(id);
-      if (job) {
-        await job.retry('failed', { resetAttemptsMade: true });
-        count++;
+    for (let start = 0; start < ids.length; start += BULK) {
+      const bulk = ids.slice(start, start + BULK);
+      const states = await this.statesOf(bulk);
+      for (const id of bulk.filter((_id, at) => states[at] === 'failed')) {
+        const job = await this.queue.getJob(id);
+        if (job) {
+          await job.retry('failed', { resetAttemptsMade: true });
+          count++;
+        }
       }
     }
     return count;
@@ -191,7 +195,10 @@ export class JobQueue {
   async workers(): Promise<number | undefined> {
     try {
       return await this.queue.getWorkersCount();
-    } catch {
+    } catch (error) {
+      if (isUnanswered(error)) {
+        throw error;
+      }
       return undefined;
     }
   }

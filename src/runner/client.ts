@@ -359,12 +359,13 @@ export class RunnerClient {
 
   /**
    * Whether a queue's server lets this user in and the store can be written to. This and what follows is answered by the
-   * child that speaks with queues.
+   * child that speaks with queues. But for following, all that asks the server ends with an error where that one does not
+   * answer for ten seconds, and is cancelled as an audit is; what was done until then stays done.
    *
-   * @throws UnusableInputError, RunnerCrashedError
+   * @throws CancelledError, UnusableInputError, RunnerCrashedError
    */
-  async checkQueue(params: Pick<QueueParams, 'place' | 'store'>): Promise<QueueChecked> {
-    return this.untilEnd(() => this.connection.sendRequest(QueueCheck, params));
+  async checkQueue(params: Pick<QueueParams, 'place' | 'store'>, signal: CancelSignal): Promise<QueueChecked> {
+    return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueCheck, params, token));
   }
 
   /**
@@ -399,18 +400,18 @@ export class RunnerClient {
   }
 
   /** Where the jobs of a manifest are now. */
-  async lookAtQueue(params: QueueParams): Promise<QueueProgress> {
-    return this.untilEnd(() => this.connection.sendRequest(QueueLook, params));
+  async lookAtQueue(params: QueueParams, signal: CancelSignal): Promise<QueueProgress> {
+    return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueLook, params, token));
   }
 
   /** @returns how many jobs of a manifest had failed and wait again */
-  async retryJobs(params: QueueParams): Promise<number> {
-    return this.untilEnd(() => this.connection.sendRequest(QueueRetry, params));
+  async retryJobs(params: QueueParams, signal: CancelSignal): Promise<number> {
+    return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueRetry, params, token));
   }
 
   /** Removes the jobs of a manifest that wait, and has those stopped that run. */
-  async cancelJobs(params: QueueParams): Promise<QueueCancelled> {
-    return this.untilEnd(() => this.connection.sendRequest(QueueCancel, params));
+  async cancelJobs(params: QueueParams, signal: CancelSignal): Promise<QueueCancelled> {
+    return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueCancel, params, token));
   }
 
   /**

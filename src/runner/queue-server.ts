@@ -16,12 +16,13 @@ import {
 } from '../protocol/queue-messages.js';
 import { HelloRequest, PROTOCOL_VERSION } from '../protocol/runner-messages.js';
 import { TOOL_VERSION } from '../audit/version.js';
-import { connect, serverRisks } from '../queue/connection.js';
+import { connect, isUnanswered, serverRisks, unanswered } from '../queue/connection.js';
 import { Submission } from '../queue/follow.js';
 import { DEFAULT_QUEUE, JobQueue } from '../queue/job-queue.js';
+import { untilAborted } from '../queue/until-aborted.js';
 import { storeAt } from '../remote/store-at.js';
 import { collect } from '../shards/collect.js';
-import { type Manifest, openManifest } from '../shards/manifest.js';
+import { openManifest } from '../shards/manifest.js';
 import type { ResultStore } from '../shards/result-store.js';
 import { answered, pausing } from './answers.js';
 
@@ -33,9 +34,9 @@ export function serveQueue(connection: MessageConnection): void {
     node: process.version,
     pid: process.pid,
   }));
-  connection.onRequest(QueueCheck, ({ place, store }) =>
+  connection.onRequest(QueueCheck, ({ place, store }, token) =>
     answered(() =>
-      onServer(place, async (_queue, redis) => {
+      onServer({ place, token }, async ({ redis }) => {
         await inStore(store, tryToWrite);
         return { risks: await serverRisks(redis) };
       }),
@@ -43,7 +44,7 @@ export function serveQueue(connection: MessageConnection): void {
   );
   connection.onRequest(QueueSubmit, (params, token) =>
     answered(() =>
-      onServer(params.place, async (queue) => {
+      onServer({ place: params.place, token }, async ({ queue }) => {
         const manifest = await openManifest(params.manifest);
         await inStore(params.store, (store) => store.keepManifest(params.manifest));
         return queue.submit(manifest, manifest.head.root, (done) => {
@@ -56,28 +57,24 @@ export function serveQueue(connection: MessageConnection): void {
       }),
     ),
   );
-  connection.onRequest(QueueLook, (params) =>
-    answered(() => onSubmission(params, ({ submission }) => submission.look())),
+  connection.onRequest(QueueLook, (params, token) =>
+    answered(() => onSubmission(params, { token }, ({ submission }) => submission.look())),
   );
   connection.onRequest(QueueFollow, (params, token) =>
     answered(() =>
-      onSubmission(params, async ({ submission }) => {
-        const stop = abortSignal(token);
-        try {
-          return await submission.follow((progress) => {
-            void connection.sendNotification(QueueProgressNotification, { id: params.id, progress });
-          }, stop);
-        } catch (error) {
-          throw stop.aborted ? new CancelledError() : error;
-        }
-      }),
+      // Waits for a server that is away, and tells so.
+      onSubmission(params, { token, hasDeadline: false }, ({ submission, signal }) =>
+        submission.follow((progress) => {
+          void connection.sendNotification(QueueProgressNotification, { id: params.id, progress });
+        }, signal),
+      ),
     ),
   );
-  connection.onRequest(QueueRetry, (params) =>
-    answered(() => onSubmission(params, ({ queue, submission }) => queue.retryThese(submission.ids))),
+  connection.onRequest(QueueRetry, (params, token) =>
+    answered(() => onSubmission(params, { token }, ({ queue, submission }) => queue.retryThese(submission.ids))),
   );
-  connection.onRequest(QueueCancel, (params) =>
-    answered(() => onSubmission(params, ({ queue, submission }) => queue.cancelThese(submission.ids))),
+  connection.onRequest(QueueCancel, (params, token) =>
+    answered(() => onSubmission(params, { token }, ({ queue, submission }) => queue.cancelThese(submission.ids))),
   );
   connection.onRequest(QueueCollect, ({ manifest, store, out }, token) =>
     answered(async () => {
@@ -89,33 +86,62 @@ export function serveQueue(connection: MessageConnection): void {
   connection.listen();
 }
 
-/** @throws UnusableInputError when there is no such server, or it does not let this user in */
+interface Asking {
+  readonly place: QueuePlace;
+  readonly token: CancellationToken;
+  readonly hasDeadline?: boolean;
+}
+
+interface Connected {
+  readonly queue: JobQueue;
+  readonly redis: Redis;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * @throws UnusableInputError when there is no such server, it does not let this user in, or does not answer until a deadline
+ * @throws CancelledError as soon as the token says so, whether the server answers or not
+ */
 async function onServer<T>(
-  { address, login }: QueuePlace,
-  work: (queue: JobQueue, redis: Redis) => Promise<T>,
+  { place: { address, login }, token, hasDeadline = true }: Asking,
+  work: (connected: Connected) => Promise<T>,
 ): Promise<T> {
-  const redis = await connect(address, login ?? undefined);
-  const queue = new JobQueue(redis, DEFAULT_QUEUE);
+  const signal = abortSignal(token);
   try {
-    return await work(queue, redis);
-  } finally {
-    await queue.close();
-    redis.disconnect();
+    const redis = await connect(address, { login: login ?? undefined, hasDeadline, signal });
+    const queue = new JobQueue(redis, DEFAULT_QUEUE);
+    try {
+      return await untilAborted(work({ queue, redis, signal }), signal);
+    } finally {
+      if (signal.aborted) {
+        // What the work still asks for is refused, which ends it.
+        redis.disconnect();
+      }
+      await queue.close();
+      redis.disconnect();
+    }
+  } catch (error) {
+    if (signal.aborted) {
+      throw new CancelledError();
+    }
+    throw isUnanswered(error) ? unanswered(address) : error;
   }
 }
 
 interface Opened {
   readonly queue: JobQueue;
-  readonly manifest: Manifest;
   readonly submission: Submission;
+  readonly signal: AbortSignal;
 }
 
-function onSubmission<T>({ place, manifest, store }: QueueParams, work: (opened: Opened) => Promise<T>): Promise<T> {
-  return onServer(place, async (queue) => {
+function onSubmission<T>(
+  { place, manifest, store }: QueueParams,
+  asking: Omit<Asking, 'place'>,
+  work: (opened: Opened) => Promise<T>,
+): Promise<T> {
+  return onServer({ place, ...asking }, async ({ queue, signal }) => {
     const opened = await openManifest(manifest);
-    return inStore(store, async (own) =>
-      work({ queue, manifest: opened, submission: await Submission.of(queue, opened, own) }),
-    );
+    return inStore(store, async (own) => work({ queue, submission: await Submission.of(queue, opened, own), signal }));
   });
 }
 

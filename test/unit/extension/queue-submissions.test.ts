@@ -31,7 +31,10 @@ vi.mock('vscode', () => {
       workspaceFolders: [{ name: 'work', uri: { fsPath: '/work', scheme: 'file' } }],
       getConfiguration: () => ({ get: (_key: string, otherwise: unknown) => otherwise }),
     },
+    ProgressLocation: { Notification: 15 },
     window: {
+      withProgress: (_options: unknown, work: (progress: object, token: object) => Promise<unknown>) =>
+        work({ report: () => undefined }, { onCancellationRequested: () => undefined }),
       showInformationMessage: say,
       showWarningMessage: say,
       showErrorMessage: say,

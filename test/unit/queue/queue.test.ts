@@ -14,7 +14,7 @@ import type { AuditRequest } from '../../../src/protocol/audit-request.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import { queueAddressOf, withoutSecrets } from '../../../src/queue/address.js';
 import type { QueueProgress } from '../../../src/protocol/queue-messages.js';
-import { connect, serverRisks } from '../../../src/queue/connection.js';
+import { connect, isUnanswered, serverRisks } from '../../../src/queue/connection.js';
 import { Submission } from '../../../src/queue/follow.js';
 import { JobQueue } from '../../../src/queue/job-queue.js';
 import { type WorkRun, work } from '../../../src/queue/work.js';
@@ -301,6 +301,17 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     );
   });
 
+  it('gives up a command with a deadline whose server is away', async () => {
+    const folder = join(scratch, 'goes-away');
+    mkdirSync(folder);
+    const own = await startRedis(folder, []);
+    const connection = await connect(own.url, { hasDeadline: true });
+    await own.stop();
+    const error: unknown = await connection.ping().catch((thrown: unknown) => thrown);
+    expect(isUnanswered(error)).toBe(true);
+    connection.disconnect();
+  });
+
   it('tells of one submission where its jobs are until all are done, and brings the results', async () => {
     await submitted();
     const foreign = new Queue(name, { connection: redis });
@@ -442,12 +453,12 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
         { user: 'alice', password: 'of-alice' },
         { user: '', password: 'of-all' },
       ]) {
-        const own = await connect(guarded.url, login);
+        const own = await connect(guarded.url, { login });
         expect(await own.ping()).toBe('PONG');
         own.disconnect();
       }
       for (const login of [undefined, { user: 'alice', password: 'hunter2' }, { user: '', password: 'hunter2' }]) {
-        const error: unknown = await connect(guarded.url, login).catch((own: unknown) => own);
+        const error: unknown = await connect(guarded.url, { login }).catch((own: unknown) => own);
         expect(error).toMatchObject({ code: 'login-refused' });
         expect(JSON.stringify([error, String(error)])).not.toContain('hunter2');
       }

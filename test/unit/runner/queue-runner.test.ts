@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { fileKindOf } from '../../../src/kinds/file-kind.js';
@@ -11,7 +12,7 @@ import { type CancelSignal, RunnerClient } from '../../../src/runner/client.js';
 import { FolderStore } from '../../../src/shards/folder-store.js';
 import { openManifest, writeManifest } from '../../../src/shards/manifest.js';
 import { runShard } from '../../../src/shards/run-shard.js';
-import { type RedisServer, hasRedis, startRedis } from '../../redis-server.js';
+import { type HangingServer, type RedisServer, hasRedis, startHanging, startRedis } from '../../redis-server.js';
 
 /** The child that speaks with queues, from dist/queue-runner.js, which "npm test" has built. */
 
@@ -54,7 +55,7 @@ function paramsAt(address: string, password = PASSWORD, place = store): QueuePar
 
 describe('the child that speaks with queues', () => {
   it('says that there is no server, with what can be done', async () => {
-    const error: unknown = await client.checkQueue(paramsAt('redis://127.0.0.1:1')).catch((own: unknown) => own);
+    const error: unknown = await client.checkQueue(paramsAt('redis://127.0.0.1:1'), never).catch((own: unknown) => own);
     expect(error).toMatchObject({ code: 'no-server', parts: { file: 'redis://127.0.0.1:1' } });
     expect(JSON.stringify([error, String(error)])).not.toContain(PASSWORD);
   });
@@ -92,20 +93,20 @@ describe.skipIf(!hasRedis)('on a real server with a password', () => {
     server = await startRedis(scratch, ['--requirepass', PASSWORD, '--maxmemory-policy', 'allkeys-lru']);
   });
   afterEach(async () => {
-    await client.cancelJobs(paramsAt(server.url));
+    await client.cancelJobs(paramsAt(server.url), never);
   });
   afterAll(() => server.stop());
 
   it('tells a wrong password, a store that cannot be written to, and settings that lose jobs', async () => {
-    const wrong: unknown = await client.checkQueue(paramsAt(server.url, 'wrong')).catch((own: unknown) => own);
+    const wrong: unknown = await client.checkQueue(paramsAt(server.url, 'wrong'), never).catch((own: unknown) => own);
     expect(wrong).toMatchObject({ code: 'login-refused' });
     writeFileSync(join(scratch, 'file'), '');
     const place = join(scratch, 'file', 'store');
     const unwritable: unknown = await client
-      .checkQueue(paramsAt(server.url, PASSWORD, place))
+      .checkQueue(paramsAt(server.url, PASSWORD, place), never)
       .catch((own: unknown) => own);
     expect(unwritable).toMatchObject({ parts: { next: ['choose-store', 'retry'] } });
-    const { risks } = await client.checkQueue(paramsAt(server.url));
+    const { risks } = await client.checkQueue(paramsAt(server.url), never);
     expect(risks.join('\n')).toMatch(/maxmemory-policy allkeys-lru.*Set maxmemory-policy noeviction/);
   });
 
@@ -116,7 +117,7 @@ describe.skipIf(!hasRedis)('on a real server with a password', () => {
     expect(await client.submit(params, (done) => submitted.push(done), never)).toBe(2);
     expect(submitted).toEqual([2]);
     expect(readdirSync(join(place, 'manifests'))).toHaveLength(1);
-    expect(await client.lookAtQueue(params)).toMatchObject({ jobs: 2, waiting: 2, workers: 0 });
+    expect(await client.lookAtQueue(params, never)).toMatchObject({ jobs: 2, waiting: 2, workers: 0 });
     const listeners: (() => void)[] = [];
     const told: QueueProgress[] = [];
     const following = client.follow(
@@ -132,11 +133,77 @@ describe.skipIf(!hasRedis)('on a real server with a password', () => {
     await expect(following).rejects.toThrow('Stopped.');
     expect(told[0]).toMatchObject({ waiting: 2 });
     expect(client.alive).toBe(true);
-    expect(await client.retryJobs(params)).toBe(0);
-    expect(await client.cancelJobs(params)).toEqual({ removed: 2, stopped: 0 });
+    expect(await client.retryJobs(params, never)).toBe(0);
+    expect(await client.cancelJobs(params, never)).toEqual({ removed: 2, stopped: 0 });
   });
 
   it('prints nothing of what logs in', () => {
     expect(printed.join('\n')).not.toContain(PASSWORD);
+  });
+});
+
+/** Of what asks a server, all that has a deadline; which say to it what nothing of the greeting says. */
+const ASKED: readonly [
+  name: string,
+  ask: (own: RunnerClient, params: QueueParams, signal: CancelSignal) => Promise<unknown>,
+][] = [
+  ['check', (own, params, signal) => own.checkQueue(params, signal)],
+  ['submit', (own, params, signal) => own.submit(params, () => undefined, signal)],
+  ['look', (own, params, signal) => own.lookAtQueue(params, signal)],
+  ['retry', (own, params, signal) => own.retryJobs(params, signal)],
+  ['cancel', (own, params, signal) => own.cancelJobs(params, signal)],
+];
+
+describe.skipIf(!hasRedis)('a server that takes connections and then hangs', () => {
+  let server: RedisServer;
+  let hanging: HangingServer;
+
+  beforeAll(async () => {
+    server = await startRedis(scratch, ['--maxmemory-policy', 'noeviction']);
+    hanging = await startHanging(server.url, /evalsha|multi|sadd|memory/i);
+  });
+  afterAll(async () => {
+    hanging.stop();
+    await server.stop();
+  });
+
+  function params(): QueueParams {
+    return { ...paramsAt(hanging.url), place: { address: hanging.url, login: null } };
+  }
+
+  it.concurrent.each(ASKED)('is given up with a sentence: %s', async (_name, ask) => {
+    const error: unknown = await ask(client, params(), never).catch((own: unknown) => own);
+    expect(error).toMatchObject({
+      code: 'no-server',
+      parts: { file: hanging.url, found: 'a server that has not answered for 10 s', next: ['retry', 'enter-queue'] },
+    });
+  });
+
+  it.each([
+    ...ASKED,
+    ['follow', (own, params, signal) => own.follow(params, () => undefined, signal)] as (typeof ASKED)[number],
+  ])('does not keep who cancels waiting, and the child lives on: %s', async (_name, ask) => {
+    let cancel = (): void => undefined;
+    const asked = ask(client, params(), { cancelled: false, onCancel: (listener) => (cancel = listener) });
+    await wait(500);
+    cancel();
+    await expect(asked).rejects.toThrow('Stopped.');
+    expect(client.alive).toBe(true);
+  });
+
+  it('does so before its first answer too', async () => {
+    const mute = await startHanging(server.url, /./);
+    const own = { ...params(), place: { address: mute.url, login: null } };
+    let cancel = (): void => undefined;
+    const asked = client.lookAtQueue(own, { cancelled: false, onCancel: (listener) => (cancel = listener) });
+    await wait(500);
+    cancel();
+    await expect(asked).rejects.toThrow('Stopped.');
+    expect(client.alive).toBe(true);
+    await expect(client.lookAtQueue(own, never)).rejects.toMatchObject({
+      code: 'no-server',
+      parts: { found: 'no answer' },
+    });
+    mute.stop();
   });
 });

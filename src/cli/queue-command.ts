@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Redis } from 'ioredis';
 import { CancelledError } from '../protocol/errors.js';
@@ -82,7 +84,7 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
     const manifest = await openManifest(path);
     const stated = text('root') ?? manifest.head.root;
     const root = isRemote(stated) ? stated : resolve(stated);
-    const count = await queue.submit(manifest, root, (done) => {
+    const count = await queue.submit(manifest, { root, submitter: submitterOf(path) }, (done) => {
       surroundings.progress(`${done} of ${manifest.head.jobs}`);
     });
     surroundings.print(`${counted(count, 'job')} in the queue at ${place}; those that were there already, once.\n`);
@@ -168,3 +170,11 @@ const DO: Record<(typeof ACTIONS)[number], (asked: Asked) => Promise<number>> = 
 };
 
 const MOST_SHOWN = 50;
+
+/** The same for each time that a manifest is submitted from this machine. */
+function submitterOf(manifest: string): string {
+  const name = createHash('sha256')
+    .update(`${hostname()}\0${resolve(manifest)}`)
+    .digest('hex');
+  return `terminal-${name.slice(0, 16)}`;
+}

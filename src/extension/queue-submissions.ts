@@ -9,7 +9,7 @@ import type { CancelSignal, RunnerClient } from '../runner/client.js';
 import { writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { workerCommand } from '../words/next-steps.js';
-import { queueEndInWords, queueInWords } from '../words/queue-words.js';
+import { queueCancelInWords, queueEndInWords, queueInWords } from '../words/queue-words.js';
 import { visibleInList } from '../words/visible.js';
 import { isTrusted } from './audit-command.js';
 import { cancelSignal } from './cancel-signal.js';
@@ -32,6 +32,7 @@ import { type StoredSubmission, submissionOf } from './stored-submission.js';
 /** "GradLeak: Submit Workspace to Queue": the audit of a workspace by other machines, followed until it is done. */
 
 const KEY = 'gradleak.queue.submission';
+const SUBMITTER_KEY = 'gradleak.queue.submitter';
 
 export class QueueSubmissions implements vscode.Disposable {
   private isDisposed = false;
@@ -126,7 +127,7 @@ export class QueueSubmissions implements vscode.Disposable {
       // Before the first job is in the queue: what a reload interrupts is known all the same.
       await this.keep(known);
       const jobs = await client.submit(
-        paramsOf(known, place),
+        { ...paramsOf(known, place), submitter: await this.submitter() },
         (done, of) => {
           notify({ message: `${done} of ${of} in the queue` });
         },
@@ -232,7 +233,7 @@ export class QueueSubmissions implements vscode.Disposable {
     const [cancel, leave] = ['Remove Jobs', 'Only Stop Following'];
     const answer = await askModal(
       `Cancel the jobs of this workspace in the queue at ${known.address}?`,
-      'Those that wait are removed and those that run are stopped, also where somebody else submitted the same files: they share the jobs. Results stay in the store, and jobs of other files in the queue.',
+      'Those that wait are removed and those that run are stopped. Jobs of the same files that were submitted from elsewhere too, within the last 30 days, go on. Results stay in the store, and jobs of other files in the queue.',
       cancel,
       leave,
     );
@@ -353,8 +354,14 @@ export class QueueSubmissions implements vscode.Disposable {
       () =>
         this.letIn(undefined, (place) =>
           this.asking(place, async (client, signal) => {
-            const cancelled = await client.cancelJobs(paramsOf(known, place), signal);
-            return { ...cancelled, progress: await client.lookAtQueue(paramsOf(known, place), signal) };
+            const params = { ...paramsOf(known, place), submitter: await this.submitter() };
+            const cancelled = await client.cancelJobs(params, signal);
+            // They are cancelled, whether the server answers once more or not.
+            const progress = await client.lookAtQueue(params, signal).catch((error: unknown) => {
+              this.log.error(error);
+              return undefined;
+            });
+            return { cancelled, progress };
           }),
         ),
       () => this.cancelJobs(),
@@ -363,10 +370,11 @@ export class QueueSubmissions implements vscode.Disposable {
       return;
     }
     await this.keep({ ...known, isFollowed: false });
-    const { removed, stopped, progress } = answer;
+    const { cancelled, progress } = answer;
     const show = 'Show results so far';
-    const text = `${counted(removed, 'job')} removed from the queue${stopped > 0 ? `, ${stopped} asked to stop` : ''}. ${progress.done} of ${progress.jobs} ${progress.done === 1 ? 'has a result' : 'have results'}, which stay in ${known.store}.${progress.done > 0 && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''}`;
-    if ((await showInformation(text, ...(progress.done > 0 ? [show] : []))) === show) {
+    const isOffered = progress !== undefined && progress.done > 0;
+    const text = `${queueCancelInWords(cancelled, progress, known.store)}${isOffered && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''}`;
+    if ((await showInformation(text, ...(isOffered ? [show] : []))) === show) {
       await this.collect();
     }
   }
@@ -537,6 +545,17 @@ export class QueueSubmissions implements vscode.Disposable {
   private manifestOf(folder: string): string {
     mkdirSync(this.storage, { recursive: true });
     return join(this.storage, `${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.jsonl`);
+  }
+
+  /** Who submits from this workspace, told apart from all others that do. */
+  private async submitter(): Promise<string> {
+    const known = this.memory.get<unknown>(SUBMITTER_KEY);
+    if (typeof known === 'string' && known !== '') {
+      return known;
+    }
+    const own = randomUUID();
+    await this.memory.update(SUBMITTER_KEY, own);
+    return own;
   }
 
   /** Of what is kept by now. */

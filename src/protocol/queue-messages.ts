@@ -24,6 +24,12 @@ export interface QueueParams {
   store: string;
 }
 
+/** The same where jobs become, or are no more, somebody's own. */
+export interface SubmitterParams extends QueueParams {
+  /** Who submits, told apart from everybody else who does; the same each time. */
+  submitter: string;
+}
+
 export interface QueueChecked {
   /** Settings of the server that would lose jobs, each a sentence that says what to do. */
   risks: string[];
@@ -59,6 +65,8 @@ export interface QueueCancelled {
   removed: number;
   /** That ran, and were asked to stop. */
   stopped: number;
+  /** That wait or run on, because others submitted them too. */
+  shared: number;
 }
 
 /** Whether the server lets this user in and the store can be written to. */
@@ -66,15 +74,17 @@ export const QueueCheck = new RequestType<{ place: QueuePlace; store: string }, 
   'gradleak/queue/check',
 );
 /** Answers how many jobs the manifest holds. */
-export const QueueSubmit = new RequestType<QueueParams, number, UnusableInputParts>('gradleak/queue/submit');
+export const QueueSubmit = new RequestType<SubmitterParams, number, UnusableInputParts>('gradleak/queue/submit');
 /** Where the jobs are now. */
 export const QueueLook = new RequestType<QueueParams, QueueProgress, UnusableInputParts>('gradleak/queue/look');
 /** Tells where the jobs are until none waits or runs. */
 export const QueueFollow = new RequestType<QueueParams, QueueProgress, UnusableInputParts>('gradleak/queue/follow');
 /** Those of the manifest that failed wait again; answers how many. */
 export const QueueRetry = new RequestType<QueueParams, number, UnusableInputParts>('gradleak/queue/retry');
-/** Those of the manifest that wait are removed, those that run are stopped. */
-export const QueueCancel = new RequestType<QueueParams, QueueCancelled, UnusableInputParts>('gradleak/queue/cancel');
+/** Of the manifest's jobs that nobody else submitted, those that wait are removed and those that run are stopped. */
+export const QueueCancel = new RequestType<SubmitterParams, QueueCancelled, UnusableInputParts>(
+  'gradleak/queue/cancel',
+);
 /** Brings the results to a folder, as the audit of a project leaves them. */
 export const QueueCollect = new RequestType<QueueParams & { out: string }, null, UnusableInputParts>(
   'gradleak/queue/collect',

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, Queue } from 'bullmq';
-import type { Redis } from 'ioredis';
+import type { ChainableCommander, Redis } from 'ioredis';
 import { TOOL_VERSION } from '../audit/version.js';
 import type { ManifestJob, QueuedJob } from '../protocol/manifest.js';
+import type { QueueCancelled } from '../protocol/queue-messages.js';
 import { type Manifest, WHOLE, queuedJobOf } from '../shards/manifest.js';
 import { isUnanswered } from './connection.js';
 
@@ -60,14 +61,23 @@ export class JobQueue {
   /**
    * A job that is in the queue already is not added again: its id is its key. One that failed is, as it is asked for anew.
    *
-   * @param root where workers find the project
+   * @param from where workers find the project, and who submits: others who submit the same job share it
    * @returns how many jobs the manifest holds
    */
-  async submit(manifest: Manifest, root: string, progress: (done: number) => void): Promise<number> {
+  async submit(
+    manifest: Manifest,
+    { root, submitter }: { readonly root: string; readonly submitter: string },
+    progress: (done: number) => void,
+  ): Promise<number> {
     const { settings, settingsKey, identity } = manifest.head;
     const failed = await this.failedIds();
     let [done, bulk]: [number, ManifestJob[]] = [0, []];
     const send = async (): Promise<void> => {
+      // Before the job is there, so that no other one who cancels takes it for theirs alone.
+      await this.addSubmitter(
+        bulk.map(({ id }) => id),
+        submitter,
+      );
       for (const { id } of bulk) {
         if (failed.has(id)) {
           await this.queue.remove(id);
@@ -129,11 +139,12 @@ export class JobQueue {
     return failed;
   }
 
-  /** Removes what waits, and asks workers to stop what runs; results stay. @returns how many jobs were removed */
+  /** Removes what waits, and asks workers to stop what runs, of all who submitted; results stay. @returns how many jobs were removed */
   async cancel(): Promise<number> {
     const { waiting, delayed } = await this.status();
     await this.redis.set(cancelKey(this.name), randomUUID());
     await this.queue.drain(true);
+    await this.forgetSubmitters();
     return waiting + delayed;
   }
 
@@ -168,27 +179,64 @@ export class JobQueue {
   }
 
   /**
-   * Removes those of these jobs that wait, and asks workers to stop those that run; other jobs and all results stay.
-   *
-   * @returns how many were removed, and how many ran
+   * Removes those of these jobs that wait, and asks workers to stop those that run, where nobody else submitted them; other
+   * jobs and all results stay. A job of which nobody knows who submitted it is taken for the submitter's own.
    */
-  async cancelThese(ids: readonly string[]): Promise<{ removed: number; stopped: number }> {
-    let [removed, stopped] = [0, 0];
-    const states = await this.statesOf(ids);
-    for (const [at, id] of ids.entries()) {
-      const state = states[at];
-      if (state === 'waiting' || state === 'delayed') {
-        // One that a worker has taken since is not removed.
-        removed += await this.queue.remove(id);
+  async cancelThese(ids: readonly string[], submitter: string): Promise<QueueCancelled> {
+    const total = { removed: 0, stopped: 0, shared: 0 };
+    for (let start = 0; start < ids.length; start += BULK) {
+      const bulk = ids.slice(start, start + BULK);
+      const others = await this.withoutSubmitter(bulk, submitter);
+      const states = await this.statesOf(bulk);
+      total.shared += others.filter((count, at) => count > 0 && OPEN.has(states[at] ?? 'absent')).length;
+      const isWaiting = (at: number): boolean => states[at] === 'waiting' || states[at] === 'delayed';
+      const removed = await Promise.all(
+        bulk.filter((_id, at) => others[at] === 0 && isWaiting(at)).map((id) => this.queue.remove(id)),
+      );
+      // One that a worker has taken since is not removed.
+      total.removed += removed.reduce((sum, count) => sum + count, 0);
+      const own = bulk.filter((_id, at) => others[at] === 0);
+      const now = await this.statesOf(own);
+      const running = own.filter((_id, at) => now[at] === 'running');
+      const stops = this.redis.pipeline();
+      for (const id of running) {
+        stops.set(stopKey(this.name, id), randomUUID(), 'EX', STOP_KEPT_S);
       }
+      await answersOf(stops);
+      total.stopped += running.length;
     }
-    for (const [at, state] of (await this.statesOf(ids)).entries()) {
-      if (state === 'running') {
-        await this.redis.set(stopKey(this.name, ids[at] ?? ''), randomUUID(), 'EX', STOP_KEPT_S);
-        stopped++;
+    return total;
+  }
+
+  private async addSubmitter(ids: readonly string[], submitter: string): Promise<void> {
+    const commands = this.redis.pipeline();
+    for (const id of ids) {
+      const key = submittersKey(this.name, id);
+      commands.sadd(key, submitter).expire(key, SUBMITTERS_KEPT_S);
+    }
+    await answersOf(commands);
+  }
+
+  /** @returns of each job how many others submitted it */
+  private async withoutSubmitter(ids: readonly string[], submitter: string): Promise<number[]> {
+    const commands = this.redis.pipeline();
+    for (const id of ids) {
+      const key = submittersKey(this.name, id);
+      commands.srem(key, submitter).scard(key);
+    }
+    const answers = await answersOf(commands);
+    return ids.map((_id, at) => Number(answers[2 * at + 1]));
+  }
+
+  private async forgetSubmitters(): Promise<void> {
+    let cursor = '0';
+    do {
+      const [next, keys] = await this.redis.scan(cursor, 'MATCH', submittersKey(this.name, '*'), 'COUNT', BULK);
+      if (keys.length > 0) {
+        await this.redis.unlink(keys);
       }
-    }
-    return { removed, stopped };
+      cursor = next;
+    } while (cursor !== '0');
   }
 
   /** How many workers are connected; undefined where the server does not tell. */
@@ -225,6 +273,22 @@ const CLOSE_MS = 1000;
 /** Longer than workers take to look. */
 const STOP_KEPT_S = 300;
 
+/** Thirty days: for jobs that no worker ever ends. */
+const SUBMITTERS_KEPT_S = 30 * 24 * 3600;
+
+const OPEN: ReadonlySet<JobState> = new Set(['waiting', 'running', 'delayed']);
+
+/** @throws the first error that one of the commands was answered with */
+async function answersOf(commands: ChainableCommander): Promise<unknown[]> {
+  const answers = (await commands.exec()) ?? [];
+  return answers.map(([error, answer]) => {
+    if (error) {
+      throw error;
+    }
+    return answer;
+  });
+}
+
 const STATES: Readonly<Record<string, JobState>> = {
   waiting: 'waiting',
   prioritized: 'waiting',
@@ -247,4 +311,9 @@ export function cancelKey(name: string): string {
 /** Holds something while one job is asked to stop, whoever runs it. */
 export function stopKey(name: string, id: string): string {
   return `gradleak:${name}:stop:${id}`;
+}
+
+/** A set of all who submitted a job that is not done. */
+export function submittersKey(name: string, id: string): string {
+  return `gradleak:${name}:submitters:${id}`;
 }

@@ -8,7 +8,7 @@ import type { QueuedJob } from '../protocol/manifest.js';
 import type { ResultStore } from '../shards/result-store.js';
 import { queuedJobOf } from '../shards/manifest.js';
 import { type JobEnd, type JobRun, checkRoot, runJob } from '../shards/run-job.js';
-import { type JobQueue, cancelKey, stopKey } from './job-queue.js';
+import { type JobQueue, cancelKey, stopKey, submittersKey } from './job-queue.js';
 
 /** A machine that takes jobs from a queue. Audits run in children, so that the event loop stays free to renew locks. */
 
@@ -68,7 +68,12 @@ export async function work(run: WorkRun): Promise<Record<JobEnd, number>> {
         const end = await audited(run, data, stop.signal, job);
         totals[end]++;
         log(`${data.job.gradients}: ${END_WORDS[end]}`);
-        return end === 'failed' ? await failed(run, data) : end;
+        if (end === 'failed') {
+          return await failed(run, data);
+        }
+        // It runs out by itself where this fails.
+        await redis.del(submittersKey(name, data.job.id)).catch(() => undefined);
+        return end;
       } catch (error) {
         if (error instanceof MachineFault) {
           state.fault ??= error.reason;

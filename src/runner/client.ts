@@ -29,6 +29,7 @@ import {
   QueueRetry,
   QueueSubmit,
   QueueSubmittedNotification,
+  type SubmitterParams,
 } from '../protocol/queue-messages.js';
 import {
   type AuditOutcome,
@@ -375,7 +376,7 @@ export class RunnerClient {
    * @throws CancelledError, UnusableInputError, RunnerCrashedError
    */
   async submit(
-    params: QueueParams,
+    params: SubmitterParams,
     onProgress: (done: number, of: number) => void,
     signal: CancelSignal,
   ): Promise<number> {
@@ -409,8 +410,8 @@ export class RunnerClient {
     return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueRetry, params, token));
   }
 
-  /** Removes the jobs of a manifest that wait, and has those stopped that run. */
-  async cancelJobs(params: QueueParams, signal: CancelSignal): Promise<QueueCancelled> {
+  /** Removes the jobs of a manifest that wait, and has those stopped that run, where nobody else submitted them. */
+  async cancelJobs(params: SubmitterParams, signal: CancelSignal): Promise<QueueCancelled> {
     return this.untilCancelled(signal, (token) => this.connection.sendRequest(QueueCancel, params, token));
   }
 

@@ -47,7 +47,7 @@ export function serveQueue(connection: MessageConnection): void {
       onServer({ place: params.place, token }, async ({ queue }) => {
         const manifest = await openManifest(params.manifest);
         await inStore(params.store, (store) => store.keepManifest(params.manifest));
-        return queue.submit(manifest, manifest.head.root, (done) => {
+        return queue.submit(manifest, { root: manifest.head.root, submitter: params.submitter }, (done) => {
           if (token.isCancellationRequested) {
             throw new CancelledError();
           }
@@ -74,7 +74,9 @@ export function serveQueue(connection: MessageConnection): void {
     answered(() => onSubmission(params, { token }, ({ queue, submission }) => queue.retryThese(submission.ids))),
   );
   connection.onRequest(QueueCancel, (params, token) =>
-    answered(() => onSubmission(params, { token }, ({ queue, submission }) => queue.cancelThese(submission.ids))),
+    answered(() =>
+      onSubmission(params, { token }, ({ queue, submission }) => queue.cancelThese(submission.ids, params.submitter)),
+    ),
   );
   connection.onRequest(QueueCollect, ({ manifest, store, out }, token) =>
     answered(async () => {

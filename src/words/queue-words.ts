@@ -1,4 +1,4 @@
-import type { QueueProgress } from '../protocol/queue-messages.js';
+import type { QueueCancelled, QueueProgress } from '../protocol/queue-messages.js';
 import { counted } from './count-words.js';
 
 /** What is said of jobs in a queue. */
@@ -36,6 +36,28 @@ export function queueEndInWords(progress: QueueProgress, store: string): string 
   ]
     .filter((part) => part !== '')
     .join(' ');
+}
+
+/**
+ * What became of jobs that were cancelled.
+ *
+ * @param progress where all jobs are since; undefined where that is not known
+ * @param store where results are
+ */
+export function queueCancelInWords(
+  { removed, stopped, shared }: QueueCancelled,
+  progress: QueueProgress | undefined,
+  store: string,
+): string {
+  const parts = [
+    `${counted(removed, 'job')} removed from the queue`,
+    stopped > 0 ? `${stopped} asked to stop` : '',
+    shared > 0 ? `${shared} left, as ${shared === 1 ? 'it was' : 'they were'} submitted from elsewhere too` : '',
+  ];
+  const results = progress
+    ? ` ${progress.done} of ${progress.jobs} ${progress.done === 1 ? 'has a result' : 'have results'}, which stay in ${store}.`
+    : ` Results stay in ${store}.`;
+  return `${parts.filter((part) => part !== '').join(', ')}.${results}`;
 }
 
 function withStop(sentence: string): string {

@@ -57,7 +57,7 @@ async function measured(url: string, path: string, jobs: number): Promise<Growth
     const watch = setInterval(() => (most = Math.max(most, process.memoryUsage().rss)), 20);
     const started = performance.now();
     const manifest = await openManifest(path);
-    await queue.submit(manifest, manifest.head.root, () => undefined);
+    await queue.submit(manifest, { root: manifest.head.root, submitter: 'bench' }, () => undefined);
     const submitted = performance.now();
     const redisBytes = (await used()) - before;
     await work({

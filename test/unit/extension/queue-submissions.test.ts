@@ -7,7 +7,7 @@ import type { QueueAccess } from '../../../src/extension/queue-access.js';
 import { QueueSubmissions } from '../../../src/extension/queue-submissions.js';
 import type { RunnerHost } from '../../../src/extension/runner-host.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
-import type { QueueParams, QueueProgress } from '../../../src/protocol/queue-messages.js';
+import type { QueueParams, QueueProgress, SubmitterParams } from '../../../src/protocol/queue-messages.js';
 
 /** What becomes of a submission that ends, fails or is stopped; the editor, the server and the user's answers are the test's. */
 
@@ -77,6 +77,8 @@ let logins: QueueParams['place']['login'][];
 /** How each time of following ends. */
 let ends: (QueueProgress | Error)[];
 let kept: unknown[];
+/** Who submitted and cancelled, in this order. */
+let submitters: string[];
 let summaries: number;
 /** When the report was finished that is shown. */
 let shown: string | undefined;
@@ -98,8 +100,14 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
       return Promise.resolve();
     },
     checkQueue: () => Promise.resolve({ risks: [] }),
-    submit: () => Promise.resolve(asked.push('submit')),
-    cancelJobs: () => Promise.resolve((asked.push('cancel'), { removed: 2, stopped: 1 })),
+    submit: ({ submitter }: SubmitterParams) => {
+      submitters.push(submitter);
+      return Promise.resolve(asked.push('submit'));
+    },
+    cancelJobs: ({ submitter }: SubmitterParams) => {
+      submitters.push(submitter);
+      return Promise.resolve((asked.push('cancel'), { removed: 2, stopped: 1, shared: 3 }));
+    },
     lookAtQueue: () => Promise.resolve({ ...DONE, done: 0, missing: 3 }),
     retryJobs: () => Promise.resolve((asked.push('retry'), 1)),
   };
@@ -142,7 +150,7 @@ beforeEach(() => {
   Object.assign(editor, { said: [], answers: [], buttons: [], picked: [] });
   shown = undefined;
   memory = new Map([['gradleak.queue.submission', KNOWN]]);
-  [asked, logins, ends, kept, summaries] = [[], [], [], [], 0];
+  [asked, logins, ends, kept, submitters, summaries] = [[], [], [], [], [], 0];
 });
 
 describe('a submission', () => {
@@ -212,13 +220,32 @@ describe('a submission', () => {
     editor.answers = ['Remove Jobs'];
     await submissions().follow();
     expect([asked, isFollowed()]).toEqual([['follow', 'cancel'], false]);
-    expect(editor.said.at(-1)).toContain('2 jobs removed from the queue, 1 asked to stop');
+    expect(editor.said.at(-1)).toContain(
+      '2 jobs removed from the queue, 1 asked to stop, 3 left, as they were submitted from elsewhere too.',
+    );
     [asked, ends, editor.answers] = [[], [new CancelledError()], ['Only Stop Following']];
     await submissions().follow();
     expect([asked, isFollowed()]).toEqual([['follow'], false]);
     [asked, ends, editor.answers] = [[], [new CancelledError()], [undefined]];
     await submissions().follow();
     expect([asked, isFollowed()]).toEqual([['follow', 'follow', 'collect'], false]);
+  });
+
+  it('is cancelled as who submitted it, also after a reload, and as nobody from another workspace', async () => {
+    ends = [new CancelledError()];
+    editor.answers = ['Only Stop Following'];
+    await submissions().submit();
+    const own = memory;
+    memory = new Map([['gradleak.queue.submission', KNOWN]]);
+    editor.answers = ['Remove Jobs'];
+    await submissions().cancel();
+    memory = own;
+    editor.answers = ['Remove Jobs'];
+    await submissions().cancel();
+    expect(submitters).toHaveLength(3);
+    expect(submitters[2]).toBe(submitters[0]);
+    expect(submitters[1]).not.toBe(submitters[0]);
+    expect(editor.said).toContain('Cancel the jobs of this workspace in the queue at redis://host?');
   });
 
   it('goes on after a reload, unless it is done or left alone', async () => {

@@ -114,7 +114,16 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
   async function submitted(): Promise<void> {
     [name, place] = [`own-${++count}`, join(scratch, `store-${count}`)];
     queue = new JobQueue(redis, name);
-    expect(await queue.submit(manifest, manifest.head.root, () => undefined)).toBe(5);
+    expect(await queue.submit(manifest, from('me'), () => undefined)).toBe(5);
+  }
+
+  function from(submitter: string): { root: string; submitter: string } {
+    return { root: manifest.head.root, submitter };
+  }
+
+  /** Of all jobs of the queue, the keys that hold who submitted them. */
+  function submitters(): Promise<string[]> {
+    return redis.keys(`gradleak:${name}:submitters:*`);
   }
 
   function worked(changes: Partial<WorkRun> = {}): ReturnType<typeof work> {
@@ -139,7 +148,7 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
 
   it('has each job once, by several workers, and nothing of it is left', async () => {
     await submitted();
-    await queue.submit(manifest, manifest.head.root, () => undefined);
+    await queue.submit(manifest, from('me'), () => undefined);
     expect(await queue.status()).toMatchObject({ waiting: 5, running: 0, failed: 0 });
     const totals = await Promise.all([worked(), worked(), worked()]);
     expect(totals.reduce((sum, { done }) => sum + done, 0)).toBe(5);
@@ -222,7 +231,7 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     expect(performance.now() - since).toBeLessThan(2000);
     await running;
     expect(began).toBe(1);
-    await queue.submit(manifest, manifest.head.root, () => undefined);
+    await queue.submit(manifest, from('me'), () => undefined);
     expect(await worked()).toMatchObject({ done: 5 });
   });
 
@@ -411,7 +420,7 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     while (began === 0) {
       await wait(20);
     }
-    expect(await queue.cancelThese(submission.ids)).toEqual({ removed: 4, stopped: 1 });
+    expect(await queue.cancelThese(submission.ids, 'me')).toEqual({ removed: 4, stopped: 1, shared: 0 });
     // The worker has stopped ours, and taken the next one of others.
     while (began < 2) {
       await wait(20);
@@ -423,6 +432,90 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     stop = true;
     await running;
     await foreign.close();
+  });
+
+  it('cancels no job that somebody else submitted, whether it waits or runs, until they cancel it as well', async () => {
+    await submitted();
+    await queue.submit(manifest, from('you'), () => undefined);
+    const { ids } = await Submission.of(queue, manifest, new FolderStore(place));
+    let [began, ended, stop] = [0, 0, false];
+    const running = worked({
+      concurrency: 1,
+      untilEmpty: false,
+      cancelled: () => stop,
+      auditOne: (_request, signal) =>
+        new Promise((_resolve, reject) => {
+          began++;
+          signal.addEventListener('abort', () => {
+            ended++;
+            reject(new CancelledError());
+          });
+        }),
+    });
+    while (began === 0) {
+      await wait(20);
+    }
+    expect(await queue.cancelThese(ids, 'me')).toEqual({ removed: 0, stopped: 0, shared: 5 });
+    // Twice is as once.
+    expect(await queue.cancelThese(ids, 'me')).toEqual({ removed: 0, stopped: 0, shared: 5 });
+    // Longer than workers take to look.
+    await wait(1500);
+    expect([await queue.status(), ended]).toMatchObject([{ waiting: 4, running: 1 }, 0]);
+    expect(await queue.cancelThese(ids, 'you')).toEqual({ removed: 4, stopped: 1, shared: 0 });
+    while (ended === 0) {
+      await wait(20);
+    }
+    stop = true;
+    await running;
+    expect(await submitters()).toEqual([]);
+  });
+
+  it('knows who submitted a job until it is done or all of the queue is cancelled, and for thirty days at most', async () => {
+    await submitted();
+    const keys = await submitters();
+    expect(keys).toHaveLength(5);
+    for (const key of keys) {
+      expect(await redis.smembers(key)).toEqual(['me']);
+      const seconds = await redis.ttl(key);
+      expect(seconds).toBeGreaterThan(30 * 24 * 3600 - 60);
+      expect(seconds).toBeLessThanOrEqual(30 * 24 * 3600);
+    }
+    const broken = (): never => {
+      throw new UnusableInputError({ code: 'not-finite', file: 'g', found: 'x', expected: 'y', advice: 'z' });
+    };
+    await worked({ auditOne: (request) => (request.gradients.includes('float64') ? broken() : audited(request)) });
+    // What failed may be tried again.
+    expect(await submitters()).toHaveLength(1);
+    await queue.retry();
+    await worked();
+    expect(await submitters()).toEqual([]);
+    await queue.submit(manifest, from('me'), () => undefined);
+    await redis.set('gradleak:another:submitters:x', '');
+    await queue.cancel();
+    expect(await submitters()).toEqual([]);
+    expect(await redis.del('gradleak:another:submitters:x')).toBe(1);
+  });
+
+  it('takes jobs that nobody is known to have submitted for those of whoever cancels', async () => {
+    await submitted();
+    await redis.del(await submitters());
+    const { ids } = await Submission.of(queue, manifest, new FolderStore(place));
+    expect(await queue.cancelThese(ids, 'you')).toEqual({ removed: 5, stopped: 0, shared: 0 });
+  });
+
+  it('keeps the jobs of an editor that a terminal submitted too, as another submitter each time the same', async () => {
+    await submitted();
+    for (let time = 0; time < 2; time++) {
+      const { code } = await cli(
+        ...['queue', 'submit', '--queue', server.url, '--name', name],
+        ...['--manifest', join(scratch, 'manifest.jsonl')],
+      );
+      expect(code).toBe(0);
+    }
+    const [key] = await submitters();
+    expect(await redis.scard(key!)).toBe(2);
+    const { ids } = await Submission.of(queue, manifest, new FolderStore(place));
+    expect(await queue.cancelThese(ids, 'me')).toEqual({ removed: 0, stopped: 0, shared: 5 });
   });
 
   it('ends following where jobs left the queue without a result, and when it is told to', async () => {

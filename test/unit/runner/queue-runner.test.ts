@@ -7,7 +7,7 @@ import { runAudit } from '../../../src/audit/run-audit.js';
 import { fileKindOf } from '../../../src/kinds/file-kind.js';
 import { planProject } from '../../../src/project/plan.js';
 import { readProject } from '../../../src/project/run-project.js';
-import type { QueueParams, QueueProgress } from '../../../src/protocol/queue-messages.js';
+import type { QueueParams, QueueProgress, SubmitterParams } from '../../../src/protocol/queue-messages.js';
 import { type CancelSignal, RunnerClient } from '../../../src/runner/client.js';
 import { FolderStore } from '../../../src/shards/folder-store.js';
 import { openManifest, writeManifest } from '../../../src/shards/manifest.js';
@@ -49,8 +49,8 @@ afterAll(() => {
   rmSync(scratch, { recursive: true, force: true });
 });
 
-function paramsAt(address: string, password = PASSWORD, place = store): QueueParams {
-  return { id: '1', place: { address, login: { user: '', password } }, manifest, store: place };
+function paramsAt(address: string, password = PASSWORD, place = store): SubmitterParams {
+  return { id: '1', place: { address, login: { user: '', password } }, manifest, store: place, submitter: 'me' };
 }
 
 describe('the child that speaks with queues', () => {
@@ -134,7 +134,10 @@ describe.skipIf(!hasRedis)('on a real server with a password', () => {
     expect(told[0]).toMatchObject({ waiting: 2 });
     expect(client.alive).toBe(true);
     expect(await client.retryJobs(params, never)).toBe(0);
-    expect(await client.cancelJobs(params, never)).toEqual({ removed: 2, stopped: 0 });
+    const other = { ...params, submitter: 'you' };
+    await client.submit(other, () => undefined, never);
+    expect(await client.cancelJobs(other, never)).toEqual({ removed: 0, stopped: 0, shared: 2 });
+    expect(await client.cancelJobs(params, never)).toEqual({ removed: 2, stopped: 0, shared: 0 });
   });
 
   it('prints nothing of what logs in', () => {
@@ -145,7 +148,7 @@ describe.skipIf(!hasRedis)('on a real server with a password', () => {
 /** Of what asks a server, all that has a deadline; which say to it what nothing of the greeting says. */
 const ASKED: readonly [
   name: string,
-  ask: (own: RunnerClient, params: QueueParams, signal: CancelSignal) => Promise<unknown>,
+  ask: (own: RunnerClient, params: SubmitterParams, signal: CancelSignal) => Promise<unknown>,
 ][] = [
   ['check', (own, params, signal) => own.checkQueue(params, signal)],
   ['submit', (own, params, signal) => own.submit(params, () => undefined, signal)],
@@ -167,7 +170,7 @@ describe.skipIf(!hasRedis)('a server that takes connections and then hangs', () 
     await server.stop();
   });
 
-  function params(): QueueParams {
+  function params(): SubmitterParams {
     return { ...paramsAt(hanging.url), place: { address: hanging.url, login: null } };
   }
 
@@ -193,7 +196,7 @@ describe.skipIf(!hasRedis)('a server that takes connections and then hangs', () 
 
   it('does so before its first answer too', async () => {
     const mute = await startHanging(server.url, /./);
-    const own = { ...params(), place: { address: mute.url, login: null } };
+    const own: QueueParams = { ...params(), place: { address: mute.url, login: null } };
     let cancel = (): void => undefined;
     const asked = client.lookAtQueue(own, { cancelled: false, onCancel: (listener) => (cancel = listener) });
     await wait(500);

@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPORT_FILE } from '../audit/output.js';
 import { makeFolder, openOutput, writeOutput } from '../audit/output-folder.js';
@@ -8,6 +8,11 @@ import type { ProjectReport } from '../protocol/project-report.js';
 import { type Manifest, WHOLE } from './manifest.js';
 import { merge } from './merge.js';
 import type { ResultStore } from './result-store.js';
+
+/** Holds results until they are whole. */
+const WORK = 'fetched-';
+/** As one is called once it is made. */
+const WORK_FOLDER = new RegExp(`^${WORK}[A-Za-z0-9]{6}$`);
 
 /**
  * Brings what all machines found to a folder of this one, as the audit of a project leaves it: the report, and the results
@@ -25,8 +30,13 @@ export async function collect(
 ): Promise<ProjectReport> {
   makeFolder(join(out, ENTRIES_FOLDER));
   const unlock = openOutput(out, [REPORT_FILE], true);
-  const work = mkdtempSync(join(out, 'fetched-'));
+  let work: string | undefined;
   try {
+    // Who has the lock is the only one: these are of one that was killed.
+    for (const name of readdirSync(out).filter((own) => WORK_FOLDER.test(own))) {
+      rmSync(join(out, name), { recursive: true, force: true });
+    }
+    work = mkdtempSync(join(out, WORK));
     for await (const { id } of manifest.jobs(WHOLE)) {
       await pause();
       const target = join(out, ENTRIES_FOLDER, id);
@@ -43,7 +53,9 @@ export async function collect(
     dropStale(out, report.entries);
     return report;
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    if (work !== undefined) {
+      rmSync(work, { recursive: true, force: true });
+    }
     unlock();
   }
 }

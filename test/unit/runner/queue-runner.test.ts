@@ -1,5 +1,6 @@
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -83,6 +84,26 @@ describe('the child that speaks with queues', () => {
     await client.collect({ ...paramsAt('redis://nowhere'), out }, never);
     expect(readProject(out)?.summary.done).toBe(2);
     expect(readdirSync(join(out, 'entries'))).toHaveLength(2);
+  });
+
+  it('removes what one left that was killed while it brought them, and nothing of one that runs', async () => {
+    const out = join(scratch, 'killed');
+    const left = join(out, 'fetched-a1B2c3');
+    mkdirSync(join(left, '0'.repeat(20)), { recursive: true });
+    writeFileSync(join(left, '0'.repeat(20), 'report.json'), '{}');
+    mkdirSync(join(scratch, 'elsewhere'));
+    writeFileSync(join(scratch, 'elsewhere', 'file'), '');
+    symlinkSync(join(scratch, 'elsewhere'), join(out, 'fetched-linked'));
+    const lock = join(out, '.gradleak-lock');
+    writeFileSync(lock, JSON.stringify({ pid: process.pid, host: hostname() }));
+    const params = { ...paramsAt('redis://nowhere'), out };
+    await expect(client.collect(params, never)).rejects.toThrow('another audit that writes to it');
+    expect(existsSync(left)).toBe(true);
+    const { pid } = spawnSync(process.execPath, ['-e', '']);
+    writeFileSync(lock, JSON.stringify({ pid, host: hostname() }));
+    await client.collect(params, never);
+    expect(readdirSync(out).sort()).toEqual(['.gradleak-files.json', 'entries', 'report.json']);
+    expect(readdirSync(join(scratch, 'elsewhere'))).toEqual(['file']);
   });
 });
 

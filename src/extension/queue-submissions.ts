@@ -113,6 +113,9 @@ export class QueueSubmissions implements vscode.Disposable {
       if (!chosen || token.isCancellationRequested) {
         return false;
       }
+      if (!(await this.mayLeave(this.known()))) {
+        return false;
+      }
       const manifest = this.manifestOf(folder.uri.fsPath);
       writeManifest(manifest, chosen, { settings, settingsKey: chosen.settingsKey, identity: 'contents' });
       const client = await this.host.get();
@@ -122,6 +125,7 @@ export class QueueSubmissions implements vscode.Disposable {
         folder: folder.uri.fsPath,
         manifest,
         isFollowed: true,
+        isOver: false,
         replaced,
       };
       // Before the first job is in the queue: what a reload interrupts is known all the same.
@@ -138,13 +142,27 @@ export class QueueSubmissions implements vscode.Disposable {
     });
   }
 
+  /** Asks before another submission takes the place of one that may be going on. @returns whether it may */
+  private async mayLeave(earlier: StoredSubmission | undefined): Promise<boolean> {
+    if (!earlier || earlier.isOver === true) {
+      return true;
+    }
+    const submit = 'Submit';
+    const answer = await askModal(
+      `The submission of ${basename(earlier.folder)} to the queue at ${earlier.address} is not over as far as is known. Submit again?`,
+      `Its jobs go on and its results stay in ${earlier.store}, but from here only the new submission is followed, and can be cancelled.`,
+      submit,
+    );
+    return answer === submit;
+  }
+
   /** Follows what was submitted until no job waits or runs, and shows the results. */
   async follow(): Promise<void> {
     const known = this.known();
     if (!known || this.isBusy()) {
       return;
     }
-    await this.keep({ ...known, isFollowed: true });
+    await this.keep({ ...known, isFollowed: true, isOver: false });
     const outcome = { isStopped: false };
     const end = await this.saying(
       () =>
@@ -179,7 +197,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (outcome.isStopped && !this.isDisposed) {
       await this.askHowToStop();
     } else if (end) {
-      await this.change(known, { isFollowed: false });
+      await this.change(known, { isFollowed: false, isOver: true });
       await this.sayEnded(known, end.last, end.isShown);
     }
   }
@@ -268,6 +286,9 @@ export class QueueSubmissions implements vscode.Disposable {
     }
     const { jobs, done, waiting, running, delayed, failed, dead, workers } = progress;
     const open = waiting + running + delayed;
+    if (open === 0) {
+      await this.change(known, { isOver: true });
+    }
     const rest = queueInWords(progress);
     const actions: QueueItem[] = [
       ...(open > 0 && !this.project.isRunning ? [{ label: '$(eye) Follow', take: () => this.follow() }] : []),
@@ -322,8 +343,11 @@ export class QueueSubmissions implements vscode.Disposable {
           ),
         () => this.retry(),
       ));
-    if (count === undefined) {
+    if (known === undefined || count === undefined) {
       return;
+    }
+    if (count > 0) {
+      await this.change(known, { isOver: false });
     }
     void showInformation(
       count === 0 ? 'No job of this workspace has failed.' : `${counted(count, 'job')} waiting again.`,
@@ -369,7 +393,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!answer) {
       return;
     }
-    await this.keep({ ...known, isFollowed: false });
+    await this.keep({ ...known, isFollowed: false, isOver: true });
     const { cancelled, progress } = answer;
     const show = 'Show results so far';
     const isOffered = progress !== undefined && progress.done > 0;

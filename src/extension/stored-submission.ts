@@ -12,6 +12,8 @@ export interface StoredSubmission {
   readonly manifest: string;
   /** Neither done nor left alone by the user. */
   readonly isFollowed: boolean;
+  /** Its end was seen, or its jobs were cancelled. Absent where nobody knows. */
+  readonly isOver?: boolean | undefined;
   /** When the report was finished whose place the results take, as the user was told who submitted. */
   readonly replaced?: string | undefined;
   /** When the report was finished that is made of these results. */
@@ -29,6 +31,7 @@ export function submissionOf(value: unknown): StoredSubmission | undefined {
     typeof own.manifest === 'string' &&
     isAbsolute(own.manifest) &&
     typeof own.isFollowed === 'boolean' &&
+    (own.isOver === undefined || typeof own.isOver === 'boolean') &&
     isTextOrAbsent(own.replaced) &&
     isTextOrAbsent(own.collected);
   return isWhole ? (own as StoredSubmission) : undefined;

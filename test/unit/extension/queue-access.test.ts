@@ -154,6 +154,8 @@ describe('what is kept of a submission', () => {
 
   it('is read as it was written, and nothing else is', () => {
     expect(submissionOf(whole)).toEqual(whole);
+    const more = { ...whole, isOver: true, replaced: 'then', collected: 'now' };
+    expect(submissionOf(more)).toEqual(more);
     for (const other of [
       undefined,
       null,
@@ -163,6 +165,7 @@ describe('what is kept of a submission', () => {
       { ...whole, address: 'host' },
       { ...whole, manifest: 'm.jsonl' },
       { ...whole, isFollowed: undefined },
+      { ...whole, isOver: 'yes' },
       { ...whole, replaced: 1 },
       { ...whole, collected: {} },
     ]) {

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -51,6 +52,8 @@ afterAll(() => {
   rmSync(storage, { recursive: true, force: true });
 });
 
+/** Of the workspace's folder. */
+const MANIFEST = `${createHash('sha256').update('/work').digest('hex').slice(0, 16)}.jsonl`;
 const KNOWN = { address: 'redis://host', store: '/store', folder: '/work', manifest: '/m.jsonl', isFollowed: true };
 const PLAN = {
   root: '/work',
@@ -193,6 +196,7 @@ describe('a submission', () => {
   });
 
   it('says before it is made that its results take the place of a report, and they do once all are done', async () => {
+    memory = new Map();
     await submissions().submit();
     expect(editor.picked.at(-1)?.placeHolder).toBe('Enter starts');
     [asked, shown] = [[], 'of this machine'];
@@ -233,7 +237,7 @@ describe('a submission', () => {
 
   it('is cancelled as who submitted it, also after a reload, and as nobody from another workspace', async () => {
     ends = [new CancelledError()];
-    editor.answers = ['Only Stop Following'];
+    editor.answers = ['Submit', 'Only Stop Following'];
     await submissions().submit();
     const own = memory;
     memory = new Map([['gradleak.queue.submission', KNOWN]]);
@@ -246,6 +250,44 @@ describe('a submission', () => {
     expect(submitters[2]).toBe(submitters[0]);
     expect(submitters[1]).not.toBe(submitters[0]);
     expect(editor.said).toContain('Cancel the jobs of this workspace in the queue at redis://host?');
+  });
+
+  it('that is not over gives way to another one when the user says so', async () => {
+    const question =
+      'The submission of work to the queue at redis://host is not over as far as is known. Submit again?';
+    const isAsked = (): boolean => editor.said.splice(0).includes(question);
+    const submitted = async (...answers: (string | undefined)[]): Promise<boolean> => {
+      [asked, editor.answers] = [[], answers];
+      await submissions().submit();
+      return asked.includes('submit');
+    };
+    rmSync(join(storage, MANIFEST), { force: true });
+    // One of an earlier version, of which nobody knows.
+    expect([await submitted(undefined), isAsked()]).toEqual([false, true]);
+    expect(memory.get('gradleak.queue.submission')).toBe(KNOWN);
+    expect(existsSync(join(storage, MANIFEST))).toBe(false);
+    ends = [new CancelledError()];
+    expect([await submitted('Submit', 'Only Stop Following'), isAsked()]).toEqual([true, true]);
+    const manifest = statSync(join(storage, MANIFEST)).ino;
+    expect([await submitted(undefined), isAsked()]).toEqual([false, true]);
+    expect(statSync(join(storage, MANIFEST)).ino).toBe(manifest);
+    // Nobody is asked whose jobs were cancelled, or ended, or have all left the queue.
+    editor.answers = ['Remove Jobs'];
+    await submissions().cancel();
+    expect([await submitted(), isAsked()]).toEqual([true, false]);
+    ends = [{ ...DONE, done: 2, failed: 1 }];
+    expect([await submitted('Try them again'), isAsked()]).toEqual([true, false]);
+    expect(asked.slice(-3)).toEqual(['retry', 'follow', 'collect']);
+    ends = [new CancelledError()];
+    expect([await submitted('Only Stop Following'), isAsked()]).toEqual([true, false]);
+    await submissions().show();
+    expect([await submitted(), isAsked()]).toEqual([true, false]);
+    // What is tried again is not over once more.
+    // The first is said of how many wait again.
+    editor.answers = [undefined, 'Only Stop Following'];
+    ends = [new CancelledError()];
+    await submissions().retry();
+    expect([await submitted(undefined), isAsked()]).toEqual([false, true]);
   });
 
   it('goes on after a reload, unless it is done or left alone', async () => {

@@ -45,3 +45,36 @@ export function withProgressNotification<T>(
       }, token),
   );
 }
+
+/** After which somebody who waits wants to know for what. */
+const SLOW_MS = 1000;
+
+/**
+ * Does some work, under a notification that stops it once it takes long: one for each short work would keep the editor from
+ * showing what is said after it.
+ *
+ * @param title of the notification
+ * @param work is handed what tells that the user stops it
+ */
+export async function withLateNotification<T>(
+  title: string,
+  work: (token: vscode.CancellationToken) => Promise<T>,
+): Promise<T> {
+  const source = new vscode.CancellationTokenSource();
+  const working = work(source.token);
+  const timer = setTimeout(() => {
+    void withProgressNotification(title, async (_report, token) => {
+      token.onCancellationRequested(() => {
+        source.cancel();
+      });
+      // What goes wrong is told by whoever asked for the work.
+      await working.catch(() => undefined);
+    });
+  }, SLOW_MS);
+  try {
+    return await working;
+  } finally {
+    clearTimeout(timer);
+    source.dispose();
+  }
+}

@@ -16,7 +16,7 @@ import { cancelSignal } from './cancel-signal.js';
 import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import type { Log } from './log.js';
 import { type StepContext, stepsFrom, takeStep } from './next-steps.js';
-import { askModal, showError, showInformation, showWarning, withProgressNotification } from './notifications.js';
+import { askModal, showError, showInformation, showWarning, withLateNotification } from './notifications.js';
 import {
   type ProjectAudits,
   type ProjectSettings,
@@ -430,15 +430,13 @@ export class QueueSubmissions implements vscode.Disposable {
     return this.project.isRunning;
   }
 
-  /** Asks the server under a notification that cancels it. */
+  /** Asks the server; where it does not answer at once, under a notification that cancels it. */
   private async asking<T>(
     { address }: QueuePlace,
     work: (client: RunnerClient, signal: CancelSignal) => Promise<T>,
   ): Promise<T> {
     const client = await this.host.get();
-    return withProgressNotification(`GradLeak: asking ${address}`, (_report, token) =>
-      work(client, cancelSignal(token)),
-    );
+    return withLateNotification(`GradLeak: asking ${address}`, (token) => work(client, cancelSignal(token)));
   }
 
   /**

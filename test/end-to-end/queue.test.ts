@@ -181,6 +181,8 @@ describe.skipIf(!hasRedis)('a workspace in a queue', () => {
         }
       }
     }
+    // The editor shows no fourth notification that comes within a second.
+    await workbench.page.waitForTimeout(1500);
     await workbench.runCommand('GradLeak: Forget Credentials of Queues');
     await workbench.notification(`User and password are forgotten of ${server.url}`).waitFor({ timeout: 20_000 });
   });

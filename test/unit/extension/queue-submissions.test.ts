@@ -8,6 +8,7 @@ import type { QueueAccess } from '../../../src/extension/queue-access.js';
 import { QueueSubmissions } from '../../../src/extension/queue-submissions.js';
 import type { RunnerHost } from '../../../src/extension/runner-host.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
+import type { CancelSignal } from '../../../src/runner/client.js';
 import type { QueueParams, QueueProgress, SubmitterParams } from '../../../src/protocol/queue-messages.js';
 
 /** What becomes of a submission that ends, fails or is stopped; the editor, the server and the user's answers are the test's. */
@@ -33,9 +34,27 @@ vi.mock('vscode', () => {
       getConfiguration: () => ({ get: (_key: string, otherwise: unknown) => otherwise }),
     },
     ProgressLocation: { Notification: 15 },
+    CancellationTokenSource: class {
+      private readonly listeners: (() => void)[] = [];
+      readonly token = { onCancellationRequested: (listener: () => void) => this.listeners.push(listener) };
+      cancel(): void {
+        this.listeners.forEach((listener) => {
+          listener();
+        });
+      }
+      dispose(): void {
+        this.listeners.length = 0;
+      }
+    },
     window: {
-      withProgress: (_options: unknown, work: (progress: object, token: object) => Promise<unknown>) =>
-        work({ report: () => undefined }, { onCancellationRequested: () => undefined }),
+      // The user stops at once what a notification shows.
+      withProgress: ({ title }: { title: string }, work: (progress: object, token: object) => Promise<unknown>) => {
+        editor.said.push(title);
+        const onCancellationRequested = (listener: () => void): void => {
+          listener();
+        };
+        return work({ report: () => undefined }, { onCancellationRequested });
+      },
       showInformationMessage: say,
       showWarningMessage: say,
       showErrorMessage: say,
@@ -83,8 +102,19 @@ let kept: unknown[];
 /** Who submitted and cancelled, in this order. */
 let submitters: string[];
 let summaries: number;
+/** The server takes what it is asked for, and does not answer. */
+let hangs: boolean;
 /** When the report was finished that is shown. */
 let shown: string | undefined;
+
+function untilStopped(what: string, signal: CancelSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.onCancel(() => {
+      asked.push(`${what} stopped`);
+      reject(new CancelledError());
+    });
+  });
+}
 
 function submissions(entered?: { user: string; password: string }): QueueSubmissions {
   const client = {
@@ -102,17 +132,23 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
       shown = `collected ${asked.push('collect')}`;
       return Promise.resolve();
     },
-    checkQueue: () => Promise.resolve({ risks: [] }),
+    checkQueue: (_params: unknown, signal: CancelSignal) =>
+      hangs ? untilStopped('check', signal) : Promise.resolve({ risks: [] }),
     submit: ({ submitter }: SubmitterParams) => {
       submitters.push(submitter);
       return Promise.resolve(asked.push('submit'));
     },
-    cancelJobs: ({ submitter }: SubmitterParams) => {
+    cancelJobs: ({ submitter }: SubmitterParams, signal: CancelSignal) => {
+      if (hangs) {
+        return untilStopped('cancel', signal);
+      }
       submitters.push(submitter);
       return Promise.resolve((asked.push('cancel'), { removed: 2, stopped: 1, shared: 3 }));
     },
-    lookAtQueue: () => Promise.resolve({ ...DONE, done: 0, missing: 3 }),
-    retryJobs: () => Promise.resolve((asked.push('retry'), 1)),
+    lookAtQueue: (_params: QueueParams, signal: CancelSignal) =>
+      hangs ? untilStopped('look', signal) : Promise.resolve({ ...DONE, done: 0, missing: 3 }),
+    retryJobs: (_params: QueueParams, signal: CancelSignal) =>
+      hangs ? untilStopped('retry', signal) : Promise.resolve((asked.push('retry'), 1)),
   };
   const project = {
     isRunning: false,
@@ -151,7 +187,7 @@ function isFollowed(): unknown {
 
 beforeEach(() => {
   Object.assign(editor, { said: [], answers: [], buttons: [], picked: [] });
-  shown = undefined;
+  [shown, hangs] = [undefined, false];
   memory = new Map([['gradleak.queue.submission', KNOWN]]);
   [asked, logins, ends, kept, submitters, summaries] = [[], [], [], [], [], 0];
 });
@@ -288,6 +324,19 @@ describe('a submission', () => {
     ends = [new CancelledError()];
     await submissions().retry();
     expect([await submitted(undefined), isAsked()]).toEqual([false, true]);
+  });
+
+  it('asks a server that hangs no longer than the user wants to, and shows nothing of one that answers', async () => {
+    await submissions().show();
+    expect(editor.said).toEqual([]);
+    hangs = true;
+    editor.answers = ['Remove Jobs'];
+    const own = submissions();
+    await own.cancel();
+    await Promise.all([own.show(), own.retry(), own.submit()]);
+    expect(asked.sort()).toEqual(['cancel stopped', 'check stopped', 'look stopped', 'retry stopped']);
+    expect(editor.said.slice(1)).toEqual(Array.from({ length: 4 }, () => 'GradLeak: asking redis://host'));
+    expect(memory.get('gradleak.queue.submission')).toEqual({ ...KNOWN, isOver: true });
   });
 
   it('goes on after a reload, unless it is done or left alone', async () => {

@@ -15,6 +15,8 @@ export const DEFAULT_QUEUE = `gradleak-${TOOL_VERSION}`;
 const ATTEMPTS = 5;
 const BACKOFF_MS = 5000;
 const BULK = 1000;
+/** Each is searched for among all that wait, and the last is answered in time all the same. */
+const REMOVED_AT_ONCE = 100;
 /** Dead letters that are read at a time. */
 const PAGE = 100;
 
@@ -150,9 +152,29 @@ export class JobQueue {
 
   /** @returns where each of some jobs is, in their order */
   async statesOf(ids: readonly string[]): Promise<JobState[]> {
-    // The commands of all go out at once: a connection answers them in their order.
-    const states = await Promise.all(ids.map((id) => this.queue.getJobState(id)));
-    return states.map((state) => STATES[state] ?? 'absent');
+    // What the queue has for it searches its list for each job.
+    const running = new Set(await this.redis.lrange(this.queue.toKey('active'), 0, -1));
+    const commands = this.redis.pipeline();
+    for (const id of ids) {
+      commands.exists(this.queue.toKey(id));
+      for (const state of ['completed', 'failed', 'delayed']) {
+        commands.zscore(this.queue.toKey(state), id);
+      }
+    }
+    const answers = await answersOf(commands);
+    return ids.map((id, at) => {
+      const [exists, completed, failed, delayed] = answers.slice(4 * at, 4 * at + 4);
+      if (exists === 0 || completed !== null) {
+        return 'absent';
+      }
+      if (failed !== null) {
+        return 'failed';
+      }
+      if (delayed !== null) {
+        return 'delayed';
+      }
+      return running.has(id) ? 'running' : 'waiting';
+    });
   }
 
   /** Why a job failed the last time; undefined for one that is in the queue no more. */
@@ -190,11 +212,15 @@ export class JobQueue {
       const states = await this.statesOf(bulk);
       total.shared += others.filter((count, at) => count > 0 && OPEN.has(states[at] ?? 'absent')).length;
       const isWaiting = (at: number): boolean => states[at] === 'waiting' || states[at] === 'delayed';
-      const removed = await Promise.all(
-        bulk.filter((_id, at) => others[at] === 0 && isWaiting(at)).map((id) => this.queue.remove(id)),
-      );
-      // One that a worker has taken since is not removed.
-      total.removed += removed.reduce((sum, count) => sum + count, 0);
+      const waiting = bulk.filter((_id, at) => others[at] === 0 && isWaiting(at));
+      for (let from = 0; from < waiting.length; from += REMOVED_AT_ONCE) {
+        // All of them go out at once: a connection answers them in their order.
+        const removed = await Promise.all(
+          waiting.slice(from, from + REMOVED_AT_ONCE).map((id) => this.queue.remove(id)),
+        );
+        // One that a worker has taken since is not removed.
+        total.removed += removed.reduce((sum, count) => sum + count, 0);
+      }
       const own = bulk.filter((_id, at) => others[at] === 0);
       const now = await this.statesOf(own);
       const running = own.filter((_id, at) => now[at] === 'running');
@@ -288,15 +314,6 @@ async function answersOf(commands: ChainableCommander): Promise<unknown[]> {
     return answer;
   });
 }
-
-const STATES: Readonly<Record<string, JobState>> = {
-  waiting: 'waiting',
-  prioritized: 'waiting',
-  'waiting-children': 'waiting',
-  active: 'running',
-  delayed: 'delayed',
-  failed: 'failed',
-};
 
 /** Of a job that another program put there, its id. */
 function nameOf(job: Job<unknown>): string {

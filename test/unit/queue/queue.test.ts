@@ -518,6 +518,46 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     expect(await queue.cancelThese(ids, 'me')).toEqual({ removed: 0, stopped: 0, shared: 5 });
   });
 
+  it('tells where each job is as the queue itself does', async () => {
+    await submitted();
+    const foreign = new Queue(name, { connection: redis });
+    const [first] = await foreign.getWaiting();
+    await foreign.add('audit', first!.data, { jobId: 'later', delay: 60_000 });
+    await foreign.add('audit', first!.data, { jobId: 'first', priority: 1 });
+    const { ids } = await Submission.of(queue, manifest, new FolderStore(place));
+    const all = [...ids, 'later', 'first', 'nowhere'];
+    const expected = async (): Promise<string[]> =>
+      (await Promise.all(all.map((id) => foreign.getJobState(id)))).map(
+        (state) => ({ active: 'running', prioritized: 'waiting', unknown: 'absent' })[state as string] ?? state,
+      );
+    expect(await queue.statesOf(all)).toEqual([...ids.map(() => 'waiting'), 'delayed', 'waiting', 'absent']);
+    let [began, stop] = [0, false];
+    const running = worked({
+      concurrency: 1,
+      untilEmpty: false,
+      cancelled: () => stop,
+      auditOne: (request, signal) =>
+        request.gradients.includes('float64')
+          ? Promise.reject(
+              new UnusableInputError({ code: 'not-finite', file: 'g', found: 'x', expected: 'y', advice: 'z' }),
+            )
+          : new Promise((_resolve, reject) => {
+              began++;
+              signal.addEventListener('abort', () => {
+                reject(new CancelledError());
+              });
+            }),
+    });
+    while (began === 0) {
+      await wait(20);
+    }
+    expect(await queue.statesOf(all)).toEqual(await expected());
+    expect(await queue.statesOf(all)).toContain('running');
+    stop = true;
+    await running;
+    await foreign.close();
+  });
+
   it('ends following where jobs left the queue without a result, and when it is told to', async () => {
     await submitted();
     const submission = await Submission.of(queue, manifest, new FolderStore(place));

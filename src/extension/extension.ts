@@ -29,6 +29,7 @@ import { RunningAudits } from './running-audits.js';
 import { registerScriptPrompts } from './script-prompts.js';
 import { RunningSweeps } from './running-sweeps.js';
 import { AuditStatus } from './status-bar.js';
+import { SubmissionMemory } from './stored-submission.js';
 import { registerTasks } from './tasks.js';
 import { chooseTruth } from './truth-command.js';
 import { visible } from '../words/visible.js';
@@ -60,7 +61,9 @@ export function activate(context: vscode.ExtensionContext): void {
     queueHost,
     project,
     new QueueAccess(logins),
-    context.workspaceState,
+    new SubmissionMemory(context.workspaceState, () => {
+      project.hasChanged();
+    }),
     log,
     () => {
       summary.show();

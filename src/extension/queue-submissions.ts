@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { basename, isAbsolute, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import * as vscode from 'vscode';
 import { CancelledError, UnusableInputError } from '../protocol/errors.js';
 import type { NextStep } from '../protocol/next-steps.js';
@@ -10,29 +10,20 @@ import { writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { workerCommand } from '../words/next-steps.js';
 import { queueCancelInWords, queueEndInWords, queueInWords } from '../words/queue-words.js';
-import { visibleInList } from '../words/visible.js';
 import { isTrusted } from './audit-command.js';
 import { cancelSignal } from './cancel-signal.js';
 import { failureSentence, offerSteps, withShortPaths } from './failures.js';
 import type { Log } from './log.js';
 import { type StepContext, stepsFrom, takeStep } from './next-steps.js';
 import { askModal, showError, showInformation, showWarning, withLateNotification } from './notifications.js';
-import {
-  type ProjectAudits,
-  type ProjectSettings,
-  chooseFolder,
-  choosePlan,
-  projectSettings,
-} from './project-audit.js';
-import { pickOne } from './questions.js';
+import { type ProjectAudits, chooseFolder, choosePlan } from './project-audit.js';
 import type { QueueAccess } from './queue-access.js';
+import { chooseFromQueue, openOf } from './queue-menu.js';
 import type { RunnerHost } from './runner-host.js';
-import { type StoredSubmission, submissionOf } from './stored-submission.js';
+import { sharedSettings } from './shared-settings.js';
+import type { StoredSubmission, SubmissionMemory } from './stored-submission.js';
 
 /** "GradLeak: Submit Workspace to Queue": the audit of a workspace by other machines, followed until it is done. */
-
-const KEY = 'gradleak.queue.submission';
-const SUBMITTER_KEY = 'gradleak.queue.submitter';
 
 export class QueueSubmissions implements vscode.Disposable {
   private isDisposed = false;
@@ -40,21 +31,20 @@ export class QueueSubmissions implements vscode.Disposable {
   /**
    * @param storage folder of the manifests that were submitted
    * @param host of the child that speaks with queues
-   * @param memory of this workspace, which outlives a reload of the window
    */
   constructor(
     private readonly storage: string,
     private readonly host: RunnerHost,
     private readonly project: ProjectAudits,
     private readonly access: QueueAccess,
-    private readonly memory: vscode.Memento,
+    private readonly memory: SubmissionMemory,
     private readonly log: Log,
     private readonly showSummary: () => void,
   ) {}
 
   /** What was submitted last from this workspace. */
   known(): StoredSubmission | undefined {
-    return submissionOf(this.memory.get(KEY));
+    return this.memory.known();
   }
 
   /** Follows what was being followed before the window was reloaded. */
@@ -129,9 +119,9 @@ export class QueueSubmissions implements vscode.Disposable {
         replaced,
       };
       // Before the first job is in the queue: what a reload interrupts is known all the same.
-      await this.keep(known);
+      await this.memory.keep(known);
       const jobs = await client.submit(
-        { ...paramsOf(known, place), submitter: await this.submitter() },
+        { ...paramsOf(known, place), submitter: await this.memory.submitter() },
         (done, of) => {
           notify({ message: `${done} of ${of} in the queue` });
         },
@@ -162,7 +152,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!known || this.isBusy()) {
       return;
     }
-    await this.keep({ ...known, isFollowed: true, isOver: false });
+    await this.memory.keep({ ...known, isFollowed: true, isOver: false });
     const outcome = { isStopped: false };
     const end = await this.saying(
       () =>
@@ -197,7 +187,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (outcome.isStopped && !this.isDisposed) {
       await this.askHowToStop();
     } else if (end) {
-      await this.change(known, { isFollowed: false, isOver: true });
+      await this.memory.change(known, { isFollowed: false, isOver: true });
       await this.sayEnded(known, end.last, end.isShown);
     }
   }
@@ -239,7 +229,7 @@ export class QueueSubmissions implements vscode.Disposable {
   private async fetch(known: StoredSubmission, place: QueuePlace, token: vscode.CancellationToken): Promise<void> {
     const client = await this.host.get();
     await client.collect({ ...paramsOf(known, place), out: this.outOf(known) }, cancelSignal(token));
-    await this.change(known, { collected: this.project.finishedOf(known.folder) });
+    await this.memory.change(known, { collected: this.project.finishedOf(known.folder) });
   }
 
   /** What the user means who stops following. */
@@ -258,7 +248,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (answer === cancel) {
       await this.cancelJobs();
     } else if (answer === leave) {
-      await this.keep({ ...known, isFollowed: false });
+      await this.memory.keep({ ...known, isFollowed: false });
     } else {
       await this.follow();
     }
@@ -284,51 +274,16 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!progress) {
       return;
     }
-    const { jobs, done, waiting, running, delayed, failed, dead, workers } = progress;
-    const open = waiting + running + delayed;
-    if (open === 0) {
-      await this.change(known, { isOver: true });
+    if (openOf(progress) === 0) {
+      await this.memory.change(known, { isOver: true });
     }
-    const rest = queueInWords(progress);
-    const actions: QueueItem[] = [
-      ...(open > 0 && !this.project.isRunning ? [{ label: '$(eye) Follow', take: () => this.follow() }] : []),
-      ...(done > 0 && !this.project.isRunning
-        ? [
-            {
-              label: '$(graph) Show results so far',
-              take: () => this.collect(),
-              ...(this.otherReport(known) === undefined ? {} : { detail: WOULD_REPLACE }),
-            },
-          ]
-        : []),
-      ...(failed > 0 ? [{ label: '$(refresh) Try failed jobs again', take: () => this.retry() }] : []),
-      ...(open > 0 ? [{ label: '$(debug-stop) Cancel jobs...', take: () => this.cancel() }] : []),
-      { label: "$(copy) Copy the worker's command", take: () => copyWorkerCommand(known.store) },
-    ];
-    const items: (QueueItem | vscode.QuickPickItem)[] = [
-      ...actions,
-      ...(dead.length > 0
-        ? [
-            {
-              label: `failed${failed > dead.length ? `, the first ${dead.length} of ${failed}` : ''}`,
-              kind: vscode.QuickPickItemKind.Separator,
-            },
-          ]
-        : []),
-      ...dead.map(({ gradients, reason }) => ({
-        label: `$(error) ${visibleInList(gradients)}`,
-        detail: visibleInList(withShortPaths(reason)),
-      })),
-    ];
-    const chosen = await pickOne(items, {
-      title: `${known.address}: ${done} of ${jobs} done${rest === '' ? '' : `, ${rest}`}`,
-      placeHolder:
-        workers === null ? 'The server does not tell its workers' : `${counted(workers, 'worker')} connected`,
-      matchOnDetail: true,
+    await chooseFromQueue(known.address, progress, {
+      ...(this.project.isRunning ? {} : { follow: () => this.follow(), collect: () => this.collect() }),
+      retry: () => this.retry(),
+      cancel: () => this.cancel(),
+      copyCommand: () => copyWorkerCommand(known.store),
+      ofCollecting: this.otherReport(known) === undefined ? undefined : WOULD_REPLACE,
     });
-    if (chosen && 'take' in chosen) {
-      await chosen.take();
-    }
   }
 
   /** Those that failed wait again. */
@@ -347,7 +302,7 @@ export class QueueSubmissions implements vscode.Disposable {
       return;
     }
     if (count > 0) {
-      await this.change(known, { isOver: false });
+      await this.memory.change(known, { isOver: false });
     }
     void showInformation(
       count === 0 ? 'No job of this workspace has failed.' : `${counted(count, 'job')} waiting again.`,
@@ -378,7 +333,7 @@ export class QueueSubmissions implements vscode.Disposable {
       () =>
         this.letIn(undefined, (place) =>
           this.asking(place, async (client, signal) => {
-            const params = { ...paramsOf(known, place), submitter: await this.submitter() };
+            const params = { ...paramsOf(known, place), submitter: await this.memory.submitter() };
             const cancelled = await client.cancelJobs(params, signal);
             // They are cancelled, whether the server answers once more or not.
             const progress = await client.lookAtQueue(params, signal).catch((error: unknown) => {
@@ -393,7 +348,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!answer) {
       return;
     }
-    await this.keep({ ...known, isFollowed: false, isOver: true });
+    await this.memory.keep({ ...known, isFollowed: false, isOver: true });
     const { cancelled, progress } = answer;
     const show = 'Show results so far';
     const isOffered = progress !== undefined && progress.done > 0;
@@ -504,7 +459,7 @@ export class QueueSubmissions implements vscode.Disposable {
       case 'enter-queue': {
         const place = await this.access.askForPlace();
         if (place && known) {
-          await this.keep({ ...known, address: place.address });
+          await this.memory.keep({ ...known, address: place.address });
         }
         return place !== undefined;
       }
@@ -520,7 +475,7 @@ export class QueueSubmissions implements vscode.Disposable {
       case 'choose-store': {
         const store = await this.access.askForStore();
         if (store !== undefined && known) {
-          await this.keep({ ...known, store });
+          await this.memory.keep({ ...known, store });
         }
         return store !== undefined;
       }
@@ -569,27 +524,6 @@ export class QueueSubmissions implements vscode.Disposable {
     return join(this.storage, `${createHash('sha256').update(folder).digest('hex').slice(0, 16)}.jsonl`);
   }
 
-  /** Who submits from this workspace, told apart from all others that do. */
-  private async submitter(): Promise<string> {
-    const known = this.memory.get<unknown>(SUBMITTER_KEY);
-    if (typeof known === 'string' && known !== '') {
-      return known;
-    }
-    const own = randomUUID();
-    await this.memory.update(SUBMITTER_KEY, own);
-    return own;
-  }
-
-  /** Of what is kept by now. */
-  private change(known: StoredSubmission, changes: Partial<StoredSubmission>): Promise<void> {
-    return this.keep({ ...(this.known() ?? known), ...changes });
-  }
-
-  private async keep(known: StoredSubmission): Promise<void> {
-    await this.memory.update(KEY, known);
-    this.project.hasChanged();
-  }
-
   dispose(): void {
     this.isDisposed = true;
   }
@@ -598,8 +532,6 @@ export class QueueSubmissions implements vscode.Disposable {
 const WILL_REPLACE =
   'Once all jobs are done, their results take the place of the audit of this workspace that is here.';
 const WOULD_REPLACE = 'When shown, the results take the place of the audit of this workspace that is here.';
-
-type QueueItem = vscode.QuickPickItem & { readonly take: () => Promise<void> };
 
 function paramsOf({ manifest, store }: StoredSubmission, place: QueuePlace): QueueParams {
   return { id: randomUUID(), place, manifest, store };
@@ -610,19 +542,4 @@ async function copyWorkerCommand(store: string): Promise<void> {
   void showInformation(
     'Copied. Where a worker runs, GRADLEAK_QUEUE in its environment holds the address, with user and password if the server asks for them.',
   );
-}
-
-/** Workers run in other folders. */
-function sharedSettings(folder: vscode.WorkspaceFolder): ProjectSettings {
-  const settings = projectSettings(folder.uri);
-  const { model, lpips, tfjsFolder: _own, ...reconstruction } = settings.reconstruction;
-  const whole = (path: string): string => (isAbsolute(path) ? path : resolve(folder.uri.fsPath, path));
-  return {
-    ...settings,
-    reconstruction: {
-      ...reconstruction,
-      ...(model === undefined ? {} : { model: whole(model) }),
-      ...(lpips === undefined ? {} : { lpips: whole(lpips) }),
-    },
-  };
 }

@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { isAbsolute } from 'node:path';
+import type * as vscode from 'vscode';
 import { queueAddressOf } from '../queue/address.js';
 
 /** What the editor keeps of a submission, so that it is followed after a reload of the window. Holds nothing secret. */
@@ -39,4 +41,42 @@ export function submissionOf(value: unknown): StoredSubmission | undefined {
 
 function isTextOrAbsent(value: unknown): boolean {
   return value === undefined || typeof value === 'string';
+}
+
+const KEY = 'gradleak.queue.submission';
+const SUBMITTER_KEY = 'gradleak.queue.submitter';
+
+/** The submission of one workspace, which outlives a reload of the window. */
+export class SubmissionMemory {
+  /** @param changed told of each change */
+  constructor(
+    private readonly memory: vscode.Memento,
+    private readonly changed: () => void,
+  ) {}
+
+  /** What was submitted last. */
+  known(): StoredSubmission | undefined {
+    return submissionOf(this.memory.get(KEY));
+  }
+
+  async keep(submission: StoredSubmission): Promise<void> {
+    await this.memory.update(KEY, submission);
+    this.changed();
+  }
+
+  /** Of what is kept by now. @param submission where nothing is */
+  change(submission: StoredSubmission, changes: Partial<StoredSubmission>): Promise<void> {
+    return this.keep({ ...(this.known() ?? submission), ...changes });
+  }
+
+  /** Who submits from this workspace, told apart from all others that do. */
+  async submitter(): Promise<string> {
+    const known = this.memory.get<unknown>(SUBMITTER_KEY);
+    if (typeof known === 'string' && known !== '') {
+      return known;
+    }
+    const own = randomUUID();
+    await this.memory.update(SUBMITTER_KEY, own);
+    return own;
+  }
 }

@@ -6,6 +6,7 @@ import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ProjectAudits } from '../../../src/extension/project-audit.js';
 import type { QueueAccess } from '../../../src/extension/queue-access.js';
 import { QueueSubmissions } from '../../../src/extension/queue-submissions.js';
+import { SubmissionMemory } from '../../../src/extension/stored-submission.js';
 import type { RunnerHost } from '../../../src/extension/runner-host.js';
 import { CancelledError, UnusableInputError } from '../../../src/protocol/errors.js';
 import type { CancelSignal } from '../../../src/runner/client.js';
@@ -171,11 +172,14 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
     { get: () => Promise.resolve(client) } as unknown as RunnerHost,
     project as unknown as ProjectAudits,
     access as unknown as QueueAccess,
-    {
-      keys: () => [...memory.keys()],
-      get: (key: string) => memory.get(key),
-      update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
-    },
+    new SubmissionMemory(
+      {
+        keys: () => [...memory.keys()],
+        get: (key: string) => memory.get(key),
+        update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
+      },
+      () => undefined,
+    ),
     { info: () => undefined, warn: () => undefined, error: () => undefined },
     () => summaries++,
   );

@@ -1,9 +1,16 @@
 import type { AuditPaths } from '../facts/inputs.js';
 import { defend } from '../audit/defence/defend.js';
 import { DEFENCE_IDS } from '../audit/defence/defence-ids.js';
+import { readDefence } from '../audit/defence/stored-defence.js';
+import { readImages, readStored } from '../audit/output.js';
+import { writeOutput } from '../audit/output-folder.js';
+import { upgradeReport } from '../audit/upgrade-report.js';
+import { contentHashIfAny } from '../formats/content-hash.js';
+import { renderHtml } from '../project/render-html.js';
 import type { DefenceTarget } from '../protocol/defence-report.js';
 import { DEFAULT_DELTA, type DefendRequest, type PrivacyRounds } from '../protocol/defend-request.js';
 import { CancelledError } from '../protocol/errors.js';
+import type { Report } from '../protocol/report.js';
 import { privacyStatement } from '../defences/privacy/privacy-statement.js';
 import { badArguments, didYouMean, numberOption, oneOf, parse, wholeOption } from './arguments.js';
 import { exitCode, factsOfDefence } from './exit-code.js';
@@ -44,6 +51,7 @@ export async function defendDump(
     'sampling-rate': { type: 'string' },
     out: { type: 'string' },
     force: { type: 'boolean', default: false },
+    html: { type: 'boolean', default: false },
     ...RECONSTRUCTION_OPTIONS,
   });
   const text = (name: string): string | undefined => {
@@ -72,6 +80,7 @@ export async function defendDump(
     ...(defences === undefined ? {} : { defences: defences.split(',').map(defenceOption) }),
     ...(seconds === undefined ? {} : { timeLimitSeconds: seconds }),
   };
+  const audit = values.html === true ? await auditIn(out, paths.gradients, surroundings.pause) : undefined;
   surroundings.reading(paths.gradients);
   const report = await defend(request, {
     progress: ({ message }) => {
@@ -85,10 +94,32 @@ export async function defendDump(
   surroundings.print(
     values.json === true ? `${JSON.stringify(report, undefined, 1)}\n` : renderDefence(report, surroundings.columns),
   );
+  if (out !== undefined && audit) {
+    const page = renderHtml(audit, readImages(out, audit), { defence: readDefence(out) });
+    writeOutput(out, 'report.html', page, values.force === true);
+  }
   if (report.status === 'stopped') {
     throw new CancelledError(true);
   }
   return exitCode(factsOfDefence(report));
+}
+
+/**
+ * The report that a page shows beside the sweep.
+ *
+ * @throws UnusableInputError where the folder holds none of this gradient
+ */
+async function auditIn(out: string | undefined, gradients: string, pause: () => Promise<void>): Promise<Report> {
+  const report = out === undefined ? undefined : upgradeReport(readStored(out));
+  const hash = await contentHashIfAny(gradients, pause);
+  if (!report?.inputs.files?.some(({ role, sha256 }) => role === 'gradient' && sha256 === hash)) {
+    throw badArguments(
+      `--html, and in --out ${report ? 'the report of another gradient' : 'no report of an audit'}`,
+      'a folder that "gradleak audit --out" wrote for this gradient',
+      'The page shows what that audit found, and what the defences leave of it: run it first.',
+    );
+  }
+  return report;
 }
 
 /** @throws UnusableInputError for what is no number, or none of its kind */

@@ -129,6 +129,7 @@ Options of defend: --checkpoint, --gradients, --head, --out, --force and those o
   --defences ID,...    only these
   --total-time SECONDS end after this long with what there is
   --json               print defence.json instead of the table; --out writes it with the pictures of what is left
+  --html               with the --out of this gradient's audit: report.html there shows the sweep too
 
   --help, --version
 

@@ -342,6 +342,22 @@ describe('gradleak defend', () => {
     );
   });
 
+  it('puts the sweep into the page of the audit, and into that of no other gradient', async () => {
+    const out = join(folder, 'with-page');
+    const given = ['defend', dump('k10_hard_bias_default'), '--out', out, '--defences', 'sign', '--html'];
+    const before = await cli(...given);
+    expect([before.code, before.err]).toEqual([2, expect.stringContaining('in --out no report of an audit')]);
+    await cli('audit', dump('k10_hard_bias_default'), '--attack', 'none', '--out', out);
+    expect(spawnSync(process.execPath, [join(ROOT, 'dist', 'cli.js'), ...given]).status).toBe(0);
+    const page = readFileSync(join(out, 'report.html'), 'utf8');
+    const [, data = ''] = /<script type="application\/json" id="gradleak-report">(.*)<\/script>/.exec(page) ?? [];
+    const content = JSON.parse(data) as { report: Report; defence: { report: { curves: { defence: string }[] } } };
+    expect(content.report.verdict.outcome).toBe('leaks');
+    expect(content.defence.report.curves).toHaveLength(1);
+    const other = await cli('defend', dump('k10_mixup_bias_default'), ...given.slice(2));
+    expect([other.code, other.err]).toEqual([2, expect.stringContaining('the report of another gradient')]);
+  });
+
   it('refuses targets and defences that there are not', async () => {
     expect(await cli('defend', dump('k10_hard_bias_default'), '--target', 'lable=1')).toMatchObject({ code: 2 });
     expect(await cli('defend', dump('k10_hard_bias_default'), '--defences', 'hope')).toMatchObject({ code: 2 });

@@ -14,7 +14,7 @@ import {
   scaledColumns,
 } from './conv-equations.js';
 import { type GivenEntries, solveNonNegative } from './non-negative-input.js';
-import { CLEAN, LEAST_CHECKS, MOST_REWEIGHTINGS, MOST_WITHDRAWALS, OUTLYING, Reweighting } from './reweighting.js';
+import { CLEAN, MOST_REWEIGHTINGS, OUTLYING, Reweighting, isChecked } from './reweighting.js';
 import type { ToldEntries } from './sum-entries.js';
 
 /**
@@ -238,7 +238,10 @@ async function solvePart(
   const used = await withoutUnchecked(rows, system, kept, isDoubtful, product);
   const equations = rows.rows.reduce((sum, { taps }, at) => sum + used[at]! * taps, 0);
   if (equations < unknowns) {
-    return `${equations} equations without contradiction for ${unknowns} unknowns of each channel`;
+    const which = used.every((own, at) => own === kept[at])
+      ? 'without contradiction'
+      : 'that others would contradict if they were wrong,';
+    return `${equations} equations ${which} for ${unknowns} unknowns of each channel`;
   }
   const usedEquations = perEquation(rows, used);
   const fit = await leastSquares(system, usedEquations, product, true);
@@ -264,8 +267,8 @@ async function solvePart(
 }
 
 /**
- * Leaves out doubtful output channels that too few equations would contradict: each adds one less its leverage, for each
- * input channel.
+ * Leaves out doubtful output channels that too few equations would contradict, {@link isChecked}: those first that fewest
+ * would, as the others lose what these checked.
  *
  * @param kept of each output channel, 1 where it is used
  * @param isDoubtful the same, 1 where its delta may be wrong
@@ -277,31 +280,31 @@ async function withoutUnchecked(
   isDoubtful: Float64Array,
   product: ProductKernel,
 ): Promise<Float64Array> {
-  let used = kept;
-  for (let round = 0; round < MOST_WITHDRAWALS; round++) {
-    const doubtful = rows.rows.flatMap(({ first, taps }, row) =>
-      used[row] === 1 && isDoubtful[row] === 1
-        ? [{ row, equations: transpose.subarray(first * unknowns, (first + taps) * unknowns) }]
-        : [],
-    );
-    const weighted = scaledColumns(design, perEquation(rows, used));
+  const used = kept.slice();
+  for (;;) {
+    const doubtful = [...used.keys()].filter((row) => used[row] === 1 && isDoubtful[row] === 1);
     if (doubtful.length === 0) {
       return used;
     }
+    const weighted = scaledColumns(design, perEquation(rows, used));
     const factor = await factorise(await product(weighted, weighted, unknowns, unknowns, count), unknowns, product);
     const { inverse } = inverseLower(factor);
-    const next = used.slice();
-    for (const { row, equations } of doubtful) {
-      const taps = equations.length / unknowns;
+    const unchecked: { row: number; checks: number }[] = [];
+    for (const row of doubtful) {
+      const { first, taps } = rows.rows[row]!;
+      const equations = transpose.subarray(first * unknowns, (first + taps) * unknowns);
       const leverage = norm(await product(equations, inverse, taps, unknowns, unknowns)) ** 2;
-      next[row] = Number(channels * (taps - leverage) >= LEAST_CHECKS);
+      const checks = channels * (taps - leverage);
+      if (!isChecked(checks, channels * taps, ENOUGH_CHECKS)) {
+        unchecked.push({ row, checks });
+      }
     }
-    if (next.every((own, at) => own === used[at])) {
+    if (unchecked.length === 0) {
       return used;
     }
-    used = next;
+    unchecked.sort((one, other) => one.checks - other.checks);
+    unchecked.slice(0, Math.ceil(unchecked.length / LEAVING)).forEach(({ row }) => (used[row] = 0));
   }
-  return used;
 }
 
 /** The rows of a matrix that are wanted. */
@@ -321,6 +324,11 @@ function placed(values: Float64Array, seen: Uint8Array, sets: number): Float64Ar
   }
   return out;
 }
+
+/** A wrong delta is visible to this share of its square at least; rounding is a ten-millionth. */
+const ENOUGH_CHECKS = 0.5;
+/** Of the output channels that nothing checks, one in so many leaves at a time. */
+const LEAVING = 4;
 
 /** Weight of doubtful channels at first. */
 const DOUBT = 1e-3;

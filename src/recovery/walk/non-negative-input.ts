@@ -5,7 +5,7 @@ import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { norm } from '../vectors.js';
 import { type Row, type Rows, median, perEquation, scaledColumns } from './conv-equations.js';
-import { CLEAN, LEAST_CHECKS, MOST_REWEIGHTINGS, MOST_WITHDRAWALS, Reweighting } from './reweighting.js';
+import { CLEAN, MOST_REWEIGHTINGS, Reweighting, isChecked } from './reweighting.js';
 
 /**
  * The input of convolutions where the equations of their gradients are fewer than its entries, or badly conditioned: a
@@ -66,6 +66,10 @@ const MOST_DEVIATION = 1e6;
 const SPARE = 0.98;
 /** Share of the entries: with less, the layers below are not told apart from what they might be. */
 const LEAST_TOLD = 0.5;
+/** More than for least squares: a wrong delta may be fitted by other zeros, too. */
+const ENOUGH_CHECKS = 2;
+/** Without the output channels that nothing checks, others may lose what checked them. */
+const MOST_WITHDRAWALS = 4;
 
 /**
  * @param pause between multiplications
@@ -99,7 +103,7 @@ export async function solveNonNegative(
   for (let round = 0; round <= MOST_WITHDRAWALS && used.includes(1); round++) {
     const search = new Search(system, used, product, budget);
     values = await search.solve(values);
-    const checks = new Float64Array(rows.count);
+    const checks: Checks = { found: new Float64Array(rows.count), most: new Float64Array(rows.count) };
     const found = await search.told(checks);
     const checked = checkedOf(rows, used, tiedTogether(search.weighted, rows.count), checks);
     if (!found || checked.every((own, at) => own === used[at])) {
@@ -110,24 +114,33 @@ export async function solveNonNegative(
   return undefined;
 }
 
+/** Of each equation, how many would contradict it, and what that comes to at most, {@link isChecked}. */
+interface Checks {
+  readonly found: Float64Array;
+  readonly most: Float64Array;
+}
+
 /**
  * Leaves out what of an output channel nothing checks, for each set of unknowns on its own: with strides, kernel offsets
  * see different ones.
  *
  * @param used of each equation, 1 where it is used
- * @param checks of each equation, how many would contradict it
  */
-function checkedOf({ rows }: Rows, used: Float64Array, tied: readonly Tied[], checks: Float64Array): Float64Array {
-  const groupOf = new Map(tied.flatMap(({ equations }, group) => equations.map((equation) => [equation, group])));
-  const next = used.slice();
-  for (const { first, taps } of rows) {
-    const sums = new Map<number | undefined, number>();
-    for (let at = first; at < first + taps; at++) {
-      const group = groupOf.get(at);
-      sums.set(group, (sums.get(group) ?? 0) + checks[at]!);
+function checkedOf({ rows }: Rows, used: Float64Array, tied: readonly Tied[], checks: Checks): Float64Array {
+  const rowOf = new Int32Array(used.length);
+  rows.forEach(({ first, taps }, row) => rowOf.fill(row, first, first + taps));
+  const next = new Float64Array(used.length);
+  for (const { equations } of tied) {
+    const byRow = new Map<number, number[]>();
+    for (const at of equations) {
+      const own = byRow.get(rowOf[at]!) ?? [];
+      byRow.set(rowOf[at]!, own);
+      own.push(at);
     }
-    for (let at = first; at < first + taps; at++) {
-      next[at] = used[at] === 1 && sums.get(groupOf.get(at))! >= LEAST_CHECKS ? 1 : 0;
+    for (const own of byRow.values()) {
+      const sumOf = (of: Float64Array): number => own.reduce((sum, at) => sum + of[at]!, 0);
+      const mayStay = isChecked(sumOf(checks.found), sumOf(checks.most), ENOUGH_CHECKS);
+      own.forEach((at) => (next[at] = mayStay ? used[at]! : 0));
     }
   }
   return next;
@@ -225,8 +238,8 @@ class Search {
     return found.reduce((sum, value) => sum + Number(value > 0), 0) <= SPARE * equations.length;
   }
 
-  /** @param checks filled, for each equation: how many would contradict it */
-  async told(checks: Float64Array): Promise<Omit<NonNegativeSolution, 'outlying'> | undefined> {
+  /** @param checks filled */
+  async told(checks: Checks): Promise<Omit<NonNegativeSolution, 'outlying'> | undefined> {
     const { channels, rows, given } = this.system;
     const { unknowns } = this;
     const unknown = Uint8Array.from({ length: channels * unknowns }, (_, at) => 1 - (given?.isGiven[at] ?? 0));
@@ -267,7 +280,7 @@ class Search {
    *
    * @returns undefined where there is no such y
    */
-  private async errorsOf(part: Part, checks: Float64Array): Promise<Errors | undefined> {
+  private async errorsOf(part: Part, checks: Checks): Promise<Errors | undefined> {
     const { channel, missing, equations, normal, found } = part;
     const count = missing.length;
     const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
@@ -310,11 +323,12 @@ class Search {
     return { bound, deviation, square };
   }
 
-  private addChecks({ missing, equations }: Part, free: GrowingCholesky, checks: Float64Array): void {
+  private addChecks({ missing, equations }: Part, free: GrowingCholesky, checks: Checks): void {
     const { count } = this.system.rows;
     for (const equation of equations) {
       const own = Float64Array.from(free.variables, (at) => this.weighted[missing[at]! * count + equation]!);
-      checks[equation]! += 1 - norm(free.whitened(own)) ** 2;
+      checks.found[equation]! += 1 - norm(free.whitened(own)) ** 2;
+      checks.most[equation]! += 1;
     }
   }
 

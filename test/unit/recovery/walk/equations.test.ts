@@ -140,7 +140,20 @@ describe('the input of a convolution whose delta is known', () => {
     const wrong = delta.slice();
     wrong[wrong.findIndex((own) => own === 0)] = 0.3;
     const solved = await solveInput([{ place, delta: wrong, doubtful: new Set([0]) }], 1, ERROR, plainProduct);
-    expect(solved).toBe('35 equations without contradiction for 36 unknowns of each channel');
+    expect(solved).toBe(
+      '35 equations that others would contradict if they were wrong, for 36 unknowns of each channel',
+    );
+  });
+
+  it.each([
+    ['few to check each other', { filters: 60, kernel: 1 }, 30],
+    ['one input channel and one tap', { filters: 200, kernel: 1, channels: 1 }, 150],
+  ] as const)('keeps doubtful deltas that others check: %s', async (_, options, count) => {
+    const { place, delta, input } = layer(options);
+    const doubtful = new Set(Array.from({ length: count }, (__, at) => at));
+    const solved = await solveInput([{ place, delta, doubtful }], 1, ERROR, plainProduct);
+    expect(typeof solved === 'string' ? solved : relativeError(solved.values, input)).toBeLessThan(1e-5);
+    expect(typeof solved === 'string' ? 0 : solved.equations).toBeGreaterThan(options.filters - count);
   });
 
   it('tells no wrong entry by signs, whichever delta is wrong', async () => {

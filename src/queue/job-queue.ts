@@ -85,13 +85,7 @@ export class JobQueue {
           await this.queue.remove(id);
         }
       }
-      await this.queue.addBulk(
-        bulk.map((job) => ({
-          name: 'audit',
-          data: { root, identity, settings, settingsKey, job },
-          opts: { jobId: job.id },
-        })),
-      );
+      await this.add(bulk.map((job) => ({ root, identity, settings, settingsKey, job })));
       done += bulk.length;
       bulk = [];
       progress(done);
@@ -214,24 +208,62 @@ export class JobQueue {
       const isWaiting = (at: number): boolean => states[at] === 'waiting' || states[at] === 'delayed';
       const waiting = bulk.filter((_id, at) => others[at] === 0 && isWaiting(at));
       for (let from = 0; from < waiting.length; from += REMOVED_AT_ONCE) {
-        // All of them go out at once: a connection answers them in their order.
-        const removed = await Promise.all(
-          waiting.slice(from, from + REMOVED_AT_ONCE).map((id) => this.queue.remove(id)),
-        );
-        // One that a worker has taken since is not removed.
-        total.removed += removed.reduce((sum, count) => sum + count, 0);
+        const { removed, shared } = await this.removeUnshared(waiting.slice(from, from + REMOVED_AT_ONCE));
+        total.removed += removed;
+        total.shared += shared;
       }
       const own = bulk.filter((_id, at) => others[at] === 0);
       const now = await this.statesOf(own);
-      const running = own.filter((_id, at) => now[at] === 'running');
-      const stops = this.redis.pipeline();
-      for (const id of running) {
-        stops.set(stopKey(this.name, id), randomUUID(), 'EX', STOP_KEPT_S);
-      }
-      await answersOf(stops);
-      total.stopped += running.length;
+      const { stopped, shared } = await this.stopUnshared(own.filter((_id, at) => now[at] === 'running'));
+      total.stopped += stopped;
+      total.shared += shared;
     }
     return total;
+  }
+
+  /**
+   * Removes jobs that wait. Somebody who submits one meanwhile says so first and then finds the job there, so it is put
+   * back; who says so later finds none, and adds it.
+   */
+  private async removeUnshared(ids: readonly string[]): Promise<{ removed: number; shared: number }> {
+    // All of them go out at once: a connection answers them in their order.
+    const jobs = (await Promise.all(ids.map((id) => this.queue.getJob(id)))) as (Job<unknown> | undefined)[];
+    const removed = await Promise.all(ids.map((id) => this.queue.remove(id)));
+    const submitters = await this.submittersOf(ids);
+    const wanted = jobs.flatMap((job, at) => {
+      // One that a worker has taken since is not removed.
+      const data = removed[at] === 1 && (submitters[at] ?? 0) > 0 ? queuedJobOf(job?.data) : undefined;
+      return data ? [data] : [];
+    });
+    await this.add(wanted);
+    return { removed: removed.reduce((sum, count) => sum + count, 0) - wanted.length, shared: wanted.length };
+  }
+
+  private async stopUnshared(ids: readonly string[]): Promise<{ stopped: number; shared: number }> {
+    const stops = this.redis.pipeline();
+    for (const id of ids) {
+      stops.set(stopKey(this.name, id), randomUUID(), 'EX', STOP_KEPT_S);
+    }
+    await answersOf(stops);
+    const submitters = await this.submittersOf(ids);
+    const wanted = ids.filter((_id, at) => (submitters[at] ?? 0) > 0);
+    if (wanted.length > 0) {
+      await this.redis.unlink(wanted.map((id) => stopKey(this.name, id)));
+    }
+    return { stopped: ids.length - wanted.length, shared: wanted.length };
+  }
+
+  private async add(jobs: readonly QueuedJob[]): Promise<void> {
+    await this.queue.addBulk(jobs.map((data) => ({ name: 'audit', data, opts: { jobId: data.job.id } })));
+  }
+
+  /** @returns of each job how many submitted it */
+  private async submittersOf(ids: readonly string[]): Promise<number[]> {
+    const commands = this.redis.pipeline();
+    for (const id of ids) {
+      commands.scard(submittersKey(this.name, id));
+    }
+    return (await answersOf(commands)).map(Number);
   }
 
   private async addSubmitter(ids: readonly string[], submitter: string): Promise<void> {

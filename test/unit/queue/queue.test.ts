@@ -16,11 +16,12 @@ import { queueAddressOf, withoutSecrets } from '../../../src/queue/address.js';
 import type { QueueProgress } from '../../../src/protocol/queue-messages.js';
 import { connect, isUnanswered, serverRisks } from '../../../src/queue/connection.js';
 import { Submission } from '../../../src/queue/follow.js';
+import type { ManifestJob } from '../../../src/protocol/manifest.js';
 import { JobQueue } from '../../../src/queue/job-queue.js';
 import { type WorkRun, work } from '../../../src/queue/work.js';
 import { collect } from '../../../src/shards/collect.js';
 import { FolderStore } from '../../../src/shards/folder-store.js';
-import { type Manifest, openManifest, writeManifest } from '../../../src/shards/manifest.js';
+import { type Manifest, WHOLE, openManifest, writeManifest } from '../../../src/shards/manifest.js';
 import { merge } from '../../../src/shards/merge.js';
 import { cli } from '../../run-cli.js';
 import { type RedisServer, hasRedis, startRedis } from '../../redis-server.js';
@@ -501,6 +502,31 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     await redis.del(await submitters());
     const { ids } = await Submission.of(queue, manifest, new FolderStore(place));
     expect(await queue.cancelThese(ids, 'you')).toEqual({ removed: 5, stopped: 0, shared: 0 });
+  });
+
+  it('removes no job that somebody submits while others cancel it', async () => {
+    const jobs: ManifestJob[] = [];
+    for await (const own of manifest.jobs(WHOLE)) {
+      jobs.push(own);
+    }
+    const ids = Array.from({ length: 3000 }, (_, at) => String(at).padStart(20, '0'));
+    const many = {
+      head: manifest.head,
+      jobs: async function* () {
+        for (const id of ids) {
+          yield { ...jobs[0]!, id };
+          await Promise.resolve();
+        }
+      },
+    } as unknown as Manifest;
+    await queue.submit(many, from('A'), () => undefined);
+    const other = redis.duplicate();
+    const theirs = new JobQueue(other, name);
+    await Promise.all([queue.cancelThese(ids, 'A'), theirs.submit(many, from('B'), () => undefined)]);
+    expect(await queue.status()).toMatchObject({ waiting: 3000 });
+    expect(await theirs.cancelThese(ids, 'B')).toEqual({ removed: 3000, stopped: 0, shared: 0 });
+    await theirs.close();
+    other.disconnect();
   });
 
   it('keeps the jobs of an editor that a terminal submitted too, as another submitter each time the same', async () => {

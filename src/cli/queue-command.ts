@@ -17,6 +17,8 @@ import type { CliSurroundings } from './surroundings.js';
 
 /** `gradleak queue`: audits of a manifest by as many machines as take part, through a Redis server. */
 
+/** A worker waits for its server, and to empty a long queue is one command that may take long. */
+const WITH_DEADLINE: ReadonlySet<string> = new Set(['submit', 'status', 'retry']);
 const ACTIONS = ['submit', 'work', 'status', 'retry', 'cancel'] as const;
 
 export async function queueCommand(args: readonly string[], surroundings: CliSurroundings): Promise<number> {
@@ -42,13 +44,13 @@ export async function queueCommand(args: readonly string[], surroundings: CliSur
     throw badArguments('queue without an address', '--queue redis://host:6379, or GRADLEAK_QUEUE');
   }
   // Loaded when it is asked for: most runs need no queue.
-  const { connect, serverRisks } = await import('../queue/connection.js');
+  const { connect, isUnanswered, serverRisks, unanswered } = await import('../queue/connection.js');
   const jobs = await import('../queue/job-queue.js');
   const name = text('name') ?? jobs.DEFAULT_QUEUE;
   if (!/^[\w.-]{1,100}$/.test(name)) {
     throw badArguments(`--name ${name}`, 'letters, digits, dots, hyphens');
   }
-  const redis = await connect(url);
+  const redis = await connect(url, { hasDeadline: WITH_DEADLINE.has(asked) });
   const queue = new jobs.JobQueue(redis, name);
   const run: Asked = { queue, redis, name, text, values, surroundings, place: withoutSecrets(url) };
   try {
@@ -58,6 +60,8 @@ export async function queueCommand(args: readonly string[], surroundings: CliSur
       }
     }
     return await DO[asked](run);
+  } catch (error) {
+    throw isUnanswered(error) ? unanswered(url) : error;
   } finally {
     await queue.close();
     redis.disconnect();

@@ -110,6 +110,7 @@ export class QueueSubmissions implements vscode.Disposable {
       writeManifest(manifest, chosen, { settings, settingsKey: chosen.settingsKey, identity: 'contents' });
       const client = await this.host.get();
       const known: StoredSubmission = {
+        id: randomUUID(),
         address: place.address,
         store,
         folder: folder.uri.fsPath,
@@ -152,7 +153,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!known || this.isBusy()) {
       return;
     }
-    await this.memory.keep({ ...known, isFollowed: true, isOver: false });
+    await this.memory.change(known, { isFollowed: true, isOver: false });
     const outcome = { isStopped: false };
     const end = await this.saying(
       () =>
@@ -248,7 +249,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (answer === cancel) {
       await this.cancelJobs();
     } else if (answer === leave) {
-      await this.memory.keep({ ...known, isFollowed: false });
+      await this.memory.change(known, { isFollowed: false });
     } else {
       await this.follow();
     }
@@ -348,7 +349,7 @@ export class QueueSubmissions implements vscode.Disposable {
     if (!answer) {
       return;
     }
-    await this.memory.keep({ ...known, isFollowed: false, isOver: true });
+    await this.memory.change(known, { isFollowed: false, isOver: true });
     const { cancelled, progress } = answer;
     const show = 'Show results so far';
     const isOffered = progress !== undefined && progress.done > 0;
@@ -459,7 +460,7 @@ export class QueueSubmissions implements vscode.Disposable {
       case 'enter-queue': {
         const place = await this.access.askForPlace();
         if (place && known) {
-          await this.memory.keep({ ...known, address: place.address });
+          await this.memory.change(known, { address: place.address });
         }
         return place !== undefined;
       }
@@ -475,7 +476,7 @@ export class QueueSubmissions implements vscode.Disposable {
       case 'choose-store': {
         const store = await this.access.askForStore();
         if (store !== undefined && known) {
-          await this.memory.keep({ ...known, store });
+          await this.memory.change(known, { store });
         }
         return store !== undefined;
       }

@@ -5,6 +5,8 @@ import { queueAddressOf } from '../queue/address.js';
 
 /** What the editor keeps of a submission, so that it is followed after a reload of the window. Holds nothing secret. */
 export interface StoredSubmission {
+  /** Tells one submission from the next; absent in values of earlier versions. */
+  readonly id?: string | undefined;
   /** Of the server, without a login. */
   readonly address: string;
   /** A folder, or `s3://bucket/prefix`. */
@@ -34,6 +36,7 @@ export function submissionOf(value: unknown): StoredSubmission | undefined {
     isAbsolute(own.manifest) &&
     typeof own.isFollowed === 'boolean' &&
     (own.isOver === undefined || typeof own.isOver === 'boolean') &&
+    isTextOrAbsent(own.id) &&
     isTextOrAbsent(own.replaced) &&
     isTextOrAbsent(own.collected);
   return isWhole ? (own as StoredSubmission) : undefined;
@@ -64,9 +67,12 @@ export class SubmissionMemory {
     this.changed();
   }
 
-  /** Of what is kept by now. @param submission where nothing is */
-  change(submission: StoredSubmission, changes: Partial<StoredSubmission>): Promise<void> {
-    return this.keep({ ...(this.known() ?? submission), ...changes });
+  /** Changes what is kept of a submission, unless another one has taken its place since. */
+  async change({ id }: StoredSubmission, changes: Partial<StoredSubmission>): Promise<void> {
+    const kept = this.known();
+    if (kept && kept.id === id) {
+      await this.keep({ ...kept, ...changes });
+    }
   }
 
   /** Who submits from this workspace, told apart from all others that do. */

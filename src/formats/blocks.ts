@@ -2,7 +2,7 @@ import { type ElementRange, type TensorEntry, type TensorFile, elementCount } fr
 
 /** Numbers of a block, unless one row has more: 4 MB of float64, small against memory and large against the cost of a read. */
 const BLOCK = 2 ** 19;
-/** Each block of what is scattered over the file goes through all of it, so they are as few as memory allows: 128 MB. */
+/** Each block of what is scattered over the file goes through all of it, so they are few: 128 MB of float64. */
 export const SCATTERED_BLOCK = 2 ** 24;
 
 /** The next numbers of a tensor, row-major. */

@@ -12,22 +12,56 @@ const BREATH_MS = 30;
 
 export type Pause = () => Promise<void>;
 
+/** A tensor of a file that is open. */
+export interface ReadTensor {
+  readonly file: TensorFile;
+  readonly entry: TensorEntry;
+}
+
 /** Calls `use` with a tensor's elements, row-major, in pieces; breathes in between. */
-export async function forEachPiece(
+export function forEachPiece(
   file: TensorFile,
   entry: TensorEntry,
   pause: Pause,
   use: (values: Float64Array, start: number) => void,
 ): Promise<void> {
-  const total = elementCount(entry.shape);
+  return forEachOf([{ file, entry }], pause, ([values], start) => {
+    use(values!, start);
+  });
+}
+
+/** The same with the elements of two tensors of one shape, side by side. */
+export function forEachPair(
+  here: ReadTensor,
+  there: ReadTensor,
+  pause: Pause,
+  use: (values: Float64Array, others: Float64Array) => void,
+): Promise<void> {
+  return forEachOf([here, there], pause, ([values, others]) => {
+    use(values!, others!);
+  });
+}
+
+async function forEachOf(
+  tensors: readonly ReadTensor[],
+  pause: Pause,
+  use: (pieces: Float64Array[], start: number) => void,
+): Promise<void> {
+  const total = elementCount(tensors[0]!.entry.shape);
+  const isAny = (is: (entry: TensorEntry) => boolean | undefined): boolean =>
+    tensors.some(({ entry }) => is(entry) === true);
   // A few bytes that claim to be terabytes are refused when they are asked for as a whole.
-  const piece = total <= AT_ONCE || entry.isRepeated ? total : entry.isScattered ? SCATTERED_BLOCK : PIECE;
+  const isWhole = total <= AT_ONCE || isAny(({ isRepeated }) => isRepeated);
+  const piece = isWhole ? total : isAny(({ isScattered }) => isScattered) ? SCATTERED_BLOCK : PIECE;
   let last = performance.now();
   for (let start = 0; start < total; start += piece) {
-    const end = Math.min(start + piece, total);
-    const { data } = file.read(entry.name, { start, end });
-    for (let from = 0; from < data.length; from += PIECE) {
-      use(data.subarray(from, from + PIECE), start + from);
+    const range = { start, end: Math.min(start + piece, total) };
+    const blocks = tensors.map(({ file, entry }) => file.read(entry.name, range).data);
+    for (let from = 0; start + from < range.end; from += PIECE) {
+      use(
+        blocks.map((own) => own.subarray(from, from + PIECE)),
+        start + from,
+      );
       if (performance.now() - last > BREATH_MS) {
         await pause();
         last = performance.now();

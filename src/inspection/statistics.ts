@@ -1,6 +1,6 @@
 import type { Histogram, TensorDifference, TensorStatistics } from '../protocol/inspection.js';
 import type { TensorEntry, TensorFile } from '../formats/tensor-file.js';
-import { type Pause, forEachPiece } from './pieces.js';
+import { type Pause, type ReadTensor, forEachPair, forEachPiece } from './pieces.js';
 
 /** Statistics of tensors of any size, read piece by piece. */
 
@@ -119,19 +119,14 @@ export async function histogramOf(
 }
 
 /** Compares two tensors of one shape element by element, in float64. Elements that are not finite in both count as equal when they are alike. */
-export async function differenceOf(
-  here: { file: TensorFile; entry: TensorEntry },
-  there: { file: TensorFile; entry: TensorEntry },
-  pause: Pause,
-): Promise<TensorDifference> {
+export async function differenceOf(here: ReadTensor, there: ReadTensor, pause: Pause): Promise<TensorDifference> {
   let most = 0;
   let squares = 0;
   let hereSquares = 0;
   let thereSquares = 0;
   let product = 0;
   let unequal = 0;
-  await forEachPiece(here.file, here.entry, pause, (values, start) => {
-    const other = there.file.read(there.entry.name, { start, end: start + values.length }).data;
+  await forEachPair(here, there, pause, (values, other) => {
     for (let at = 0; at < values.length; at++) {
       const a = values[at]!;
       const b = other[at]!;

@@ -203,6 +203,23 @@ describe('a submission', () => {
     expect(editor.said).toEqual(['3 of 3 jobs of the queue are done.']);
   });
 
+  it('is changed by nothing that an earlier one comes to', async () => {
+    const own = new SubmissionMemory(
+      {
+        keys: () => [...memory.keys()],
+        get: (key: string) => memory.get(key),
+        update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
+      },
+      () => undefined,
+    );
+    const [earlier, later] = [KNOWN, { ...KNOWN, id: 'later' }];
+    await own.keep(later);
+    await own.change(earlier, { isFollowed: false, isOver: true });
+    expect(own.known()).toEqual(later);
+    await own.change(later, { isOver: true });
+    expect(own.known()).toEqual({ ...later, isOver: true });
+  });
+
   it('with jobs that left the queue replaces no report unasked', async () => {
     ends = [{ ...DONE, done: 2, missing: 1 }];
     await submissions().follow();

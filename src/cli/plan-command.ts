@@ -8,6 +8,7 @@ import { openManifest, writeManifest } from '../shards/manifest.js';
 import { counted } from '../words/count-words.js';
 import { badArguments, oneOf, parse, textOf } from './arguments.js';
 import { planned } from './audit-project.js';
+import { withWholePaths } from '../project/settings-paths.js';
 import { type AuditSettings, SETTINGS_OPTIONS, projectSettingsOf } from './audit-settings.js';
 import { startChildren } from './children.js';
 import { EXIT } from './exit-code.js';
@@ -91,18 +92,7 @@ export async function planManifest(args: readonly string[], surroundings: CliSur
 
 /** Shards may run in another folder. */
 function withAbsolutePaths({ reconstruction, ...settings }: AuditSettings): AuditSettings {
-  if (!reconstruction) {
-    return settings;
-  }
-  const { model, lpips } = reconstruction;
-  return {
-    ...settings,
-    reconstruction: {
-      ...reconstruction,
-      ...(model === undefined ? {} : { model: resolve(model) }),
-      ...(lpips === undefined ? {} : { lpips: resolve(lpips) }),
-    },
-  };
+  return reconstruction ? { ...settings, reconstruction: withWholePaths(reconstruction, process.cwd()) } : settings;
 }
 
 async function isManifest(path: string): Promise<boolean> {

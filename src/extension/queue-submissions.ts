@@ -195,10 +195,7 @@ export class QueueSubmissions implements vscode.Disposable {
 
   private async sayEnded(known: StoredSubmission, end: QueueProgress, isShown: boolean): Promise<void> {
     const isOffered = !isShown && end.done > 0;
-    const text = withShortPaths(
-      queueEndInWords(end, known.store) +
-        (isOffered && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''),
-    );
+    const text = withShortPaths(sentences(queueEndInWords(end, known.store), isOffered && this.ofShowing(known)));
     this.log.info(text);
     if (isShown) {
       this.showSummary();
@@ -218,6 +215,11 @@ export class QueueSubmissions implements vscode.Disposable {
   private otherReport(known: StoredSubmission): string | undefined {
     const finished = this.project.finishedOf(known.folder);
     return finished === (this.known() ?? known).collected ? undefined : finished;
+  }
+
+  /** What comes of showing the results; undefined where it is nothing to be told. */
+  private ofShowing(known: StoredSubmission): string | undefined {
+    return this.otherReport(known) === undefined ? undefined : WOULD_REPLACE;
   }
 
   /** Whether results take the place of the report that is shown without a further question. */
@@ -283,7 +285,7 @@ export class QueueSubmissions implements vscode.Disposable {
       retry: () => this.retry(),
       cancel: () => this.cancel(),
       copyCommand: () => copyWorkerCommand(known.store),
-      ofCollecting: this.otherReport(known) === undefined ? undefined : WOULD_REPLACE,
+      ofCollecting: this.ofShowing(known),
     });
   }
 
@@ -351,12 +353,9 @@ export class QueueSubmissions implements vscode.Disposable {
     }
     await this.memory.change(known, { isFollowed: false, isOver: true });
     const { cancelled, progress } = answer;
-    const show = 'Show results so far';
     const isOffered = progress !== undefined && progress.done > 0;
-    const text = `${queueCancelInWords(cancelled, progress, known.store)}${isOffered && this.otherReport(known) !== undefined ? ` ${WOULD_REPLACE}` : ''}`;
-    if ((await showInformation(text, ...(isOffered ? [show] : []))) === show) {
-      await this.collect();
-    }
+    const text = sentences(queueCancelInWords(cancelled, progress, known.store), isOffered && this.ofShowing(known));
+    await this.offer(showInformation, text, isOffered ? ['show-results'] : []);
   }
 
   /** The results that are there become the report of the workspace. */
@@ -533,6 +532,10 @@ export class QueueSubmissions implements vscode.Disposable {
 const WILL_REPLACE =
   'Once all jobs are done, their results take the place of the audit of this workspace that is here.';
 const WOULD_REPLACE = 'When shown, the results take the place of the audit of this workspace that is here.';
+
+function sentences(first: string, second: string | false | undefined): string {
+  return second ? `${first} ${second}` : first;
+}
 
 function paramsOf({ manifest, store }: StoredSubmission, place: QueuePlace): QueueParams {
   return { id: randomUUID(), place, manifest, store };

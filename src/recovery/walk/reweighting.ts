@@ -3,17 +3,6 @@ export const CLEAN = 1e-4;
 export const MOST_REWEIGHTINGS = 30;
 /** Channels this many times the median off have a wrong delta. */
 export const OUTLYING = 10;
-/**
- * Whether enough equations would contradict an output channel if its delta was wrong: otherwise that is fitted, and nothing
- * is left to see. Each adds one less its leverage (Hoaglin and Welsch, The American Statistician 1978).
- *
- * @param checks sum over the channel's equations, for each input channel
- * @param most what they would come to without any leverage: their number
- * @param enough that suffices
- */
-export function isChecked(checks: number, most: number, enough: number): boolean {
-  return most > 0 && checks >= Math.min(enough, most / 4);
-}
 /** Rounding adds up over the numbers that a gradient is a sum of. */
 const ROUNDING = 5;
 /** Each round is at least so much stricter. */
@@ -49,4 +38,16 @@ export class Reweighting {
     this.width = width;
     return off.map((own) => width / Math.hypot(own, width));
   }
+}
+
+/**
+ * Whether enough equations would contradict an output channel if its delta was wrong: otherwise that is fitted, and nothing
+ * is left to see. Each adds one less its leverage (Hoaglin and Welsch, The American Statistician 1978).
+ *
+ * @param checks sum over the channel's equations, for each input channel
+ * @param most what they would come to without any leverage: their number
+ * @param enough that suffices
+ */
+export function isChecked(checks: number, most: number, enough: number): boolean {
+  return most > 0 && checks >= Math.min(enough, most / 4);
 }

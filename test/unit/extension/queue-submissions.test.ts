@@ -172,17 +172,19 @@ function submissions(entered?: { user: string; password: string }): QueueSubmiss
     { get: () => Promise.resolve(client) } as unknown as RunnerHost,
     project as unknown as ProjectAudits,
     access as unknown as QueueAccess,
-    new SubmissionMemory(
-      {
-        keys: () => [...memory.keys()],
-        get: (key: string) => memory.get(key),
-        update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
-      },
-      () => undefined,
-    ),
+    submissionMemory(),
     { info: () => undefined, warn: () => undefined, error: () => undefined },
     () => summaries++,
   );
+}
+
+function submissionMemory(): SubmissionMemory {
+  const memento = {
+    keys: () => [...memory.keys()],
+    get: (key: string) => memory.get(key),
+    update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
+  };
+  return new SubmissionMemory(memento, () => undefined);
 }
 
 function isFollowed(): unknown {
@@ -204,14 +206,7 @@ describe('a submission', () => {
   });
 
   it('is changed by nothing that an earlier one comes to', async () => {
-    const own = new SubmissionMemory(
-      {
-        keys: () => [...memory.keys()],
-        get: (key: string) => memory.get(key),
-        update: (key: string, value: unknown) => Promise.resolve(void memory.set(key, value)),
-      },
-      () => undefined,
-    );
+    const own = submissionMemory();
     const [earlier, later] = [KNOWN, { ...KNOWN, id: 'later' }];
     await own.keep(later);
     await own.change(earlier, { isFollowed: false, isOver: true });

@@ -80,6 +80,15 @@ describe('the address of a server', () => {
   });
 });
 
+/** An audit that goes on until it is stopped. */
+function untilStopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(new CancelledError());
+    });
+  });
+}
+
 describe.skipIf(!hasRedis)('a queue on a real server', () => {
   let server: RedisServer;
   let redis: Redis;
@@ -213,13 +222,10 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
     let began = 0;
     const running = worked({
       concurrency: 1,
-      auditOne: (_request, signal) =>
-        new Promise((_resolve, reject) => {
-          began++;
-          signal.addEventListener('abort', () => {
-            reject(new CancelledError());
-          });
-        }),
+      auditOne: (_request, signal) => {
+        began++;
+        return untilStopped(signal);
+      },
     });
     while (began === 0) {
       await wait(20);
@@ -410,13 +416,10 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       concurrency: 1,
       untilEmpty: false,
       cancelled: () => stop,
-      auditOne: (_request, signal) =>
-        new Promise((_resolve, reject) => {
-          began++;
-          signal.addEventListener('abort', () => {
-            reject(new CancelledError());
-          });
-        }),
+      auditOne: (_request, signal) => {
+        began++;
+        return untilStopped(signal);
+      },
     });
     while (began === 0) {
       await wait(20);
@@ -444,14 +447,11 @@ describe.skipIf(!hasRedis)('a queue on a real server', () => {
       concurrency: 1,
       untilEmpty: false,
       cancelled: () => stop,
-      auditOne: (_request, signal) =>
-        new Promise((_resolve, reject) => {
-          began++;
-          signal.addEventListener('abort', () => {
-            ended++;
-            reject(new CancelledError());
-          });
-        }),
+      auditOne: (_request, signal) => {
+        began++;
+        signal.addEventListener('abort', () => ended++);
+        return untilStopped(signal);
+      },
     });
     while (began === 0) {
       await wait(20);

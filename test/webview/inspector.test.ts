@@ -31,8 +31,8 @@ afterAll(async () => {
   await browser.close();
 });
 
-/** Plays the extension host and the child process. */
-function hostOf(inspection: Inspection): (message: unknown, page: Page) => Promise<void> {
+/** Plays the extension host and the child process. `opened` is called once the page has all that opening a file tells it. */
+function hostOf(inspection: Inspection, opened?: () => void): (message: unknown, page: Page) => Promise<void> {
   return async (raw, page) => {
     const message = raw as FromInspector;
     const answer = (own: ToInspector): Promise<void> => tell(page, own);
@@ -43,6 +43,7 @@ function hostOf(inspection: Inspection): (message: unknown, page: Page) => Promi
       await answer({ t: 'kind', kind: inspection.kind() });
       const kind = inspection.kind();
       await answer({ t: 'findings', of: lookAtFile(inspection.tensors, (what) => canBe(kind, what)) });
+      opened?.();
     } else if (message.t === 'need' && message.differences) {
       await answer({ t: 'differences', of: await inspection.differencesOf(message.rows, 100, pause) });
     } else if (message.t === 'need') {
@@ -81,7 +82,12 @@ async function lookAt(inspection: Inspection, at: Extract<FromInspector, { t: 'l
 
 async function open(theme: Theme, file = 'first.pt', width = 1200): Promise<Page> {
   const inspection = new Inspection(resolve(FIXTURES, file));
-  const page = await openView(browser, 'inspector', theme, { width, height: 800 }, hostOf(inspection));
+  let opened = (): void => undefined;
+  const whole = new Promise<void>((resolved) => {
+    opened = resolved;
+  });
+  const page = await openView(browser, 'inspector', theme, { width, height: 800 }, hostOf(inspection, opened));
+  await whole;
   await page.locator('#table .tensor').first().waitFor();
   page.on('close', () => {
     inspection.close();
@@ -102,7 +108,7 @@ function row(page: Page, name: string): ReturnType<Page['locator']> {
 describe('the inspector', () => {
   it('lists tensors as a tree with statistics, and says what the file is', async () => {
     const page = await open('dark', 'second.pt');
-    expect(await page.locator('h1 vscode-tag').textContent()).toBe('Gradient');
+    await expect.poll(() => page.locator('h1 vscode-tag').textContent()).toBe('Gradient');
     expect(await page.locator('h1').innerText()).toContain('second.pt');
     expect(await rowNames(page)).toEqual(expect.arrayContaining(['conv1', 'conv1.weight', 'block.0', 'fc.bias']));
     await expect.poll(() => page.locator('#table .waiting').count()).toBe(0);
@@ -427,7 +433,7 @@ describe('the inspector', () => {
 
   it('offers no audit of an optimiser’s state, and says why', async () => {
     const page = await open('light', 'optimiser.pt', 900);
-    expect(await page.locator('h1 vscode-tag').textContent()).toBe('Optimiser state');
+    await expect.poll(() => page.locator('h1 vscode-tag').textContent()).toBe('Optimiser state');
     expect(await page.locator('.no-audit').innerText()).toContain('not the moments and counters');
     expect(await page.getByRole('button', { name: /^Audit/ }).count()).toBe(0);
     expect(await page.getByRole('button', { name: 'Compare with...' }).count()).toBe(1);

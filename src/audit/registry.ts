@@ -6,6 +6,7 @@ import { headBatch, headSingle, labelCounts } from '../methods/head/head-methods
 import { hiddenLayer } from '../methods/hidden-layer/hidden-layer.js';
 import { imprintTrap } from '../methods/imprint-trap/imprint-trap.js';
 import { input } from '../methods/input/input-method.js';
+import { simulatedClient } from '../methods/simulated-client/simulated-client.js';
 import { vitPatches } from '../methods/vit-patches/vit-patches.js';
 import { texts } from '../methods/texts/texts.js';
 import type { Method } from '../methods/method.js';
@@ -23,5 +24,6 @@ export const METHODS: readonly Method[] = [
   vitPatches,
   texts,
   clientSamples,
+  simulatedClient,
   input,
 ];

@@ -258,6 +258,7 @@ class Audit {
       },
       pause: () => hooks.pause(),
       inputs: this.inputs,
+      leaks: this.leaks.map(({ leak }) => leak),
       trueLabels: given?.labels,
     };
   }

@@ -62,6 +62,8 @@ export interface Context {
   pause(): Promise<void>;
   /** The input of every sample as far as the methods before got, in the samples' order; empty where none gives any. */
   readonly inputs: readonly Reconstruction[];
+  /** What the methods before found. */
+  readonly leaks: readonly Leak[];
   /** True labels, B rows of K; only where the user let them in. */
   readonly trueLabels: readonly (readonly number[])[] | undefined;
 }

@@ -117,6 +117,7 @@ export class DefendedRun {
           progress: () => undefined,
           pause: () => hooks.pause(),
           inputs,
+          leaks: leaks.map(({ leak }) => leak),
           trueLabels: undefined,
         });
         leaks.push(...result.leaks.map((leak) => ({ method: method.id, leak })));

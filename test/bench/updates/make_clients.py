@@ -1,6 +1,6 @@
 """Makes what federated clients send after several local steps, with the truth, for `clients.ts`.
 
-    python test/bench/updates/make_clients.py FOLDER [SEEDS]
+    python test/bench/updates/make_clients.py FOLDER [SEEDS] [--larger]
 
 FEMNIST and CIFAR-10 cannot be fetched here; handwritten digits of scikit-learn (8 x 8, enlarged to 28 x 28) and patches of
 photographs of scikit-image with made-up labels stand in for them. Every client has two classes in most of its samples, as
@@ -24,6 +24,8 @@ CLASSES = 10
 # Local epochs, batches in each, samples in each batch: the settings of Dimitrov et al. (2022) and smaller ones.
 SETTINGS = [(1, 4, 4), (5, 4, 4), (10, 10, 5)]
 RATES = (0.01, 0.1)
+# Of the larger network.
+SMALL_RATES = (0.004,)
 
 
 class LeNet(nn.Module):
@@ -54,7 +56,25 @@ class ConvNet(nn.Module):
         return self.fc2(torch.relu(self.fc1(hidden.flatten(1))))
 
 
+class FedAvgNet(nn.Module):
+    """The convolutional network of McMahan et al. (2017)."""
+
+    def __init__(self, channels, size):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 32, 5, 1, 2)
+        self.conv2 = nn.Conv2d(32, 64, 5, 1, 2)
+        self.fc1 = nn.Linear(64 * (size // 4) ** 2, 512)
+        self.fc2 = nn.Linear(512, CLASSES)
+
+    def forward(self, images):
+        hidden = functional.max_pool2d(torch.relu(self.conv1(images)), 2)
+        hidden = functional.max_pool2d(torch.relu(self.conv2(hidden)), 2)
+        return self.fc2(torch.relu(self.fc1(hidden.flatten(1))))
+
+
 NETWORKS = {"lenet": LeNet, "convnet": ConvNet}
+# Only with `--larger`.
+LARGER = {"fedavg": FedAvgNet}
 
 
 def digits():
@@ -96,7 +116,7 @@ def made(folder, network, data, images, labels, setting, rate, trained, seed):
     name = f"{network}-{data}-{epochs}x{batches}x{size}-{rate:g}-{'trained' if trained else 'new'}-{seed}"
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    model = NETWORKS[network](*images.shape[1:3])
+    model = (NETWORKS | LARGER)[network](*images.shape[1:3])
     if network == "lenet" and not trained:
         for own in model.parameters():
             nn.init.uniform_(own, -0.5, 0.5)
@@ -132,17 +152,18 @@ def made(folder, network, data, images, labels, setting, rate, trained, seed):
         )
 
 
-def main(folder, seeds=5):
+def main(folder, seeds=5, larger=False):
     torch.set_num_threads(1)
     for data, load in (("digits", digits), ("photographs", photographs)):
         images, labels = load()
-        for network in NETWORKS:
+        for network in LARGER if larger else NETWORKS:
             for setting in SETTINGS:
-                for rate in RATES:
+                for rate in SMALL_RATES if larger else RATES:
                     for trained in (False, True):
                         for seed in range(seeds):
                             made(folder, network, data, images, labels, setting, rate, trained, seed)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    words = [word for word in sys.argv[1:] if word != "--larger"]
+    main(words[0], *map(int, words[1:]), larger="--larger" in sys.argv)

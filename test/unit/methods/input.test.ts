@@ -35,7 +35,7 @@ import { gaussian } from '../../synthetic-head.js';
 
 const FOLDER = join(NETWORKS, 'mlp');
 const quiet = { progress: () => undefined, pause: () => Promise.resolve() };
-const context: Context = { ...quiet, inputs: [], trueLabels: undefined };
+const context: Context = { ...quiet, inputs: [], leaks: [], trueLabels: undefined };
 const image = Float64Array.from([...readTensors(join(FOLDER, 'image.pt')).values()][0]!.data);
 
 let checkpoint: TensorFile;

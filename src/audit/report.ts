@@ -253,7 +253,10 @@ function isOfWeights({ kind }: UpdateReport): boolean {
 function verdictOfAll(core: Core, leaks: readonly Leak[]): Verdict {
   const beside = leaks.filter(({ brief }) => brief !== null);
   const leaking = beside.filter(({ findings }) => reaches(findings, 'medium'));
-  const list = (own: readonly Leak[]): string => own.map(({ brief }) => brief).join(', ');
+  const list = (own: readonly Leak[]): string => {
+    const parts = own.map(({ brief }) => brief ?? '');
+    return parts.length > 1 ? `${parts.slice(0, -1).join(', ')}, and ${parts.at(-1)}` : (parts[0] ?? '');
+  };
   const head = core.verdict();
   if (head?.outcome === 'leaks' || (head && leaking.length === 0)) {
     return head;

@@ -20,13 +20,27 @@ export function verdictOfBatch({ gradientError, sizeOpen }: Pick<BatchMaps, 'gra
   return gradientError <= CERTAIN && !sizeOpen ? 'exact' : 'close';
 }
 
+/** Of one input: the misfit of all together against what it adds itself. */
+export function verdictOfInput(
+  { gradientError, sizeOpen }: BatchMaps,
+  { share }: Pick<MappedSample, 'share'>,
+): Verdict {
+  return verdictOfBatch({
+    gradientError: gradientError === null || share === 0 ? null : gradientError / share,
+    sizeOpen,
+  });
+}
+
 /** @returns undefined where no map was found */
 export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequest): Leak | undefined {
   const { run, prepared, samples, gradientError } = maps;
   const { recipe } = prepared.candidate;
   const { batch, steps } = run.walk;
-  const verdict = verdictOfBatch(maps);
-  const isTold = samples.length > 0 && verdict !== 'uncertain';
+  const verdicts = samples.map((sample) => verdictOfInput(maps, sample));
+  const told = verdicts.filter((verdict) => verdict !== 'uncertain');
+  const isTold = told.length > 0;
+  const verdict = told.includes('close') ? 'close' : 'exact';
+  const amount = `${told.length === samples.length ? '' : `${told.length} of `}${counted(samples.length, 'input')}`;
   // What a hidden layer tells, and nothing more, has a leak of its own.
   if (run.walk.maps.length === 0 || (steps.length === 0 && !isTold)) {
     return undefined;
@@ -41,7 +55,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
       arrays.push({ name, shape: [1, ...recipe.input], data: input });
       pictures.push({
         type: 'picture',
-        title: `Input ${at + 1}`,
+        title: `Input ${at + 1}${verdicts[at] === 'uncertain' ? ', not confirmed' : ''}`,
         shape: [...recipe.input],
         file: `${name}.npy`,
         ...(normalisation ? { normalisation } : {}),
@@ -52,12 +66,10 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
   const where = nodeName(recipe, whole.node);
   return {
     noun: isTold ? 'Inputs' : 'Feature maps',
-    what: isTold
-      ? `${counted(samples.length, 'input')} of the batch`
-      : `feature maps of ${counted(batch, 'sample')} down to ${where}`,
-    brief: isTold ? counted(samples.length, 'input') : `feature maps of ${counted(batch, 'sample')}`,
+    what: isTold ? `${amount} of the batch` : `feature maps of ${counted(batch, 'sample')} down to ${where}`,
+    brief: isTold ? amount : `feature maps of ${counted(batch, 'sample')}`,
     title: isTold ? 'The inputs of the batch' : 'Feature maps inside the network',
-    amount: isTold ? counted(samples.length, 'input') : counted(batch, 'sample'),
+    amount: isTold ? amount : counted(batch, 'sample'),
     sample: null,
     tensor: null,
     certificate: isTold
@@ -69,7 +81,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
           expectedError: null,
           verdict: mapError <= CERTAIN ? 'exact' : mapError <= CLOSE ? 'close' : 'uncertain',
         },
-    gives: { inputs: isTold && verdict === 'exact' ? samples.length : 0, tokens: 0 },
+    gives: { inputs: verdicts.filter((own) => own === 'exact').length, tokens: 0 },
     details: [
       {
         type: 'text',
@@ -79,7 +91,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
       ...pictures,
       ...own.details,
     ],
-    findings: [findingOf(maps, isTold, verdict, where)],
+    findings: [findingOf(maps, told, where)],
     arrays,
   };
 }
@@ -108,15 +120,18 @@ function labelTable(samples: readonly MappedSample[]): Detail {
   };
 }
 
-function findingOf(maps: BatchMaps, isTold: boolean, verdict: Verdict, where: string): Finding {
+function findingOf(maps: BatchMaps, told: readonly Verdict[], where: string): Finding {
   const { run, gradientError, samples } = maps;
+  const isWhole = told.length === samples.length;
   const alone = startOf(maps);
-  return isTold
+  return told.length > 0
     ? {
         id: 'batch-inputs-reconstructed',
-        severity: verdict === 'exact' ? 'critical' : 'high',
-        title: 'The training inputs of the whole batch can be computed',
-        evidence: `${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
+        severity: told.includes('exact') ? 'critical' : 'high',
+        title: isWhole
+          ? 'The training inputs of the whole batch can be computed'
+          : 'Training inputs of the batch can be computed',
+        evidence: `${isWhole ? '' : `${told.length} of `}${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${isWhole ? '' : ' The others add so little to it that this does not confirm them.'}${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: run.begunAt === undefined ? MITIGATION : HIDDEN_MITIGATION,
       }
     : {

@@ -7,7 +7,7 @@ import { buildNetwork } from '../../network/network-graph.js';
 import { CancelledError } from '../../protocol/errors.js';
 import { softmax } from '../../recovery/activation.js';
 import type { Known } from '../../recovery/matching/objective.js';
-import { joined } from '../../recovery/vectors.js';
+import { joined, norm } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
 import { sampleOf } from '../../recovery/walk/walk-state.js';
@@ -43,6 +43,11 @@ export interface MappedSample {
   readonly label: Float64Array | undefined;
   /** What its own maps leave unexplained, relative. */
   readonly residual: number;
+  /**
+   * Norm of its part of the head's gradient, ||p - y|| ||feature||, against the root of the sum of all parts' squares: 0 to 1. A
+   * sample predicted surely adds little to any layer's gradient, so that one that fits in sum says little of it.
+   */
+  readonly share: number;
 }
 
 /** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
@@ -81,6 +86,7 @@ export async function batchMaps(
   const classes = task.head.weight.rows;
   const width = features!.length / batch;
   const labels = batch === run.walk.batch ? await labelsOf(prepared, features!, logits!, batch, product) : undefined;
+  const shares = labels ? sharesOf(labels.values, features!, logits!, batch) : [];
   const fitted = labels
     ? await fittedTogether(
         { ...prepared, graph, net },
@@ -97,6 +103,7 @@ export async function batchMaps(
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
+      share: shares[b] ?? 0,
     })),
     gradientError: fitted?.gradientError ?? null,
     sizeOpen: fitted?.sizeOpen === true,
@@ -125,6 +132,23 @@ async function fittedTogether(
     }
     return { ...found, sizeOpen: true, stopped: true };
   }
+}
+
+/** Each sample's part of the head's gradient, by its norm. @param labels,logits B x K @param features B x d */
+function sharesOf(labels: Float64Array, features: Float64Array, logits: Float64Array, batch: number): number[] {
+  const [classes, width] = [logits.length / batch, features.length / batch];
+  const parts = Array.from({ length: batch }, (_, b) => {
+    const p = softmax(logits.slice(b * classes, (b + 1) * classes));
+    const delta = p.map((own, k) => own - labels[b * classes + k]!);
+    return norm(delta) * norm(features.subarray(b * width, (b + 1) * width));
+  });
+  return sharesOfSize(parts);
+}
+
+/** Each part against the root of the sum of all squares; zeros where all are. */
+export function sharesOfSize(parts: readonly number[]): number[] {
+  const all = Math.hypot(...parts);
+  return parts.map((own) => (all > 0 ? own / all : 0));
 }
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */

@@ -3,11 +3,12 @@ import type { ReconstructionReport } from '../../protocol/report.js';
 import type { BatchSample } from '../../recovery/batch/batch-result.js';
 import { type BatchChainResult, walkLinearBatch } from '../../recovery/chain/linear-batch.js';
 import { relativeDistance } from '../../recovery/chain/sums.js';
+import { norm } from '../../recovery/vectors.js';
 import { NAMES, nothingRebuilt } from '../reconstruction-report.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
-import { SIZE_OPEN, verdictOfBatch } from './batch-leak.js';
-import { type BatchMaps, type MappedSample, batchMaps } from './batch-maps.js';
+import { SIZE_OPEN, verdictOfInput } from './batch-leak.js';
+import { type BatchMaps, type MappedSample, batchMaps, sharesOfSize } from './batch-maps.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 import { type NetworkTask, type Prepared, describeNetwork, outputShapesOf, prepareAll } from './prepare.js';
@@ -69,10 +70,13 @@ export async function reconstructBatch(task: BatchTask, context: Context): Promi
   const { result, prepared } = best!;
   const seconds = (performance.now() - started) / 1000;
   const network = describeNetwork(task, prepared);
+  const shares = sharesOfSize(
+    samples.map(({ coefficient, errorVector, feature }) => coefficient * norm(errorVector) * norm(feature)),
+  );
   return samples.map((sample, at) => {
     const input = result.gradientError < RIGHT_NETWORK ? result.inputs?.[at] : undefined;
     const expectedError = result.inputErrors[at] ?? null;
-    const verdict = verdictOf(result, input, expectedError, sample.multiplicity);
+    const verdict = verdictOf(result.gradientError / (shares[at] ?? 0), input, expectedError, sample.multiplicity);
     return {
       input,
       stopped: false,
@@ -111,11 +115,11 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
   const network = describeNetwork(task, prepared);
   const left = [...maps.samples];
   const described = describeMaps(run, prepared.candidate.recipe);
-  const verdict = verdictOfBatch(maps);
   return task.samples.map((sample, at) => {
     const off = ({ feature }: MappedSample): number => relativeDistance(feature, sample.feature);
     left.sort((one, other) => off(one) - off(other));
     const own = left[0] && off(left[0]) < SAME_FEATURE ? left.shift() : undefined;
+    const verdict = own ? verdictOfInput(maps, own) : 'failed';
     return {
       input: own?.input,
       stopped: run.stopped,
@@ -125,7 +129,7 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
       report: {
         ...nothingRebuilt(
           own
-            ? mapsReason(maps, verdict)
+            ? mapsReason(maps, own, verdict)
             : `No input was found that has this sample's feature${run.ended === undefined ? '' : `: feature maps ended at ${run.ended}`}.`,
         ),
         shape: [...prepared.candidate.recipe.input],
@@ -148,7 +152,10 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
 /** Features of one sample by the head and by its input agree to this, relatively. */
 const SAME_FEATURE = 0.05;
 
-function mapsReason({ gradientError, sizeOpen }: BatchMaps, verdict: Verdict): string {
+function mapsReason({ gradientError, sizeOpen }: BatchMaps, { share }: MappedSample, verdict: Verdict): string {
+  if (verdict === 'uncertain' && gradientError !== null && gradientError <= CLOSE) {
+    return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}, of which this sample's own part is only ${share.toExponential(1)}: that does not confirm it.`;
+  }
   if (gradientError === null || verdict === 'uncertain') {
     return `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`;
   }
@@ -159,8 +166,9 @@ function mapsReason({ gradientError, sizeOpen }: BatchMaps, verdict: Verdict): s
 
 type Verdict = ReconstructionReport['verdict'];
 
+/** @param error misfit of all inputs together against what this sample adds itself */
 function verdictOf(
-  { gradientError }: BatchChainResult,
+  error: number,
   input: Float64Array | undefined,
   expectedError: number | null,
   multiplicity: number,
@@ -169,7 +177,7 @@ function verdictOf(
     return 'failed';
   }
   const isPrecise = expectedError !== null && expectedError <= PRECISE && multiplicity === 1;
-  return gradientError <= CERTAIN && isPrecise ? 'exact' : gradientError <= CLOSE ? 'close' : 'uncertain';
+  return error <= CERTAIN && isPrecise ? 'exact' : error <= CLOSE ? 'close' : 'uncertain';
 }
 
 function reasonOf({ gradientError, stopped }: BatchChainResult, verdict: Verdict, multiplicity: number): string {

@@ -23,6 +23,8 @@ export interface ClientTask {
   readonly bounds: readonly (readonly [number, number])[];
   /** By which the bounds were made; undefined for inputs between 0 and 1. */
   readonly normalisation: Normalisation | undefined;
+  /** Whether somebody said how inputs are normalised, or not at all. */
+  readonly isRangeStated: boolean;
   readonly start: Weights;
   /** Weights after minus weights before. */
   readonly update: Weights;
@@ -52,6 +54,7 @@ export async function clientTasks(
   const inputShape = request.inputShape ?? capture?.inputShape;
   const source = await findNetwork(request.model, checkpoint, gradients, inputShape ? { inputShape } : {}, pause);
   const stated = normalisationFor(request, capture);
+  const isRangeStated = stated !== undefined || request.normalisation === null;
   const cache = new Map<string, StoredTensor>();
   const tasks: ClientTask[] = [];
   let problem = 'no network is known for these weights; give it as ONNX, Keras model or recipe';
@@ -69,7 +72,10 @@ export async function clientTasks(
       cache,
     );
     const statistics = statisticsOf(recipe);
-    const trained = captured.filter((own) => !statistics.has(own));
+    // What did not change at all was not trained.
+    const trained = captured.filter(
+      (own) => !statistics.has(own) && gradient(own)?.data.some((value) => value !== 0) === true,
+    );
     const mode = capture?.mode ?? 'train';
     const stepOf = (batch: number): StepGraph => stepGraph(foldConstant, recipe, parameter, trained, batch, mode);
     try {
@@ -86,9 +92,19 @@ export async function clientTasks(
         normMode: recipe.layers.some(({ op }) => op === 'batch-norm') ? mode : null,
         reasons: [...source.reasons],
       };
-      for (const normalisation of stated ? [stated] : rangesOf(recipe)) {
+      for (const normalisation of isRangeStated ? [stated] : rangesOf(recipe)) {
         const bounds = boundsOf(recipe.input, normalisation);
-        tasks.push({ classes, shape: recipe.input, bounds, normalisation, start, update, stepOf, network });
+        tasks.push({
+          classes,
+          shape: recipe.input,
+          bounds,
+          normalisation,
+          isRangeStated,
+          start,
+          update,
+          stepOf,
+          network,
+        });
       }
     } catch (error) {
       if (!(error instanceof RecipeError || error instanceof RangeError)) {

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine } from '../../engine/engine.js';
+import { CancelledError } from '../../protocol/errors.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isStop } from '../../recovery/pause.js';
 import { agreedImages } from '../../recovery/simulated-client/agreement.js';
@@ -9,7 +10,7 @@ import { type StatedSteps, batchSizes, labelsOf, oneHot, shuffledSteps } from '.
 import { type SearchResult, type SearchState, searchImages } from '../../recovery/simulated-client/search.js';
 import type { ClientTask } from './client-task.js';
 
-/** Several searches for a client's images, each with an order of samples and a beginning of its own, and what they agree on. */
+/** Several searches for a client's images, each with an order of samples and a beginning of its own, and what they find alike. */
 
 export interface FoundClient {
   readonly task: ClientTask;
@@ -17,18 +18,21 @@ export interface FoundClient {
   readonly labels: readonly number[];
   /** N x d, in the network's units. */
   readonly images: Float64Array;
-  /** Of each image, the lowest correlation between two searches; undefined where one alone was made. */
+  /** How many searches the images are the mean of. */
+  readonly used: number;
+  /** Of each image, the lowest correlation between two searches; undefined where one alone was used. */
   readonly agreement: readonly number[] | undefined;
-  /** Share of the update that the images leave, in an order that no search took. */
+  /** Share of the update that the images leave: in an order drawn anew, or of one search in its own. */
   readonly error: number;
-  /** Share of the update that another order of these images changes: what the right images may leave in a wrong order. */
-  readonly orderError: number;
+  /** By what share of the update orders of these images, drawn at random, differ; undefined where that was not simulated. */
+  readonly orderError: number | undefined;
   /** Of every search. */
   readonly curves: readonly SearchResult['curve'][];
   readonly stopped: boolean;
 }
 
 export interface Reached {
+  readonly task: ClientTask;
   readonly search: number;
   readonly of: number;
   readonly iteration: number;
@@ -55,7 +59,13 @@ const MOST_LOWERED = 3;
 /** Share of a search's iterations that trying a weight takes. */
 const TRIAL = 0.25;
 const LEFT_BY_ORDER = 1.5;
+/** Where orders change little, this share of the update may stay unexplained before the weight is lowered. */
+const EXPLAINED = 0.03;
+/** Of the time, for comparing networks and ranges. */
+const COMPARING = 0.2;
 const ORDERS = 3;
+/** All of them in whole searches: the searches, trying weights, and simulating orders. */
+const WHOLE = SEARCHES + TRIAL * MOST_LOWERED + 0.1;
 
 /** Called between steps, and after iterations with where the search stands. */
 type Tell = (reached: Reached | undefined) => Promise<void>;
@@ -86,30 +96,49 @@ export async function searchClient(
   const until = performance.now() + 1000 * seconds;
   const plan: Plan = { stated, labels: labelsOf(counts), priorWeight: PRIOR_WEIGHT };
   const quietly = (): Promise<void> => tell(undefined);
-  const task = await bestOf(tasks, (own) =>
+  const [first] = tasks;
+  if (!first) {
+    return undefined;
+  }
+  const each = await withClient(plan, first, engine, quietly, async (client) => {
+    const began = performance.now();
+    await tried(plan, first, client, TIMED_ITERATIONS, quietly);
+    return (performance.now() - began) / 1000 / (TIMED_ITERATIONS + 0.5);
+  });
+  if (each * FEWEST_ITERATIONS * WHOLE > seconds) {
+    return undefined;
+  }
+  const compared = Math.max(1, Math.floor((COMPARING * seconds) / each / TRIED_ITERATIONS));
+  const task = await bestOf(tasks.slice(0, compared), first, (own) =>
     withClient(
       plan,
       own,
       engine,
-      async (client) => (await searched(plan, own, client, 0, TRIED_ITERATIONS, quietly)).error,
+      quietly,
+      async (client) => (await tried(plan, own, client, TRIED_ITERATIONS, quietly)).error,
     ),
   );
-  return (
-    task &&
-    withClient(plan, task, engine, async (client) => {
-      const timed = performance.now();
-      await searched(plan, task, client, 0, TIMED_ITERATIONS, quietly);
-      const now = performance.now();
-      const affordable =
-        ((until - now) / (now - timed)) * ((TIMED_ITERATIONS + 0.5) / (SEARCHES + TRIAL * MOST_LOWERED));
-      const iterations = Math.min(MOST_ITERATIONS, Math.floor(affordable));
-      if (iterations < FEWEST_ITERATIONS) {
-        return undefined;
-      }
-      const weighed = await withFittingPrior(plan, task, client, iterations, quietly);
-      return together(weighed, task, client, await severalSearches(weighed, task, client, iterations, tell), quietly);
-    })
-  );
+  return withClient(plan, task, engine, quietly, async (client) => {
+    const affordable = (until - performance.now()) / 1000 / each / WHOLE;
+    const iterations = Math.min(MOST_ITERATIONS, Math.max(FEWEST_ITERATIONS, Math.floor(affordable)));
+    const weighed = await withFittingPrior(plan, task, client, iterations, quietly);
+    return together(weighed, task, client, await severalSearches(weighed, task, client, iterations, tell), quietly);
+  });
+}
+
+/** A short search that is only looked at. @throws CancelledError when stopped */
+async function tried(
+  plan: Plan,
+  task: ClientTask,
+  client: SimulatedClient,
+  iterations: number,
+  pause: () => Promise<void>,
+): Promise<SearchResult> {
+  const found = await searched(plan, task, client, 0, iterations, pause);
+  if (found.stopped) {
+    throw new CancelledError();
+  }
+  return found;
 }
 
 async function withFittingPrior(
@@ -121,8 +150,9 @@ async function withFittingPrior(
 ): Promise<Plan> {
   let own = plan;
   for (let lowered = 0; lowered < MOST_LOWERED; lowered++) {
-    const tried = await searched(own, task, client, 0, Math.ceil(TRIAL * iterations), pause);
-    if (tried.error <= LEFT_BY_ORDER * (await orderErrorOf(own, task, client, tried.images, pause))) {
+    const found = await tried(own, task, client, Math.ceil(TRIAL * iterations), pause);
+    const byOrder = LEFT_BY_ORDER * (await orderErrorOf(own, task, client, found.images, pause));
+    if (found.error <= Math.max(byOrder, EXPLAINED)) {
       return own;
     }
     own = { ...own, priorWeight: LOWERED * own.priorWeight };
@@ -151,10 +181,19 @@ async function withClient<Result>(
   { stated, labels }: Plan,
   { start, classes, stepOf }: ClientTask,
   engine: Engine,
+  pause: () => Promise<void>,
   use: (client: SimulatedClient) => Promise<Result>,
 ): Promise<Result> {
-  const client = await simulatedClient(start, oneHot(labels, classes), classes, batchSizes(stated), stepOf, (outputs) =>
-    engine.compile(outputs),
+  const client = await simulatedClient(
+    start,
+    oneHot(labels, classes),
+    classes,
+    batchSizes(stated),
+    stepOf,
+    async (outputs) => {
+      await pause();
+      return engine.compile(outputs);
+    },
   );
   try {
     return await use(client);
@@ -192,7 +231,7 @@ async function severalSearches(
         await searched(plan, task, client, seed, iterations, async (state) => {
           const done = seed + (state?.iteration ?? 0) / iterations;
           const secondsLeft = ((performance.now() - began) / 1000 / Math.max(done, 1e-3)) * (SEARCHES - done);
-          await tell(state && { ...state, search: seed, of: SEARCHES, iterations, secondsLeft });
+          await tell(state && { ...state, task, search: seed, of: SEARCHES, iterations, secondsLeft });
         }),
       );
     } catch (error) {
@@ -206,7 +245,7 @@ async function severalSearches(
   return results;
 }
 
-/** @param results one that was stopped is the last */
+/** @param results one that was stopped is the last, and then the best is taken as it is */
 async function together(
   plan: Plan,
   task: ClientTask,
@@ -215,35 +254,47 @@ async function together(
   pause: () => Promise<void>,
 ): Promise<FoundClient> {
   const { stated, labels } = plan;
-  const stopped = results.some((own) => own.stopped);
-  // A search that was stopped in its course would blur the others.
-  const whole = results.filter((own) => !own.stopped || isWhole(own, results));
-  const used = (whole.length > 0 ? [...whole] : [...results]).sort((one, other) => one.error - other.error);
-  const { images, agreement } = agreedImages(
-    used.map((own) => own.images),
-    labels,
-  );
-  const quietly = stopped ? (): Promise<void> => Promise.resolve() : pause;
-  const steps = shuffledSteps(stated, generator(SEARCHES));
-  const reached = (await client.states(images, steps, quietly)).at(-1) ?? task.start;
-  const { error } = distanceOf(task.start, reached, task.update);
-  const orderError = await orderErrorOf(plan, task, client, images, quietly);
-  return { task, labels, images, agreement, error, orderError, curves: results.map(({ curve }) => curve), stopped };
-}
-
-/** Whether a stop came only after its end, as far as the first one tells. */
-function isWhole({ curve }: SearchResult, [first]: readonly SearchResult[]): boolean {
-  return first?.stopped === false && curve.at(-1)?.iteration === first.curve.at(-1)?.iteration;
+  const curves = results.map(({ curve }) => curve);
+  const [best, ...others] = [...results].sort((one, other) => one.error - other.error);
+  const common = { task, labels, curves };
+  const alone: FoundClient = {
+    ...common,
+    images: best?.images ?? new Float64Array(0),
+    used: 1,
+    agreement: undefined,
+    error: best?.error ?? Infinity,
+    orderError: undefined,
+    stopped: true,
+  };
+  if (!best || results.some(({ stopped }) => stopped)) {
+    return alone;
+  }
+  try {
+    const all = [best, ...others].map((own) => own.images);
+    const range = task.bounds.map(([low, high]) => high - low);
+    const { images, agreement } = await agreedImages(all, labels, range, pause);
+    const steps = shuffledSteps(stated, generator(SEARCHES));
+    const reached = (await client.states(images, steps, pause)).at(-1) ?? task.start;
+    const { error } = distanceOf(task.start, reached, task.update);
+    const orderError = await orderErrorOf(plan, task, client, images, pause);
+    return { ...common, images, used: all.length, agreement, error, orderError, stopped: false };
+  } catch (error) {
+    if (!isStop(error)) {
+      throw error;
+    }
+    return alone;
+  }
 }
 
 async function bestOf(
   tasks: readonly ClientTask[],
+  first: ClientTask,
   errorOf: (task: ClientTask) => Promise<number>,
-): Promise<ClientTask | undefined> {
-  let best: { task: ClientTask; error: number } | undefined;
-  for (const task of tasks) {
-    const error = tasks.length > 1 ? await errorOf(task) : 0;
-    best = !best || error < best.error ? { task, error } : best;
+): Promise<ClientTask> {
+  let best = { task: first, error: Infinity };
+  for (const task of tasks.length > 1 ? tasks : []) {
+    const error = await errorOf(task);
+    best = error < best.error ? { task, error } : best;
   }
-  return best?.task;
+  return best.task;
 }

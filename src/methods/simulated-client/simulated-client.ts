@@ -1,17 +1,18 @@
 import { chooseEngine } from '../../engine/choose.js';
 import type { Facts } from '../../facts/facts.js';
+import { MATCHING } from '../../facts/update.js';
+import { elementCount } from '../../formats/tensor-file.js';
 import { sizeOf, workOf } from '../../graph/tensor-graph.js';
 import type { ReconstructionRequest } from '../../protocol/audit-request.js';
-import { counted } from '../../words/count-words.js';
 import { CLIENT_COUNTS, type ClientCounts } from '../client-labels/client-counts.js';
 import { classNamer } from '../head/head-methods.js';
 import { noEngine } from '../input/no-engine.js';
 import { preview } from '../input/preview.js';
-import type { Context, Method, MethodResult } from '../method.js';
-import { type ClientTask, clientTasks } from './client-task.js';
+import type { Context, Leak, Method, MethodResult } from '../method.js';
+import { clientTasks } from './client-task.js';
 import { inRows } from './image-rows.js';
-import { agreedOn, explainsAnything, percent, searchedLeak } from './searched-leak.js';
-import { type FoundClient, type Reached, searchClient } from './search-client.js';
+import { explainsAnything, percent, searchedLeak } from './searched-leak.js';
+import { type Reached, searchClient } from './search-client.js';
 
 /** Images whose simulated training ends where the client's did, for clients of several steps and epochs. */
 export const simulatedClient: Method = {
@@ -20,7 +21,7 @@ export const simulatedClient: Method = {
   assumes:
     'the client trained as it is stated, by plain SGD from these weights on the mean cross-entropy of each batch, every sample once in each epoch; classes occur as often as was estimated; and images are mostly smooth.',
   cites:
-    'Dimitrov, Balunović, Konstantinov and Vechev, TMLR 2022, for simulating the client; that searches in different orders must agree is ours',
+    'Dimitrov, Balunović, Konstantinov and Vechev, TMLR 2022, for simulating the client; searching in several orders is ours',
   cost: 'min',
   kinds: ['several-steps'],
   async applies(facts) {
@@ -34,11 +35,12 @@ export const simulatedClient: Method = {
       : (whyNot(facts, found) ?? true);
   },
   async run(facts, context) {
-    if (context.leaks.some(({ details }) => details.some(({ type }) => type === 'picture'))) {
-      return none('Images were computed sample by sample, which says more than a search.');
-    }
+    const known = picturesIn(context.leaks);
     const wanted = facts.given.request.reconstruction;
     const found = await facts.get(CLIENT_COUNTS);
+    if (!('why' in found) && known >= found.training.samples) {
+      return none('Images of all samples were computed one by one, which says more than a search.');
+    }
     return 'why' in found || !wanted
       ? none('why' in found ? found.why : 'No reconstruction was asked for.')
       : searched(facts, context, wanted, found);
@@ -48,7 +50,14 @@ export const simulatedClient: Method = {
 /** Numbers of all weights in all states: 1 GiB in single precision. */
 const MOST_NUMBERS = 2 ** 28;
 const MOST_STEPS = 1000;
+const MOST_SAMPLES = 1024;
+/** Of all images together. */
+const MOST_PIXELS = 2 ** 24;
 const PREVIEW_EVERY_MS = 350;
+
+function picturesIn(leaks: readonly Leak[]): number {
+  return leaks.flatMap(({ details }) => details).filter(({ type }) => type === 'picture').length;
+}
 
 function none(detail: string): MethodResult {
   return { outcome: 'not-applicable', detail, leaks: [] };
@@ -61,6 +70,9 @@ function whyNot(facts: Facts, { training, steps, counts }: ClientCounts): string
   if (steps > MOST_STEPS) {
     return `A client of ${steps} steps is not simulated, of at most ${MOST_STEPS}.`;
   }
+  if (training.samples > MOST_SAMPLES) {
+    return `A client of ${training.samples} samples is not simulated, of at most ${MOST_SAMPLES}.`;
+  }
   return counts.reduce((sum, own) => sum + own, 0) === training.samples
     ? undefined
     : 'The classes that were estimated do not sum to the samples.';
@@ -72,19 +84,27 @@ async function searched(
   wanted: ReconstructionRequest,
   { training, steps, counts }: ClientCounts,
 ): Promise<MethodResult> {
+  // Before any of it is read.
+  const { pairs } = await facts.get(MATCHING);
+  const numbers = pairs.reduce((sum, { parameter }) => sum + elementCount(parameter.shape), 0);
+  if (numbers * (steps + 1) > MOST_NUMBERS) {
+    return none(
+      `The weights at each of ${steps} steps are ${(numbers * (steps + 1)).toExponential(1)} numbers, more than are kept at a time.`,
+    );
+  }
   context.progress('Building the client’s training', 0);
   const { tasks, problem } = await clientTasks(facts, wanted, () => context.pause());
   const [first] = tasks;
   if (!first) {
     return none(`No client was simulated: ${problem}.`);
   }
-  const numbers = first.start.reduce((sum, { length }) => sum + length, 0);
-  if (numbers * (steps + 1) > MOST_NUMBERS) {
+  const pixels = training.samples * Math.max(...tasks.map(({ shape }) => sizeOf(shape)));
+  if (pixels > MOST_PIXELS) {
     return none(
-      `The weights at each of ${steps} steps are ${(numbers * (steps + 1)).toExponential(1)} numbers, more than are kept at a time.`,
+      `The client's images have ${pixels.toExponential(1)} numbers together, more than are searched at a time.`,
     );
   }
-  const size = sizeOf(first.shape);
+  context.progress('Comparing networks and weights of the prior', 0);
   const { next, adjoints, slope } = first.stepOf(Math.min(training.batchSize, training.samples));
   const { engine, reasons } = await chooseEngine(wanted.engine, workOf([...next, ...adjoints, slope]), {
     tfjsFolder: wanted.tfjsFolder,
@@ -94,7 +114,7 @@ async function searched(
     const now = performance.now();
     if (reached && now - lastPreview > PREVIEW_EVERY_MS) {
       lastPreview = now;
-      tellProgress(context, first, reached, training.samples, size);
+      tellProgress(reached);
     }
     await context.pause();
   };
@@ -110,13 +130,16 @@ async function searched(
     if (!explainsAnything(found)) {
       return {
         outcome: 'nothing',
-        detail: `No images were found whose training ends near the client's: ${percent(found.error)} of the update stays unexplained.`,
+        detail: found.stopped
+          ? `It was stopped early, when ${percent(found.error)} of the update was still unexplained.`
+          : `No images were found whose training ends near the client's: ${percent(found.error)} of the update stays unexplained.`,
         leaks: [],
         ...(found.stopped ? { stopped: true } : {}),
       };
     }
     return {
-      ...resultOf(found, samples),
+      outcome: 'estimated',
+      detail: `Images were searched that leave ${percent(found.error)} of the update unexplained; nothing confirms them.`,
       leaks: [searchedLeak(found, stated, await classNamer(facts))],
       network: found.task.network,
       engine: { id: engine.id, description: engine.description, reasons: [...reasons] },
@@ -126,10 +149,9 @@ async function searched(
     await engine.dispose();
   }
 
-  function tellProgress(to: Context, task: ClientTask, reached: Reached, samples: number, each: number): void {
-    const { search, of, iteration, iterations, error, images, secondsLeft } = reached;
-    const rows = inRows(images.subarray(0, samples * each), task.shape);
-    to.progress(
+  function tellProgress({ task, search, of, iteration, iterations, error, images, secondsLeft }: Reached): void {
+    const rows = inRows(images, task.shape);
+    context.progress(
       `Simulating the client, search ${search + 1} of ${of}: iteration ${iteration} of ${iterations}, ${percent(error)} of the update unexplained`,
       (search + iteration / iterations) / of,
       {
@@ -141,22 +163,11 @@ async function searched(
         loss: error * error,
         secondsLeft,
         caption: 'So far',
-        preview: preview(rows.data, rows.shape, wanted),
+        preview: preview(rows.data, rows.shape, {
+          ...wanted,
+          ...(task.normalisation ? { normalisation: task.normalisation } : {}),
+        }),
       },
     );
   }
-}
-
-function resultOf(found: FoundClient, samples: number): Pick<MethodResult, 'outcome' | 'detail'> {
-  const agreed = agreedOn(found).filter(Boolean).length;
-  const left = `${percent(found.error)} of the update unexplained`;
-  return agreed > 0
-    ? {
-        outcome: 'found',
-        detail: `Searches in different orders of samples agree on ${agreed} of ${counted(samples, 'image')}, and leave ${left}.`,
-      }
-    : {
-        outcome: 'estimated',
-        detail: `Images were searched that leave ${left}; nothing confirms them.`,
-      };
 }

@@ -2,15 +2,16 @@ import { leastAssignment } from '../assignment.js';
 
 /** What several searches, each begun elsewhere and in another order of samples, found alike. */
 
-/** Deviations below are none: even greys agree with everything else that is even. */
-const LEAST_CONTRAST = 1e-3;
+/** Deviations below this share of the range are none: even greys and colours agree with all that is even. */
+const LEAST_CONTRAST = 0.05;
 
 export interface AgreedImages {
   /** The mean over the searches, N x d, in the order of the labels. */
   readonly images: Float64Array;
   /**
-   * Of each image, the lowest correlation between two searches, over its numbers: 1 where they found the same, about 0 where
-   * nothing but chance or nothing but an even grey is common to them. N numbers; undefined for a single search.
+   * Of each image, the lowest correlation between two searches, over its numbers less each channel's mean: 1 where they found
+   * the same, about 0 where nothing but chance or an even colour is common to them. N numbers; undefined for a single search. It says
+   * that searches come out alike, and not that they are right: samples of one class that are much alike come out as their mean.
    */
   readonly agreement: readonly number[] | undefined;
 }
@@ -21,13 +22,28 @@ export interface AgreedImages {
  *
  * @param searches N x d each, the one that explains most first; at least one
  * @param labels class of each sample, the same in all
+ * @param range between the lowest and the highest value of each channel
+ * @param pause called between rows; may throw to stop
  */
-export function agreedImages(searches: readonly Float64Array[], labels: readonly number[]): AgreedImages {
+export async function agreedImages(
+  searches: readonly Float64Array[],
+  labels: readonly number[],
+  range: readonly number[],
+  pause: () => Promise<void>,
+): Promise<AgreedImages> {
   const samples = labels.length;
   const [first = new Float64Array(0)] = searches;
   const size = first.length / samples;
-  let matched = searches.map((own) => inOrderOf(first, own, labels, size));
-  matched = matched.map((own) => inOrderOf(meanOf(matched), own, labels, size));
+  let matched: Float64Array[] = [];
+  for (const own of searches) {
+    matched.push(await inOrderOf(first, own, labels, size, pause));
+  }
+  const mean = meanOf(matched);
+  const again: Float64Array[] = [];
+  for (const own of matched) {
+    again.push(await inOrderOf(mean, own, labels, size, pause));
+  }
+  matched = again;
   const pairs = matched.flatMap((one, at) => matched.slice(at + 1).map((other) => [one, other] as const));
   return {
     images: meanOf(matched),
@@ -35,18 +51,26 @@ export function agreedImages(searches: readonly Float64Array[], labels: readonly
       pairs.length === 0
         ? undefined
         : labels.map((_, row) =>
-            pairs.reduce((least, [one, other]) => Math.min(least, correlation(one, other, row * size, size)), 1),
+            pairs.reduce((least, [one, other]) => Math.min(least, correlation(one, other, row * size, size, range)), 1),
           ),
   };
 }
 
-function inOrderOf(target: Float64Array, images: Float64Array, labels: readonly number[], size: number): Float64Array {
+async function inOrderOf(
+  target: Float64Array,
+  images: Float64Array,
+  labels: readonly number[],
+  size: number,
+  pause: () => Promise<void>,
+): Promise<Float64Array> {
   const out = new Float64Array(images.length);
   for (const label of new Set(labels)) {
     const rows = [...labels.keys()].filter((row) => labels[row] === label);
-    const costs = rows.map((row) =>
-      rows.map((other) => squaredDistance(target, row * size, images, other * size, size)),
-    );
+    const costs: number[][] = [];
+    for (const row of rows) {
+      costs.push(rows.map((other) => squaredDistance(target, row * size, images, other * size, size)));
+      await pause();
+    }
     leastAssignment(costs).forEach((column, at) => {
       const from = rows[column]! * size;
       out.set(images.subarray(from, from + size), rows[at]! * size);
@@ -73,15 +97,26 @@ function squaredDistance(
   return sum;
 }
 
-function correlation(one: Float64Array, other: Float64Array, from: number, size: number): number {
-  const mean = (of: Float64Array): number => of.subarray(from, from + size).reduce((sum, own) => sum + own, 0) / size;
-  const [a, b] = [mean(one), mean(other)];
+function correlation(
+  one: Float64Array,
+  other: Float64Array,
+  from: number,
+  size: number,
+  range: readonly number[],
+): number {
+  const plane = size / range.length;
   let [product, first, second] = [0, 0, 0];
-  for (let at = from; at < from + size; at++) {
-    const [x, y] = [one[at]! - a, other[at]! - b];
-    product += x * y;
-    first += x * x;
-    second += y * y;
+  for (const [channel, width] of range.entries()) {
+    const start = from + channel * plane;
+    const mean = (of: Float64Array): number =>
+      of.subarray(start, start + plane).reduce((sum, own) => sum + own, 0) / plane;
+    const [a, b] = [mean(one), mean(other)];
+    for (let at = start; at < start + plane; at++) {
+      const [x, y] = [(one[at]! - a) / width, (other[at]! - b) / width];
+      product += x * y;
+      first += x * x;
+      second += y * y;
+    }
   }
-  return product / (Math.sqrt(first * second) + size * LEAST_CONTRAST ** 2);
+  return product / Math.max(Math.sqrt(first * second), size * LEAST_CONTRAST ** 2);
 }

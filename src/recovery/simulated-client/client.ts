@@ -60,6 +60,7 @@ interface Programs {
  * @param labels N x K
  * @param sizes of batches that steps may have
  * @param stepOf the graph of a step of so many samples
+ * @throws what compiling throws
  */
 export async function simulatedClient(
   start: Weights,
@@ -70,13 +71,19 @@ export async function simulatedClient(
   compile: Compile,
 ): Promise<SimulatedClient> {
   const programs = new Map<number, Programs>();
-  for (const batch of new Set(sizes)) {
-    const { next, adjoints, slope } = stepOf(batch);
-    programs.set(batch, {
-      size: sizeOf(slope.shape.slice(1)),
-      forward: await compile(next),
-      backward: await compile([...adjoints, slope]),
-    });
+  const made: StepProgram[] = [];
+  try {
+    for (const batch of new Set(sizes)) {
+      const { next, adjoints, slope } = stepOf(batch);
+      const forward = await compile(next);
+      made.push(forward);
+      const backward = await compile([...adjoints, slope]);
+      made.push(backward);
+      programs.set(batch, { size: sizeOf(slope.shape.slice(1)), forward, backward });
+    }
+  } catch (error) {
+    await Promise.all(made.map((own) => own.dispose()));
+    throw error;
   }
   const programsOf = ({ samples }: LocalStep): Programs => {
     const own = programs.get(samples.length);

@@ -172,7 +172,7 @@ describe('gradient matching', () => {
         progress: ({ reconstruction }) => {
           seen = reconstruction?.method === 'matching' ? reconstruction : seen;
         },
-        pause: () => ((seen?.iteration ?? 0) > 20 ? Promise.reject(new CancelledError()) : Promise.resolve()),
+        pause: () => ((seen?.iteration ?? 0) > 0 ? Promise.reject(new CancelledError()) : Promise.resolve()),
       },
     );
     expect(report.cancelled).toBe(true);

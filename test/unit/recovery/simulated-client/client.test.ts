@@ -185,21 +185,60 @@ describe('the order of a client’s samples', () => {
   });
 });
 
-describe('what searches agree on', () => {
-  it('is found within classes, whatever the order', () => {
+describe('what searches find alike', () => {
+  const alike = (searches: readonly Float64Array[], labels: readonly number[], range = [1]) =>
+    agreedImages(searches, labels, range, free);
+  const joined = (...parts: Float64Array[]): Float64Array => Float64Array.from(parts.flatMap((own) => [...own]));
+
+  it('is matched within classes, whatever the order', async () => {
     const [a, b, c] = [drawn(16), drawn(16), drawn(16)];
-    const joined = (...parts: Float64Array[]): Float64Array => Float64Array.from(parts.flatMap((own) => [...own]));
     const near = joined(b, a, c).map((own) => own + 0.001);
-    const { images, agreement } = agreedImages([joined(a, b, c), near, joined(a, b, drawn(16))], [0, 0, 1]);
+    const { images, agreement } = await alike([joined(a, b, c), near, joined(a, b, drawn(16))], [0, 0, 1]);
     expect(agreement![0]).toBeGreaterThan(0.999);
     expect(agreement![1]).toBeGreaterThan(0.999);
     expect(agreement![2]).toBeLessThan(0.8);
     expect(Math.abs(images[0]! - a[0]!)).toBeLessThan(0.001);
-    expect(agreedImages([joined(a, b)], [0, 0]).agreement).toBeUndefined();
+    expect((await alike([joined(a, b)], [0, 0])).agreement).toBeUndefined();
   });
 
-  it('is nothing in even greys', () => {
+  it('is nothing in even greys and colours, whatever noise is on them', async () => {
     const grey = new Float64Array(32).fill(0.3);
-    expect(agreedImages([grey, grey], [0, 1]).agreement!.every((own) => Math.abs(own) < 1e-6)).toBe(true);
+    expect((await alike([grey, grey], [0, 1])).agreement!.every((own) => Math.abs(own) < 1e-6)).toBe(true);
+    const colour = (): Float64Array =>
+      Float64Array.from({ length: 48 }, (_, at) => [0.2, 0.5, 0.8][Math.floor(at / 16)]! * 4 + 0.04 * (random() - 0.5));
+    const { agreement } = await alike([colour(), colour(), colour()], [0], [4, 4, 4]);
+    expect(Math.abs(agreement![0]!)).toBeLessThan(0.1);
   });
+
+  it('stops when asked', async () => {
+    const stopping = () => Promise.reject(new CancelledError());
+    await expect(agreedImages([drawn(32), drawn(32)], [0, 0], [1], stopping)).rejects.toThrow(CancelledError);
+  });
+});
+
+it('lets go of what was compiled where the rest cannot be', async () => {
+  let open = 0;
+  const failing: Compile = (outputs) => {
+    if (open === 1) {
+      throw new Error('refused');
+    }
+    open++;
+    return Promise.resolve({
+      run: (feeds) => Promise.resolve(evaluate(outputs, feeds)),
+      dispose: () => {
+        open--;
+        return Promise.resolve();
+      },
+    });
+  };
+  const made = simulatedClient(
+    START,
+    oneHot(LABELS, 3),
+    3,
+    [2],
+    (batch) => stepGraph(foldConstant, RECIPE, (name) => STORED.get(name), NAMES, batch, 'eval'),
+    failing,
+  );
+  await expect(made).rejects.toThrow('refused');
+  expect(open).toBe(0);
 });

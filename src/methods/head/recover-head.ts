@@ -105,7 +105,7 @@ async function recoverOne(
     features: [single.feature],
     single,
     factors,
-    batch: describeSingle(shape, single, statedSize),
+    batch: describeSingle(shape, single, statedSize, isDifference),
     checks: single.isOneTold ? [fitCheck(single, shape.nature !== 'single'), ...scaleCheck(single, isDifference)] : [],
     unassessed: unassessedSingle(single, shape, isDifference) ?? unsureSoft(single, shape, { isDifference, isOneStep }),
   };
@@ -147,11 +147,20 @@ const CLEAR_OF_NOISE = 0.5;
 
 function describeSingle(
   shape: GradientShape,
-  { isOneTold }: RecoveredSample,
+  { isOneTold, scale }: RecoveredSample,
   statedSize: number | undefined,
+  isDifference: boolean,
 ): BatchDescription {
   if (!isOneTold) {
     return { size: statedSize ?? null, lowerBound: 1, evidence: 'The rank of this head tells no number of samples.' };
+  }
+  const silent = isDifference ? undefined : batchOfScale(scale);
+  if (silent !== undefined && shape.nature === 'single') {
+    return {
+      size: statedSize ?? null,
+      lowerBound: 1,
+      evidence: `The head's gradient has rank one and is 1/${silent} of what one sample gives: that is one sample in a batch of ${silent}, whose other samples are predicted so surely that they add nothing, or one sample alone with a gradient that was scaled.`,
+    };
   }
   const evidence = {
     single: "The head's gradient has rank one, to within the rounding of its numbers, as that of one sample has.",
@@ -175,11 +184,23 @@ function fitCheck(sample: RecoveredSample, noisy: boolean): ConsistencyCheck {
   return { id: 'label-fits', status, detail: FITS[sample.status] };
 }
 
+/** Larger ones are as likely a clipped gradient's. */
+const LARGEST_BATCH = 256;
+const WHOLE_WITHIN = 1e-3;
+
+/** The number of samples whose mean a gradient of one of them would be, where its scale is one over a whole number. */
+export function batchOfScale(scale: number): number | undefined {
+  const size = Math.round(1 / scale);
+  return size >= 2 && size <= LARGEST_BATCH && Math.abs(scale * size - 1) < WHOLE_WITHIN ? size : undefined;
+}
+
 function scaleCheck({ scale }: RecoveredSample, isDifference: boolean): ConsistencyCheck[] {
   if (scale === 1) {
     return [];
   }
   const size = scale.toPrecision(4);
+  const batch = batchOfScale(scale);
+  const silent = batch === undefined ? '' : `, or the mean of ${batch} samples of which the others add nothing`;
   return [
     isDifference
       ? {
@@ -190,7 +211,7 @@ function scaleCheck({ scale }: RecoveredSample, isDifference: boolean): Consiste
       : {
           id: 'scale',
           status: 'warn',
-          detail: `The gradient is ${size} times what a plain mean cross-entropy gives: clipped, or a factor in the loss.`,
+          detail: `The gradient is ${size} times what a plain mean cross-entropy gives: clipped, or a factor in the loss${silent}.`,
         },
   ];
 }

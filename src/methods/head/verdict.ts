@@ -14,6 +14,8 @@ export function verdictOf(
   shape: GradientShape,
 ): Verdict {
   const [sample] = samples;
+  // Others may be in the batch that add nothing.
+  const whose = recovered.batch.size === null && shape.nature === 'single' ? 'one sample' : 'its one sample';
   if (recovered.cancelled === 'before') {
     return {
       outcome: 'none',
@@ -77,10 +79,10 @@ export function verdictOf(
     outcome: 'leaks',
     sentence:
       sample.status === 'recovered'
-        ? `This gradient gives away its one sample: ${sample.reconstruction?.verdict === 'exact' && withTruth === '' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.${withTruth}`
+        ? `This gradient gives away ${whose}: ${sample.reconstruction?.verdict === 'exact' && withTruth === '' ? 'the input itself was computed, ' : ''}the label is ${what}${smoothing}, and all ${tensors.features} numbers of its last-layer feature are known.${withTruth}`
         : classConfidence >= SURE_CLASS
-          ? `This gradient gives away the class of its one sample: ${what}${isOpen ? '' : `${smoothing}, known to about ${(100 * Math.max(spreadOf(sample), 0.01)).toFixed(0)} %`}.${withTruth}`
-          : `This gradient narrows its one sample down: most likely the label is ${what}${isOpen ? '' : smoothing}, but this is not certain.${withTruth}`,
+          ? `This gradient gives away the class of ${whose}: ${what}${isOpen ? '' : `${smoothing}, known to about ${(100 * Math.max(spreadOf(sample), 0.01)).toFixed(0)} %`}.${withTruth}`
+          : `This gradient narrows ${whose} down: most likely the label is ${what}${isOpen ? '' : smoothing}, but this is not certain.${withTruth}`,
   };
 }
 

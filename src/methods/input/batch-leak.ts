@@ -12,23 +12,12 @@ import { describeMaps } from './describe-maps.js';
 
 type Verdict = 'exact' | 'close' | 'uncertain';
 
-/** Of all inputs together: what their common gradient says. */
-export function verdictOfBatch({ gradientError, sizeOpen }: Pick<BatchMaps, 'gradientError' | 'sizeOpen'>): Verdict {
-  if (gradientError === null || gradientError > CLOSE) {
+/** Of one input, by what it adds to the gradient itself. */
+export function verdictOfInput({ sizeOpen }: BatchMaps, { error }: Pick<MappedSample, 'error'>): Verdict {
+  if (error === null || !(error <= CLOSE)) {
     return 'uncertain';
   }
-  return gradientError <= CERTAIN && !sizeOpen ? 'exact' : 'close';
-}
-
-/** Of one input: the misfit of all together against what it adds itself. */
-export function verdictOfInput(
-  { gradientError, sizeOpen }: BatchMaps,
-  { share }: Pick<MappedSample, 'share'>,
-): Verdict {
-  return verdictOfBatch({
-    gradientError: gradientError === null || share === 0 ? null : gradientError / share,
-    sizeOpen,
-  });
+  return error <= CERTAIN && !sizeOpen ? 'exact' : 'close';
 }
 
 /** @returns undefined where no map was found */
@@ -131,7 +120,7 @@ function findingOf(maps: BatchMaps, told: readonly Verdict[], where: string): Fi
         title: isWhole
           ? 'The training inputs of the whole batch can be computed'
           : 'Training inputs of the batch can be computed',
-        evidence: `${isWhole ? '' : `${told.length} of `}${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${isWhole ? '' : ' The others add so little to it that this does not confirm them.'}${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
+        evidence: `${isWhole ? '' : `${told.length} of `}${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${isWhole ? '' : ' Against what the others add to it themselves, that does not confirm them.'}${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: run.begunAt === undefined ? MITIGATION : HIDDEN_MITIGATION,
       }
     : {

@@ -6,14 +6,14 @@ import type { ProductKernel } from '../../graph/product-kernel.js';
 import { buildNetwork } from '../../network/network-graph.js';
 import { CancelledError } from '../../protocol/errors.js';
 import { softmax } from '../../recovery/activation.js';
-import type { Known } from '../../recovery/matching/objective.js';
+import { type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import { joined, norm } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
 import { deltaOf } from '../../recovery/walk/deltas.js';
 import { sampleOf } from '../../recovery/walk/walk-state.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
-import { CLOSE, type Found, certify, errorOfGradients, withFittedSize } from './certificate.js';
+import { CLOSE, type Found, capturedGradients, certify, errorOfGradients, withFittedSize } from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from '../pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
@@ -44,10 +44,11 @@ export interface MappedSample {
   /** What its own maps leave unexplained, relative. */
   readonly residual: number;
   /**
-   * Norm of its part of the head's gradient, ||p - y|| ||feature||, against the root of the sum of all parts' squares: 0 to 1. A
-   * sample predicted surely adds little to any layer's gradient, so that one that fits in sum says little of it.
+   * What the gradient of all inputs together leaves of the captured one, against what this input adds to it itself: over all tensors, or a
+   * tenth of that in the first layer, where that is more. A sample predicted surely adds so little that all may fit without it.
+   * Null where not all were found.
    */
-  readonly share: number;
+  readonly error: number | null;
 }
 
 /** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
@@ -86,7 +87,6 @@ export async function batchMaps(
   const classes = task.head.weight.rows;
   const width = features!.length / batch;
   const labels = batch === run.walk.batch ? await labelsOf(prepared, features!, logits!, batch, product) : undefined;
-  const shares = labels ? sharesOf(labels.values, features!, logits!, batch) : [];
   const fitted = labels
     ? await fittedTogether(
         { ...prepared, graph, net },
@@ -95,6 +95,15 @@ export async function batchMaps(
         context,
       )
     : undefined;
+  const errors =
+    fitted && labels && fitted.gradientError <= CLOSE && fitted.stopped !== true
+      ? await ownErrors(
+          { graph, net, tensors },
+          fitted.input,
+          { labels: labels.values, classes, features: undefined, scale: labels.scale },
+          context,
+        )
+      : undefined;
   return {
     run: fitted?.stopped === true ? { ...run, stopped: true } : run,
     prepared,
@@ -103,7 +112,7 @@ export async function batchMaps(
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
-      share: shares[b] ?? 0,
+      error: errors?.[b] ?? null,
     })),
     gradientError: fitted?.gradientError ?? null,
     sizeOpen: fitted?.sizeOpen === true,
@@ -134,21 +143,36 @@ async function fittedTogether(
   }
 }
 
-/** Each sample's part of the head's gradient, by its norm. @param labels,logits B x K @param features B x d */
-function sharesOf(labels: Float64Array, features: Float64Array, logits: Float64Array, batch: number): number[] {
-  const [classes, width] = [logits.length / batch, features.length / batch];
-  const parts = Array.from({ length: batch }, (_, b) => {
-    const p = softmax(logits.slice(b * classes, (b + 1) * classes));
-    const delta = p.map((own, k) => own - labels[b * classes + k]!);
-    return norm(delta) * norm(features.subarray(b * width, (b + 1) * width));
-  });
-  return sharesOfSize(parts);
-}
+/** Of the first layer's error, which tells most of the input and is a small part of the whole gradient. */
+const FIRST_LAYER = 0.1;
 
-/** Each part against the root of the sum of all squares; zeros where all are. */
-export function sharesOfSize(parts: readonly number[]): number[] {
-  const all = Math.hypot(...parts);
-  return parts.map((own) => (all > 0 ? own / all : 0));
+/**
+ * For each sample, ||simulated - captured|| of all inputs together against the norm of the gradient of its own loss alone; the losses
+ * add up, whatever the normalisation.
+ *
+ * @param x of all inputs, flat
+ */
+async function ownErrors(
+  { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
+  x: Float64Array,
+  known: Known,
+  context: Context,
+): Promise<number[]> {
+  const captured = capturedGradients(tensors);
+  const product = await pausingProduct(context);
+  const gradientsOf = (labels: Float64Array): Promise<Float64Array[]> =>
+    evaluateWithProduct(simulatedGradients(graph, net, captured, { ...known, labels }), { x }, product);
+  const left = (await gradientsOf(known.labels)).map((data, at) =>
+    norm(data.map((own, index) => own - (captured[at]?.data[index] ?? 0))),
+  );
+  const errors: number[] = [];
+  for (let from = 0; from < known.labels.length; from += known.classes) {
+    const isOwn = (at: number): boolean => at >= from && at < from + known.classes;
+    const sizes = (await gradientsOf(known.labels.map((own, at) => (isOwn(at) ? own : 0)))).map(norm);
+    const [first = 0] = sizes;
+    errors.push(Math.max(Math.hypot(...left) / Math.hypot(...sizes), (FIRST_LAYER * (left[0] ?? 0)) / first));
+  }
+  return errors;
 }
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */

@@ -8,7 +8,7 @@ import { NAMES, nothingRebuilt } from '../reconstruction-report.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
 import { SIZE_OPEN, verdictOfInput } from './batch-leak.js';
-import { type BatchMaps, type MappedSample, batchMaps, sharesOfSize } from './batch-maps.js';
+import { type BatchMaps, type MappedSample, batchMaps } from './batch-maps.js';
 import { CERTAIN, CLOSE, PRECISE, RIGHT_NETWORK } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 import { type NetworkTask, type Prepared, describeNetwork, outputShapesOf, prepareAll } from './prepare.js';
@@ -109,6 +109,12 @@ export async function reconstructBatch(task: BatchTask, context: Context): Promi
   });
 }
 
+/** Each part against the root of the sum of all squares; zeros where all are. */
+function sharesOfSize(parts: readonly number[]): number[] {
+  const all = Math.hypot(...parts);
+  return parts.map((own) => (all > 0 ? own / all : 0));
+}
+
 /** Inputs told by their maps, each given to the sample whose feature it has. */
 function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
   const { run, prepared, gradientError } = maps;
@@ -152,9 +158,9 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
 /** Features of one sample by the head and by its input agree to this, relatively. */
 const SAME_FEATURE = 0.05;
 
-function mapsReason({ gradientError, sizeOpen }: BatchMaps, { share }: MappedSample, verdict: Verdict): string {
-  if (verdict === 'uncertain' && gradientError !== null && gradientError <= CLOSE) {
-    return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}, of which this sample's own part is only ${share.toExponential(1)}: that does not confirm it.`;
+function mapsReason({ gradientError, sizeOpen }: BatchMaps, { error }: MappedSample, verdict: Verdict): string {
+  if (verdict === 'uncertain' && gradientError !== null && error !== null) {
+    return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}; against what this input adds to it itself that is ${error.toExponential(1)}, which does not confirm it.`;
   }
   if (gradientError === null || verdict === 'uncertain') {
     return `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`;

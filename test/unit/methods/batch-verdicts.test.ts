@@ -1,0 +1,27 @@
+import { describe, expect, it } from 'vitest';
+import { batchOfScale } from '../../../src/methods/head/recover-head.js';
+import { verdictOfInput } from '../../../src/methods/input/batch-leak.js';
+import type { BatchMaps } from '../../../src/methods/input/batch-maps.js';
+
+describe('an input of a batch', () => {
+  const maps = (sizeOpen = false) => ({ sizeOpen }) as BatchMaps;
+
+  it('is confirmed by what it adds to the gradient itself, whatever all inputs leave together', () => {
+    expect(verdictOfInput(maps(), { error: 1e-5 })).toBe('exact');
+    expect(verdictOfInput(maps(true), { error: 1e-5 })).toBe('close');
+    expect(verdictOfInput(maps(), { error: 5e-3 })).toBe('close');
+    // Predicted surely, so that all fit to 1e-3 without it.
+    expect(verdictOfInput(maps(), { error: 0.4 })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: Infinity })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: NaN })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: null })).toBe('uncertain');
+  });
+});
+
+describe('a scale of one over a whole number', () => {
+  it('may be that of a batch whose other samples add nothing', () => {
+    expect(batchOfScale(0.5)).toBe(2);
+    expect(batchOfScale(0.33334)).toBe(3);
+    expect([1, 0.47, 2, 1 / 300, 0, NaN].map(batchOfScale)).toEqual(new Array(6).fill(undefined));
+  });
+});

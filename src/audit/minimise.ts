@@ -21,7 +21,7 @@ import {
   mirrorFeatures,
   randomise,
   shuffleClasses,
-  shuffled,
+  randomOrder,
 } from './replace-values.js';
 import { runAudit } from './run-audit.js';
 import { TOOL_VERSION } from './version.js';
@@ -198,7 +198,7 @@ class Minimiser {
     if (!head) {
       return { changes: [], fate: 'kept' };
     }
-    const order = shuffled(head.classes);
+    const order = randomOrder(head.classes);
     const mirrors = Array.from({ length: MIRRORS }, () => direction(head.features));
     const shuffle: Change = (dump) => mapHead(dump, head, (values) => shuffleClasses(values, order));
     const mirror: Change = (dump) => mapHead(dump, head, (values) => mirrors.reduce(mirrorFeatures, values));

@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import type { HeadTensors } from '../facts/head.js';
 import { isFloating } from '../formats/tensor-file.js';
 import type { WrittenTensor } from '../formats/write-safetensors.js';
+import { shuffled } from '../recovery/shuffled.js';
 import { gaussian } from '../recovery/gaussian.js';
 import { transposed } from '../recovery/linear-algebra.js';
 
@@ -17,7 +18,7 @@ export interface Dump {
 export function randomise(dump: Dump, parameter: string, gradient: string | undefined): Dump {
   const one = dump.checkpoint.find(({ name }) => name === parameter);
   const other = dump.gradient.find(({ name }) => name === (gradient ?? parameter));
-  const order = shuffled(one?.shape[0] ?? other?.shape[0] ?? 1);
+  const order = randomOrder(one?.shape[0] ?? other?.shape[0] ?? 1);
   const replace = (tensors: readonly WrittenTensor[], target: WrittenTensor | undefined): WrittenTensor[] =>
     tensors.map((own) => (own === target ? { ...own, data: alike(own, order) } : own));
   return { checkpoint: replace(dump.checkpoint, one), gradient: replace(dump.gradient, other) };
@@ -122,13 +123,8 @@ function uniform(): number {
 }
 
 /** 0 to count - 1 in random order. */
-export function shuffled(count: number): number[] {
-  const order = Array.from({ length: count }, (_, at) => at);
-  for (let at = count - 1; at > 0; at--) {
-    const other = Math.floor(uniform() * (at + 1));
-    [order[at], order[other]] = [order[other] ?? 0, order[at] ?? 0];
-  }
-  return order;
+export function randomOrder(count: number): number[] {
+  return shuffled(count, uniform);
 }
 
 /** A random vector of length one. */

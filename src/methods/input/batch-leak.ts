@@ -14,10 +14,12 @@ type Verdict = 'exact' | 'close' | 'uncertain';
 
 /** Of one input, by what it adds to the gradient itself. */
 export function verdictOfInput({ sizeOpen }: BatchMaps, { error }: Pick<MappedSample, 'error'>): Verdict {
-  if (error === null || !(error <= CLOSE)) {
-    return 'uncertain';
-  }
-  return error <= CERTAIN && !sizeOpen ? 'exact' : 'close';
+  const verdict = verdictOfError(error ?? Infinity);
+  return verdict === 'exact' && sizeOpen ? 'close' : verdict;
+}
+
+function verdictOfError(error: number): Verdict {
+  return error <= CERTAIN ? 'exact' : error <= CLOSE ? 'close' : 'uncertain';
 }
 
 /** @returns undefined where no map was found */
@@ -68,7 +70,7 @@ export function batchLeak(maps: BatchMaps, { normalisation }: ReconstructionRequ
           error: mapError,
           floor: null,
           expectedError: null,
-          verdict: mapError <= CERTAIN ? 'exact' : mapError <= CLOSE ? 'close' : 'uncertain',
+          verdict: verdictOfError(mapError),
         },
     gives: { inputs: verdicts.filter((own) => own === 'exact').length, tokens: 0 },
     details: [

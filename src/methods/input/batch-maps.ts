@@ -95,15 +95,6 @@ export async function batchMaps(
         context,
       )
     : undefined;
-  const errors =
-    fitted && labels && fitted.gradientError <= CLOSE && fitted.stopped !== true
-      ? await ownErrors(
-          { graph, net, tensors },
-          fitted.input,
-          { labels: labels.values, classes, features: undefined, scale: labels.scale },
-          context,
-        )
-      : undefined;
   return {
     run: fitted?.stopped === true ? { ...run, stopped: true } : run,
     prepared,
@@ -112,7 +103,7 @@ export async function batchMaps(
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
-      error: errors?.[b] ?? null,
+      error: fitted?.errors[b] ?? null,
     })),
     gradientError: fitted?.gradientError ?? null,
     sizeOpen: fitted?.sizeOpen === true,
@@ -120,26 +111,35 @@ export async function batchMaps(
   };
 }
 
-/** The certificate of all inputs together, in the size that it is best in where normalisation hides that. */
+interface FittedTogether extends Found {
+  /** Of each input, what it adds to the gradient itself being the measure; empty where all together do not fit. */
+  readonly errors: readonly number[];
+  readonly stopped?: boolean;
+}
+
+/** The certificate of all inputs together and of each, in the size that it is best in where normalisation hides that. */
 async function fittedTogether(
   prepared: Prepared,
   input: Float64Array,
   known: Known,
   context: Context,
-): Promise<Found & { readonly stopped?: boolean }> {
+): Promise<FittedTogether> {
   const gradientError = await certify(prepared, input, known);
-  const found: Found = { input, method: 'maps', gradientError, expectedError: null };
+  const unsized: Found = { input, method: 'maps', gradientError, expectedError: null };
   const isHidden = prepared.mode === 'train' && prepared.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
-  if (!isHidden || !(gradientError < CLOSE)) {
-    return found;
-  }
+  const hidesSize = isHidden && gradientError < CLOSE;
+  let found: Found = hidesSize ? { ...unsized, sizeOpen: true } : unsized;
   try {
-    return await withFittedSize(prepared, found, known, context);
+    found = hidesSize ? await withFittedSize(prepared, unsized, known, context) : unsized;
+    return {
+      ...found,
+      errors: found.gradientError <= CLOSE ? await ownErrors(prepared, found.input, known, context) : [],
+    };
   } catch (error) {
     if (!(error instanceof CancelledError)) {
       throw error;
     }
-    return { ...found, sizeOpen: true, stopped: true };
+    return { ...found, errors: [], stopped: true };
   }
 }
 
@@ -162,17 +162,22 @@ async function ownErrors(
   const product = await pausingProduct(context);
   const gradientsOf = (labels: Float64Array): Promise<Float64Array[]> =>
     evaluateWithProduct(simulatedGradients(graph, net, captured, { ...known, labels }), { x }, product);
-  const left = (await gradientsOf(known.labels)).map((data, at) =>
-    norm(data.map((own, index) => own - (captured[at]?.data[index] ?? 0))),
-  );
-  const errors: number[] = [];
+  const left = captured.map(({ data }) => Float64Array.from(data, (own) => -own));
+  const sizes: number[][] = [];
   for (let from = 0; from < known.labels.length; from += known.classes) {
     const isOwn = (at: number): boolean => at >= from && at < from + known.classes;
-    const sizes = (await gradientsOf(known.labels.map((own, at) => (isOwn(at) ? own : 0)))).map(norm);
-    const [first = 0] = sizes;
-    errors.push(Math.max(Math.hypot(...left) / Math.hypot(...sizes), (FIRST_LAYER * (left[0] ?? 0)) / first));
+    const parts = await gradientsOf(known.labels.map((own, at) => (isOwn(at) ? own : 0)));
+    parts.forEach((part, tensor) => {
+      part.forEach((own, at) => {
+        left[tensor]![at]! += own;
+      });
+    });
+    sizes.push(parts.map(norm));
   }
-  return errors;
+  const [first = 0, ...others] = left.map(norm);
+  return sizes.map((own) =>
+    Math.max(Math.hypot(first, ...others) / Math.hypot(...own), (FIRST_LAYER * first) / (own[0] ?? 0)),
+  );
 }
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */

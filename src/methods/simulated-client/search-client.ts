@@ -1,12 +1,13 @@
 import { performance } from 'node:perf_hooks';
 import type { Engine } from '../../engine/engine.js';
 import { CancelledError } from '../../protocol/errors.js';
+import { oneHot } from '../../recovery/one-hot.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isStop } from '../../recovery/pause.js';
 import { agreedImages } from '../../recovery/simulated-client/agreement.js';
 import { type SimulatedClient, type Weights, simulatedClient } from '../../recovery/simulated-client/client.js';
 import { distanceOf, relativeDifference } from '../../recovery/simulated-client/distance.js';
-import { type StatedSteps, batchSizes, labelsOf, oneHot, shuffledSteps } from '../../recovery/simulated-client/plan.js';
+import { type StatedSteps, batchSizes, labelsOf, shuffledSteps } from '../../recovery/simulated-client/plan.js';
 import { type SearchResult, type SearchState, searchImages } from '../../recovery/simulated-client/search.js';
 import type { ClientTask } from './client-task.js';
 

@@ -1,3 +1,4 @@
+import { oneHot } from '../one-hot.js';
 import { fitLabel } from '../label-family.js';
 import { norm } from '../vectors.js';
 import { type BatchOptions, type BatchRecovery, describe } from './batch-result.js';
@@ -108,7 +109,7 @@ function groupResult(head: WhitenedHead, groups: Groups): BatchRecovery {
     errorVector,
     size: groups.coefficient * count * norm(errorVector) * norm(feature),
     about: {
-      label: fitLabel(oneHot(row, head.classes), { m: 1, smoothed: false }),
+      label: fitLabel(oneHot([row], head.classes), { m: 1, smoothed: false }),
       multiplicity: count,
       coefficient: groups.coefficient * count,
       residual: groups.misfit,
@@ -124,12 +125,6 @@ function groupResult(head: WhitenedHead, groups: Groups): BatchRecovery {
     complete: true,
     ended: 'complete',
   };
-}
-
-function oneHot(row: number, classes: number): Float64Array {
-  const y = new Float64Array(classes);
-  y[row] = 1;
-  return y;
 }
 
 /** Groups, one per direction above the noise, that leave less than this of the gradient, squared, are all there is. */

@@ -1,4 +1,5 @@
 import { type TensorData, type TensorNode, sizeOf } from '../../graph/tensor-graph.js';
+import type { Pause } from '../pause.js';
 import { LABELS, RATE, type StepGraph, adjointName, weightName } from './step-graph.js';
 
 /** A client's local training, simulated from its samples, and how its end depends on them. */
@@ -21,9 +22,6 @@ export interface StepProgram {
 /** Prepares outputs for many runs; an engine, or plain loops. */
 export type Compile = (outputs: readonly TensorNode[]) => Promise<StepProgram>;
 
-/** Called between steps; may throw to stop. */
-export type Breathe = () => Promise<void>;
-
 export interface SimulatedClient {
   /**
    * Weights before each step, and after the last one.
@@ -31,7 +29,7 @@ export interface SimulatedClient {
    * @param images N x d numbers
    * @param steps local steps, in their order
    */
-  states(images: Float64Array, steps: readonly LocalStep[], pause: Breathe): Promise<Weights[]>;
+  states(images: Float64Array, steps: readonly LocalStep[], pause: Pause): Promise<Weights[]>;
   /**
    * dloss/dimages, N x d, by walking the steps back (the adjoint method): memory holds the weights of every step, and none of a
    * step's inner values.
@@ -44,7 +42,7 @@ export interface SimulatedClient {
     steps: readonly LocalStep[],
     states: readonly Weights[],
     adjoint: Weights,
-    pause: Breathe,
+    pause: Pause,
   ): Promise<Float64Array>;
   dispose(): Promise<void>;
 }

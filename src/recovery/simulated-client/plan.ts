@@ -1,3 +1,4 @@
+import { shuffled } from '../shuffled.js';
 import type { LocalStep } from './client.js';
 
 /** In which order a client may have taken its samples, which nobody outside knows. */
@@ -34,28 +35,10 @@ export function shuffledSteps(stated: StatedSteps, random: () => number): LocalS
   }).flat();
 }
 
-function shuffled(count: number, random: () => number): number[] {
-  const order = Array.from({ length: count }, (_, at) => at);
-  for (let at = count - 1; at > 0; at--) {
-    const other = Math.floor(random() * (at + 1));
-    [order[at], order[other]] = [order[other]!, order[at]!];
-  }
-  return order;
-}
-
 /**
  * @param counts K whole numbers
  * @returns class of each sample, class by class
  */
 export function labelsOf(counts: readonly number[]): number[] {
   return counts.flatMap((count, index) => new Array<number>(count).fill(index));
-}
-
-/** Labels as rows of ones and zeros, N x K. */
-export function oneHot(labels: readonly number[], classes: number): Float64Array {
-  const rows = new Float64Array(labels.length * classes);
-  labels.forEach((label, row) => {
-    rows[row * classes + label] = 1;
-  });
-  return rows;
 }

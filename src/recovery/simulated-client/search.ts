@@ -74,12 +74,12 @@ export async function searchImages(
     });
   const optimiser = adam(x.length, false);
   const curve: { iteration: number; error: number }[] = [];
-  const breathe = (): Promise<void> => pause(undefined);
+  const betweenSteps = (): Promise<void> => pause(undefined);
   let last: { images: Float64Array; error: number } | undefined;
   try {
     for (let iteration = 0; iteration <= iterations; iteration++) {
       const images = inUnits();
-      const states = await client.states(images, steps, breathe);
+      const states = await client.states(images, steps, betweenSteps);
       const { loss, adjoint, error } = distanceOf(start, states.at(-1)!, update);
       if (!Number.isFinite(loss)) {
         break;
@@ -89,7 +89,7 @@ export async function searchImages(
         curve.push({ iteration, error });
       }
       if (iteration < iterations) {
-        const slope = await client.slope(images, steps, states, adjoint, breathe);
+        const slope = await client.slope(images, steps, states, adjoint, betweenSteps);
         const prior = totalVariation(x, samples, shape);
         for (let at = 0; at < slope.length; at++) {
           const [low, high] = boundsOf(at);

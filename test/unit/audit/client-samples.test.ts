@@ -5,11 +5,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { renderReport } from '../../../src/cli/render-text.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
-import { openTensorFile } from '../../../src/formats/open.js';
 import type { AuditRequest } from '../../../src/protocol/audit-request.js';
 import type { CaptureFile } from '../../../src/protocol/capture-file.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
 import type { Report } from '../../../src/protocol/report.js';
+import { nearestImages } from '../../recovered-images.js';
 import { readTensors } from '../../networks.js';
 import { writeSafetensors } from '../../write-fixtures.js';
 
@@ -61,15 +61,6 @@ function classesOf(report: Report): string[] {
   return table!.rows.map(({ cells }) => cells[1]!).sort();
 }
 
-function imageAt(path: string): Float64Array {
-  const file = openTensorFile(path);
-  try {
-    return file.read(file.entries[0]!.name).data;
-  } finally {
-    file.close();
-  }
-}
-
 describe('samples of a client of one epoch', () => {
   it('are told apart with their labels, and images have their features', async () => {
     const out = join(folder, 'out');
@@ -91,12 +82,7 @@ describe('samples of a client of one epoch', () => {
       gives: { inputs: 0 },
     });
     expect(report.findings.map(({ id, severity }) => [id, severity])).toContainEqual(['client-samples-told', 'high']);
-    const nearest = Array.from({ length: 8 }, (_, at) => {
-      const found = imageAt(join(out, `client-image-${at}.npy`));
-      const errors = truth.images.map((own) => own.reduce((sum, value, k) => sum + (value - found[k]!) ** 2, 0) / 64);
-      const least = Math.min(...errors);
-      return { which: errors.indexOf(least), psnr: -10 * Math.log10(least) };
-    });
+    const nearest = nearestImages(out, 'client-image', truth.images);
     expect(new Set(nearest.map(({ which }) => which)).size).toBe(8);
     expect(Math.min(...nearest.map(({ psnr }) => psnr))).toBeGreaterThan(40);
     expect(report.verdict.sentence).toContain('labels and features of 8 samples');

@@ -4,11 +4,11 @@ import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runAudit } from '../../../src/audit/run-audit.js';
 import { pathsInFolder } from '../../../src/facts/inputs.js';
-import { openTensorFile } from '../../../src/formats/open.js';
 import type { AuditRequest, ReconstructionRequest } from '../../../src/protocol/audit-request.js';
 import type { CaptureFile } from '../../../src/protocol/capture-file.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
 import type { Report } from '../../../src/protocol/report.js';
+import { nearestImages } from '../../recovered-images.js';
 
 /** Images of a client of two epochs, four digits in batches of two, as PyTorch trained it. */
 const CLIENT = resolve('test', 'fixtures', 'clients', 'two-epochs');
@@ -43,26 +43,12 @@ function stated(notes: Partial<CaptureFile>): string {
 const leakOf = ({ leaks }: Report) => leaks.find(({ method }) => method === 'simulated-client');
 const rowOf = ({ methods }: Report) => methods!.find(({ id }) => id === 'simulated-client');
 
-function imageAt(path: string): Float64Array {
-  const file = openTensorFile(path);
-  try {
-    return file.read(file.entries[0]!.name).data;
-  } finally {
-    file.close();
-  }
-}
-
 describe('images of a client of several epochs', () => {
   it('are searched, and called what they are: not confirmed', async () => {
     const out = join(folder, 'out');
     const report = await audited(CLIENT, { out });
     const truth = JSON.parse(readFileSync(join(CLIENT, 'expected.json'), 'utf8')) as { images: number[][] };
-    const nearest = Array.from({ length: 4 }, (_, at) => {
-      const found = imageAt(join(out, `searched-image-${at}.npy`));
-      const errors = truth.images.map((own) => own.reduce((sum, value, k) => sum + (value - found[k]!) ** 2, 0) / 64);
-      const least = Math.min(...errors);
-      return { which: errors.indexOf(least), psnr: -10 * Math.log10(least) };
-    });
+    const nearest = nearestImages(out, 'searched-image', truth.images);
     expect(new Set(nearest.map(({ which }) => which)).size).toBe(4);
     // Those that the searches found most alike come first.
     expect(Math.min(...nearest.slice(0, 2).map(({ psnr }) => psnr))).toBeGreaterThan(20);

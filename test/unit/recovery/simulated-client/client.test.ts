@@ -3,6 +3,7 @@ import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
 import type { Recipe } from '../../../../src/network/layers/recipe.js';
 import type { StoredTensor } from '../../../../src/network/network-graph.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
+import { oneHot } from '../../../../src/recovery/one-hot.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
 import { agreedImages } from '../../../../src/recovery/simulated-client/agreement.js';
 import { type Compile, simulatedClient } from '../../../../src/recovery/simulated-client/client.js';
@@ -11,7 +12,6 @@ import {
   type StatedSteps,
   batchSizes,
   labelsOf,
-  oneHot,
   shuffledSteps,
 } from '../../../../src/recovery/simulated-client/plan.js';
 import { searchImages } from '../../../../src/recovery/simulated-client/search.js';

@@ -13,7 +13,17 @@ import { deltaOf } from '../../recovery/walk/deltas.js';
 import { sampleOf } from '../../recovery/walk/walk-state.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
 import type { Context } from '../method.js';
-import { CLOSE, type Found, capturedGradients, certify, errorOfGradients, withFittedSize } from './certificate.js';
+import {
+  CLOSE,
+  type Certificate,
+  type Found,
+  type LayerError,
+  capturedGradients,
+  certify,
+  errorOfGradients,
+  withFittedSize,
+  worstLayer,
+} from './certificate.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from '../pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
@@ -44,11 +54,12 @@ export interface MappedSample {
   /** What its own maps leave unexplained, relative. */
   readonly residual: number;
   /**
-   * What the gradient of all inputs together leaves of the captured one, against what this input adds to it itself: over all tensors, or a
-   * tenth of that in the first layer, where that is more. A sample predicted surely adds so little that all may fit without it.
-   * Null where not all were found.
+   * What the gradient of all inputs together leaves of the captured one, against what this input adds to it itself: a sample predicted
+   * surely adds so little that all may fit without it. Null where not all were found.
    */
   readonly error: number | null;
+  /** The same of the layer that it explains worst. */
+  readonly worstLayer: LayerError | undefined;
 }
 
 /** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
@@ -91,7 +102,8 @@ export async function batchMaps(
     ? await fittedTogether(
         { ...prepared, graph, net },
         x,
-        { labels: labels.values, classes, features: undefined, scale: labels.scale },
+        { labels: labels.values, classes, features: undefined, scale: labels.scale, logitGradient: labels.delta },
+        task.absoluteError,
         context,
       )
     : undefined;
@@ -103,7 +115,8 @@ export async function batchMaps(
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
-      error: fitted?.errors[b] ?? null,
+      error: fitted?.own[b]?.gradientError ?? null,
+      worstLayer: fitted?.own[b]?.worstLayer,
     })),
     gradientError: fitted?.gradientError ?? null,
     sizeOpen: fitted?.sizeOpen === true,
@@ -111,9 +124,12 @@ export async function batchMaps(
   };
 }
 
+/** With dloss/dlogits as the head's gradient has it: labels of sure predictions are rounded. */
+type KnownBatch = Known & { readonly logitGradient: Float64Array };
+
 interface FittedTogether extends Found {
   /** Of each input, what it adds to the gradient itself being the measure; empty where all together do not fit. */
-  readonly errors: readonly number[];
+  readonly own: readonly Certificate[];
   readonly stopped?: boolean;
 }
 
@@ -121,52 +137,52 @@ interface FittedTogether extends Found {
 async function fittedTogether(
   prepared: Prepared,
   input: Float64Array,
-  known: Known,
+  known: KnownBatch,
+  noise: number,
   context: Context,
 ): Promise<FittedTogether> {
-  const gradientError = await certify(prepared, input, known);
-  const unsized: Found = { input, method: 'maps', gradientError, expectedError: null };
+  const certificate = await certify(prepared, input, known, noise);
+  const unsized: Found = { input, method: 'maps', ...certificate, expectedError: null };
   const isHidden = prepared.mode === 'train' && prepared.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
-  const hidesSize = isHidden && gradientError < CLOSE;
+  const hidesSize = isHidden && certificate.gradientError < CLOSE;
   let found: Found = hidesSize ? { ...unsized, sizeOpen: true } : unsized;
   try {
-    found = hidesSize ? await withFittedSize(prepared, unsized, known, context) : unsized;
+    found = hidesSize ? await withFittedSize(prepared, unsized, known, noise, context) : unsized;
     return {
       ...found,
-      errors: found.gradientError <= CLOSE ? await ownErrors(prepared, found.input, known, context) : [],
+      own: found.gradientError <= CLOSE ? await ownCertificates(prepared, found.input, known, noise, context) : [],
     };
   } catch (error) {
     if (!(error instanceof CancelledError)) {
       throw error;
     }
-    return { ...found, errors: [], stopped: true };
+    return { ...found, own: [], stopped: true };
   }
 }
-
-/** Of the first layer's error, which tells most of the input and is a small part of the whole gradient. */
-const FIRST_LAYER = 0.1;
 
 /**
  * For each sample, ||simulated - captured|| of all inputs together against the norm of the gradient of its own loss alone; the losses
  * add up, whatever the normalisation.
  *
  * @param x of all inputs, flat
+ * @param noise standard deviation of each captured number
  */
-async function ownErrors(
+async function ownCertificates(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   x: Float64Array,
-  known: Known,
+  known: KnownBatch,
+  noise: number,
   context: Context,
-): Promise<number[]> {
+): Promise<Certificate[]> {
   const captured = capturedGradients(tensors);
   const product = await pausingProduct(context);
-  const gradientsOf = (labels: Float64Array): Promise<Float64Array[]> =>
-    evaluateWithProduct(simulatedGradients(graph, net, captured, { ...known, labels }), { x }, product);
+  const gradientsOf = (logitGradient: Float64Array): Promise<Float64Array[]> =>
+    evaluateWithProduct(simulatedGradients(graph, net, captured, { ...known, logitGradient }), { x }, product);
   const left = captured.map(({ data }) => Float64Array.from(data, (own) => -own));
   const sizes: number[][] = [];
   for (let from = 0; from < known.labels.length; from += known.classes) {
     const isOwn = (at: number): boolean => at >= from && at < from + known.classes;
-    const parts = await gradientsOf(known.labels.map((own, at) => (isOwn(at) ? own : 0)));
+    const parts = await gradientsOf(known.logitGradient.map((own, at) => (isOwn(at) ? own : 0)));
     parts.forEach((part, tensor) => {
       part.forEach((own, at) => {
         left[tensor]![at]! += own;
@@ -174,10 +190,11 @@ async function ownErrors(
     });
     sizes.push(parts.map(norm));
   }
-  const [first = 0, ...others] = left.map(norm);
-  return sizes.map((own) =>
-    Math.max(Math.hypot(first, ...others) / Math.hypot(...own), (FIRST_LAYER * first) / (own[0] ?? 0)),
-  );
+  const off = left.map(norm);
+  return sizes.map((own) => ({
+    gradientError: Math.hypot(...off) / Math.hypot(...own),
+    worstLayer: worstLayer(captured, off, own, noise),
+  }));
 }
 
 /** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */
@@ -187,7 +204,7 @@ async function labelsOf(
   logits: Float64Array,
   batch: number,
   product: ProductKernel,
-): Promise<{ values: Float64Array; scale: number } | undefined> {
+): Promise<{ values: Float64Array; scale: number; delta: Float64Array } | undefined> {
   const classes = logits.length / batch;
   const place = convPlaceOf(recipe, head, [features.length / batch], [classes], tensors.gradient);
   const delta = place && (await deltaOf(place, features, batch, product));
@@ -204,7 +221,7 @@ async function labelsOf(
       });
     }
     if (values.every((own) => own > -IMPROBABLE && own < 1 + IMPROBABLE)) {
-      return { values: values.map((own) => Math.min(Math.max(own, 0), 1)), scale };
+      return { values: values.map((own) => Math.min(Math.max(own, 0), 1)), scale, delta };
     }
   }
   return undefined;

@@ -19,9 +19,20 @@ export interface Found {
   readonly method: 'chain' | 'maps' | 'matching';
   readonly gradientError: number;
   readonly expectedError: number | null;
+  /** The layer whose gradient is left most beyond its noise; undefined where none is. */
+  readonly worstLayer: LayerError | undefined;
   /** Whether normalisation hides the input's size from the gradient. */
   readonly sizeOpen?: true;
 }
+
+/** What an input leaves of the gradient of one layer's weights, relative to it. */
+export interface LayerError {
+  readonly weight: string;
+  readonly error: number;
+}
+
+/** Of an input, as {@link Found} has them. */
+export type Certificate = Pick<Found, 'gradientError' | 'worstLayer'>;
 
 /** Float64 loops are taken for certificates up to this many multiplications. */
 const LOOPS_UP_TO = 3e8;
@@ -32,6 +43,8 @@ export const CERTAIN = 1e-4;
 
 /** Gradients of this much error can still belong to a recognisable image. */
 export const CLOSE = 0.01;
+/** Where all else fits, inputs of 14 dB leave 2 % and more of a layer's gradient; right ones of an open size up to 1.4 %. */
+export const CLOSE_LAYER = 1.5 * CLOSE;
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
 export const PRECISE = 0.02;
 
@@ -43,11 +56,16 @@ const HIDDEN = 0.1;
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
 export const RIGHT_NETWORK = 0.05;
 
+/** A layer whose gradient is smaller than this share of the whole is measured against that share. */
+const SMALLEST_LAYER = 1e-4;
+
 /**
- * ||simulated - captured|| / ||captured|| of an input over all parameters that have a gradient, under its label.
+ * ||simulated - captured|| / ||captured|| of an input over all parameters that have a gradient, under its label, and that of the layer
+ * that fits worst.
  *
  * @param x flat, in the network's normalised units
  * @param known label of K numbers and scale of the captured gradient
+ * @param noise standard deviation of each captured number
  * @param engine takes what is too much for Float64 loops; undefined for float64 always
  * @throws EngineError when the engine cannot compute it
  */
@@ -55,19 +73,20 @@ export async function certify(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   x: Float64Array,
   known: Known,
+  noise: number,
   engine?: Engine,
-): Promise<number> {
+): Promise<Certificate> {
   const captured = capturedGradients(tensors);
   const slopes = simulatedGradients(graph, net, captured, known);
   if (workOf(slopes) < LOOPS_UP_TO) {
-    return relativeDistance(evaluate(slopes, { x }), captured);
+    return certificateOf(evaluate(slopes, { x }), captured, noise);
   }
   if (!engine) {
-    return relativeDistance(await evaluateWithProduct(slopes, { x }, await fastestProduct()), captured);
+    return certificateOf(await evaluateWithProduct(slopes, { x }, await fastestProduct()), captured, noise);
   }
   const program = await engine.compile(slopes);
   try {
-    return relativeDistance(await program.run({ x }), captured);
+    return certificateOf(await program.run({ x }), captured, noise);
   } finally {
     await program.dispose();
   }
@@ -84,6 +103,7 @@ export async function withFittedSize(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   found: Found,
   known: Known,
+  noise: number,
   context: Context,
 ): Promise<Found> {
   const captured = capturedGradients(tensors);
@@ -113,12 +133,46 @@ export async function withFittedSize(
   );
   if (error < 1) {
     const input = found.input.map((value) => value * factor);
-    const gradientError = relativeDistance(await gradientsAt(input), captured);
-    if (gradientError <= found.gradientError) {
-      return { ...found, input, gradientError, sizeOpen: true };
+    const certificate = certificateOf(await gradientsAt(input), captured, noise);
+    if (certificate.gradientError <= found.gradientError) {
+      return { ...found, ...certificate, input, sizeOpen: true };
     }
   }
   return { ...found, sizeOpen: true };
+}
+
+function certificateOf(found: readonly TensorData[], captured: readonly ShapedGradient[], noise: number): Certificate {
+  const off = found.map((data, at) => Math.sqrt(squaredDistance(data, captured[at]!.data)));
+  const sizes = captured.map(({ data }) => Math.sqrt(squaredNorm(data)));
+  return {
+    gradientError: relativeDistance(found, captured),
+    worstLayer: worstLayer(captured, off, sizes, noise),
+  };
+}
+
+/**
+ * The head's gradient, or any that is large, hides a layer that an input does not explain, and the first layers tell most of it.
+ *
+ * @param off for each tensor the norm of what is left of it
+ * @param sizes and of what it is measured against
+ * @param noise standard deviation of each captured number
+ */
+export function worstLayer(
+  captured: readonly ShapedGradient[],
+  off: readonly number[],
+  sizes: readonly number[],
+  noise: number,
+): LayerError | undefined {
+  const least = SMALLEST_LAYER * Math.hypot(...sizes);
+  let worst: LayerError | undefined;
+  captured.forEach(({ parameter, data, shape }, at) => {
+    const error = off[at]! / Math.max(sizes[at]!, least, Number.MIN_VALUE);
+    const isNoise = off[at]! <= NOISE_MARGIN * noise * Math.sqrt(data.length);
+    if (shape.length > 1 && !isNoise && error > (worst?.error ?? 0)) {
+      worst = { weight: parameter, error };
+    }
+  });
+  return worst;
 }
 
 function relativeDistance(found: readonly TensorData[], captured: readonly CapturedGradient[]): number {
@@ -148,13 +202,20 @@ function squaredNorm(values: TensorData): number {
   return sum;
 }
 
+export interface ShapedGradient extends CapturedGradient {
+  readonly shape: readonly number[];
+}
+
 /** Gradients of those parameters of the recipe that the dump holds, in the recipe's order. */
-export function capturedGradients({ captured, gradient }: NetworkTensors): CapturedGradient[] {
+export function capturedGradients({ captured, gradient }: NetworkTensors): ShapedGradient[] {
   return captured.flatMap((parameter) => {
     const stored = gradient(parameter);
-    return stored ? [{ parameter, data: stored.data }] : [];
+    return stored ? [{ parameter, data: stored.data, shape: stored.shape }] : [];
   });
 }
+
+/** In expected norms of the noise. */
+const NOISE_MARGIN = 1.5;
 
 /**
  * What rounding and noise alone leave of the certificate, relative as it is: one and a half times the expected norm of
@@ -168,7 +229,7 @@ export function certificateFloor(
   if (noise === 0) {
     return Math.max(CERTAIN, stored);
   }
-  return Math.max(CERTAIN, 1.5 * relativeNoise({ tensors }, noise));
+  return Math.max(CERTAIN, NOISE_MARGIN * relativeNoise({ tensors }, noise));
 }
 
 /** What the gradients err by, relatively: their rounding, or noise where that is more. @param noise standard deviation of each number */
@@ -194,17 +255,17 @@ function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: number): n
  * @param floor what rounding and noise alone leave of the certificate
  */
 export function verdictOf(
-  { gradientError, expectedError, method, sizeOpen }: Omit<Found, 'input'>,
+  { gradientError, expectedError, method, sizeOpen, worstLayer: worst }: Omit<Found, 'input'>,
   floor: number,
 ): ReconstructionReport['verdict'] {
-  if (
+  if (!(gradientError <= Math.max(CLOSE, floor)) || (worst && worst.error > CLOSE_LAYER)) {
+    return 'uncertain';
+  }
+  const isExact =
     gradientError <= floor &&
     !sizeOpen &&
-    (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN)
-  ) {
-    return 'exact';
-  }
-  return gradientError <= Math.max(CLOSE, floor) ? 'close' : 'uncertain';
+    (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN);
+  return isExact ? 'exact' : 'close';
 }
 
 /**
@@ -215,7 +276,7 @@ export function verdictOf(
  */
 export function reasonOf(
   verdict: ReconstructionReport['verdict'],
-  best: Pick<Found, 'gradientError' | 'sizeOpen'> | undefined,
+  best: Pick<Found, 'gradientError' | 'worstLayer' | 'sizeOpen'> | undefined,
   floor: number,
   notes: readonly string[],
   stopped: boolean,
@@ -230,7 +291,7 @@ export function reasonOf(
           best.sizeOpen && best.gradientError <= Math.min(floor, CERTAIN)
             ? `The gradient computed from it matches the captured one to ${error}, so this is the input, up to one factor.`
             : `The gradient computed from it differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
-        uncertain: `The gradient computed from it differs from the captured one by ${error}: this picture is not confirmed.`,
+        uncertain: `The gradient computed from it differs from the captured one by ${error}${best.gradientError <= CLOSE && best.worstLayer ? `, and that of \`${best.worstLayer.weight}\` alone by ${best.worstLayer.error.toExponential(1)}` : ''}: this picture is not confirmed.`,
         failed: '',
       }[verdict],
     );

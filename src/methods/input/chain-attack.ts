@@ -49,7 +49,7 @@ export async function chainAttack(
     const found = chain.input && {
       input: chain.input,
       method: 'chain' as const,
-      gradientError: await certify(own, chain.input, known),
+      ...(await certify(own, chain.input, known, precisionOf(task).noise)),
       expectedError: chain.inputError ?? null,
     };
     if (best === undefined || isBetter({ chain, found }, best)) {

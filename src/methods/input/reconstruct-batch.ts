@@ -158,9 +158,14 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
 /** Features of one sample by the head and by its input agree to this, relatively. */
 const SAME_FEATURE = 0.05;
 
-function mapsReason({ gradientError, sizeOpen }: BatchMaps, { error }: MappedSample, verdict: Verdict): string {
+function mapsReason(
+  { gradientError, sizeOpen }: BatchMaps,
+  { error, worstLayer }: MappedSample,
+  verdict: Verdict,
+): string {
   if (verdict === 'uncertain' && gradientError !== null && error !== null) {
-    return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}; against what this input adds to it itself that is ${error.toExponential(1)}, which does not confirm it.`;
+    const inLayer = error <= CLOSE && worstLayer;
+    return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}; against what this input adds to it itself that is ${error.toExponential(1)}${inLayer ? `, and ${inLayer.error.toExponential(1)} in \`${inLayer.weight}\`` : ''}, which does not confirm it.`;
   }
   if (gradientError === null || verdict === 'uncertain') {
     return `The gradient that all inputs found give together does not confirm them (${gradientError === null ? 'unknown' : gradientError.toExponential(1)} off): one of them at least is wrong.`;

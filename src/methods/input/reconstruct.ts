@@ -91,7 +91,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
   const isHidden = chosen.mode === 'train' && chosen.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   if (best && isHidden && best.gradientError < CLOSE && !stopped) {
     try {
-      best = await withFittedSize(chosen, best, known, context);
+      best = await withFittedSize(chosen, best, known, precisionOf(task).noise, context);
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         throw error;
@@ -165,7 +165,7 @@ async function singleMaps(
     const found = input && {
       input: input.values,
       method: 'maps' as const,
-      gradientError: await certify(own, input.values, known),
+      ...(await certify(own, input.values, known, noise)),
       expectedError: null,
     };
     const attempt = { run, found, prepared: own };

@@ -7,6 +7,7 @@ import { FLOAT32_ROUNDOFF, type GradientShape } from '../../recovery/head-gradie
 import type { Known } from '../../recovery/matching/objective.js';
 import { PRESETS } from '../../recovery/matching/presets.js';
 import type { RecoveredSample } from '../../recovery/recovered-sample.js';
+import { norm } from '../../recovery/vectors.js';
 import type { NamedArray, Reconstruction } from '../method.js';
 import type { NetworkTask } from './prepare.js';
 
@@ -31,6 +32,9 @@ export interface NetworkReconstruction extends Reconstruction {
   readonly stopped: boolean;
 }
 
+/** Share of dloss/dlogits from which its rounding shows in a certificate: a tenth of what that may leave of an exact input. */
+const ROUNDING_SHOWS = 1e-5;
+
 /**
  * What the attacks are told of the sample: label of K numbers, feature of d, scale of the captured gradient.
  *
@@ -38,10 +42,11 @@ export interface NetworkReconstruction extends Reconstruction {
  */
 export function knownOf({
   sample,
+  factors,
   head,
   request,
   trueLabel,
-}: Pick<ReconstructionTask, 'sample' | 'head' | 'request' | 'trueLabel'>): Known {
+}: Pick<ReconstructionTask, 'sample' | 'factors' | 'head' | 'request' | 'trueLabel'>): Known {
   const labels = request.settings?.labels ?? PRESETS[request.preset].labels;
   let probabilities = sample.label.probabilities;
   if (labels === 'true') {
@@ -61,7 +66,16 @@ export function knownOf({
     const top = probabilities.indexOf(probabilities.reduce((most, own) => Math.max(most, own), -Infinity));
     probabilities = probabilities.map((_, index) => (index === top ? 1 : 0));
   }
-  return { labels: probabilities, classes: head.weight.rows, features: sample.feature, scale: sample.scale };
+  const { captured, problem } = factors;
+  const moved = norm(captured.map((value, at) => value - problem.u[at]!));
+  const isRounded = labels === 'recovered' && moved > ROUNDING_SHOWS * norm(captured);
+  return {
+    labels: probabilities,
+    classes: head.weight.rows,
+    features: sample.feature,
+    scale: sample.scale,
+    ...(isRounded ? { logitGradient: captured.map((value) => value / sample.scalar) } : {}),
+  };
 }
 
 /** Unit roundoffs are relative; the noise is a standard deviation in the captured gradient's own units. */

@@ -19,6 +19,11 @@ export interface Known {
   readonly features: Float64Array | undefined;
   /** The captured gradient is this many times what a plain mean cross-entropy gives. */
   readonly scale: number;
+  /**
+   * dloss/dlogits as captured, batch x classes: where a prediction is so sure that the p - y below was rounded in float32, all layers'
+   * gradients are of the rounded one. Undefined elsewhere, and then it follows from labels and scale.
+   */
+  readonly logitGradient?: Float64Array | undefined;
 }
 
 export interface MatchingGraph {
@@ -93,8 +98,10 @@ export function simulatedGradients(
   captured: readonly CapturedGradient[],
   known: Known,
 ): TensorNode[] {
-  const labels = g.constant(known.labels, [network.input.shape[0]!, known.classes]);
-  const loss = g.scale(crossEntropy(g, network.logits, labels), known.scale);
+  const shape = [network.input.shape[0]!, known.classes];
+  const loss = known.logitGradient
+    ? g.total(g.mul(network.logits, g.constant(known.logitGradient, shape)))
+    : g.scale(crossEntropy(g, network.logits, g.constant(known.labels, shape)), known.scale);
   return gradients(
     g,
     loss,

@@ -8,6 +8,7 @@ build. Without ROW, every one. `--table` prints what there is.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TRAINED = 300
+STOPS = 20
 ROWS = {
     "resnet18": [],
     "resnet18-trained": ["--steps", TRAINED],
@@ -64,15 +66,23 @@ def made(work, row, count):
 def audited(dump, limit):
     command = ["node", "dist/cli.js", "audit", dump, "--attack", "chain", "--truth", dump / "truth.json", "--format", "json"]
     started = time.time()
+    ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stopped = False
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        out, err = ran.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        return {"dump": dump.name, "ended": f"no end in {limit} s"}
-    row = {"dump": dump.name, "seconds": round(time.time() - started, 1)}
+        stopped = True
+        ran.send_signal(signal.SIGINT)
+        try:
+            out, err = ran.communicate(timeout=STOPS)
+        except subprocess.TimeoutExpired:
+            ran.kill()
+            return {"dump": dump.name, "ended": f"no end in {limit} s, and none {STOPS} s after being asked to stop"}
+    row = {"dump": dump.name, "seconds": round(time.time() - started, 1)} | ({"stopped": limit} if stopped else {})
     try:
-        report = json.loads(ran.stdout)
+        report = json.loads(out)
     except json.JSONDecodeError:
-        return row | {"ended": ran.stderr[-300:]}
+        return row | {"ended": err[-300:]}
     row["batch"] = (report["batch"] or {}).get("size")
     row["images"] = []
     for sample in report["samples"]:

@@ -7,14 +7,17 @@ describe('an input of a batch', () => {
   const maps = (sizeOpen = false) => ({ sizeOpen }) as BatchMaps;
 
   it('is confirmed by what it adds to the gradient itself, whatever all inputs leave together', () => {
-    expect(verdictOfInput(maps(), { error: 1e-5 })).toBe('exact');
-    expect(verdictOfInput(maps(true), { error: 1e-5 })).toBe('close');
-    expect(verdictOfInput(maps(), { error: 5e-3 })).toBe('close');
+    expect(verdictOfInput(maps(), { error: 1e-5, worstLayer: undefined })).toBe('exact');
+    expect(verdictOfInput(maps(true), { error: 1e-5, worstLayer: undefined })).toBe('close');
+    expect(verdictOfInput(maps(), { error: 5e-3, worstLayer: undefined })).toBe('close');
     // Predicted surely, so that all fit to 1e-3 without it.
-    expect(verdictOfInput(maps(), { error: 0.4 })).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: Infinity })).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: NaN })).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: null })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: 0.4, worstLayer: undefined })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: Infinity, worstLayer: undefined })).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: NaN, worstLayer: undefined })).toBe('uncertain');
+    const ofLayer = (error: number) => ({ error: 5e-3, worstLayer: { weight: 'conv1.weight', error } });
+    expect(verdictOfInput(maps(), ofLayer(5e-3))).toBe('close');
+    expect(verdictOfInput(maps(), ofLayer(0.02))).toBe('uncertain');
+    expect(verdictOfInput(maps(), { error: null, worstLayer: undefined })).toBe('uncertain');
   });
 });
 

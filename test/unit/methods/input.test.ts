@@ -10,6 +10,7 @@ import { RECOVERY } from '../../../src/methods/head/recovery.js';
 import {
   CERTAIN,
   CLOSE,
+  CLOSE_LAYER,
   PRECISE,
   RIGHT_NETWORK,
   capturedGradients,
@@ -113,26 +114,37 @@ function changed(x: Float64Array, by: number): Float64Array {
 
 describe('the certificate', () => {
   const ofChain = (gradientError: number, expectedError: number | null = 1e-6) =>
-    ({ method: 'chain', gradientError, expectedError }) as const;
+    ({ method: 'chain', gradientError, expectedError, worstLayer: undefined }) as const;
 
   it('calls the right input exact, and one that is changed in one number not', async () => {
     const floor = certificateFloor(task, right);
-    const error = await certify(right, image, knownOf(task));
-    expect(error).toBeLessThan(1e-5);
-    expect(verdictOf(ofChain(error), floor)).toBe('exact');
-    const slightly = await certify(right, changed(image, 0.05), knownOf(task));
-    expect(verdictOf(ofChain(slightly), floor)).toBe('close');
-    const badly = await certify(right, changed(image, 3), knownOf(task));
-    expect(verdictOf(ofChain(badly), floor)).toBe('uncertain');
-    expect(badly).toBeGreaterThan(slightly);
+    const same = await certify(right, image, knownOf(task), 0);
+    expect(same.gradientError).toBeLessThan(1e-5);
+    expect(verdictOf({ ...ofChain(0), ...same }, floor)).toBe('exact');
+    const slightly = await certify(right, changed(image, 0.05), knownOf(task), 0);
+    expect(verdictOf({ ...ofChain(0), ...slightly }, floor)).toBe('close');
+    const badly = await certify(right, changed(image, 3), knownOf(task), 0);
+    expect(verdictOf({ ...ofChain(0), ...badly }, floor)).toBe('uncertain');
+    expect(badly.gradientError).toBeGreaterThan(slightly.gradientError);
   });
 
   it('needs the right label and scale as well', async () => {
     const known = knownOf(task);
     const smoothed = known.labels.map((own) => 0.9 * own + 0.1 / known.classes);
-    expect(await certify(right, image, { ...known, labels: smoothed })).toBeGreaterThan(CLOSE);
+    const errorOf = async (own: ReturnType<typeof knownOf>): Promise<number> =>
+      (await certify(right, image, own, 0)).gradientError;
+    expect(await errorOf({ ...known, labels: smoothed })).toBeGreaterThan(CLOSE);
     // The scale of a gradient is a factor, so the distance is that factor's own.
-    expect(await certify(right, image, { ...known, scale: 1.5 * known.scale })).toBeCloseTo(0.5, 4);
+    expect(await errorOf({ ...known, scale: 1.5 * known.scale })).toBeCloseTo(0.5, 4);
+  });
+
+  it('is taken under dloss/dlogits as captured, where that is known', async () => {
+    const known = knownOf(task);
+    const { captured } = task.factors;
+    const halved = captured.map((value) => value / task.sample.scalar / 2);
+    expect((await certify(right, image, { ...known, logitGradient: halved }, 0)).gradientError).toBeCloseTo(0.5, 4);
+    const same = { ...known, labels: known.labels.map(() => 0), logitGradient: halved.map((value) => 2 * value) };
+    expect((await certify(right, image, same, 0)).gradientError).toBeLessThan(1e-5);
   });
 
   it('is taken over every parameter that the dump holds', () => {
@@ -174,10 +186,13 @@ describe('the certificate', () => {
     const noise = 3e-3 * Math.hypot(...task.head.weightGradient.data) * task.head.weightGradient.data.length ** -0.5;
     const captured = noised(right, noise);
     const floor = certificateFloor(withNoise(noise), captured);
-    const error = await certify(captured, image, knownOf(task));
-    expect(error).toBeGreaterThan(CERTAIN);
-    expect(error).toBeLessThan(floor);
-    expect(await certify(captured, changed(image, 3), knownOf(task))).toBeGreaterThan(floor);
+    const { gradientError, worstLayer } = await certify(captured, image, knownOf(task), noise);
+    expect(gradientError).toBeGreaterThan(CERTAIN);
+    expect(gradientError).toBeLessThan(floor);
+    expect(worstLayer).toBeUndefined();
+    const other = await certify(captured, changed(image, 3), knownOf(task), noise);
+    expect(other.gradientError).toBeGreaterThan(floor);
+    expect(other.worstLayer!.error).toBeGreaterThan(CLOSE);
   });
 });
 
@@ -195,11 +210,21 @@ describe('the verdict', () => {
     ['matching', 2 * CLOSE, null, CERTAIN, 'uncertain'],
   ] as const)('by %s at an error of %d, expecting %s, against a floor of %d is %s', (...row) => {
     const [method, gradientError, expectedError, floor, verdict] = row;
-    expect(verdictOf({ method, gradientError, expectedError }, floor)).toBe(verdict);
+    expect(verdictOf({ method, gradientError, expectedError, worstLayer: undefined }, floor)).toBe(verdict);
+  });
+
+  it('is uncertain where one layer is not explained, however small a part of the gradient that is', () => {
+    const found = (error: number) => ({ ...ofMaps, worstLayer: { weight: 'conv1.weight', error } });
+    const ofMaps = { method: 'maps', gradientError: CERTAIN, expectedError: null } as const;
+    expect(verdictOf(found(CLOSE_LAYER), CERTAIN)).toBe('exact');
+    expect(verdictOf(found(2 * CLOSE), CERTAIN)).toBe('uncertain');
+    expect(reasonOf('uncertain', found(2 * CLOSE), CERTAIN, [], false)).toBe(
+      'The gradient computed from it differs from the captured one by 1.0e-4, and that of `conv1.weight` alone by 2.0e-2: this picture is not confirmed.',
+    );
   });
 
   it('says what it rests on, where the closed form ended and that it was stopped', () => {
-    const best = { gradientError: 0.00312 };
+    const best = { gradientError: 0.00312, worstLayer: undefined };
     expect(reasonOf('close', best, 0.002, ['The closed form ended at layer 2.'], true)).toBe(
       'The gradient computed from it differs from the captured one by 3.1e-3 (rounding and noise alone would leave 2e-3): much of it is real, details may not be. The closed form ended at layer 2. It was stopped early; this is the best until then.',
     );

@@ -48,7 +48,7 @@ export interface DefendHooks {
 
 /** Seconds for everything, or so many undefended audits where these take longer, and bounds of one defended audit. */
 const EFFORTS = {
-  quick: { total: 30, audits: 4, least: 1, most: 20, times: 2 },
+  quick: { total: 29, audits: 4, least: 1, most: 20, times: 2 },
   thorough: { total: 900, audits: 8, least: 5, most: 120, times: 6 },
 } as const;
 /** Of what is drawn at random and guessed without a search. */
@@ -106,6 +106,8 @@ interface OpenCurve {
   readonly defence: Defence;
   readonly levels: readonly Level[];
   points: DefencePoint[];
+  /** Milliseconds: another that takes as long has to end in time. */
+  longestLevel: number;
 }
 
 class Sweep {
@@ -133,7 +135,7 @@ class Sweep {
     this.runSeconds = Math.min(Math.max(times * seconds, least), most);
     this.curves = allDefences()
       .filter(({ id }) => request.defences?.includes(id) !== false)
-      .map((defence) => ({ defence, levels: defence.levels(undefended.figures), points: [] }));
+      .map((defence) => ({ defence, levels: defence.levels(undefended.figures), points: [], longestLevel: 0 }));
     const privacy = request.privacy ?? {};
     const isMeasured = undefended.figures.norm > 0;
     this.levels = new Map(
@@ -189,11 +191,13 @@ class Sweep {
         if (next === undefined) {
           continue;
         }
-        if (performance.now() > this.ends) {
+        const begun = performance.now();
+        if (begun + curve.longestLevel > this.ends) {
           this.status = 'out-of-time';
           return;
         }
         await this.tryLevel(curve, next.level, next.leak);
+        curve.longestLevel = Math.max(curve.longestLevel, performance.now() - begun);
         open.push(curve);
       }
       pending = open;
@@ -229,7 +233,8 @@ class Sweep {
   private async leftAt(defence: Defence, level: Level, at: number, wanted: readonly number[]): Promise<LeftOver[]> {
     const isRepeated = defence.isRandom && wanted.some((index) => this.followers[index]?.methods.length === 0);
     const draws = isRepeated ? this.draws : 1;
-    const until = Math.min(performance.now() + 1000 * this.runSeconds, this.ends + 1000 * this.runSeconds);
+    const now = performance.now();
+    const until = Math.min(now + 1000 * this.runSeconds, Math.max(this.ends, now + 1000 * EFFORTS.quick.least));
     const runs = Array.from({ length: draws }, (_, draw) => this.runOf(defence, level, draw, draws, until));
     const left: LeftOver[] = [];
     for (const index of wanted) {

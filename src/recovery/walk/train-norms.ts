@@ -7,6 +7,7 @@ import { centredMap } from './centred-map.js';
 import type { ConvPlace } from './conv-place.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
+import { median } from './conv-equations.js';
 import { solveInput } from './equations.js';
 import { type FoundNodes, slopeBetween } from './found-nodes.js';
 import { type NormGradient, type NormalisedInput, convolved, normalisedInput } from './normalised-input.js';
@@ -24,6 +25,8 @@ const SAME_SUM = 0.01;
 const ALL_BUT_ZERO = 1e-3;
 /** Of the sizes of what comes down: what rounding may leave of a sum. */
 const LEAST_MISSING = 1e-4;
+/** In medians of what is missing in the sums of a normalisation: those of a channel with a wrong entry. */
+const STANDS_OUT = 5;
 /** Of what is missing in a sum, what may be left when an entry explains it. */
 const MOST_LEFT = 0.05;
 /** Eigenvalues of one solution and of the next best stand this far apart at least. */
@@ -268,9 +271,12 @@ export class TrainNorms {
       const plane = delta.length / (sums.length * batch);
       const next = slopes.slice();
       let changed = false;
+      const usual = median(sums.map((sum, o) => Math.abs(about!.dBeta[o]! - sum) / (sizes[o]! || 1)));
+      // While a size above is open, or an entry further up is wrong, all are off, and what explains one is chance.
+      const least = usual <= SAME_SUM ? Math.max(LEAST_MISSING, STANDS_OUT * usual) : Infinity;
       for (const [o, sum] of sums.entries()) {
         const missing = about!.dBeta[o]! - sum;
-        if (!(Math.abs(missing) > LEAST_MISSING * sizes[o]!)) {
+        if (!(Math.abs(missing) > least * sizes[o]!)) {
           continue;
         }
         let best: number | undefined;

@@ -218,8 +218,12 @@ export function checkPrecision(head: HeadGradient, stored: number): ConsistencyC
       );
 }
 
-/** What the rank says of the number of samples. */
-export function checkRank(shape: GradientShape, isOneTold: boolean): ConsistencyCheck {
+/**
+ * What the rank says of the number of samples.
+ *
+ * @param isOne whether the head tells that there is one sample, and not one that alone adds something
+ */
+export function checkRank(shape: GradientShape, isOneTold: boolean, isOne: boolean): ConsistencyCheck {
   const ratio = shape.rankOne.residual / shape.rankOne.total;
   const share = shareOf(ratio);
   const rankOne = ratio === 0 ? 'rank one' : `rank one (but for ${share})`;
@@ -227,7 +231,8 @@ export function checkRank(shape: GradientShape, isOneTold: boolean): Consistency
     return check('rank', 'warn', `The head's gradient has ${rankOne}, which tells no number of samples here.`);
   }
   if (shape.nature === 'single') {
-    return check('rank', 'pass', `The head's gradient has ${rankOne}: it is of a single sample.`);
+    const of = isOne ? 'a single sample' : 'a single sample, or of a batch in which the others add nothing';
+    return check('rank', 'pass', `The head's gradient has ${rankOne}: it is of ${of}.`);
   }
   if (shape.nature === 'hidden') {
     return check(

@@ -125,7 +125,7 @@ export async function coreOf(facts: Facts): Promise<Core> {
     ...consistency.checkValues(matching, gradients, headNames),
     consistency.checkPrecision(head.gradient, head.storedRoundoff),
     ...consistency.checkSums(head.gradient, shape, recovered.factors?.biasMisfit ?? 0, isOneTold),
-    consistency.checkRank(shape, isOneTold),
+    consistency.checkRank(shape, isOneTold, recovered.batch.size === 1),
     ...recovered.checks,
   ];
   if (recovered.unassessed !== undefined && recovered.cancelled === undefined) {

@@ -100,7 +100,7 @@ function directionFinding(sample: SampleReport): FeatureFinding {
   return {
     id: 'feature-direction-recovered',
     title: 'The last-layer feature is known up to its length',
-    evidence: `The gradient is of a single sample, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
+    evidence: `The gradient has rank one, as that of a single sample has, so each of its rows is that sample's feature (${sample.featureStatistics.length} numbers) times one number.`,
     mitigation: stopAdvice(undefined),
   };
 }

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { checkRank } from '../../../src/audit/consistency.js';
 import { batchOfScale } from '../../../src/methods/head/recover-head.js';
 import { verdictOfInput } from '../../../src/methods/input/batch-leak.js';
 import type { BatchMaps } from '../../../src/methods/input/batch-maps.js';
+import type { GradientShape } from '../../../src/recovery/head-gradient.js';
 
 describe('an input of a batch', () => {
   const maps = (sizeOpen = false) => ({ sizeOpen }) as BatchMaps;
@@ -18,6 +20,15 @@ describe('an input of a batch', () => {
     expect(verdictOfInput(maps(), ofLayer(5e-3))).toBe('close');
     expect(verdictOfInput(maps(), ofLayer(0.02))).toBe('uncertain');
     expect(verdictOfInput(maps(), { error: null, worstLayer: undefined })).toBe('uncertain');
+  });
+});
+
+describe('a head of rank one', () => {
+  it('is of a single sample, unless others may add nothing', () => {
+    const shape = { nature: 'single', rankOne: { residual: 0, total: 1 } } as GradientShape;
+    expect(checkRank(shape, true, true).detail).toMatch(/it is of a single sample\.$/);
+    expect(checkRank(shape, true, false).detail).toContain('or of a batch in which the others add nothing');
+    expect(checkRank(shape, false, false)).toMatchObject({ status: 'warn' });
   });
 });
 

@@ -5,7 +5,7 @@ import type { Finding } from '../../protocol/report.js';
 import { counted } from '../../words/count-words.js';
 import type { Leak, NamedArray } from '../method.js';
 import type { BatchMaps, MappedSample } from './batch-maps.js';
-import { CERTAIN, CLOSE, CLOSE_LAYER } from './certificate.js';
+import { CERTAIN, CLOSE, mostOfLayer } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 
 /** Inputs and feature maps of a batch whose samples the head does not tell, as a leak of its own. */
@@ -14,10 +14,11 @@ type Verdict = 'exact' | 'close' | 'uncertain';
 
 /** Of one input, by what it adds to the gradient itself. */
 export function verdictOfInput(
-  { sizeOpen }: Pick<BatchMaps, 'sizeOpen'>,
+  { sizeOpen, run }: Pick<BatchMaps, 'sizeOpen' | 'run'>,
   { error, worstLayer }: Pick<MappedSample, 'error' | 'worstLayer'>,
 ): Verdict {
-  const verdict = worstLayer && worstLayer.error > CLOSE_LAYER ? 'uncertain' : verdictOfError(error ?? Infinity);
+  const verdict =
+    worstLayer && worstLayer.error > mostOfLayer(run.walk.maps) ? 'uncertain' : verdictOfError(error ?? Infinity);
   return verdict === 'exact' && sizeOpen ? 'close' : verdict;
 }
 

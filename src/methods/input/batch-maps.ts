@@ -21,6 +21,7 @@ import {
   capturedGradients,
   certify,
   errorOfGradients,
+  mostOfLayer,
   withFittedSize,
   worstLayer,
 } from './certificate.js';
@@ -142,7 +143,7 @@ async function fittedTogether(
   context: Context,
 ): Promise<FittedTogether> {
   const certificate = await certify(prepared, input, known, noise);
-  const unsized: Found = { input, method: 'maps', ...certificate, expectedError: null };
+  const unsized: Found = { input, method: 'maps', ...certificate, expectedError: null, mostOfLayer: mostOfLayer() };
   const isHidden = prepared.mode === 'train' && prepared.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const hidesSize = isHidden && certificate.gradientError < CLOSE;
   let found: Found = hidesSize ? { ...unsized, sizeOpen: true } : unsized;

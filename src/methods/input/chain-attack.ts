@@ -5,7 +5,7 @@ import type { ChainResult } from '../../recovery/chain/chain-state.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import { norm } from '../../recovery/vectors.js';
 import type { Context } from '../method.js';
-import { type Found, RIGHT_NETWORK, certify } from './certificate.js';
+import { type Found, RIGHT_NETWORK, certify, mostOfLayer } from './certificate.js';
 import { pausingProduct } from '../pausing-product.js';
 import { type Prepared, outputShapesOf } from './prepare.js';
 import { toBase64 } from './preview.js';
@@ -50,6 +50,7 @@ export async function chainAttack(
       input: chain.input,
       method: 'chain' as const,
       ...(await certify(own, chain.input, known, precisionOf(task).noise)),
+      mostOfLayer: mostOfLayer(),
       expectedError: chain.inputError ?? null,
     };
     if (best === undefined || isBetter({ chain, found }, best)) {

@@ -7,7 +7,7 @@ import { type MatchingResult, type RestartRecord, matchGradients } from '../../r
 import { type Known, matchingGraph } from '../../recovery/matching/objective.js';
 import { type MatchingSettings, PRESETS } from '../../recovery/matching/presets.js';
 import type { Context } from '../method.js';
-import { type Found, capturedGradients, certify } from './certificate.js';
+import { type Found, capturedGradients, certify, mostOfLayer } from './certificate.js';
 import { noEngine } from './no-engine.js';
 import type { Prepared } from './prepare.js';
 import { preview } from './preview.js';
@@ -114,6 +114,7 @@ export async function matchingAttack(
           method: 'matching' as const,
           ...(await certify(prepared, result.x, { ...known, labels }, precisionOf(task).noise, engine)),
           expectedError: null,
+          mostOfLayer: mostOfLayer(),
         }
       : undefined;
     return {

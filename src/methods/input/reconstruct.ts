@@ -11,6 +11,7 @@ import {
   RIGHT_NETWORK,
   certificateFloor,
   certify,
+  mostOfLayer,
   reasonOf,
   errorOfGradients,
   verdictOf,
@@ -166,6 +167,7 @@ async function singleMaps(
       input: input.values,
       method: 'maps' as const,
       ...(await certify(own, input.values, known, noise)),
+      mostOfLayer: mostOfLayer(run.walk.maps),
       expectedError: null,
     };
     const attempt = { run, found, prepared: own };

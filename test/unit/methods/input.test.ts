@@ -16,6 +16,7 @@ import {
   capturedGradients,
   certificateFloor,
   certify,
+  mostOfLayer,
   reasonOf,
   errorOfGradients,
   verdictOf,
@@ -112,10 +113,10 @@ function changed(x: Float64Array, by: number): Float64Array {
   return x.map((value, at) => (at === 5 ? value + by : value));
 }
 
-describe('the certificate', () => {
-  const ofChain = (gradientError: number, expectedError: number | null = 1e-6) =>
-    ({ method: 'chain', gradientError, expectedError, worstLayer: undefined }) as const;
+const ofChain = (gradientError: number, expectedError: number | null = 1e-6) =>
+  ({ method: 'chain', gradientError, expectedError, worstLayer: undefined, mostOfLayer: mostOfLayer() }) as const;
 
+describe('the certificate', () => {
   it('calls the right input exact, and one that is changed in one number not', async () => {
     const floor = certificateFloor(task, right);
     const same = await certify(right, image, knownOf(task), 0);
@@ -210,14 +211,15 @@ describe('the verdict', () => {
     ['matching', 2 * CLOSE, null, CERTAIN, 'uncertain'],
   ] as const)('by %s at an error of %d, expecting %s, against a floor of %d is %s', (...row) => {
     const [method, gradientError, expectedError, floor, verdict] = row;
-    expect(verdictOf({ method, gradientError, expectedError, worstLayer: undefined }, floor)).toBe(verdict);
+    expect(verdictOf({ ...ofChain(gradientError, expectedError), method }, floor)).toBe(verdict);
   });
 
   it('is uncertain where one layer is not explained, however small a part of the gradient that is', () => {
     const found = (error: number) => ({ ...ofMaps, worstLayer: { weight: 'conv1.weight', error } });
-    const ofMaps = { method: 'maps', gradientError: CERTAIN, expectedError: null } as const;
+    const ofMaps = { method: 'maps', gradientError: CERTAIN, expectedError: null, mostOfLayer: mostOfLayer() } as const;
     expect(verdictOf(found(CLOSE_LAYER), CERTAIN)).toBe('exact');
     expect(verdictOf(found(2 * CLOSE), CERTAIN)).toBe('uncertain');
+    expect(mostOfLayer([{ error: 1e-4 }, { error: 1e-7 }])).toBeGreaterThan(2 * CLOSE);
     expect(reasonOf('uncertain', found(2 * CLOSE), CERTAIN, [], false)).toBe(
       'The gradient computed from it differs from the captured one by 1.0e-4, and that of `conv1.weight` alone by 2.0e-2: this picture is not confirmed.',
     );

@@ -528,7 +528,7 @@ describe('the reconstructed input', () => {
     await page.keyboard.press('Enter');
     await expect.poll(() => sent(page)).toContainEqual({ t: 'stop' });
     await show(page, reports.rebuilt, images.rebuilt);
-    expect(await page.locator('progress').count()).toBe(0);
+    await expect.poll(() => page.locator('progress').count()).toBe(0);
     await page.close();
   });
 });

@@ -5,7 +5,7 @@ import type { Finding } from '../../protocol/report.js';
 import { counted } from '../../words/count-words.js';
 import type { Leak, NamedArray } from '../method.js';
 import type { BatchMaps, MappedSample } from './batch-maps.js';
-import { CERTAIN, CLOSE, mostOfLayer } from './certificate.js';
+import { CERTAIN, CLOSE, EXACT_LAYER, mostOfLayer } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 
 /** Inputs and feature maps of a batch whose samples the head does not tell, as a leak of its own. */
@@ -19,7 +19,7 @@ export function verdictOfInput(
 ): Verdict {
   const verdict =
     worstLayer && worstLayer.error > mostOfLayer(run.walk.maps) ? 'uncertain' : verdictOfError(error ?? Infinity);
-  return verdict === 'exact' && sizeOpen ? 'close' : verdict;
+  return verdict === 'exact' && (sizeOpen || (worstLayer && worstLayer.error > EXACT_LAYER)) ? 'close' : verdict;
 }
 
 function verdictOfError(error: number): Verdict {

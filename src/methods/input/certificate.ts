@@ -52,6 +52,9 @@ const CLOSE_LAYER_OF_MAPS = 0.1;
 /** Maps that err by less, relatively, hold what float32 gives; where each number has noise of a hundred-thousandth, all err by more. */
 const EXACT_MAPS = 3e-6;
 
+/** What any layer may leave of its gradient, beyond its noise, for an input to be exact. */
+export const EXACT_LAYER = 1e-3;
+
 /** What a layer may leave of its gradient for an input to be close. @param maps the input was computed from; none elsewhere */
 export function mostOfLayer(maps: readonly { readonly error: number }[] = []): number {
   return maps.some(({ error }) => error <= EXACT_MAPS) ? CLOSE_LAYER_OF_MAPS : CLOSE_LAYER;
@@ -274,6 +277,7 @@ export function verdictOf(
   }
   const isExact =
     gradientError <= floor &&
+    (worst?.error ?? 0) <= Math.max(EXACT_LAYER, floor) &&
     !sizeOpen &&
     (method === 'chain' ? expectedError !== null && expectedError <= PRECISE : gradientError <= CERTAIN);
   return isExact ? 'exact' : 'close';

@@ -22,6 +22,7 @@ describe('an input of a batch', () => {
     expect(verdictOfInput(maps(), ofLayer(0.02))).toBe('uncertain');
     // Maps as exact as float32: a few maxima chosen wrongly.
     expect(verdictOfInput(maps(false, 1e-7), ofLayer(0.02))).toBe('close');
+    expect(verdictOfInput(maps(false, 1e-7), { ...ofLayer(0.02), error: 1e-5 })).toBe('close');
     expect(verdictOfInput(maps(false, 1e-7), ofLayer(0.2))).toBe('uncertain');
     expect(verdictOfInput(maps(), { error: null, worstLayer: undefined })).toBe('uncertain');
   });

@@ -11,6 +11,7 @@ import {
   CERTAIN,
   CLOSE,
   CLOSE_LAYER,
+  EXACT_LAYER,
   PRECISE,
   RIGHT_NETWORK,
   capturedGradients,
@@ -217,7 +218,8 @@ describe('the verdict', () => {
   it('is uncertain where one layer is not explained, however small a part of the gradient that is', () => {
     const found = (error: number) => ({ ...ofMaps, worstLayer: { weight: 'conv1.weight', error } });
     const ofMaps = { method: 'maps', gradientError: CERTAIN, expectedError: null, mostOfLayer: mostOfLayer() } as const;
-    expect(verdictOf(found(CLOSE_LAYER), CERTAIN)).toBe('exact');
+    expect(verdictOf(found(EXACT_LAYER), CERTAIN)).toBe('exact');
+    expect(verdictOf(found(CLOSE_LAYER), CERTAIN)).toBe('close');
     expect(verdictOf(found(2 * CLOSE), CERTAIN)).toBe('uncertain');
     expect(mostOfLayer([{ error: 1e-4 }, { error: 1e-7 }])).toBeGreaterThan(2 * CLOSE);
     expect(reasonOf('uncertain', found(2 * CLOSE), CERTAIN, [], false)).toBe(

@@ -297,6 +297,8 @@ export interface ReconstructionReport {
   usedTruth?: true;
   /** ||simulated - captured|| / ||captured|| over all parameters; null when it could not be simulated. */
   gradientError: number | null;
+  /** The same of the layer of which most is left, relative to its own; absent where that is rounding and noise in all. */
+  worstLayer?: LayerError;
   /** Lowest loss that matching reached, null for the closed form. */
   matchingLoss: number | null;
   /** True where batch normalisation in train mode hides the input's size from its gradient: it is right up to one factor. */
@@ -320,6 +322,12 @@ export interface ReconstructionReport {
   truthFile?: string;
   /** Per-channel mean and deviation by which inputs were normalised, when known. */
   normalisation?: Normalisation;
+}
+
+/** What an input leaves of the gradient of one layer's weights, relative to it. */
+export interface LayerError {
+  weight: string;
+  error: number;
 }
 
 export interface ChainLayerReport {

@@ -46,7 +46,10 @@ export interface DefendHooks {
   pause(): Promise<void>;
 }
 
-/** Seconds for everything, or so many undefended audits where these take longer, and bounds of one defended audit. */
+/**
+ * Seconds for everything, or so many undefended audits where these take longer, and bounds of one defended audit. A quick sweep of a LeNet
+ * has to be over in 30 on two cores, and what runs at its end takes a while to stop.
+ */
 const EFFORTS = {
   quick: { total: 29, audits: 4, least: 1, most: 20, times: 2 },
   thorough: { total: 900, audits: 8, least: 5, most: 120, times: 6 },
@@ -192,9 +195,11 @@ class Sweep {
           continue;
         }
         const begun = performance.now();
-        if (begun + curve.longestLevel > this.ends) {
+        const shortest = this.isSearchFor(next.leak) ? 1000 * EFFORTS[this.request.effort].least : 0;
+        if (begun + Math.max(curve.longestLevel, shortest) > this.ends) {
+          // Levels of other defences may take less.
           this.status = 'out-of-time';
-          return;
+          continue;
         }
         await this.tryLevel(curve, next.level, next.leak);
         curve.longestLevel = Math.max(curve.longestLevel, performance.now() - begun);
@@ -214,11 +219,14 @@ class Sweep {
     this.tell(`${defence.title}: ${level.name}`);
     await this.pause();
     const known = points.find((own) => own.level === at)?.left ?? [];
-    const isSearch = this.followers.some(({ leak, methods }) => leak.id === asked && methods.length > 0);
+    const isSearch = this.isSearchFor(asked);
     const wanted = this.followers.flatMap(({ leak, methods }, index) =>
       (isSearch || methods.length === 0) && !known.some((own) => own.leak === leak.id) ? [index] : [],
     );
     const left = await this.leftAt(defence, level, at, wanted);
+    if (known.length + left.length === 0) {
+      return;
+    }
     const order = this.leaks.map(({ id }) => id);
     const all = [...known, ...left].sort((one, other) => order.indexOf(one.leak) - order.indexOf(other.leak));
     curve.points = [...points.filter((own) => own.level !== at), { level: at, left: all }].sort(
@@ -234,7 +242,7 @@ class Sweep {
     const isRepeated = defence.isRandom && wanted.some((index) => this.followers[index]?.methods.length === 0);
     const draws = isRepeated ? this.draws : 1;
     const now = performance.now();
-    const until = Math.min(now + 1000 * this.runSeconds, Math.max(this.ends, now + 1000 * EFFORTS.quick.least));
+    const until = Math.min(now + 1000 * this.runSeconds, this.ends);
     const runs = Array.from({ length: draws }, (_, draw) => this.runOf(defence, level, draw, draws, until));
     const left: LeftOver[] = [];
     for (const index of wanted) {
@@ -249,9 +257,18 @@ class Sweep {
       });
       // Telling a stop from a run whose time was up.
       await this.pause();
-      left.push(own);
+      // What the end of the sweep cut short tells less than nothing: beside it, levels that were tried to their end would not count.
+      if (own.standing === 'untold' && until === this.ends && performance.now() > until) {
+        this.status = 'out-of-time';
+      } else {
+        left.push(own);
+      }
     }
     return left;
+  }
+
+  private isSearchFor(asked: string): boolean {
+    return this.followers.some(({ leak, methods }) => leak.id === asked && methods.length > 0);
   }
 
   private runOf(defence: Defence, level: Level, draw: number, draws: number, until: number): DefendedRun {

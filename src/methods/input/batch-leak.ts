@@ -5,7 +5,7 @@ import type { Finding } from '../../protocol/report.js';
 import { counted } from '../../words/count-words.js';
 import type { Leak, NamedArray } from '../method.js';
 import type { BatchMaps, MappedSample } from './batch-maps.js';
-import { CERTAIN, CLOSE, EXACT_LAYER, mostOfLayer } from './certificate.js';
+import { CERTAIN, CLOSE, EXACT_LAYER } from './certificate.js';
 import { describeMaps } from './describe-maps.js';
 
 /** Inputs and feature maps of a batch whose samples the head does not tell, as a leak of its own. */
@@ -14,12 +14,11 @@ type Verdict = 'exact' | 'close' | 'uncertain';
 
 /** Of one input, by what it adds to the gradient itself. */
 export function verdictOfInput(
-  { sizeOpen, run }: Pick<BatchMaps, 'sizeOpen' | 'run'>,
-  { error, worstLayer }: Pick<MappedSample, 'error' | 'worstLayer'>,
+  { sizeOpen }: Pick<BatchMaps, 'sizeOpen'>,
+  { error, worst, mostOfLayer }: Pick<MappedSample, 'error' | 'worst' | 'mostOfLayer'>,
 ): Verdict {
-  const verdict =
-    worstLayer && worstLayer.error > mostOfLayer(run.walk.maps) ? 'uncertain' : verdictOfError(error ?? Infinity);
-  return verdict === 'exact' && (sizeOpen || (worstLayer && worstLayer.error > EXACT_LAYER)) ? 'close' : verdict;
+  const verdict = worst && worst.error > mostOfLayer ? 'uncertain' : verdictOfError(error ?? Infinity);
+  return verdict === 'exact' && (sizeOpen || (worst && worst.error > EXACT_LAYER)) ? 'close' : verdict;
 }
 
 function verdictOfError(error: number): Verdict {
@@ -126,7 +125,7 @@ function findingOf(maps: BatchMaps, told: readonly Verdict[], where: string): Fi
         title: isWhole
           ? 'The training inputs of the whole batch can be computed'
           : 'Training inputs of the batch can be computed',
-        evidence: `${isWhole ? '' : `${told.length} of `}${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${isWhole ? '' : ' Against what the others add to it themselves, that does not confirm them.'}${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
+        evidence: `${isWhole ? '' : `${told.length} of `}${counted(samples.length, 'input')}, from ${run.begunAt === undefined ? "feature maps that follow from the layers' gradients" : `what the gradient of \`${run.begunAt}\` tells of each sample`}. The gradient computed from all of them together matches the captured one to ${(gradientError ?? 1).toExponential(1)}.${isWhole ? '' : ` ${unconfirmed(samples)}`}${maps.sizeOpen ? ` ${SIZE_OPEN}` : ''}${alone}`,
         mitigation: run.begunAt === undefined ? MITIGATION : HIDDEN_MITIGATION,
       }
     : {
@@ -136,6 +135,17 @@ function findingOf(maps: BatchMaps, told: readonly Verdict[], where: string): Fi
         evidence: `${counted(run.walk.batch, 'sample')}, down to ${where}.${alone}`,
         mitigation: MITIGATION,
       };
+}
+
+/** Why others are not told, of whose inputs some are. */
+function unconfirmed(samples: readonly MappedSample[]): string {
+  const inLayer = samples.flatMap(({ error, worst, mostOfLayer }) =>
+    (error ?? Infinity) <= CLOSE && worst && worst.error > mostOfLayer ? [worst] : [],
+  );
+  const [first] = inLayer;
+  return first
+    ? `Against what the others add to it themselves, or to that of one layer (\`${first.weight}\`: ${first.error.toExponential(1)}), that does not confirm them.`
+    : 'Against what the others add to it themselves, that does not confirm them.';
 }
 
 /** Which layer's gradient begins it, and how many samples it would give away at most. */

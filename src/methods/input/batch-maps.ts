@@ -5,7 +5,9 @@ import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { buildNetwork } from '../../network/network-graph.js';
 import { CancelledError } from '../../protocol/errors.js';
+import type { LayerError } from '../../protocol/report.js';
 import { softmax } from '../../recovery/activation.js';
+import { FLOAT32_ROUNDOFF } from '../../recovery/head-gradient.js';
 import { type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import { joined, norm } from '../../recovery/vectors.js';
 import { convPlaceOf } from '../../recovery/walk/conv-place.js';
@@ -17,7 +19,6 @@ import {
   CLOSE,
   type Certificate,
   type Found,
-  type LayerError,
   capturedGradients,
   certify,
   errorOfGradients,
@@ -28,6 +29,7 @@ import {
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { pausingProduct } from '../pausing-product.js';
 import { type NetworkTask, type Prepared, prepareAll } from './prepare.js';
+import type { NumberErrors } from './reconstruction-task.js';
 
 /**
  * All inputs of a batch from the row spaces of its layers' gradients, without a word from the head: not the loss, not
@@ -59,20 +61,27 @@ export interface MappedSample {
    * surely adds so little that all may fit without it. Null where not all were found.
    */
   readonly error: number | null;
-  /** The same of the layer that it explains worst. */
-  readonly worstLayer: LayerError | undefined;
+  /** The same of the layer that it explains worst, beyond noise. */
+  readonly worst: LayerError | undefined;
+  /** What that may leave for the input to be close. */
+  readonly mostOfLayer: number;
 }
 
 /** Probabilities outside of 0 to 1 by more than this belong to another scale of the loss. */
 const IMPROBABLE = 1e-3;
 
+/** Rounding of p - y where p is all but one, in a network of float32. */
+const LOGIT_ROUNDING = 4 * FLOAT32_ROUNDOFF;
+
 /**
+ * @param noise standard deviation of each captured number
  * @param hidden what a fully connected layer before the head tells; without it, row spaces of convolutions begin
  * @returns undefined for networks without rectifiers
  * @throws UnusableInputError when no candidate fits the checkpoint; CancelledError when stopped before any map was found
  */
 export async function batchMaps(
   task: NetworkTask,
+  noise: number,
   context: Context,
   hidden?: HiddenSamples,
 ): Promise<BatchMaps | undefined> {
@@ -103,30 +112,34 @@ export async function batchMaps(
     ? await fittedTogether(
         { ...prepared, graph, net },
         x,
-        { labels: labels.values, classes, features: undefined, scale: labels.scale, logitGradient: labels.delta },
-        task.absoluteError,
+        {
+          labels: labels.values,
+          classes,
+          features: undefined,
+          scale: labels.scale,
+          logitGradients: labels.logitGradients,
+        },
+        { noise, roundoff: task.head.roundoff, underflow: task.head.underflow },
         context,
       )
     : undefined;
   return {
     run: fitted?.stopped === true ? { ...run, stopped: true } : run,
     prepared,
-    samples: inputs.map(({ values, residual }, b) => ({
+    samples: inputs.map(({ values, residual, basis }, b) => ({
       input: fitted ? sampleOf({ values: fitted.input }, b, batch) : values,
       feature: features!.slice(b * width, (b + 1) * width),
       label: labels?.values.slice(b * classes, (b + 1) * classes),
       residual,
       error: fitted?.own[b]?.gradientError ?? null,
-      worstLayer: fitted?.own[b]?.worstLayer,
+      worst: fitted?.own[b]?.worst,
+      mostOfLayer: mostOfLayer(basis),
     })),
     gradientError: fitted?.gradientError ?? null,
     sizeOpen: fitted?.sizeOpen === true,
     seconds: seconds(),
   };
 }
-
-/** With dloss/dlogits as the head's gradient has it: labels of sure predictions are rounded. */
-type KnownBatch = Known & { readonly logitGradient: Float64Array };
 
 interface FittedTogether extends Found {
   /** Of each input, what it adds to the gradient itself being the measure; empty where all together do not fit. */
@@ -138,20 +151,20 @@ interface FittedTogether extends Found {
 async function fittedTogether(
   prepared: Prepared,
   input: Float64Array,
-  known: KnownBatch,
-  noise: number,
+  known: Known,
+  errors: NumberErrors,
   context: Context,
 ): Promise<FittedTogether> {
-  const certificate = await certify(prepared, input, known, noise);
+  const certificate = await certify(prepared, input, known, errors);
   const unsized: Found = { input, method: 'maps', ...certificate, expectedError: null, mostOfLayer: mostOfLayer() };
   const isHidden = prepared.mode === 'train' && prepared.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   const hidesSize = isHidden && certificate.gradientError < CLOSE;
   let found: Found = hidesSize ? { ...unsized, sizeOpen: true } : unsized;
   try {
-    found = hidesSize ? await withFittedSize(prepared, unsized, known, noise, context) : unsized;
+    found = hidesSize ? await withFittedSize(prepared, unsized, known, errors, context) : unsized;
     return {
       ...found,
-      own: found.gradientError <= CLOSE ? await ownCertificates(prepared, found.input, known, noise, context) : [],
+      own: found.gradientError <= CLOSE ? await ownCertificates(prepared, found.input, known, errors, context) : [],
     };
   } catch (error) {
     if (!(error instanceof CancelledError)) {
@@ -166,24 +179,30 @@ async function fittedTogether(
  * add up, whatever the normalisation.
  *
  * @param x of all inputs, flat
- * @param noise standard deviation of each captured number
+ * @param errors of the captured numbers
  */
 async function ownCertificates(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   x: Float64Array,
-  known: KnownBatch,
-  noise: number,
+  known: Known,
+  errors: NumberErrors,
   context: Context,
 ): Promise<Certificate[]> {
   const captured = capturedGradients(tensors);
   const product = await pausingProduct(context);
-  const gradientsOf = (logitGradient: Float64Array): Promise<Float64Array[]> =>
-    evaluateWithProduct(simulatedGradients(graph, net, captured, { ...known, logitGradient }), { x }, product);
+  const gradientsOf = (sample: number): Promise<Float64Array[]> => {
+    const labels = known.labels.map((own, at) => (Math.floor(at / known.classes) === sample ? own : 0));
+    const logitGradients = known.logitGradients?.map((own, at) => (at === sample ? own : undefined));
+    return evaluateWithProduct(
+      simulatedGradients(graph, net, captured, { ...known, labels, logitGradients }),
+      { x },
+      product,
+    );
+  };
   const left = captured.map(({ data }) => Float64Array.from(data, (own) => -own));
   const sizes: number[][] = [];
-  for (let from = 0; from < known.labels.length; from += known.classes) {
-    const isOwn = (at: number): boolean => at >= from && at < from + known.classes;
-    const parts = await gradientsOf(known.logitGradient.map((own, at) => (isOwn(at) ? own : 0)));
+  for (let sample = 0; sample * known.classes < known.labels.length; sample++) {
+    const parts = await gradientsOf(sample);
     parts.forEach((part, tensor) => {
       part.forEach((own, at) => {
         left[tensor]![at]! += own;
@@ -194,18 +213,21 @@ async function ownCertificates(
   const off = left.map(norm);
   return sizes.map((own) => ({
     gradientError: Math.hypot(...off) / Math.hypot(...own),
-    worstLayer: worstLayer(captured, off, own, noise),
+    worst: worstLayer(captured, off, own, errors),
   }));
 }
 
-/** y = p - delta / c, where the head's gradient gives delta for the features that the inputs have. */
+/**
+ * y = p - delta / c, where the head's gradient gives delta for the features that the inputs have; and delta itself for samples predicted
+ * so surely that no label between 0 and 1 gives it but for the rounding of p - y.
+ */
 async function labelsOf(
   { candidate: { recipe }, head, tensors }: Prepared,
   features: Float64Array,
   logits: Float64Array,
   batch: number,
   product: ProductKernel,
-): Promise<{ values: Float64Array; scale: number; delta: Float64Array } | undefined> {
+): Promise<(Pick<Known, 'scale' | 'logitGradients'> & { values: Float64Array }) | undefined> {
   const classes = logits.length / batch;
   const place = convPlaceOf(recipe, head, [features.length / batch], [classes], tensors.gradient);
   const delta = place && (await deltaOf(place, features, batch, product));
@@ -222,8 +244,29 @@ async function labelsOf(
       });
     }
     if (values.every((own) => own > -IMPROBABLE && own < 1 + IMPROBABLE)) {
-      return { values: values.map((own) => Math.min(Math.max(own, 0), 1)), scale, delta };
+      const clipped = values.map((own) => Math.min(Math.max(own, 0), 1));
+      return { values: clipped, scale, logitGradients: roundedOf(clipped, delta, logits, batch, scale) };
     }
   }
   return undefined;
+}
+
+/** delta of the samples from whose p sum(y) - y it differs by the rounding of that. */
+export function roundedOf(
+  labels: Float64Array,
+  delta: Float64Array,
+  logits: Float64Array,
+  batch: number,
+  scale: number,
+): (Float64Array | undefined)[] {
+  const classes = labels.length / batch;
+  return Array.from({ length: batch }, (_, b) => {
+    const part = (values: Float64Array): Float64Array => values.slice(b * classes, (b + 1) * classes);
+    const [y, own] = [part(labels), part(delta)];
+    const whole = y.reduce((sum, value) => sum + value, 0);
+    const isRounded = softmax(part(logits)).every(
+      (p, k) => Math.abs((own[k]! * batch) / scale - (whole * p - y[k]!)) <= LOGIT_ROUNDING,
+    );
+    return isRounded ? own : undefined;
+  });
 }

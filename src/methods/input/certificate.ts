@@ -2,14 +2,15 @@ import type { Engine } from '../../engine/engine.js';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { evaluate } from '../../graph/evaluate.js';
 import { type TensorData, workOf } from '../../graph/tensor-graph.js';
-import type { ReconstructionReport } from '../../protocol/report.js';
+import type { LayerError, ReconstructionReport } from '../../protocol/report.js';
 import { type CapturedGradient, type Known, simulatedGradients } from '../../recovery/matching/objective.js';
 import type { NetworkTensors } from './network-tensors.js';
 import type { Context } from '../method.js';
 import { fitGain } from '../../recovery/inversion/gain.js';
 import { fastestProduct, pausingProduct } from '../pausing-product.js';
 import type { Prepared } from './prepare.js';
-import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
+import type { MapsBasis } from './maps-attack.js';
+import { type NumberErrors, type ReconstructionTask, numberErrorsOf } from './reconstruction-task.js';
 
 /** How far an input's simulated gradient is from the captured one, and what that says of the input. */
 
@@ -19,22 +20,16 @@ export interface Found {
   readonly method: 'chain' | 'maps' | 'matching';
   readonly gradientError: number;
   readonly expectedError: number | null;
-  /** The layer whose gradient is left most beyond its noise; undefined where none is. */
-  readonly worstLayer: LayerError | undefined;
-  /** What {@link mostOfLayer} allows. */
+  /** The layer whose gradient is left most beyond its noise, relative; undefined where none is. */
+  readonly worst: LayerError | undefined;
+  /** What {@link mostOfLayer} allows of it. */
   readonly mostOfLayer: number;
   /** Whether normalisation hides the input's size from the gradient. */
   readonly sizeOpen?: true;
 }
 
-/** What an input leaves of the gradient of one layer's weights, relative to it. */
-export interface LayerError {
-  readonly weight: string;
-  readonly error: number;
-}
-
 /** Of an input, as {@link Found} has them. */
-export type Certificate = Pick<Found, 'gradientError' | 'worstLayer'>;
+export type Certificate = Pick<Found, 'gradientError' | 'worst'>;
 
 /** Float64 loops are taken for certificates up to this many multiplications. */
 const LOOPS_UP_TO = 3e8;
@@ -55,9 +50,9 @@ const EXACT_MAPS = 3e-6;
 /** What any layer may leave of its gradient, beyond its noise, for an input to be exact. */
 export const EXACT_LAYER = 1e-3;
 
-/** What a layer may leave of its gradient for an input to be close. @param maps the input was computed from; none elsewhere */
-export function mostOfLayer(maps: readonly { readonly error: number }[] = []): number {
-  return maps.some(({ error }) => error <= EXACT_MAPS) ? CLOSE_LAYER_OF_MAPS : CLOSE_LAYER;
+/** What a layer may leave of its gradient for an input to be close. @param basis undefined where it was not computed from maps */
+export function mostOfLayer(basis?: MapsBasis): number {
+  return basis?.isPooled === true && basis.error <= EXACT_MAPS ? CLOSE_LAYER_OF_MAPS : CLOSE_LAYER;
 }
 /** In units of normalised inputs, whose deviation is one: about one of 256 grey levels. */
 export const PRECISE = 0.02;
@@ -70,6 +65,9 @@ const HIDDEN = 0.1;
 /** A wrong network's image explains less than this of the gradient, a right one's more, whatever the noise. */
 export const RIGHT_NETWORK = 0.05;
 
+/** In expected norms of the noise. */
+const NOISE_MARGIN = 1.5;
+
 /** A layer whose gradient is smaller than this share of the whole is measured against that share. */
 const SMALLEST_LAYER = 1e-4;
 
@@ -79,7 +77,7 @@ const SMALLEST_LAYER = 1e-4;
  *
  * @param x flat, in the network's normalised units
  * @param known label of K numbers and scale of the captured gradient
- * @param noise standard deviation of each captured number
+ * @param errors of the captured numbers
  * @param engine takes what is too much for Float64 loops; undefined for float64 always
  * @throws EngineError when the engine cannot compute it
  */
@@ -87,20 +85,20 @@ export async function certify(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   x: Float64Array,
   known: Known,
-  noise: number,
+  errors: NumberErrors,
   engine?: Engine,
 ): Promise<Certificate> {
   const captured = capturedGradients(tensors);
   const slopes = simulatedGradients(graph, net, captured, known);
   if (workOf(slopes) < LOOPS_UP_TO) {
-    return certificateOf(evaluate(slopes, { x }), captured, noise);
+    return certificateOf(evaluate(slopes, { x }), captured, errors);
   }
   if (!engine) {
-    return certificateOf(await evaluateWithProduct(slopes, { x }, await fastestProduct()), captured, noise);
+    return certificateOf(await evaluateWithProduct(slopes, { x }, await fastestProduct()), captured, errors);
   }
   const program = await engine.compile(slopes);
   try {
-    return certificateOf(await program.run({ x }), captured, noise);
+    return certificateOf(await program.run({ x }), captured, errors);
   } finally {
     await program.dispose();
   }
@@ -117,7 +115,7 @@ export async function withFittedSize(
   { graph, net, tensors }: Pick<Prepared, 'graph' | 'net' | 'tensors'>,
   found: Found,
   known: Known,
-  noise: number,
+  errors: NumberErrors,
   context: Context,
 ): Promise<Found> {
   const captured = capturedGradients(tensors);
@@ -147,20 +145,25 @@ export async function withFittedSize(
   );
   if (error < 1) {
     const input = found.input.map((value) => value * factor);
-    const certificate = certificateOf(await gradientsAt(input), captured, noise);
-    if (certificate.gradientError <= found.gradientError) {
+    const certificate = certificateOf(await gradientsAt(input), captured, errors);
+    const most = Math.max(found.mostOfLayer, found.worst?.error ?? 0);
+    if (certificate.gradientError <= found.gradientError && (certificate.worst?.error ?? 0) <= most) {
       return { ...found, ...certificate, input, sizeOpen: true };
     }
   }
   return { ...found, sizeOpen: true };
 }
 
-function certificateOf(found: readonly TensorData[], captured: readonly ShapedGradient[], noise: number): Certificate {
+function certificateOf(
+  found: readonly TensorData[],
+  captured: readonly ShapedGradient[],
+  errors: NumberErrors,
+): Certificate {
   const off = found.map((data, at) => Math.sqrt(squaredDistance(data, captured[at]!.data)));
   const sizes = captured.map(({ data }) => Math.sqrt(squaredNorm(data)));
   return {
     gradientError: relativeDistance(found, captured),
-    worstLayer: worstLayer(captured, off, sizes, noise),
+    worst: worstLayer(captured, off, sizes, errors),
   };
 }
 
@@ -169,19 +172,20 @@ function certificateOf(found: readonly TensorData[], captured: readonly ShapedGr
  *
  * @param off for each tensor the norm of what is left of it
  * @param sizes and of what it is measured against
- * @param noise standard deviation of each captured number
+ * @param errors of the captured numbers
  */
 export function worstLayer(
   captured: readonly ShapedGradient[],
   off: readonly number[],
   sizes: readonly number[],
-  noise: number,
+  { noise, roundoff, underflow }: NumberErrors,
 ): LayerError | undefined {
   const least = SMALLEST_LAYER * Math.hypot(...sizes);
   let worst: LayerError | undefined;
   captured.forEach(({ parameter, data, shape }, at) => {
     const error = off[at]! / Math.max(sizes[at]!, least, Number.MIN_VALUE);
-    const isNoise = off[at]! <= NOISE_MARGIN * noise * Math.sqrt(data.length);
+    const each = Math.max(noise, underflow / Math.sqrt(12)) * Math.sqrt(data.length);
+    const isNoise = off[at]! <= NOISE_MARGIN * Math.hypot(each, roundoff * Math.sqrt(squaredNorm(data)));
     if (shape.length > 1 && !isNoise && error > (worst?.error ?? 0)) {
       worst = { weight: parameter, error };
     }
@@ -228,9 +232,6 @@ export function capturedGradients({ captured, gradient }: NetworkTensors): Shape
   });
 }
 
-/** In expected norms of the noise. */
-const NOISE_MARGIN = 1.5;
-
 /**
  * What rounding and noise alone leave of the certificate, relative as it is: one and a half times the expected norm of
  * the noise, never below {@link CERTAIN}.
@@ -239,11 +240,9 @@ export function certificateFloor(
   task: Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'>,
   { tensors }: Pick<Prepared, 'tensors'>,
 ): number {
-  const { stored, noise } = precisionOf(task);
-  if (noise === 0) {
-    return Math.max(CERTAIN, stored);
-  }
-  return Math.max(CERTAIN, NOISE_MARGIN * relativeNoise({ tensors }, noise));
+  const { noise, roundoff, underflow } = numberErrorsOf(task);
+  const each = Math.max(noise, underflow / Math.sqrt(12));
+  return Math.max(CERTAIN, noise === 0 ? roundoff : 0, NOISE_MARGIN * relativeNoise({ tensors }, each));
 }
 
 /** What the gradients err by, relatively: their rounding, or noise where that is more. @param noise standard deviation of each number */
@@ -269,7 +268,7 @@ function relativeNoise({ tensors }: Pick<Prepared, 'tensors'>, noise: number): n
  * @param floor what rounding and noise alone leave of the certificate
  */
 export function verdictOf(
-  { gradientError, expectedError, method, sizeOpen, worstLayer: worst, mostOfLayer: most }: Omit<Found, 'input'>,
+  { gradientError, expectedError, method, sizeOpen, worst, mostOfLayer: most }: Omit<Found, 'input'>,
   floor: number,
 ): ReconstructionReport['verdict'] {
   if (!(gradientError <= Math.max(CLOSE, floor)) || (worst && worst.error > most)) {
@@ -283,6 +282,21 @@ export function verdictOf(
   return isExact ? 'exact' : 'close';
 }
 
+/** The better verdict, then the smaller misfit: one that is confirmed is not given up for one that fits better and is not. */
+export function isBetter(one: Found, other: Found | undefined, floor: number): boolean {
+  if (!other) {
+    return true;
+  }
+  const [rank, rankOfOther] = [one, other].map((found) => VERDICTS.indexOf(verdictOf(found, floor))) as [
+    number,
+    number,
+  ];
+  return rank === rankOfOther ? one.gradientError < other.gradientError : rank < rankOfOther;
+}
+
+/** The best first. */
+const VERDICTS: readonly ReconstructionReport['verdict'][] = ['exact', 'close', 'uncertain', 'failed'];
+
 /**
  * One to three sentences on the verdict.
  *
@@ -291,7 +305,7 @@ export function verdictOf(
  */
 export function reasonOf(
   verdict: ReconstructionReport['verdict'],
-  best: Pick<Found, 'gradientError' | 'worstLayer' | 'sizeOpen'> | undefined,
+  best: Pick<Found, 'gradientError' | 'worst' | 'mostOfLayer' | 'sizeOpen'> | undefined,
   floor: number,
   notes: readonly string[],
   stopped: boolean,
@@ -299,6 +313,10 @@ export function reasonOf(
   const parts: string[] = [];
   if (best) {
     const error = best.gradientError.toExponential(1);
+    const isOfLayer = best.gradientError <= Math.max(CLOSE, floor) && best.worst && best.worst.error > best.mostOfLayer;
+    const inLayer = isOfLayer
+      ? `, and that of \`${best.worst.weight}\` alone by ${best.worst.error.toExponential(1)}`
+      : '';
     parts.push(
       {
         exact: `The gradient computed from it matches the captured one to ${error}, so this is the input.`,
@@ -306,7 +324,7 @@ export function reasonOf(
           best.sizeOpen && best.gradientError <= Math.min(floor, CERTAIN)
             ? `The gradient computed from it matches the captured one to ${error}, so this is the input, up to one factor.`
             : `The gradient computed from it differs from the captured one by ${error} (rounding and noise alone would leave ${floor.toExponential(0)}): much of it is real, details may not be.`,
-        uncertain: `The gradient computed from it differs from the captured one by ${error}${best.gradientError <= CLOSE && best.worstLayer ? `, and that of \`${best.worstLayer.weight}\` alone by ${best.worstLayer.error.toExponential(1)}` : ''}: this picture is not confirmed.`,
+        uncertain: `The gradient computed from it differs from the captured one by ${error}${inLayer}: this picture is not confirmed.`,
         failed: '',
       }[verdict],
     );

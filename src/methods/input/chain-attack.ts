@@ -9,7 +9,7 @@ import { type Found, RIGHT_NETWORK, certify, mostOfLayer } from './certificate.j
 import { pausingProduct } from '../pausing-product.js';
 import { type Prepared, outputShapesOf } from './prepare.js';
 import { toBase64 } from './preview.js';
-import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
+import { type ReconstructionTask, numberErrorsOf, precisionOf } from './reconstruction-task.js';
 
 /** The closed form, tried on every network that fits names and shapes. */
 
@@ -49,7 +49,7 @@ export async function chainAttack(
     const found = chain.input && {
       input: chain.input,
       method: 'chain' as const,
-      ...(await certify(own, chain.input, known, precisionOf(task).noise)),
+      ...(await certify(own, chain.input, known, numberErrorsOf(task))),
       mostOfLayer: mostOfLayer(),
       expectedError: chain.inputError ?? null,
     };

@@ -229,7 +229,7 @@ async function untoldBatch(
   if (task.request.attack === 'matching') {
     return undefined;
   }
-  const maps = await batchMaps(task, context, hidden);
+  const maps = await batchMaps(task, task.absoluteError, context, hidden);
   const leak = maps && batchLeak(maps, task.request);
   return maps && leak
     ? {

@@ -54,6 +54,16 @@ export interface MappedInput {
   readonly values: Float64Array;
   /** What it leaves of the deepest maps, relative; 0 where the walk itself came to it. */
   readonly residual: number;
+  /** Undefined where the walk itself came to it. */
+  readonly basis: MapsBasis | undefined;
+}
+
+/** Of the maps that an input was computed from in the end. */
+export interface MapsBasis {
+  /** Expected error of the worst of them, relative. */
+  readonly error: number;
+  /** Whether a max pooling lies between the input and the deepest of them, some of whose choices may be wrong. */
+  readonly isPooled: boolean;
 }
 
 /** Random inputs that Adam begins at, before the best is taken. */
@@ -85,7 +95,11 @@ async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, cont
   const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
   const [deepest] = walk.maps;
   if (deepest?.node === NETWORK_INPUT) {
-    const inputs = samples.map((sample) => ({ values: sampleOf(deepest, sample, walk.batch), residual: 0 }));
+    const inputs = samples.map((sample) => ({
+      values: sampleOf(deepest, sample, walk.batch),
+      residual: 0,
+      basis: undefined,
+    }));
     return { walk, inputs, engine: undefined, ended: undefined, stopped: false };
   }
   const none = { walk, inputs: [], engine: undefined, stopped: walk.stopped };
@@ -101,7 +115,7 @@ async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, cont
       ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
-  const run = await inverted(task, problems, deepest.node, product, context);
+  const run = await inverted(task, problems, recipe, deepest.node, product, context);
   const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
   return {
     walk,
@@ -139,6 +153,7 @@ function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
 async function inverted(
   { request }: MapsTask,
   problems: readonly InversionProblem[],
+  { layers }: Recipe,
   deepest: number,
   product: ProductKernel,
   context: Context,
@@ -157,14 +172,19 @@ async function inverted(
     product,
     context,
   );
-  const inputs = problems.flatMap(({ input }, at): (MappedInput | undefined)[] => {
+  const inputs = problems.flatMap(({ input, stages }, at): (MappedInput | undefined)[] => {
     const own = found[at];
     if (!own) {
       return [undefined];
     }
     const together = input.shape[0]!;
+    const last = stages[stages.length - 1]!;
+    const isPooled = layers.slice(0, last.deepest + 1).some(({ op }) => op === 'max-pool');
+    const basis = { error: last.error, isPooled };
     return Array.from({ length: together }, (_, b) =>
-      own.residual < 1 ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual } : undefined,
+      own.residual < 1
+        ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual, basis }
+        : undefined,
     );
   });
   return { inputs, engine, stopped, isSpent: found.some(({ spent }) => spent) };

@@ -11,7 +11,7 @@ import { type Found, capturedGradients, certify, mostOfLayer } from './certifica
 import { noEngine } from './no-engine.js';
 import type { Prepared } from './prepare.js';
 import { preview } from './preview.js';
-import { type ReconstructionTask, precisionOf } from './reconstruction-task.js';
+import { type ReconstructionTask, numberErrorsOf } from './reconstruction-task.js';
 
 /** Gradient matching on an engine: an input is searched whose simulated gradient is the captured one. */
 
@@ -112,7 +112,7 @@ export async function matchingAttack(
       ? {
           input: result.x,
           method: 'matching' as const,
-          ...(await certify(prepared, result.x, { ...known, labels }, precisionOf(task).noise, engine)),
+          ...(await certify(prepared, result.x, { ...known, labels }, numberErrorsOf(task), engine)),
           expectedError: null,
           mostOfLayer: mostOfLayer(),
         }

@@ -31,7 +31,7 @@ export interface BatchTask extends NetworkTask {
 export async function reconstructBatch(task: BatchTask, context: Context): Promise<NetworkReconstruction[]> {
   const started = performance.now();
   if (task.network.candidates.every(({ recipe }) => recipe.layers.some(({ op }) => op === 'conv'))) {
-    const maps = await batchMaps(task, context, await task.hidden());
+    const maps = await batchMaps(task, task.noise, context, await task.hidden());
     if (maps && (maps.samples.length > 0 || maps.run.walk.steps.length > 0)) {
       return byMaps(task, maps);
     }
@@ -145,6 +145,7 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
               by: NAMES.maps,
               verdict,
               gradientError,
+              ...(own.worst ? { worstLayer: own.worst } : {}),
               ...(maps.sizeOpen ? { sizeOpen: true as const } : {}),
             }
           : {}),
@@ -160,11 +161,11 @@ const SAME_FEATURE = 0.05;
 
 function mapsReason(
   { gradientError, sizeOpen }: BatchMaps,
-  { error, worstLayer }: MappedSample,
+  { error, worst, mostOfLayer }: MappedSample,
   verdict: Verdict,
 ): string {
   if (verdict === 'uncertain' && gradientError !== null && error !== null) {
-    const inLayer = error <= CLOSE && worstLayer;
+    const inLayer = error <= CLOSE && worst && worst.error > mostOfLayer ? worst : undefined;
     return `The gradient that all inputs found give together is the captured one up to ${gradientError.toExponential(1)}; against what this input adds to it itself that is ${error.toExponential(1)}${inLayer ? `, and ${inLayer.error.toExponential(1)} in \`${inLayer.weight}\`` : ''}, which does not confirm it.`;
   }
   if (gradientError === null || verdict === 'uncertain') {

@@ -11,6 +11,7 @@ import {
   RIGHT_NETWORK,
   certificateFloor,
   certify,
+  isBetter,
   mostOfLayer,
   reasonOf,
   errorOfGradients,
@@ -22,7 +23,13 @@ import { describeMaps } from './describe-maps.js';
 import { type MapsRun, hasRectifiers, mapsAttack } from './maps-attack.js';
 import { matchingAttack } from './matching-attack.js';
 import { type Prepared, describeNetwork, prepareAll } from './prepare.js';
-import { type NetworkReconstruction, type ReconstructionTask, knownOf, precisionOf } from './reconstruction-task.js';
+import {
+  type NetworkReconstruction,
+  type ReconstructionTask,
+  knownOf,
+  numberErrorsOf,
+  precisionOf,
+} from './reconstruction-task.js';
 
 /**
  * From a recovered label and feature to the input: the closed form where it applies, feature maps down a network of
@@ -63,7 +70,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
         maps = attempt.run;
         ({ engine, stopped } = maps);
         notes.push(...(maps.ended === undefined ? [] : [`Feature maps ended at ${maps.ended}.`]));
-        if (attempt.found && !(best && best.gradientError <= attempt.found.gradientError)) {
+        if (attempt.found && isBetter(attempt.found, best, certificateFloor(task, attempt.prepared))) {
           best = attempt.found;
           chosen = attempt.prepared;
         }
@@ -84,7 +91,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       within(context, maps ? MAPS_END : CHAIN_ENDS, 1),
     );
     ({ matching, engine, stopped } = run);
-    if (run.found && (best === undefined || run.found.gradientError < best.gradientError)) {
+    if (run.found && isBetter(run.found, best, certificateFloor(task, chosen))) {
       best = run.found;
       matchingLoss = run.loss;
     }
@@ -92,7 +99,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
   const isHidden = chosen.mode === 'train' && chosen.candidate.recipe.layers.some(({ op }) => op === 'batch-norm');
   if (best && isHidden && best.gradientError < CLOSE && !stopped) {
     try {
-      best = await withFittedSize(chosen, best, known, precisionOf(task).noise, context);
+      best = await withFittedSize(chosen, best, known, numberErrorsOf(task), context);
     } catch (error) {
       if (!(error instanceof CancelledError)) {
         throw error;
@@ -118,6 +125,7 @@ export async function reconstruct(task: ReconstructionTask, context: Context): P
       verdict,
       reason: reasonOf(verdict, best, floor, best?.method === 'maps' ? [] : notes, stopped),
       gradientError: best?.gradientError ?? null,
+      ...(best?.worst ? { worstLayer: best.worst } : {}),
       matchingLoss,
       ...(best?.sizeOpen ? { sizeOpen: true as const } : {}),
       expectedError: best?.expectedError ?? null,
@@ -166,15 +174,19 @@ async function singleMaps(
     const found = input && {
       input: input.values,
       method: 'maps' as const,
-      ...(await certify(own, input.values, known, noise)),
-      mostOfLayer: mostOfLayer(run.walk.maps),
+      ...(await certify(own, input.values, known, numberErrorsOf(task))),
+      mostOfLayer: mostOfLayer(input.basis),
       expectedError: null,
     };
     const attempt = { run, found, prepared: own };
-    if (!best || (found && !(best.found && best.found.gradientError <= found.gradientError))) {
+    if (!best || (found && isBetter(found, best.found, certificateFloor(task, own)))) {
       best = attempt;
     }
-    if (run.stopped || (found && found.gradientError < RIGHT_NETWORK)) {
+    const isRight =
+      found &&
+      found.gradientError < RIGHT_NETWORK &&
+      (found.worst?.error ?? 0) < Math.max(RIGHT_NETWORK, found.mostOfLayer);
+    if (run.stopped || isRight) {
       break;
     }
   }

@@ -2,7 +2,7 @@ import type { Detail } from '../../protocol/detail.js';
 import { UnusableInputError } from '../../protocol/errors.js';
 import type { EngineReport, NetworkReport } from '../../protocol/report.js';
 import type { Precision } from '../../recovery/chain/chain-state.js';
-import type { HeadFactors } from '../../recovery/head-factors.js';
+import { type HeadFactors, ROUNDED_SUM } from '../../recovery/head-factors.js';
 import { FLOAT32_ROUNDOFF, type GradientShape } from '../../recovery/head-gradient.js';
 import type { Known } from '../../recovery/matching/objective.js';
 import { PRESETS } from '../../recovery/matching/presets.js';
@@ -68,14 +68,31 @@ export function knownOf({
   }
   const { captured, problem } = factors;
   const moved = norm(captured.map((value, at) => value - problem.u[at]!));
-  const isRounded = labels === 'recovered' && moved > ROUNDING_SHOWS * norm(captured);
+  const isRecovered =
+    labels !== 'free' &&
+    probabilities.every((own, at) => Math.abs(own - sample.label.probabilities[at]!) <= ROUNDED_SUM);
+  const isRounded = isRecovered && moved > ROUNDING_SHOWS * norm(captured);
   return {
     labels: probabilities,
     classes: head.weight.rows,
     features: sample.feature,
     scale: sample.scale,
-    ...(isRounded ? { logitGradient: captured.map((value) => value / sample.scalar) } : {}),
+    ...(isRounded ? { logitGradients: [captured.map((value) => value / sample.scalar)] } : {}),
   };
+}
+
+/** What the captured numbers err by. */
+export interface NumberErrors {
+  /** Standard deviation of noise on each. */
+  readonly noise: number;
+  /** Unit roundoff of what is stored, relative. */
+  readonly roundoff: number;
+  /** Step between stored numbers near zero. */
+  readonly underflow: number;
+}
+
+export function numberErrorsOf(task: Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'>): NumberErrors {
+  return { noise: precisionOf(task).noise, roundoff: task.head.roundoff, underflow: task.head.underflow };
 }
 
 /** Unit roundoffs are relative; the noise is a standard deviation in the captured gradient's own units. */

@@ -42,6 +42,8 @@ export interface InversionStage {
   readonly active: Uint8Array;
   /** Expected error of the target, relative. */
   readonly error: number;
+  /** Layer whose output is the deepest of its maps. */
+  readonly deepest: number;
 }
 
 export interface Inversion {
@@ -101,11 +103,19 @@ const GOOD_RESIDUAL = 1e-4;
 const FEW_CONTRADICTING = 2e-3;
 /** Where all the rest fits as well as can be expected, some of what was told may have been wrong. */
 const FEW_AT_THE_FLOOR = 1e-2;
-const MOST_STEPS = 80;
+/** Far off, and of maps that only say where to begin. */
+const MOST_STEPS = 40;
+/** Below {@link CREEPING}. */
+const MOST_STEPS_NEAR = 80;
 /** Conjugate gradients of a step; badly conditioned maps are given more. */
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
 const HALVED = 0.4;
+/**
+ * Among the kinks of rectifiers, trained networks' images come nearer by a twentieth a step, and by far more a step behind them. A start
+ * that does so may take its share of the work; what it takes from the starts after it has to be worth more.
+ */
+const CREEPING = { below: 1e-2, patient: 0.97, share: 0.5, impatient: 0.9 } as const;
 /** Above, steps are short for the kinks of rectifiers, and more conjugate gradients do not make them longer. */
 const NEARLY_LINEAR = 2e-3;
 /** Float32 dumps do not tell more. */
@@ -153,6 +163,8 @@ type Best = Omit<Inversion, 'stopped' | 'spent'>;
 class Search {
   best: Best;
   private work = 0;
+  /** Until which a start may creep. */
+  private share = 0;
 
   constructor(
     private readonly problem: InversionProblem,
@@ -172,6 +184,7 @@ class Search {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
       for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.isLate()); tried++) {
+        this.share = this.work + CREEPING.share * (this.limits.work - this.work);
         const start = await this.adamStart(stages[0]!);
         let x = start;
         const descend = async (): Promise<void> => {
@@ -321,7 +334,8 @@ class Search {
     let trims = 0;
     let atTrim = Infinity;
     let conjugate = FEWEST_CONJUGATE;
-    for (let step = 0; step < MOST_STEPS && !this.isLate(); step++) {
+    const most = (): number => (isLast && current.norm < CREEPING.below ? MOST_STEPS_NEAR : MOST_STEPS);
+    for (let step = 0; step < most() && !this.isLate(); step++) {
       const before = current.norm;
       let isCutShort = false;
       if (current.norm > enough) {
@@ -348,8 +362,8 @@ class Search {
         conjugate *= 2;
         continue;
       }
-      // Among the kinks of rectifiers, trained networks' images come nearer by a twentieth a step, and by far more a step behind them.
-      const slow = current.norm < 1e-3 ? 0.7 : current.norm < 1e-2 ? 0.97 : 0.98;
+      const creeping = isLast && this.work < this.share ? CREEPING.patient : CREEPING.impatient;
+      const slow = current.norm < 1e-3 ? 0.7 : current.norm < CREEPING.below ? creeping : 0.98;
       if (current.norm <= enough || current.norm > slow * before) {
         // Near the input, each round may still bring it nearer.
         const isEnough =

@@ -217,6 +217,7 @@ function stageOf(
     target: joined(parts.map(({ target }) => target)),
     active: Uint8Array.from(parts.flatMap(({ active }) => [...active])),
     error: Math.max(...taken.map(({ error }) => error)),
+    deepest: taken[0]!.node,
   };
 }
 

@@ -20,10 +20,10 @@ export interface Known {
   /** The captured gradient is this many times what a plain mean cross-entropy gives. */
   readonly scale: number;
   /**
-   * dloss/dlogits as captured, batch x classes: where a prediction is so sure that the p - y below was rounded in float32, all layers'
-   * gradients are of the rounded one. Undefined elsewhere, and then it follows from labels and scale.
+   * dloss/dlogits as captured, of each sample: where a prediction is so sure that p - y was rounded in float32, all layers' gradients are
+   * of the rounded one. Undefined for a sample, or for all, where it follows from labels and scale.
    */
-  readonly logitGradient?: Float64Array | undefined;
+  readonly logitGradients?: readonly (Float64Array | undefined)[] | undefined;
 }
 
 export interface MatchingGraph {
@@ -54,8 +54,9 @@ export function matchingGraph(
   const free = settings.labels === 'free';
   const labelShape = [batch, known.classes];
   const labelLogits = free ? g.variable('y', labelShape) : undefined;
-  const labels = labelLogits ? g.unary('exp', logSoftmax(g, labelLogits, 1)) : g.constant(known.labels, labelShape);
-  const loss = g.scale(crossEntropy(g, network.logits, labels), known.scale);
+  const loss = labelLogits
+    ? g.scale(crossEntropy(g, network.logits, g.unary('exp', logSoftmax(g, labelLogits, 1))), known.scale)
+    : knownLoss(g, network, known);
   const used = captured.flatMap(({ parameter, data }) => {
     const node = network.parameters.get(parameter);
     return node ? [{ node, data }] : [];
@@ -98,15 +99,30 @@ export function simulatedGradients(
   captured: readonly CapturedGradient[],
   known: Known,
 ): TensorNode[] {
-  const shape = [network.input.shape[0]!, known.classes];
-  const loss = known.logitGradient
-    ? g.total(g.mul(network.logits, g.constant(known.logitGradient, shape)))
-    : g.scale(crossEntropy(g, network.logits, g.constant(known.labels, shape)), known.scale);
   return gradients(
     g,
-    loss,
+    knownLoss(g, network, known),
     captured.map(({ parameter }) => network.parameters.get(parameter)!),
   );
+}
+
+/** What has the gradients that the samples' losses have together, under their labels or under dloss/dlogits as captured. */
+function knownLoss(
+  g: TensorGraph,
+  { input, logits }: NetworkGraph,
+  { labels, classes, scale, logitGradients }: Known,
+): TensorNode {
+  const shape = [input.shape[0]!, classes];
+  const isAsCaptured = (at: number): boolean => logitGradients?.[Math.floor(at / classes)] !== undefined;
+  // A row of zeros adds nothing to a cross-entropy.
+  const followed = labels.map((own, at) => (isAsCaptured(at) ? 0 : own));
+  const byLabels = g.scale(crossEntropy(g, logits, g.constant(followed, shape)), scale);
+  if (!logitGradients?.some((own) => own !== undefined)) {
+    return byLabels;
+  }
+  const fixed = Float64Array.from(labels, (_, at) => logitGradients[Math.floor(at / classes)]?.[at % classes] ?? 0);
+  const asCaptured = g.total(g.mul(logits, g.constant(fixed, shape)));
+  return followed.some((own) => own !== 0) ? g.add(asCaptured, byLabels) : asCaptured;
 }
 
 function squaredDistance(g: TensorGraph, found: readonly TensorNode[], wanted: readonly TensorNode[]): TensorNode {

@@ -5,9 +5,9 @@ import type { ForwardKnowledge } from '../span/forward-span.js';
 import { joined, norm as length } from '../vectors.js';
 import { centredMap } from './centred-map.js';
 import type { ConvPlace } from './conv-place.js';
+import { median } from './conv-equations.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
-import { median } from './conv-equations.js';
 import { solveInput } from './equations.js';
 import { type FoundNodes, slopeBetween } from './found-nodes.js';
 import { type NormGradient, type NormalisedInput, convolved, normalisedInput } from './normalised-input.js';
@@ -271,11 +271,9 @@ export class TrainNorms {
       const plane = delta.length / (sums.length * batch);
       const next = slopes.slice();
       let changed = false;
-      const usual = median(sums.map((sum, o) => Math.abs(about!.dBeta[o]! - sum) / (sizes[o]! || 1)));
-      // While a size above is open, or an entry further up is wrong, all are off, and what explains one is chance.
-      const least = usual <= SAME_SUM ? Math.max(LEAST_MISSING, STANDS_OUT * usual) : Infinity;
-      for (const [o, sum] of sums.entries()) {
-        const missing = about!.dBeta[o]! - sum;
+      const missingIn = sums.map((sum, o) => about!.dBeta[o]! - sum);
+      const least = leastMissing(missingIn, sizes);
+      for (const [o, missing] of missingIn.entries()) {
         if (!(Math.abs(missing) > least * sizes[o]!)) {
           continue;
         }
@@ -356,6 +354,20 @@ export class TrainNorms {
     const stored = layer.op === 'conv' ? this.problem.parameter(layer.weight) : undefined;
     return stored && layer.op === 'conv' ? toOihw(stored, layer).data : undefined;
   }
+}
+
+/**
+ * What has to be missing in the sum of a channel, against the size of what is summed, for one wrong entry to stand out. While a size
+ * above is open, or an entry further up is wrong, all channels are off, and an entry that explains one does so by chance.
+ *
+ * @param missing of each channel, the gradient of a normalisation's shift less the sum of what comes down to it
+ * @param sizes of each channel, the sum of absolute values; zero where it is silent, which tells nothing of the others
+ * @returns Infinity where none can stand out
+ */
+export function leastMissing(missing: Float64Array, sizes: Float64Array): number {
+  const living = [...sizes.keys()].filter((channel) => sizes[channel]! > 0);
+  const usual = median(Float64Array.from(living, (channel) => Math.abs(missing[channel]!) / sizes[channel]!));
+  return living.length > 0 && usual <= SAME_SUM ? Math.max(LEAST_MISSING, STANDS_OUT * usual) : Infinity;
 }
 
 /** Values of each sample. */

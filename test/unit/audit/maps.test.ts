@@ -172,6 +172,13 @@ describe('feature maps', () => {
     );
   });
 
+  it('tell a batch of sure predictions, under what float32 left of their p - y', async () => {
+    const { report } = await audit('residual-sure-batch');
+    const leak = report.leaks.find(({ method }) => method === 'input')!;
+    expect(leak).toMatchObject({ gives: { inputs: 2 }, certificate: { by: 'gradient', verdict: 'exact' } });
+    expect(leak.certificate!.error).toBeLessThan(1e-5);
+  });
+
   it.each([1, 5, 20, 60])('keep the labels when stopped at pause %d of the way down', async (after) => {
     let pauses = -1;
     const { report } = await runAudit(requestOf('residual'), {

@@ -2,29 +2,50 @@ import { describe, expect, it } from 'vitest';
 import { checkRank } from '../../../src/audit/consistency.js';
 import { batchOfScale } from '../../../src/methods/head/recover-head.js';
 import { verdictOfInput } from '../../../src/methods/input/batch-leak.js';
-import type { BatchMaps } from '../../../src/methods/input/batch-maps.js';
+import { roundedOf } from '../../../src/methods/input/batch-maps.js';
+import { softmax } from '../../../src/recovery/activation.js';
 import type { GradientShape } from '../../../src/recovery/head-gradient.js';
 
 describe('an input of a batch', () => {
-  const maps = (sizeOpen = false, error = 1e-4) =>
-    ({ sizeOpen, run: { walk: { maps: [{ error }] } } }) as unknown as BatchMaps;
+  const together = (sizeOpen = false) => ({ sizeOpen });
+  const sample = (error: number | null, ofLayer?: number, mostOfLayer = 0.015) => ({
+    error,
+    worst: ofLayer === undefined ? undefined : { weight: 'conv1.weight', error: ofLayer },
+    mostOfLayer,
+  });
 
   it('is confirmed by what it adds to the gradient itself, whatever all inputs leave together', () => {
-    expect(verdictOfInput(maps(), { error: 1e-5, worstLayer: undefined })).toBe('exact');
-    expect(verdictOfInput(maps(true), { error: 1e-5, worstLayer: undefined })).toBe('close');
-    expect(verdictOfInput(maps(), { error: 5e-3, worstLayer: undefined })).toBe('close');
+    expect(verdictOfInput(together(), sample(1e-5))).toBe('exact');
+    expect(verdictOfInput(together(true), sample(1e-5))).toBe('close');
+    expect(verdictOfInput(together(), sample(5e-3))).toBe('close');
     // Predicted surely, so that all fit to 1e-3 without it.
-    expect(verdictOfInput(maps(), { error: 0.4, worstLayer: undefined })).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: Infinity, worstLayer: undefined })).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: NaN, worstLayer: undefined })).toBe('uncertain');
-    const ofLayer = (error: number) => ({ error: 5e-3, worstLayer: { weight: 'conv1.weight', error } });
-    expect(verdictOfInput(maps(), ofLayer(5e-3))).toBe('close');
-    expect(verdictOfInput(maps(), ofLayer(0.02))).toBe('uncertain');
-    // Maps as exact as float32: a few maxima chosen wrongly.
-    expect(verdictOfInput(maps(false, 1e-7), ofLayer(0.02))).toBe('close');
-    expect(verdictOfInput(maps(false, 1e-7), { ...ofLayer(0.02), error: 1e-5 })).toBe('close');
-    expect(verdictOfInput(maps(false, 1e-7), ofLayer(0.2))).toBe('uncertain');
-    expect(verdictOfInput(maps(), { error: null, worstLayer: undefined })).toBe('uncertain');
+    expect(verdictOfInput(together(), sample(0.4))).toBe('uncertain');
+    expect(verdictOfInput(together(), sample(Infinity))).toBe('uncertain');
+    expect(verdictOfInput(together(), sample(NaN))).toBe('uncertain');
+    expect(verdictOfInput(together(), sample(null))).toBe('uncertain');
+    expect(verdictOfInput(together(), sample(5e-3, 5e-3))).toBe('close');
+    expect(verdictOfInput(together(), sample(1e-5, 5e-3))).toBe('close');
+    expect(verdictOfInput(together(), sample(5e-3, 0.02))).toBe('uncertain');
+    // Maps as exact as float32 with a max pooling below: a few maxima chosen wrongly.
+    expect(verdictOfInput(together(), sample(5e-3, 0.02, 0.1))).toBe('close');
+    expect(verdictOfInput(together(), sample(5e-3, 0.2, 0.1))).toBe('uncertain');
+  });
+
+  it('is judged under the gradient as captured only where a label could not give it but for its rounding', () => {
+    const logits = Float64Array.of(20, 0, 0, 1, 0, 0);
+    const p = softmax(logits.slice(3));
+    const labels = Float64Array.of(1, 0, 0, 0, 1, 0);
+    const own = [...p].map((value, k) => value - (k === 1 ? 1 : 0));
+    const delta = (sure: number, other: number) =>
+      Float64Array.of(-sure / 2, 0, sure / 2, ...own.map((value) => (1 + other) * (value / 2)));
+    const isTaken = (values: Float64Array) =>
+      roundedOf(labels, values, logits, 2, 1).map((found) => found !== undefined);
+    // The first is predicted surely: float32 rounds its p - 1 of 4e-9 to nothing, or to 6e-8.
+    expect(isTaken(delta(6e-8, 1e-3))).toEqual([true, false]);
+    expect(isTaken(delta(0, 0))).toEqual([true, true]);
+    // Not any gradient that the head allows.
+    expect(isTaken(delta(1e-3, 0))).toEqual([false, true]);
+    expect(roundedOf(labels, delta(6e-8, 1e-3), logits, 2, 1)[0]).toEqual(Float64Array.of(-3e-8, 0, 3e-8));
   });
 });
 

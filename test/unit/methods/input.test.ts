@@ -18,15 +18,23 @@ import {
   certificateFloor,
   certify,
   mostOfLayer,
+  isBetter,
   reasonOf,
   errorOfGradients,
   verdictOf,
+  worstLayer,
 } from '../../../src/methods/input/certificate.js';
 import { chainAttack } from '../../../src/methods/input/chain-attack.js';
 import { findNetwork } from '../../../src/methods/input/network-source.js';
 import { type Prepared, describeNetwork, prepareAll } from '../../../src/methods/input/prepare.js';
 import { reconstruct } from '../../../src/methods/input/reconstruct.js';
-import { type ReconstructionTask, knownOf, precisionOf } from '../../../src/methods/input/reconstruction-task.js';
+import {
+  type NumberErrors,
+  type ReconstructionTask,
+  knownOf,
+  numberErrorsOf,
+  precisionOf,
+} from '../../../src/methods/input/reconstruction-task.js';
 import type { Context } from '../../../src/methods/method.js';
 import { type Candidate, recogniseNetwork } from '../../../src/network/built-in.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
@@ -114,18 +122,20 @@ function changed(x: Float64Array, by: number): Float64Array {
   return x.map((value, at) => (at === 5 ? value + by : value));
 }
 
+const FLOAT32: NumberErrors = { noise: 0, roundoff: 2 ** -24, underflow: 0 };
+
 const ofChain = (gradientError: number, expectedError: number | null = 1e-6) =>
-  ({ method: 'chain', gradientError, expectedError, worstLayer: undefined, mostOfLayer: mostOfLayer() }) as const;
+  ({ method: 'chain', gradientError, expectedError, worst: undefined, mostOfLayer: mostOfLayer() }) as const;
 
 describe('the certificate', () => {
   it('calls the right input exact, and one that is changed in one number not', async () => {
     const floor = certificateFloor(task, right);
-    const same = await certify(right, image, knownOf(task), 0);
+    const same = await certify(right, image, knownOf(task), FLOAT32);
     expect(same.gradientError).toBeLessThan(1e-5);
     expect(verdictOf({ ...ofChain(0), ...same }, floor)).toBe('exact');
-    const slightly = await certify(right, changed(image, 0.05), knownOf(task), 0);
+    const slightly = await certify(right, changed(image, 0.05), knownOf(task), FLOAT32);
     expect(verdictOf({ ...ofChain(0), ...slightly }, floor)).toBe('close');
-    const badly = await certify(right, changed(image, 3), knownOf(task), 0);
+    const badly = await certify(right, changed(image, 3), knownOf(task), FLOAT32);
     expect(verdictOf({ ...ofChain(0), ...badly }, floor)).toBe('uncertain');
     expect(badly.gradientError).toBeGreaterThan(slightly.gradientError);
   });
@@ -134,7 +144,7 @@ describe('the certificate', () => {
     const known = knownOf(task);
     const smoothed = known.labels.map((own) => 0.9 * own + 0.1 / known.classes);
     const errorOf = async (own: ReturnType<typeof knownOf>): Promise<number> =>
-      (await certify(right, image, own, 0)).gradientError;
+      (await certify(right, image, own, FLOAT32)).gradientError;
     expect(await errorOf({ ...known, labels: smoothed })).toBeGreaterThan(CLOSE);
     // The scale of a gradient is a factor, so the distance is that factor's own.
     expect(await errorOf({ ...known, scale: 1.5 * known.scale })).toBeCloseTo(0.5, 4);
@@ -144,9 +154,12 @@ describe('the certificate', () => {
     const known = knownOf(task);
     const { captured } = task.factors;
     const halved = captured.map((value) => value / task.sample.scalar / 2);
-    expect((await certify(right, image, { ...known, logitGradient: halved }, 0)).gradientError).toBeCloseTo(0.5, 4);
-    const same = { ...known, labels: known.labels.map(() => 0), logitGradient: halved.map((value) => 2 * value) };
-    expect((await certify(right, image, same, 0)).gradientError).toBeLessThan(1e-5);
+    expect((await certify(right, image, { ...known, logitGradients: [halved] }, FLOAT32)).gradientError).toBeCloseTo(
+      0.5,
+      4,
+    );
+    const same = { ...known, labels: known.labels.map(() => 0), logitGradients: [halved.map((value) => 2 * value)] };
+    expect((await certify(right, image, same, FLOAT32)).gradientError).toBeLessThan(1e-5);
   });
 
   it('is taken over every parameter that the dump holds', () => {
@@ -184,17 +197,50 @@ describe('the certificate', () => {
     expect(certificateFloor(half, right)).toBe(2 ** -11);
   });
 
+  it('has a floor that rises with the step of half types near zero', () => {
+    const data = capturedGradients(right.tensors).flatMap((own) => [...own.data]);
+    const underflow = 0.01 * (Math.hypot(...data) / Math.sqrt(data.length));
+    const half = { ...task, head: { ...task.head, underflow } };
+    expect(certificateFloor(half, right)).toBeCloseTo((1.5 * 0.01) / Math.sqrt(12), 9);
+    expect(numberErrorsOf(half).underflow).toBe(underflow);
+  });
+
+  it('tells the layer of which most is left, beyond what its numbers err by', () => {
+    const layer = (parameter: string, shape: number[], size: number) => ({
+      parameter,
+      shape,
+      data: Float64Array.from({ length: shape.reduce((all, own) => all * own, 1) }, () => size),
+    });
+    const captured = [layer('conv.weight', [4, 4], 1), layer('conv.bias', [4], 1), layer('tiny.weight', [4, 4], 1e-6)];
+    const sizes = [4, 2, 4e-6];
+    const worst = (off: number[], errors: Partial<NumberErrors> = {}) =>
+      worstLayer(captured, off, sizes, { ...FLOAT32, ...errors });
+    expect(worst([0.4, 0, 0])).toEqual({ weight: 'conv.weight', error: 0.1 });
+    expect(worst([0, 0, 0])).toBeUndefined();
+    // Biases and normalisations are not told by themselves.
+    expect(worst([0, 2, 0])).toBeUndefined();
+    // Measured against a ten-thousandth of the whole: all of a layer that hardly adds anything is not missed.
+    expect(worst([0, 0, 4e-6])!.error).toBeCloseTo(4e-6 / (1e-4 * Math.hypot(...sizes)), 9);
+    // Noise, the rounding of numbers and their step near zero, each by one and a half of what it leaves.
+    expect(worst([0.4, 0, 0], { noise: 0.1 })).toBeUndefined();
+    expect(worst([0.7, 0, 0], { noise: 0.1 })).toBeDefined();
+    expect(worst([0.4, 0, 0], { roundoff: 0.1 })).toBeUndefined();
+    expect(worst([0.4, 0, 0], { roundoff: 0.01 })).toBeDefined();
+    expect(worst([0, 0, 3e-6], { underflow: 2e-6 })).toBeUndefined();
+    expect(worst([0, 0, 4e-6], { underflow: 1e-7 })).toBeDefined();
+  });
+
   it('leaves noise below its floor for the right input, and not for another', async () => {
     const noise = 3e-3 * Math.hypot(...task.head.weightGradient.data) * task.head.weightGradient.data.length ** -0.5;
     const captured = noised(right, noise);
     const floor = certificateFloor(withNoise(noise), captured);
-    const { gradientError, worstLayer } = await certify(captured, image, knownOf(task), noise);
+    const { gradientError, worst } = await certify(captured, image, knownOf(task), { ...FLOAT32, noise });
     expect(gradientError).toBeGreaterThan(CERTAIN);
     expect(gradientError).toBeLessThan(floor);
-    expect(worstLayer).toBeUndefined();
-    const other = await certify(captured, changed(image, 3), knownOf(task), noise);
+    expect(worst).toBeUndefined();
+    const other = await certify(captured, changed(image, 3), knownOf(task), { ...FLOAT32, noise });
     expect(other.gradientError).toBeGreaterThan(floor);
-    expect(other.worstLayer!.error).toBeGreaterThan(CLOSE);
+    expect(other.worst!.error).toBeGreaterThan(CLOSE);
   });
 });
 
@@ -216,19 +262,54 @@ describe('the verdict', () => {
   });
 
   it('is uncertain where one layer is not explained, however small a part of the gradient that is', () => {
-    const found = (error: number) => ({ ...ofMaps, worstLayer: { weight: 'conv1.weight', error } });
+    const found = (error: number) => ({ ...ofMaps, worst: { weight: 'conv1.weight', error } });
     const ofMaps = { method: 'maps', gradientError: CERTAIN, expectedError: null, mostOfLayer: mostOfLayer() } as const;
     expect(verdictOf(found(EXACT_LAYER), CERTAIN)).toBe('exact');
     expect(verdictOf(found(CLOSE_LAYER), CERTAIN)).toBe('close');
     expect(verdictOf(found(2 * CLOSE), CERTAIN)).toBe('uncertain');
-    expect(mostOfLayer([{ error: 1e-4 }, { error: 1e-7 }])).toBeGreaterThan(2 * CLOSE);
+    // Of exact maps with a max pooling below, some of whose maxima may be chosen wrongly.
+    expect(mostOfLayer({ error: 1e-7, isPooled: true })).toBeGreaterThan(2 * CLOSE);
+    expect(mostOfLayer({ error: 1e-7, isPooled: false })).toBe(CLOSE_LAYER);
+    expect(mostOfLayer({ error: 1e-4, isPooled: true })).toBe(CLOSE_LAYER);
     expect(reasonOf('uncertain', found(2 * CLOSE), CERTAIN, [], false)).toBe(
       'The gradient computed from it differs from the captured one by 1.0e-4, and that of `conv1.weight` alone by 2.0e-2: this picture is not confirmed.',
     );
   });
 
+  it('decides between two inputs before their misfits do', () => {
+    const found = (gradientError: number, error: number) => ({
+      ...ofChain(gradientError, null),
+      method: 'maps' as const,
+      input: new Float64Array(1),
+      worst: { weight: 'conv1.weight', error },
+    });
+    // Matching that leaves less in all, and more of one layer, takes nothing away that is confirmed.
+    expect(isBetter(found(1e-3, 0.05), found(5e-3, 1e-2), CERTAIN)).toBe(false);
+    expect(isBetter(found(5e-3, 1e-2), found(1e-3, 0.05), CERTAIN)).toBe(true);
+    expect(isBetter(found(1e-3, 1e-2), found(5e-3, 1e-2), CERTAIN)).toBe(true);
+    expect(isBetter(found(5e-3, 1e-2), found(1e-3, 1e-2), CERTAIN)).toBe(false);
+    expect(isBetter(found(1, 1), undefined, CERTAIN)).toBe(true);
+    expect(isBetter(found(NaN, 1), found(0.5, 1), CERTAIN)).toBe(false);
+  });
+
+  it('names a layer only where that is why it is uncertain', () => {
+    const of = (gradientError: number, error: number, floor = CERTAIN) =>
+      reasonOf(
+        'uncertain',
+        { gradientError, worst: { weight: 'conv1.weight', error }, mostOfLayer: mostOfLayer() },
+        floor,
+        [],
+        false,
+      );
+    expect(of(5e-3, 0.02)).toContain('conv1.weight');
+    expect(of(0.02, 0.05)).not.toContain('conv1.weight');
+    // Noise explains what is left in all, and not what is left of the layer.
+    expect(of(0.02, 0.05, 0.03)).toContain('conv1.weight');
+    expect(of(5e-3, 1e-3)).not.toContain('conv1.weight');
+  });
+
   it('says what it rests on, where the closed form ended and that it was stopped', () => {
-    const best = { gradientError: 0.00312, worstLayer: undefined };
+    const best = { gradientError: 0.00312, worst: undefined, mostOfLayer: mostOfLayer() };
     expect(reasonOf('close', best, 0.002, ['The closed form ended at layer 2.'], true)).toBe(
       'The gradient computed from it differs from the captured one by 3.1e-3 (rounding and noise alone would leave 2e-3): much of it is real, details may not be. The closed form ended at layer 2. It was stopped early; this is the best until then.',
     );
@@ -328,6 +409,24 @@ describe('what the attacks are told', () => {
     expect([...labelled('hard')]).toEqual([0, 1, 0]);
     expect([...labelled('true', [1, 0, 0])]).toEqual([1, 0, 0]);
     expect(() => labelled('true')).toThrow(/true labels asked for, and none given/);
+  });
+
+  it('is dloss/dlogits as captured where float32 rounded it, for every preset whose label is the recovered one', () => {
+    const { captured } = task.factors;
+    const rounded = {
+      ...task,
+      factors: { ...task.factors, problem: { ...task.factors.problem, u: captured.map((own) => 1.001 * own) } },
+      sample: { ...task.sample, scalar: 0.5, label: { ...task.sample.label, probabilities: Float64Array.of(0, 1, 0) } },
+    };
+    const known = (labels: 'recovered' | 'hard' | 'true' | 'free', trueLabel?: number[]) =>
+      knownOf({ ...rounded, request: { ...task.request, settings: { labels } }, trueLabel }).logitGradients;
+    for (const own of [known('recovered'), known('hard'), known('true', [0, 1, 0])]) {
+      expect([...own![0]!]).toEqual([...captured.map((value) => value / 0.5)]);
+    }
+    expect(known('true', [1, 0, 0])).toBeUndefined();
+    // What is searched for has no gradient beforehand.
+    expect(known('free')).toBeUndefined();
+    expect(knownOf(task).logitGradients).toBeUndefined();
   });
 
   it('takes rounding of half types for storage alone, and noise only where it was found', () => {

@@ -4,7 +4,12 @@ import { describe, expect, it } from 'vitest';
 import type { Program } from '../../../src/engine/engine.js';
 import { compareImages } from '../../../src/recovery/metrics.js';
 import { CancelledError } from '../../../src/protocol/errors.js';
+import { evaluate, foldConstant } from '../../../src/graph/evaluate.js';
+import { TensorGraph } from '../../../src/graph/tensor-graph.js';
+import { buildNetwork } from '../../../src/network/network-graph.js';
+import { softmax } from '../../../src/recovery/activation.js';
 import { matchGradients } from '../../../src/recovery/matching/match.js';
+import { matchingGraph, simulatedGradients } from '../../../src/recovery/matching/objective.js';
 import { type Objective, adam, lbfgs } from '../../../src/recovery/matching/optimisers.js';
 import { PRESETS } from '../../../src/recovery/matching/presets.js';
 import { NETWORKS, hashed } from '../../networks.js';
@@ -131,5 +136,66 @@ describe('metrics', () => {
     ).toBeLessThan(0.2);
     expect(compareImages(truth, truth, [768]).ssim).toBeNull();
     expect(() => compareImages([1], [1, 2], [2])).toThrow(/cannot be compared/);
+  });
+});
+
+describe('the loss of samples whose dloss/dlogits is known', () => {
+  const [CLASSES, WIDTH] = [3, 4];
+  const weight = hashed(CLASSES * WIDTH, 2);
+  const x = hashed(2 * WIDTH, 3);
+  const labels = Float64Array.of(1, 0, 0, 0, 0.9, 0.1);
+  const graph = new TensorGraph(foldConstant);
+  const recipe = { schemaVersion: 1 as const, input: [WIDTH], layers: [{ op: 'linear' as const, weight: 'w' }] };
+  const network = buildNetwork(graph, recipe, () => ({ shape: [CLASSES, WIDTH], data: weight }), 2, 'eval');
+  const gradientOf = (deltas: readonly ArrayLike<number>[]): Float64Array =>
+    Float64Array.from({ length: CLASSES * WIDTH }, (_, at) => {
+      const [k, j] = [Math.floor(at / WIDTH), at % WIDTH];
+      return deltas.reduce((sum, own, b) => sum + own[k]! * x[b * WIDTH + j]!, 0);
+    });
+  const logits = [0, 1].map((b) =>
+    Float64Array.from({ length: CLASSES }, (_, k) =>
+      Array.from({ length: WIDTH }, (_, j) => weight[k * WIDTH + j]! * x[b * WIDTH + j]!).reduce(
+        (sum, own) => sum + own,
+        0,
+      ),
+    ),
+  );
+  /** (p - y) scale / batch, as labels have it. */
+  const byLabel = logits.map((own, b) => softmax(own).map((p, k) => (1.5 * (p - labels[b * CLASSES + k]!)) / 2));
+  const captured = Float64Array.of(-0.2, 0.15, 0.05);
+  const known = { labels, classes: CLASSES, features: undefined, scale: 1.5 };
+  const simulated = (more: object): Float64Array[] =>
+    evaluate(simulatedGradients(graph, network, [{ parameter: 'w', data: weight }], { ...known, ...more }), { x });
+  const expectSame = ([found]: Float64Array[], wanted: Float64Array): void => {
+    wanted.forEach((own, at) => {
+      expect(found![at]).toBeCloseTo(own, 12);
+    });
+  };
+
+  it('follows from the labels of those of which it is not', () => {
+    expectSame(simulated({}), gradientOf(byLabel));
+    expectSame(simulated({ logitGradients: [undefined, undefined] }), gradientOf(byLabel));
+    expectSame(simulated({ logitGradients: [captured, undefined] }), gradientOf([captured, byLabel[1]!]));
+    expectSame(simulated({ logitGradients: [undefined, captured] }), gradientOf([byLabel[0]!, captured]));
+    expectSame(simulated({ logitGradients: [captured, captured] }), gradientOf([captured, captured]));
+  });
+
+  it('is what matching compares with', () => {
+    const data = gradientOf([captured, byLabel[1]!]);
+    const misfit = (logitGradients: (Float64Array | undefined)[] | undefined): number => {
+      const settings = { ...PRESETS['soft-label'], distance: 'l2' as const, terms: 'g' as const };
+      const step = matchingGraph(
+        graph,
+        network,
+        undefined,
+        [{ parameter: 'w', data }],
+        { ...known, logitGradients },
+        settings,
+        () => undefined,
+      );
+      return evaluate([step.misfit], { x })[0]![0]!;
+    };
+    expect(misfit([captured, undefined])).toBeLessThan(1e-20);
+    expect(misfit(undefined)).toBeGreaterThan(1e-4);
   });
 });

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { defend } from '../../../../src/audit/defence/defend.js';
 import { fittedTo, flatPsnr } from '../../../../src/audit/defence/picture-distance.js';
 import { pathsInFolder } from '../../../../src/facts/inputs.js';
@@ -212,5 +212,68 @@ describe('a sweep over an input', () => {
     expect(left.every((own) => own.left !== null)).toBe(true);
     expect(left.some(({ standing }) => standing === 'leaks')).toBe(true);
     expect(left.at(-1)!.standing).toBe('stopped');
+  });
+});
+
+describe('a sweep whose time is up', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  /** Hooks whose clock stands still, but for so many seconds where a level begins and at each pause in it. */
+  function clocked(secondsOf: (level: string, isBegun: boolean) => number) {
+    let now = performance.now();
+    let level = '';
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    return {
+      progress: ({ message }: { message: string }) => {
+        level = message;
+        now += 1000 * secondsOf(level, true);
+      },
+      pause: () => {
+        now += 1000 * secondsOf(level, false);
+        return Promise.resolve();
+      },
+    };
+  }
+  const DUMP = 'dumps/k10_hard_bias_default';
+  const timed = (dump: string, defences?: string[]) =>
+    requestOf(dump, { timeLimitSeconds: 29, ...(defences ? { defences } : {}) });
+
+  it('leaves out the levels of one that takes long, and tries those of the others', async () => {
+    const hooks = clocked((level, isBegun) => (isBegun && level.startsWith('Clipping') ? 12 : 0));
+    const report = await defend(timed(DUMP), hooks);
+    expect(report.status).toBe('out-of-time');
+    expect(curve(report, 'clipping').points.length).toBeLessThan(3);
+    expect(curve(report, 'clipping').points.length).toBeGreaterThan(0);
+    expect(curve(report, 'gaussian-noise').knees.every(({ isSettled }) => isSettled)).toBe(true);
+    expect(curve(report, 'integer-quantisation').knees.every(({ isSettled }) => isSettled)).toBe(true);
+  });
+
+  it('keeps nothing of a level that its end cuts short', async () => {
+    // The undefended audit takes 10 s, so that a level may take long, and the third that is searched more than is left.
+    let levels = 0;
+    const hooks = clocked((level, isBegun) => {
+      if (level.startsWith('Undefended')) {
+        return isBegun && level.includes('Recovering') ? 10 : 0;
+      }
+      levels += Number(isBegun);
+      return levels >= 7 && !isBegun ? 10 : 0;
+    });
+    const request = timed('networks/mlp', ['gaussian-noise']);
+    const report = await defend(
+      {
+        ...request,
+        audit: {
+          ...request.audit,
+          reconstruction: { attack: 'chain', preset: 'soft-label', engine: 'auto', timeLimitSeconds: 30 },
+        },
+      },
+      hooks,
+    );
+    expect(report.status).toBe('out-of-time');
+    const left = curve(report, 'gaussian-noise').points.flatMap((point) => point.left);
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.filter(({ standing }) => standing === 'untold')).toEqual([]);
   });
 });

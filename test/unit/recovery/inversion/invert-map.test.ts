@@ -85,7 +85,10 @@ describe('the input that a feature map is of', () => {
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
     const rough = map(1, 0.02, (own, at) => (own > 0 ? own * (1 + 0.02 * Math.sin(at)) : 0));
     const problem = inversionOf(network, [map(3, 1e-7), rough], generator(1));
-    expect(problem.stages.map(({ error }) => error)).toEqual([0.02, 1e-7]);
+    expect(problem.stages.map(({ error, deepest }) => [error, deepest])).toEqual([
+      [0.02, 1],
+      [1e-7, 3],
+    ]);
     const found = await invertMap(problem, engine, FOUR, plainProduct, go);
     await engine.dispose();
     expect(relativeError(found.input, truth)).toBeLessThan(1e-4);

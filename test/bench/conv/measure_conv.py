@@ -2,12 +2,14 @@
 
     python test/bench/conv/measure_conv.py WORK [ROW ...] [--count 10] [--limit 400]
 
-One line of JSON for each dump goes to WORK/ROW.jsonl; a row goes on where it was stopped. Run it in the repository's root, after the
-build. Without ROW, every one. `--table` prints what there is.
+One line of JSON for each dump goes to WORK/ROW.jsonl, with the commit that was measured; a row goes on where it was stopped. Run it in
+the repository's root, after the build. Without ROW, every one. `--table` prints what there is; audits that were stopped at the limit count
+with the images that they had, and not in the median of seconds.
 """
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TRAINED = 300
+# Seconds that an audit may take from being asked to stop to its report.
 STOPS = 20
 ROWS = {
     "resnet18": [],
@@ -66,7 +69,7 @@ def made(work, row, count):
 def audited(dump, limit):
     command = ["node", "dist/cli.js", "audit", dump, "--attack", "chain", "--truth", dump / "truth.json", "--format", "json"]
     started = time.time()
-    ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     stopped = False
     try:
         out, err = ran.communicate(timeout=limit)
@@ -76,7 +79,8 @@ def audited(dump, limit):
         try:
             out, err = ran.communicate(timeout=STOPS)
         except subprocess.TimeoutExpired:
-            ran.kill()
+            os.killpg(ran.pid, signal.SIGKILL)
+            ran.communicate()
             return {"dump": dump.name, "ended": f"no end in {limit} s, and none {STOPS} s after being asked to stop"}
     row = {"dump": dump.name, "seconds": round(time.time() - started, 1)} | ({"stopped": limit} if stopped else {})
     try:
@@ -109,10 +113,11 @@ def table(work):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         images = [image for line in lines for image in line.get("images", [])]
         best = sorted((image["fitted"] or image["psnr"] for image in images if image["psnr"] is not None), reverse=True)
-        seconds = sorted(line["seconds"] for line in lines if "seconds" in line)
+        stopped = sum("stopped" in line or "seconds" not in line for line in lines)
+        seconds = sorted(line["seconds"] for line in lines if "seconds" in line and "stopped" not in line)
         verdicts = {name: sum(own["verdict"] == name for own in images) for name in {own["verdict"] for own in images}}
         middle = seconds[len(seconds) // 2] if seconds else "-"
-        print(f"{row}: {len(lines)} dumps, {middle} s (median), {verdicts}, {best}")
+        print(f"{row}: {len(lines)} dumps, {middle} s (median), {stopped} stopped, {verdicts}, {best}")
 
 
 def main():
@@ -127,12 +132,13 @@ def main():
     if asked.table:
         table(asked.work)
         return
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     for row in asked.rows or ROWS:
         path = asked.work / f"{row}.jsonl"
         done = {json.loads(line)["dump"] for line in path.read_text().splitlines()} if path.exists() else set()
         for dump in made(asked.work, row, asked.count):
             if dump.name not in done:
-                line = json.dumps(audited(dump, asked.limit))
+                line = json.dumps(audited(dump, asked.limit) | {"commit": commit})
                 print(row, line, flush=True)
                 with path.open("a") as file:
                     file.write(line + "\n")

@@ -1,6 +1,7 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
 import { foldConstant } from '../../graph/evaluate.js';
+import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
 import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
@@ -73,6 +74,8 @@ const MOST_WORK = 6e12;
 /** What leaves more of the maps that it comes from is no input that was found. */
 const MOST_LEFT = 0.05;
 const SEED = 13;
+/** An input that leaves more tells no choices. */
+const NEAR_ENOUGH = 0.2;
 
 /** Whether a network has rectifiers, whose zeros this method lives by. */
 export function hasRectifiers({ candidate }: Prepared): boolean {
@@ -115,7 +118,16 @@ async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, cont
       ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
-  const run = await inverted(task, problems, recipe, deepest.node, product, context);
+  const search = (starts: number): Promise<Inverted> => inverted(task, problems, prepared, starts, product, context);
+  const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
+  let run = await search(mayGoOn ? 1 : MOST_STARTS);
+  if (mayGoOn && !run.isSettled && !run.stopped) {
+    const further = await furtherDown(task, prepared, start, walk, run, product, context);
+    if (further) {
+      return further;
+    }
+    run = bestOf(run, await search(MOST_STARTS - 1));
+  }
   const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
   return {
     walk,
@@ -125,6 +137,46 @@ async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, cont
         ? `${nodeName(recipe, deepest.node)}: the inputs looked for leave up to ${(100 * lost).toPrecision(2)} % of its values unexplained${run.isSpent ? ', and no more work is spent on a map so deep' : ''}; below, at ${endOf(walk, recipe)}`
         : undefined,
   };
+}
+
+/**
+ * Inputs that leave something unexplained, as where maxima were chosen wrongly, may be near enough to tell the choices that ended the
+ * walk: then it goes on from them, and inputs follow from deeper maps.
+ *
+ * @param walk with choices that could not be told
+ * @returns undefined where it comes no further
+ */
+async function furtherDown(
+  task: MapsTask,
+  prepared: Prepared,
+  start: WalkStart,
+  walk: WalkResult,
+  { inputs }: Inverted,
+  product: ProductKernel,
+  context: Context,
+): Promise<MapsRun | undefined> {
+  const { net, mode } = prepared;
+  const untold = new Set(walk.ended.filter(({ isUntold }) => isUntold).map(({ node }) => node));
+  const near = inputs.flatMap((input) => (input && input.residual < NEAR_ENOUGH ? [input.values] : []));
+  if (near.length < walk.batch || (mode === 'train' && walk.batch > 1)) {
+    return undefined;
+  }
+  const nodes = [...untold].filter((node) => node !== NETWORK_INPUT);
+  const values = new Map<number, Float64Array[]>([[NETWORK_INPUT, near]]);
+  for (const x of near) {
+    const outputs = await evaluateWithProduct(
+      nodes.map((node) => net.outputs[node]!),
+      { x },
+      product,
+    );
+    outputs.forEach((own, at) => {
+      values.set(nodes[at]!, [...(values.get(nodes[at]!) ?? []), own]);
+    });
+  }
+  const guess = (node: number): Float64Array | undefined => (untold.has(node) ? joined(values.get(node)!) : undefined);
+  const further = await attack(task, prepared, { ...start, guess }, context);
+  const deepest = (own: WalkResult): number => own.maps[0]?.node ?? Infinity;
+  return deepest(further.walk) < deepest(walk) && further.inputs.length > 0 ? further : undefined;
 }
 
 /** One for each sample, or one for all where batch normalisation in train mode mixes them. */
@@ -149,21 +201,38 @@ function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
   );
 }
 
+/** Of each sample the one that leaves less of its maps. */
+function bestOf(one: Inverted, other: Inverted): Inverted {
+  const inputs = other.inputs.map((own, at) => {
+    const before = one.inputs[at];
+    return before && !(own && own.residual < before.residual) ? before : own;
+  });
+  return { ...other, inputs };
+}
+
+type Inverted = Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & {
+  readonly isSpent: boolean;
+  /** Whether all of them explain what is known. */
+  readonly isSettled: boolean;
+};
+
 /** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
 async function inverted(
   { request }: MapsTask,
   problems: readonly InversionProblem[],
-  { layers }: Recipe,
-  deepest: number,
+  { candidate }: Prepared,
+  starts: number,
   product: ProductKernel,
   context: Context,
-): Promise<Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & { readonly isSpent: boolean }> {
+): Promise<Inverted> {
+  const { layers } = candidate.recipe;
+  const deepest = Math.min(...problems[0]!.stages.map((stage) => stage.deepest));
   const { found, engine, stopped } = await invertInputs(
     request,
     problems.map((problem) => () => problem),
     {
       from: 0.4,
-      starts: MOST_STARTS,
+      starts,
       work: MOST_WORK,
       endsWhenLate: false,
       message: (_, residual) =>
@@ -187,10 +256,16 @@ async function inverted(
         : undefined,
     );
   });
-  return { inputs, engine, stopped, isSpent: found.some(({ spent }) => spent) };
+  return {
+    inputs,
+    engine,
+    stopped,
+    isSpent: found.some(({ spent }) => spent),
+    isSettled: found.every(({ settled }) => settled),
+  };
 }
 
-type WalkStart = Pick<WalkProblem, 'head' | 'solution'>;
+type WalkStart = Pick<WalkProblem, 'head' | 'solution' | 'guess'>;
 
 /** The layer that the walk goes down from, and what is known there. */
 function startOf({ hidden, solution }: MapsTask, prepared: Prepared): WalkStart {

@@ -52,6 +52,8 @@ export interface Inversion {
   readonly residual: number;
   /** Share of all entries that contradict the input by more than a thousandth of the values' size. */
   readonly contradicting: number;
+  /** Whether it explains what is known, so that another start was not needed. */
+  readonly settled: boolean;
   /** Whether all multiplications were spent before an input was found that explains what is known. */
   readonly spent: boolean;
   /** The user stopped it. */
@@ -149,16 +151,16 @@ export async function invertMap(
   const search = new Search(problem, engine, limits, product, pause);
   try {
     await search.run();
-    return { ...search.best, spent: search.isSpent, stopped: false };
+    return { ...search.best, settled: search.isGood(), spent: search.isSpent, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
       throw error;
     }
-    return { ...search.best, spent: false, stopped: true };
+    return { ...search.best, settled: search.isGood(), spent: false, stopped: true };
   }
 }
 
-type Best = Omit<Inversion, 'stopped' | 'spent'>;
+type Best = Omit<Inversion, 'stopped' | 'spent' | 'settled'>;
 
 class Search {
   best: Best;
@@ -214,7 +216,7 @@ class Search {
     return this.work >= this.limits.work || this.limits.isLate();
   }
 
-  private isGood(): boolean {
+  isGood(): boolean {
     const { residual, contradicting } = this.best;
     const expected = this.problem.stages[this.problem.stages.length - 1]!.error;
     return residual < GOOD_RESIDUAL && contradicting < (residual < expected ? FEW_AT_THE_FLOOR : FEW_CONTRADICTING);

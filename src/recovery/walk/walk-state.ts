@@ -18,6 +18,8 @@ export interface WalkProblem {
   readonly solution: HeadOfBatch | undefined;
   /** Unit roundoff of the stored gradients, or the relative size of noise where that is larger. */
   readonly error: number;
+  /** Values of a node that are roughly right, batch x shape, where the choices of a max pooling begin; undefined where nothing is known. */
+  readonly guess?: ((node: number) => Float64Array | undefined) | undefined;
 }
 
 export interface HeadOfBatch {
@@ -79,13 +81,20 @@ export interface WalkStep {
   readonly alone?: { readonly channels: number; readonly positions: number };
 }
 
+export interface WalkEnd {
+  readonly node: number;
+  readonly reason: string;
+  /** Whether it is the choices of a max pooling that could not be told: an image that is roughly right may tell them. */
+  readonly isUntold: boolean;
+}
+
 export interface WalkResult {
   readonly batch: number;
   /** The deepest first. */
   readonly maps: readonly ExactMap[];
   readonly steps: readonly WalkStep[];
   /** Where it could not go on, and why: from the head down. */
-  readonly ended: readonly { readonly node: number; readonly reason: string }[];
+  readonly ended: readonly WalkEnd[];
   /** The user stopped it; what was found until then is here. */
   readonly stopped: boolean;
 }

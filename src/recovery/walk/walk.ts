@@ -14,7 +14,7 @@ import { isRectifier } from './rectifiers.js';
 import { rowSpaceMap } from './row-space-map.js';
 import { entriesBelowSums } from './sum-entries.js';
 import { TrainNorms } from './train-norms.js';
-import type { MapSource, WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
+import type { MapSource, WalkEnd, WalkProblem, WalkProgress, WalkResult } from './walk-state.js';
 import { type MaximaPlan, tellMaxima } from './window-maxima.js';
 
 /**
@@ -33,6 +33,8 @@ const MAXIMA_PLANS: readonly MaximaPlan[] = [
   { flatRounds: 4, weightedFrom: 8 },
   { flatRounds: 3, weightedFrom: Infinity },
 ];
+/** From choices that are roughly right. */
+const GUESSED_PLAN: MaximaPlan = { flatRounds: 0, weightedFrom: 8 };
 /** Beyond these, too many maxima are wrong for the equations to show which. */
 const MOST_MAXIMA_LEFT = 0.1;
 const MOST_UNCERTAIN = 0.3;
@@ -64,7 +66,9 @@ export async function walkDown(
 
 class Walk {
   readonly found: FoundNodes;
-  readonly ended: { node: number; reason: string }[] = [];
+  readonly ended: WalkEnd[] = [];
+  /** Nodes below max poolings whose choices could not be told. */
+  private readonly untold = new Set<number>();
   private readonly layers: LocalLayers;
   private readonly trainNorms: TrainNorms;
   private readonly maxima: PooledMaxima;
@@ -108,7 +112,7 @@ class Walk {
       await this.pause(progress);
       const reason = await this.solve(node, () => this.pause(progress));
       if (reason !== undefined) {
-        this.ended.push({ node, reason });
+        this.ended.push({ node, reason, isUntold: this.untold.has(node) });
       }
     }
     await this.addDelta();
@@ -160,13 +164,15 @@ class Walk {
     if (!pooled || this.found.trainNormAbove(place) !== undefined) {
       return '';
     }
+    const begin = this.problem.guess?.(node);
     let reason = '';
-    for (const plan of MAXIMA_PLANS) {
-      const told = await tellMaxima(pooled, plan, this.product, () => pause());
+    for (const plan of begin ? [GUESSED_PLAN] : MAXIMA_PLANS) {
+      const told = await tellMaxima({ ...pooled, begin }, plan, this.product, () => pause());
       if (typeof told === 'string') {
         return told;
       }
       reason = `which entries were the largest above it could not be told: they leave ${(100 * told.residual).toPrecision(2)} % of its gradient`;
+      this.untold.add(node);
       if (told.residual > MOST_MAXIMA_LEFT || told.uncertain > MOST_UNCERTAIN) {
         continue;
       }

@@ -31,6 +31,8 @@ export interface PooledConv {
   forward(input: Float64Array): Promise<Float64Array>;
   /** Whether the input cannot be negative. */
   readonly rectified: boolean;
+  /** An input that is roughly right, of an image found elsewhere: shares begin at what it gives out. Equal ones where undefined. */
+  readonly begin?: Float64Array | undefined;
 }
 
 export interface MaximaPlan {
@@ -93,6 +95,9 @@ export async function tellMaxima(
   let best = Infinity;
   let idle = 0;
   let residual = 1;
+  if (pooled.begin) {
+    await search.beginAt(pooled.begin);
+  }
   for (let round = 0; round < MOST_ROUNDS && idle < MOST_IDLE; round++) {
     await pause(residual);
     residual = await search.round(round < plan.flatRounds, round > plan.weightedFrom);
@@ -142,6 +147,10 @@ class MaximaSearch {
 
   equationCount(): number {
     return this.equations().count;
+  }
+
+  async beginAt(input: Float64Array): Promise<void> {
+    this.shares.set(await this.expectedShares(input));
   }
 
   /** Alternates once. @returns the median over channels of what is left */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { convolveFilter, convolve } from '../../../../src/graph/convolution.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
-import { type PooledConv, tellMaxima } from '../../../../src/recovery/walk/window-maxima.js';
+import { type MaximaPlan, type PooledConv, tellMaxima } from '../../../../src/recovery/walk/window-maxima.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { hashed } from '../../../networks.js';
 
@@ -11,7 +11,11 @@ const SIDE = 8;
 const GEOMETRY = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 } as const;
 
 /** A convolution of 3 x 3 below a pooling of 2 x 2 whose windows are `stride` apart. */
-function pooled({ channels = 6, filters = 24, stride = 2, batch = 1 }): { problem: PooledConv; winners: Int32Array } {
+function pooled({ channels = 6, filters = 24, stride = 2, batch = 1 }): {
+  problem: PooledConv;
+  winners: Int32Array;
+  input: Float64Array;
+} {
   const plane = SIDE * SIDE;
   const input = hashed(batch * channels * plane, 1).map((own) => Math.max(0, own));
   const weights = hashed(filters * channels * 9, 2);
@@ -56,6 +60,7 @@ function pooled({ channels = 6, filters = 24, stride = 2, batch = 1 }): { proble
   ).map(Math.fround);
   return {
     winners,
+    input,
     problem: {
       place: {
         index: 0,
@@ -96,6 +101,20 @@ describe('the choices of a max pooling', () => {
     // What is left the equations' repairs correct.
     expect(wrong / winners.length).toBeLessThan(0.005);
     expect(told.residual).toBeLessThan(0.02);
+  });
+
+  it('are told from an input that is roughly right, where equal shares lead nowhere', async () => {
+    const { problem, winners, input } = pooled({ filters: 9 });
+    const wrongOf = async (own: PooledConv, plan: MaximaPlan): Promise<number> => {
+      const told = await tellMaxima(own, plan, plainProduct, go);
+      return typeof told === 'string'
+        ? 1
+        : told.winners.filter((at, which) => at !== winners[which]).length / winners.length;
+    };
+    const noise = hashed(input.length, 11);
+    const begin = input.map((own, at) => Math.max(0, own + 0.1 * noise[at]!));
+    expect(await wrongOf(problem, PLAN)).toBeGreaterThan(0.1);
+    expect(await wrongOf({ ...problem, begin }, { flatRounds: 0, weightedFrom: 8 })).toBeLessThan(0.02);
   });
 
   it('need more equations than unknowns', async () => {

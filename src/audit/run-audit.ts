@@ -213,7 +213,11 @@ class Audit {
     const isMissing = facts.given.request.checkpoint === undefined && needs !== 'gradient';
     const applies = isMissing
       ? 'It needs the checkpoint, and none was given.'
-      : await method.applies(facts).catch(wantOfMemory);
+      : await method.applies(facts).catch((error: unknown) => {
+          const ended = endedResult(error);
+          this.isStopped ||= ended.stopped === true;
+          return ended.detail;
+        });
     if (applies !== true) {
       this.trace({ method: id, applies, milliseconds: performance.now() - started });
       if (applies !== null) {

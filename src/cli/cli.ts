@@ -21,6 +21,7 @@ function tell(told: Told): void {
 
 function run(args: readonly string[]): Promise<number> {
   let cancelled = false;
+  let hasHeard = false;
   process.on('SIGINT', () => {
     cancelled = true;
   });
@@ -34,7 +35,13 @@ function run(args: readonly string[]): Promise<number> {
         process.stderr.write(`\r\x1b[2K${visible(message).slice(0, (process.stderr.columns || 80) - 1)}`);
       }
     },
-    cancelled: () => cancelled,
+    cancelled: () => {
+      if (cancelled && !hasHeard) {
+        hasHeard = true;
+        tell({ heard: true });
+      }
+      return cancelled;
+    },
     endsItself: () => {
       tell({ patience: true });
     },

@@ -16,11 +16,16 @@ export const SUPERVISED = 'GRADLEAK_SUPERVISED';
 export interface Told {
   /** It ends children of its own, which may take longer. */
   readonly patience?: true;
+  /** It has heard of the stop, and is writing what it has. */
+  readonly heard?: true;
   /** What it reads from now on, which may hold it up; null when that is over. */
   readonly reading?: { readonly path: string; readonly what: Reading } | null;
 }
 
+/** To hear of a stop. */
 const GRACE_MS = 2000;
+/** To tell what was found until then: certificates of large networks take seconds where other work runs beside. */
+const REPORT_MS = 15_000;
 const OUT_OF_MEMORY =
   ' Systems do that where memory runs out: run it with more, or with less to do (--attack none leaves the input aside).';
 
@@ -35,6 +40,7 @@ export function supervise(script: string, args: readonly string[], deadlines: De
     env: { ...process.env, [SUPERVISED]: '1' },
   });
   let isPatient = false;
+  let hasHeard = false;
   let isCancelled = false;
   let problem: string | undefined;
   let deadline: NodeJS.Timeout | undefined;
@@ -46,7 +52,9 @@ export function supervise(script: string, args: readonly string[], deadlines: De
     isCancelled = true;
     child.kill('SIGINT');
     setTimeout(() => {
-      if (!isPatient) {
+      if (hasHeard && !isPatient) {
+        setTimeout(() => child.kill('SIGKILL'), REPORT_MS).unref();
+      } else if (!isPatient) {
         child.kill('SIGKILL');
       }
     }, GRACE_MS).unref();
@@ -55,8 +63,9 @@ export function supervise(script: string, args: readonly string[], deadlines: De
     isCancelled = true;
     child.kill('SIGKILL');
   };
-  child.on('message', ({ patience, reading }: Told) => {
+  child.on('message', ({ patience, heard, reading }: Told) => {
     isPatient ||= patience === true;
+    hasHeard ||= heard === true;
     clearTimeout(deadline);
     if (reading) {
       const limit = deadlines[reading.what];

@@ -116,3 +116,37 @@ describe('a command that reads a file', () => {
     expect(told).toEqual([{ reading }, { reading: null }]);
   });
 });
+
+describe.skipIf(process.platform === 'win32')('a command that is stopped', () => {
+  /** Stops the command once its child listens. */
+  async function stopped(name: string, onStop: string): Promise<{ code: number; seconds: number }> {
+    const [path, ready] = [join(scratch, name), join(scratch, `${name}.ready`)];
+    writeFileSync(
+      path,
+      `process.on('SIGINT', () => { ${onStop} });
+       setInterval(() => undefined, 1000);
+       require('node:fs').writeFileSync(${JSON.stringify(ready)}, '');`,
+    );
+    const code = supervise(path, []);
+    await expect.poll(() => existsSync(ready), { timeout: 20_000 }).toBe(true);
+    const begun = performance.now();
+    process.emit('SIGINT');
+    return { code: await code, seconds: (performance.now() - begun) / 1000 };
+  }
+
+  it('has time to tell what it found once it has heard of that', async () => {
+    const { code, seconds } = await stopped(
+      'heard.cjs',
+      'process.send({ heard: true }); setTimeout(() => process.exit(7), 3000);',
+    );
+    expect(code).toBe(7);
+    expect(seconds).toBeGreaterThan(2.9);
+  }, 30_000);
+
+  it('is ended where it has not', async () => {
+    vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+    const { code } = await stopped('deaf.cjs', 'setTimeout(() => process.exit(7), 20_000);');
+    expect(code).toBe(130);
+    vi.restoreAllMocks();
+  }, 30_000);
+});

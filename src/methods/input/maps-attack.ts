@@ -93,7 +93,17 @@ export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Co
 
 async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, context: Context): Promise<MapsRun> {
   const product = await pausingProduct(context);
-  const walk = await walked(task, prepared, start, product, context);
+  return inputsOf(task, prepared, start, await walked(task, prepared, start, product, context), product, context);
+}
+
+async function inputsOf(
+  task: MapsTask,
+  prepared: Prepared,
+  start: WalkStart,
+  walk: WalkResult,
+  product: ProductKernel,
+  context: Context,
+): Promise<MapsRun> {
   const { recipe } = prepared.candidate;
   const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
   const [deepest] = walk.maps;
@@ -124,7 +134,8 @@ async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, cont
   if (mayGoOn && !run.isSettled && !run.stopped) {
     const further = await furtherDown(task, prepared, start, walk, run, product, context);
     if (further) {
-      return further;
+      const isLost = further.stopped && further.inputs.flatMap((own) => own ?? []).length < walk.batch;
+      return isLost ? { ...run, walk: further.walk, ended: undefined, stopped: true } : further;
     }
     run = bestOf(run, await search(MOST_STARTS - 1));
   }
@@ -174,9 +185,12 @@ async function furtherDown(
     });
   }
   const guess = (node: number): Float64Array | undefined => (untold.has(node) ? joined(values.get(node)!) : undefined);
-  const further = await attack(task, prepared, { ...start, guess }, context);
+  const guessed = { ...start, guess };
+  const further = await walked(task, prepared, guessed, product, context);
   const deepest = (own: WalkResult): number => own.maps[0]?.node ?? Infinity;
-  return deepest(further.walk) < deepest(walk) && further.inputs.length > 0 ? further : undefined;
+  return !further.stopped && deepest(further) < deepest(walk)
+    ? inputsOf(task, prepared, guessed, further, product, context)
+    : undefined;
 }
 
 /** One for each sample, or one for all where batch normalisation in train mode mixes them. */

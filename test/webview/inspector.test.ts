@@ -319,6 +319,7 @@ describe('the inspector', () => {
     const page = await open('dark', 'second.pt');
     await row(page, 'block.0.weight').click();
     await page.getByRole('radio', { name: 'Histogram' }).click();
+    await expect.poll(() => page.locator('figure.histogram rect').count()).toBe(80);
     const boxes = await page.locator('figure.histogram rect').evaluateAll((bins) =>
       bins.map((bin) => {
         const { left, width, height, bottom } = (

@@ -7,7 +7,7 @@ import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
 import { buildNetwork } from '../../network/network-graph.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type InversionProblem, knownCount } from '../../recovery/inversion/invert-map.js';
+import { type InversionLimits, type InversionProblem, knownCount } from '../../recovery/inversion/invert-map.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
@@ -128,8 +128,10 @@ async function inputsOf(
       ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
-  const search = (starts: number): Promise<Inverted> => inverted(task, problems, prepared, starts, product, context);
   const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
+  const work = mayGoOn ? MOST_WORK / 2 : MOST_WORK;
+  const search = (starts: number): Promise<Inverted> =>
+    inverted(task, problems, prepared, { starts, work }, product, context);
   let run = await search(mayGoOn ? 1 : MOST_STARTS);
   if (mayGoOn && !run.isSettled && !run.stopped) {
     const further = await furtherDown(task, prepared, start, walk, run, product, context);
@@ -235,7 +237,7 @@ async function inverted(
   { request }: MapsTask,
   problems: readonly InversionProblem[],
   { candidate }: Prepared,
-  starts: number,
+  effort: Pick<InversionLimits, 'starts' | 'work'>,
   product: ProductKernel,
   context: Context,
 ): Promise<Inverted> {
@@ -246,8 +248,7 @@ async function inverted(
     problems.map((problem) => () => problem),
     {
       from: 0.4,
-      starts,
-      work: MOST_WORK,
+      ...effort,
       endsWhenLate: false,
       message: (_, residual) =>
         `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,

@@ -15,6 +15,9 @@ const READING: readonly (string | undefined)[] = [
   'queue',
 ];
 
+/** Commands that tell what they found until they were stopped. */
+const TELLS_WHAT_IT_HAS: ReadonlySet<string> = new Set(['audit', 'defend']);
+
 function tell(told: Told): void {
   process.send?.(told);
 }
@@ -36,7 +39,7 @@ function run(args: readonly string[]): Promise<number> {
       }
     },
     cancelled: () => {
-      if (cancelled && !hasHeard) {
+      if (cancelled && !hasHeard && TELLS_WHAT_IT_HAS.has(args[0] ?? '')) {
         hasHeard = true;
         tell({ heard: true });
       }

@@ -53,6 +53,7 @@ export function supervise(script: string, args: readonly string[], deadlines: De
     child.kill('SIGINT');
     setTimeout(() => {
       if (hasHeard && !isPatient) {
+        process.stderr.write('Stopping: what was found until then is being told. Ctrl+C again ends it at once.\n');
         setTimeout(() => child.kill('SIGKILL'), REPORT_MS).unref();
       } else if (!isPatient) {
         child.kill('SIGKILL');
@@ -66,7 +67,9 @@ export function supervise(script: string, args: readonly string[], deadlines: De
   child.on('message', ({ patience, heard, reading }: Told) => {
     isPatient ||= patience === true;
     hasHeard ||= heard === true;
-    clearTimeout(deadline);
+    if (reading !== undefined) {
+      clearTimeout(deadline);
+    }
     if (reading) {
       const limit = deadlines[reading.what];
       deadline = setTimeout(() => {

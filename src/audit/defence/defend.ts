@@ -195,7 +195,8 @@ class Sweep {
           continue;
         }
         const begun = performance.now();
-        const shortest = this.isSearchFor(next.leak) ? 1000 * EFFORTS[this.request.effort].least : 0;
+        const least = Math.min(1000 * EFFORTS[this.request.effort].least, (this.ends - this.started) / 4);
+        const shortest = this.isSearchFor(next.leak) ? least : 0;
         if (begun + Math.max(curve.longestLevel, shortest) > this.ends) {
           // Levels of other defences may take less.
           this.status = 'out-of-time';

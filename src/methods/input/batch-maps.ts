@@ -72,6 +72,8 @@ const IMPROBABLE = 1e-3;
 
 /** Rounding of p - y where p is all but one, in a network of float32. */
 const LOGIT_ROUNDING = 4 * FLOAT32_ROUNDOFF;
+/** In unit roundoffs of the largest number: what dloss/dlogits errs by where the gradient's numbers are rounded. */
+const OWN_ROUNDING = 8;
 
 /**
  * @param noise standard deviation of each captured number
@@ -107,7 +109,10 @@ export async function batchMaps(
   const [features, logits] = await evaluateWithProduct([below, net.logits], { x }, product);
   const classes = task.head.weight.rows;
   const width = features!.length / batch;
-  const labels = batch === run.walk.batch ? await labelsOf(prepared, features!, logits!, batch, product) : undefined;
+  const labels =
+    batch === run.walk.batch
+      ? await labelsOf(prepared, features!, logits!, batch, task.head.roundoff, product)
+      : undefined;
   const fitted = labels
     ? await fittedTogether(
         { ...prepared, graph, net },
@@ -226,14 +231,29 @@ async function labelsOf(
   features: Float64Array,
   logits: Float64Array,
   batch: number,
+  roundoff: number,
   product: ProductKernel,
 ): Promise<(Pick<Known, 'scale' | 'logitGradients'> & { values: Float64Array }) | undefined> {
   const classes = logits.length / batch;
   const place = convPlaceOf(recipe, head, [features.length / batch], [classes], tensors.gradient);
   const delta = place && (await deltaOf(place, features, batch, product));
-  if (!delta || typeof delta === 'string') {
-    return undefined;
-  }
+  return delta && typeof delta !== 'string' ? labelsFrom(delta, logits, batch, roundoff) : undefined;
+}
+
+/**
+ * @param delta dloss/dlogits, batch x K
+ * @param logits batch x K
+ * @param roundoff of the gradient's numbers
+ * @returns undefined where no labels between 0 and 1 give it, neither under a mean nor under a sum over the batch
+ */
+export function labelsFrom(
+  delta: Float64Array,
+  logits: Float64Array,
+  batch: number,
+  roundoff: number,
+): (Pick<Known, 'scale' | 'logitGradients'> & { values: Float64Array }) | undefined {
+  const classes = logits.length / batch;
+  const told: { values: Float64Array; scale: number; isClosest: boolean }[] = [];
   // A mean over the batch, or a sum.
   for (const scale of [1, batch]) {
     const values = new Float64Array(batch * classes);
@@ -245,10 +265,44 @@ async function labelsOf(
     }
     if (values.every((own) => own > -IMPROBABLE && own < 1 + IMPROBABLE)) {
       const clipped = values.map((own) => Math.min(Math.max(own, 0), 1));
-      return { values: clipped, scale, logitGradients: roundedOf(clipped, delta, logits, batch, scale) };
+      const most =
+        LOGIT_ROUNDING + OWN_ROUNDING * roundoff * Math.max(...delta.map((own) => (Math.abs(own) * batch) / scale));
+      told.push({
+        values: clipped,
+        scale,
+        isClosest: misfitsOf(clipped, delta, logits, batch, scale).every((own) => own <= most),
+      });
     }
   }
-  return undefined;
+  // Labels just above one under the one scale may be whole under the other.
+  const chosen = told.find(({ isClosest }) => isClosest) ?? told[0];
+  return (
+    chosen && {
+      values: chosen.values,
+      scale: chosen.scale,
+      logitGradients: roundedOf(chosen.values, delta, logits, batch, chosen.scale),
+    }
+  );
+}
+
+/** How far delta is from p sum(y) - y, of each sample the entry that is furthest off. */
+function misfitsOf(
+  labels: Float64Array,
+  delta: Float64Array,
+  logits: Float64Array,
+  batch: number,
+  scale: number,
+): number[] {
+  const classes = labels.length / batch;
+  return Array.from({ length: batch }, (_, b) => {
+    const part = (values: Float64Array): Float64Array => values.slice(b * classes, (b + 1) * classes);
+    const [y, own] = [part(labels), part(delta)];
+    const whole = y.reduce((sum, value) => sum + value, 0);
+    return softmax(part(logits)).reduce(
+      (most, p, k) => Math.max(most, Math.abs((own[k]! * batch) / scale - (whole * p - y[k]!))),
+      0,
+    );
+  });
 }
 
 /** delta of the samples from whose p sum(y) - y it differs by the rounding of that. */
@@ -260,13 +314,7 @@ export function roundedOf(
   scale: number,
 ): (Float64Array | undefined)[] {
   const classes = labels.length / batch;
-  return Array.from({ length: batch }, (_, b) => {
-    const part = (values: Float64Array): Float64Array => values.slice(b * classes, (b + 1) * classes);
-    const [y, own] = [part(labels), part(delta)];
-    const whole = y.reduce((sum, value) => sum + value, 0);
-    const isRounded = softmax(part(logits)).every(
-      (p, k) => Math.abs((own[k]! * batch) / scale - (whole * p - y[k]!)) <= LOGIT_ROUNDING,
-    );
-    return isRounded ? own : undefined;
-  });
+  return misfitsOf(labels, delta, logits, batch, scale).map((misfit, b) =>
+    misfit <= LOGIT_ROUNDING ? delta.slice(b * classes, (b + 1) * classes) : undefined,
+  );
 }

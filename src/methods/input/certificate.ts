@@ -240,9 +240,10 @@ export function certificateFloor(
   task: Pick<ReconstructionTask, 'head' | 'shape' | 'absoluteError'>,
   { tensors }: Pick<Prepared, 'tensors'>,
 ): number {
-  const { noise, roundoff, underflow } = numberErrorsOf(task);
-  const each = Math.max(noise, underflow / Math.sqrt(12));
-  return Math.max(CERTAIN, noise === 0 ? roundoff : 0, NOISE_MARGIN * relativeNoise({ tensors }, each));
+  const { noise, roundoff } = numberErrorsOf(task);
+  return noise === 0
+    ? Math.max(CERTAIN, roundoff)
+    : Math.max(CERTAIN, NOISE_MARGIN * relativeNoise({ tensors }, noise));
 }
 
 /** What the gradients err by, relatively: their rounding, or noise where that is more. @param noise standard deviation of each number */
@@ -291,7 +292,9 @@ export function isBetter(one: Found, other: Found | undefined, floor: number): b
     number,
     number,
   ];
-  return rank === rankOfOther ? one.gradientError < other.gradientError : rank < rankOfOther;
+  return rank === rankOfOther
+    ? one.gradientError < other.gradientError || Number.isNaN(other.gradientError)
+    : rank < rankOfOther;
 }
 
 /** The best first. */

@@ -9,6 +9,7 @@ import { buildNetwork } from '../../network/network-graph.js';
 import type { EngineReport } from '../../protocol/report.js';
 import { type InversionLimits, type InversionProblem, knownCount } from '../../recovery/inversion/invert-map.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
+import { isStop } from '../../recovery/pause.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
 import {
@@ -103,6 +104,7 @@ async function inputsOf(
   walk: WalkResult,
   product: ProductKernel,
   context: Context,
+  begin: Begin = [],
 ): Promise<MapsRun> {
   const { recipe } = prepared.candidate;
   const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
@@ -129,17 +131,25 @@ async function inputsOf(
     };
   }
   const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
-  const work = mayGoOn ? MOST_WORK / 2 : MOST_WORK;
-  const search = (starts: number): Promise<Inverted> =>
-    inverted(task, problems, prepared, { starts, work }, product, context);
-  let run = await search(mayGoOn ? 1 : MOST_STARTS);
+  // Another search may follow, here or from deeper maps, and this may be that one.
+  const work = mayGoOn || start.guess ? MOST_WORK / 2 : MOST_WORK;
+  const search = (starts: number, from: Begin): Promise<Inverted> =>
+    inverted(
+      task,
+      problems.map((problem, at) => ({ ...problem, begin: from[at] })),
+      prepared,
+      { starts, work },
+      product,
+      context,
+    );
+  let run = await search(mayGoOn ? 1 : MOST_STARTS, begin);
   if (mayGoOn && !run.isSettled && !run.stopped) {
     const further = await furtherDown(task, prepared, start, walk, run, product, context);
     if (further) {
-      const isLost = further.stopped && further.inputs.flatMap((own) => own ?? []).length < walk.batch;
-      return isLost ? { ...run, walk: further.walk, ended: undefined, stopped: true } : further;
+      return further;
     }
-    run = bestOf(run, await search(MOST_STARTS - 1));
+    const isMixed = problems.length < walk.batch;
+    run = await search(MOST_STARTS - 1, isMixed ? [] : run.inputs.map((input) => input?.values));
   }
   const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
   return {
@@ -157,42 +167,55 @@ async function inputsOf(
  * walk: then it goes on from them, and inputs follow from deeper maps.
  *
  * @param walk with choices that could not be told
- * @returns undefined where it comes no further
+ * @returns undefined where it comes no further; what there was before where the user stopped it
  */
 async function furtherDown(
   task: MapsTask,
   prepared: Prepared,
   start: WalkStart,
   walk: WalkResult,
-  { inputs }: Inverted,
+  run: Inverted,
   product: ProductKernel,
   context: Context,
 ): Promise<MapsRun | undefined> {
   const { net, mode } = prepared;
   const untold = new Set(walk.ended.filter(({ isUntold }) => isUntold).map(({ node }) => node));
-  const near = inputs.flatMap((input) => (input && input.residual < NEAR_ENOUGH ? [input.values] : []));
+  const near = run.inputs.flatMap((input) => (input && input.residual < NEAR_ENOUGH ? [input.values] : []));
   if (near.length < walk.batch || (mode === 'train' && walk.batch > 1)) {
     return undefined;
   }
   const nodes = [...untold].filter((node) => node !== NETWORK_INPUT);
   const values = new Map<number, Float64Array[]>([[NETWORK_INPUT, near]]);
-  for (const x of near) {
-    const outputs = await evaluateWithProduct(
-      nodes.map((node) => net.outputs[node]!),
-      { x },
-      product,
-    );
-    outputs.forEach((own, at) => {
-      values.set(nodes[at]!, [...(values.get(nodes[at]!) ?? []), own]);
-    });
+  const stopped = { ...run, walk, ended: undefined, stopped: true };
+  try {
+    for (const x of near) {
+      const outputs = await evaluateWithProduct(
+        nodes.map((node) => net.outputs[node]!),
+        { x },
+        product,
+      );
+      outputs.forEach((own, at) => {
+        values.set(nodes[at]!, [...(values.get(nodes[at]!) ?? []), own]);
+      });
+    }
+  } catch (error) {
+    if (isStop(error)) {
+      return stopped;
+    }
+    throw error;
   }
   const guess = (node: number): Float64Array | undefined => (untold.has(node) ? joined(values.get(node)!) : undefined);
   const guessed = { ...start, guess };
   const further = await walked(task, prepared, guessed, product, context);
   const deepest = (own: WalkResult): number => own.maps[0]?.node ?? Infinity;
-  return !further.stopped && deepest(further) < deepest(walk)
-    ? inputsOf(task, prepared, guessed, further, product, context)
-    : undefined;
+  if (further.stopped) {
+    return stopped;
+  }
+  if (!(deepest(further) < deepest(walk))) {
+    return undefined;
+  }
+  const found = await inputsOf(task, prepared, guessed, further, product, context, near);
+  return found.inputs.length > 0 ? found : undefined;
 }
 
 /** One for each sample, or one for all where batch normalisation in train mode mixes them. */
@@ -217,14 +240,8 @@ function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
   );
 }
 
-/** Of each sample the one that leaves less of its maps. */
-function bestOf(one: Inverted, other: Inverted): Inverted {
-  const inputs = other.inputs.map((own, at) => {
-    const before = one.inputs[at];
-    return before && !(own && own.residual < before.residual) ? before : own;
-  });
-  return { ...other, inputs };
-}
+/** Of each sample an input that was found before, which what is found then is no worse than. */
+type Begin = readonly (Float64Array | undefined)[];
 
 type Inverted = Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & {
   readonly isSpent: boolean;

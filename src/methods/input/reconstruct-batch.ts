@@ -145,7 +145,6 @@ function byMaps(task: BatchTask, maps: BatchMaps): NetworkReconstruction[] {
               by: NAMES.maps,
               verdict,
               gradientError,
-              ...(own.worst ? { worstLayer: own.worst } : {}),
               ...(maps.sizeOpen ? { sizeOpen: true as const } : {}),
             }
           : {}),

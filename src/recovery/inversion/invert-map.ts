@@ -20,6 +20,8 @@ export interface InversionProblem {
   /** How far the gradients below the deepest map are from those captured, a scalar; undefined where that is not known. */
   readonly mismatch: TensorNode | undefined;
   readonly random: () => number;
+  /** An input found elsewhere: what is found here is no worse. Flat, one sample. */
+  readonly begin?: Float64Array | undefined;
 }
 
 /** The target is the value. */
@@ -179,11 +181,19 @@ class Search {
   }
 
   async run(): Promise<void> {
-    const { graph, input, stages, mismatch } = this.problem;
+    const { graph, input, stages, mismatch, begin } = this.problem;
     const solvers: GaussNewton[] = [];
     try {
       for (const stage of stages) {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
+      }
+      if (begin) {
+        const last = stages.length - 1;
+        this.share = this.work + CREEPING.share * (this.limits.work - this.work);
+        await this.descend(stages[last]!, solvers[last]!, begin, true);
+        if (this.isGood()) {
+          return;
+        }
       }
       for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.isLate()); tried++) {
         this.share = this.work + CREEPING.share * (this.limits.work - this.work);
@@ -333,6 +343,9 @@ class Search {
     const enough = Math.max(EXACT, stage.error);
     let x = begun;
     let current = await this.residualAt(stage, x, kept);
+    if (isLast) {
+      this.consider({ input: x, residual: current.norm, contradicting: current.contradicting });
+    }
     let trims = 0;
     let atTrim = Infinity;
     let conjugate = FEWEST_CONJUGATE;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkRank } from '../../../src/audit/consistency.js';
 import { batchOfScale } from '../../../src/methods/head/recover-head.js';
 import { verdictOfInput } from '../../../src/methods/input/batch-leak.js';
-import { roundedOf } from '../../../src/methods/input/batch-maps.js';
+import { labelsFrom, roundedOf } from '../../../src/methods/input/batch-maps.js';
 import { softmax } from '../../../src/recovery/activation.js';
 import type { GradientShape } from '../../../src/recovery/head-gradient.js';
 
@@ -29,6 +29,24 @@ describe('an input of a batch', () => {
     // Maps as exact as float32 with a max pooling below: a few maxima chosen wrongly.
     expect(verdictOfInput(together(), sample(5e-3, 0.02, 0.1))).toBe('close');
     expect(verdictOfInput(together(), sample(5e-3, 0.2, 0.1))).toBe('uncertain');
+  });
+
+  it('has labels under the mean or the sum that gives whole ones, sure predictions included', () => {
+    // p of the first class, and of two samples (p - y) of its label.
+    const of = (sure: number, scale: number, off = 0) => {
+      const logits = Float64Array.of(Math.log(sure / (1 - sure)), 0, Math.log(sure / (1 - sure)), 0);
+      const own = [sure - 1, 1 - sure].map((value) => (scale * value * (1 + off)) / 2);
+      return labelsFrom(Float64Array.of(...own, ...own), logits, 2, Math.max(off, 2 ** -24))!;
+    };
+    for (const sure of [0.9995, 0.9, 0.5]) {
+      expect(of(sure, 1).scale).toBe(1);
+      expect(of(sure, 2).scale).toBe(2);
+      expect(of(sure, 1).values[0]).toBeCloseTo(1, 9);
+      expect(of(sure, 2).values[0]).toBeCloseTo(1, 9);
+    }
+    // In half precision p - y is off by 5e-4 of itself, and the label just above one.
+    expect(of(0.5, 1, 2 ** -11).scale).toBe(1);
+    expect(labelsFrom(Float64Array.of(-9, 9, -9, 9), new Float64Array(4), 2, 2 ** -24)).toBeUndefined();
   });
 
   it('is judged under the gradient as captured only where a label could not give it but for its rounding', () => {

@@ -80,6 +80,26 @@ describe('the input that a feature map is of', () => {
     expect(relativeError(found.input, truth)).toBeLessThan(1e-4);
   });
 
+  it('is no worse than one that was found before, whenever the search is stopped', async () => {
+    const { network, truth, map } = prepared();
+    const engine = onnxruntimeEngine('onnxruntime-cpu', 1);
+    const begin = truth.map((own, at) => own + 0.01 * Math.sin(at));
+    const problem = { ...inversionOf(network, [map(3, 1e-7)], generator(1)), begin };
+    const stop = (): Promise<void> => Promise.reject(new CancelledError());
+    const stopped = await invertMap(problem, engine, FOUR, plainProduct, stop);
+    expect(stopped.stopped).toBe(true);
+    expect(relativeError(stopped.input, truth)).toBeLessThan(0.1);
+    // From there it needs no random start.
+    let isFar = false;
+    const found = await invertMap(problem, engine, FOUR, plainProduct, ({ input }) => {
+      isFar ||= relativeError(input, truth) > 0.1;
+      return Promise.resolve();
+    });
+    await engine.dispose();
+    expect(relativeError(found.input, truth)).toBeLessThan(1e-4);
+    expect(isFar).toBe(false);
+  });
+
   it('comes from the exact map where a deeper one is rough', async () => {
     const { network, truth, map } = prepared();
     const engine = onnxruntimeEngine('onnxruntime-cpu', 1);

@@ -106,7 +106,8 @@ export async function certify(
 
 /**
  * Below batch normalisation in train mode an input's size may hardly show in its gradient, so a small certificate says
- * nothing of it: then the size is fitted, and stays open, since other errors of the input can look like another size.
+ * nothing of it: then the size is fitted, and stays open, since other errors of the input can look like another size. Where it shows, it is
+ * fitted all the same: maps are known up to it, and what it leaves is most of what a right input leaves.
  *
  * @returns the input in the size that explains the gradient best, and its certificate; the same input where it is too
  * large to be simulated in float64 several times
@@ -134,9 +135,7 @@ export async function withFittedSize(
       break;
     }
   }
-  if (!isHidden) {
-    return found;
-  }
+  const open = isHidden ? { sizeOpen: true as const } : {};
   const { factor, error } = await fitGain(
     gradientsAt,
     captured.map(({ data }) => data),
@@ -148,10 +147,10 @@ export async function withFittedSize(
     const certificate = certificateOf(await gradientsAt(input), captured, errors);
     const most = Math.max(found.mostOfLayer, found.worst?.error ?? 0);
     if (certificate.gradientError <= found.gradientError && (certificate.worst?.error ?? 0) <= most) {
-      return { ...found, ...certificate, input, sizeOpen: true };
+      return { ...found, ...certificate, input, ...open };
     }
   }
-  return { ...found, sizeOpen: true };
+  return { ...found, ...open };
 }
 
 function certificateOf(

@@ -88,13 +88,10 @@ export function hasRectifiers({ candidate }: Prepared): boolean {
  */
 export async function mapsAttack(task: MapsTask, prepared: Prepared, context: Context): Promise<MapsRun> {
   const start = startOf(task, prepared);
-  const run = await attack(task, prepared, start, context);
-  return start.head === prepared.head ? run : { ...run, begunAt: task.hidden?.weight };
-}
-
-async function attack(task: MapsTask, prepared: Prepared, start: WalkStart, context: Context): Promise<MapsRun> {
   const product = await pausingProduct(context);
-  return inputsOf(task, prepared, start, await walked(task, prepared, start, product, context), product, context);
+  const walk = await walked(task, prepared, start, product, context);
+  const run = await inputsOf(task, prepared, start, walk, product, context);
+  return start.head === prepared.head ? run : { ...run, begunAt: task.hidden?.weight };
 }
 
 async function inputsOf(

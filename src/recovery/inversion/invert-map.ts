@@ -88,14 +88,26 @@ const SOFT_STEPS = 1500;
 const COLDEST = 1e-3;
 /** Share of the steps after which maxima are as hard as they become. */
 const COOLED = 0.75;
-/** With gradients, near the input. */
-const REFINE_STEPS = 800;
-const REFINE_RATE = 0.01;
-const WARM = 0.05;
-const MISMATCH_WEIGHT = 0.3;
+/**
+ * With gradients: of maxima that are nearly equal, values alone choose a wrong one where that fits beside others chosen wrongly;
+ * gradients tell some of them, and each round more, the later ones colder and with shorter steps.
+ */
+const REFINEMENTS = [
+  { steps: 1500, warm: 0.05, rate: 0.02 },
+  { steps: 1500, warm: 0.05, rate: 0.01 },
+  { steps: 800, warm: 0.02, rate: 0.005 },
+  { steps: 800, warm: 0.01, rate: 0.003 },
+  { steps: 800, warm: 0.005, rate: 0.003 },
+] as const;
+/** What leaves less begins at the second of them. */
+const NOT_FAR = 0.02;
+/** A round that leaves more of what was left is followed by a colder one. */
+const WORTH_REPEATING = 0.8;
 /** Further off, gradients lead nowhere. */
-const NEAR = 0.05;
-const NEARLY_ALL_RIGHT = 0.2;
+const NEAR = { residual: 0.3, contradicting: 0.6 } as const;
+const MISMATCH_WEIGHT = 0.3;
+/** In units of the expected error: above, something is still chosen wrongly. */
+const AT_FLOOR = 10;
 /** In units of the values' root mean square: beyond, what is off counts linearly, so that wrong mask entries do not pull. */
 const HUBER_WIDTH = 0.05;
 /** A loss this small needs no other rate. */
@@ -183,12 +195,12 @@ class Search {
   async run(): Promise<void> {
     const { graph, input, stages, mismatch, begin } = this.problem;
     const solvers: GaussNewton[] = [];
+    const last = stages.length - 1;
     try {
       for (const stage of stages) {
         solvers.push(await GaussNewton.of(graph, input, stage.output, this.engine));
       }
       if (begin) {
-        const last = stages.length - 1;
         this.share = this.work + CREEPING.share * (this.limits.work - this.work);
         await this.descend(stages[last]!, solvers[last]!, begin, true);
         if (this.isGood()) {
@@ -198,16 +210,16 @@ class Search {
       for (let tried = 0; tried === 0 || (tried < this.limits.starts && !this.isLate()); tried++) {
         this.share = this.work + CREEPING.share * (this.limits.work - this.work);
         const start = await this.adamStart(stages[0]!);
-        let x = start;
-        const descend = async (): Promise<void> => {
+        const descend = async (from: Float64Array): Promise<Float64Array> => {
+          let x = from;
           for (const [at, stage] of stages.entries()) {
-            x = await this.descend(stage, solvers[at]!, x, at === stages.length - 1);
+            x = await this.descend(stage, solvers[at]!, x, at === last);
           }
+          return x;
         };
-        await descend();
-        if (mismatch && !this.isGood() && this.best.residual < NEAR && this.best.contradicting < NEARLY_ALL_RIGHT) {
-          x = await this.refine(stages[0]!, mismatch, start);
-          await descend();
+        await descend(start);
+        if (mismatch) {
+          await this.refineByRounds(mismatch, start, descend);
         }
         if (this.isGood()) {
           return;
@@ -226,15 +238,27 @@ class Search {
     return this.work >= this.limits.work || this.limits.isLate();
   }
 
-  isGood(): boolean {
-    const { residual, contradicting } = this.best;
-    const expected = this.problem.stages[this.problem.stages.length - 1]!.error;
-    return residual < GOOD_RESIDUAL && contradicting < (residual < expected ? FEW_AT_THE_FLOOR : FEW_CONTRADICTING);
+  private get expected(): number {
+    return this.problem.stages[this.problem.stages.length - 1]!.error;
   }
 
-  /** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */
+  isGood(): boolean {
+    const { residual, contradicting } = this.best;
+    return (
+      residual < GOOD_RESIDUAL && contradicting < (residual < this.expected ? FEW_AT_THE_FLOOR : FEW_CONTRADICTING)
+    );
+  }
+
+  private isNear(): boolean {
+    return this.best.residual < NEAR.residual && this.best.contradicting < NEAR.contradicting;
+  }
+
+  /** Whether what is left is the error of what is known. */
+  private isAtFloor(): boolean {
+    return this.isGood() && this.best.residual < AT_FLOOR * Math.max(EXACT, this.expected);
+  }
+
   private consider(found: Best): void {
-    const score = ({ residual, contradicting }: Best): number => Math.hypot(residual, contradicting);
     if (score(found) < score(this.best)) {
       this.best = found;
     }
@@ -300,8 +324,28 @@ class Search {
     return g.scale(pseudoHuber(g, g.scale(off, 1 / rms), HUBER_WIDTH), 1 / count);
   }
 
+  /** @param descend from an input to what is known */
+  private async refineByRounds(
+    mismatch: TensorNode,
+    start: Float64Array,
+    descend: (from: Float64Array) => Promise<Float64Array>,
+  ): Promise<void> {
+    let x = start;
+    let round = this.best.residual < NOT_FAR ? 1 : 0;
+    while (round < REFINEMENTS.length && this.isNear() && !this.isAtFloor() && !this.isLate()) {
+      const before = score(this.best);
+      x = await descend(await this.refine(this.problem.stages[0]!, mismatch, x, REFINEMENTS[round]!));
+      round += Number(score(this.best) > WORTH_REPEATING * before);
+    }
+  }
+
   /** From near the input: with the gradients of the layers below, which tell a part of it that values alone leave wrong. */
-  private async refine(stage: InversionStage, mismatch: TensorNode, begun: Float64Array): Promise<Float64Array> {
+  private async refine(
+    stage: InversionStage,
+    mismatch: TensorNode,
+    begun: Float64Array,
+    { steps, warm, rate }: (typeof REFINEMENTS)[number],
+  ): Promise<Float64Array> {
     const { graph: g, input } = this.problem;
     const loss = g.add(
       this.forwardLoss({ ...stage, output: stage.softened ?? stage.output }),
@@ -313,11 +357,11 @@ class Search {
     try {
       const x = begun.slice();
       const optimiser = adam(x.length, false);
-      for (let step = 0; step < REFINE_STEPS && !this.isLate(); step++) {
-        const share = Math.min(1, step / (COOLED * REFINE_STEPS));
-        const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(WARM * (COLDEST / WARM) ** share) } : {};
+      for (let step = 0; step < steps && !this.isLate(); step++) {
+        const share = Math.min(1, step / (COOLED * steps));
+        const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(warm * (COLDEST / warm) ** share) } : {};
         this.work += each;
-        const last = await optimiser.step(x, REFINE_RATE * decay(step / REFINE_STEPS), async (at) => {
+        const last = await optimiser.step(x, rate * decay(step / steps), async (at) => {
           const [value, slope] = await program.run({ x: at, ...feeds });
           return { loss: value![0]!, slope: Float64Array.from(slope!) };
         });
@@ -423,6 +467,11 @@ class Search {
     }
     return { all, off, weight, norm: Math.sqrt(sum) / size, contradicting: contradicting / target.length };
   }
+}
+
+/** Fewer contradictions are better, then a smaller residual: a wrong input can be right on the entries that it keeps. */
+function score({ residual, contradicting }: Best): number {
+  return Math.hypot(residual, contradicting);
 }
 
 /** sum 2 w^2 (sqrt(1 + (r / w)^2) - 1): r^2 for small r, 2 w |r| for large (Charbonnier et al., 1997). */

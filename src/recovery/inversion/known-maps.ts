@@ -118,7 +118,11 @@ export function inversionOf(
   }
   const [deepest] = deepestFirst;
   const isScarce = equations < EQUATIONS_AMPLE * sizeOf(net.input.shape);
-  const stages = [stageOf(network, taken, isScarce ? gradientParts(network, taken[0]!) : [])];
+  const more = isScarce ? gradientParts(network, taken[0]!) : [];
+  const stages = [stageOf(network, taken, more)];
+  if (network.soft && more.length > 0) {
+    stages.unshift(stageOf(network, taken, []));
+  }
   if (deepest && deepest !== taken[0] && deepest.error <= ROUGH) {
     stages.unshift(stageOf(network, [deepest], []));
   }
@@ -245,19 +249,27 @@ function mapPart(recipe: Recipe, { node, values, rectified, upToFactor, unknown 
 }
 
 /** Layers that hand a delta on whatever the input is. */
-const HANDING_ON: ReadonlySet<LayerOp> = new Set<LayerOp>(['batch-norm', 'identity', 'dropout', 'add']);
+const HANDING_ON: ReadonlySet<LayerOp> = new Set<LayerOp>([
+  'batch-norm',
+  'identity',
+  'dropout',
+  'add',
+  'max-pool',
+  'relu',
+]);
 
 /**
  * The gradients of the convolutions just below a map: with dL/dvalues known and its mask, they are linear in what those
  * convolutions take, one layer nearer to the input. In units of the map's values.
  */
-function gradientParts({ graph, recipe, net, soft, gradient }: InvertibleNetwork, map: KnownMap): Part[] {
+function gradientParts({ graph, recipe, net, gradient }: InvertibleNetwork, map: KnownMap): Part[] {
   const { node, delta, values, rectified, unknown } = map;
-  if (!delta || soft || unknown || !rectified || recipe.layers[node]?.op !== 'relu') {
+  const op = recipe.layers[node]?.op;
+  if (!delta || unknown || !rectified || !(op === 'relu' || op === 'max-pool')) {
     return [];
   }
   const sources = inputsOfLayers(recipe);
-  const from = sources[node]![0]!;
+  const from = op === 'relu' ? sources[node]![0]! : node;
   const output = net.outputs[from]!;
   const loss = lossOf(graph, output, delta, values);
   const size = norm(values) / Math.sqrt(values.length);

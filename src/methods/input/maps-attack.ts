@@ -130,16 +130,16 @@ async function inputsOf(
   const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
   // Another search may follow, here or from deeper maps, and this may be that one.
   const work = mayGoOn || start.guess ? MOST_WORK / 2 : MOST_WORK;
-  const search = (starts: number, from: Begin): Promise<Inverted> =>
+  const search = (starts: number, from: Begin, rounds?: number): Promise<Inverted> =>
     inverted(
       task,
-      problems.map((problem, at) => ({ ...problem, begin: from[at] })),
+      problems.map((problem, at) => ({ ...problem, begin: from[at], rounds })),
       prepared,
       { starts, work },
       product,
       context,
     );
-  let run = await search(mayGoOn ? 1 : MOST_STARTS, begin);
+  let run = await (mayGoOn ? search(1, begin, 1) : search(MOST_STARTS, begin));
   if (mayGoOn && !run.isSettled && !run.stopped) {
     const further = await furtherDown(task, prepared, start, walk, run, product, context);
     if (further) {

@@ -22,6 +22,8 @@ export interface InversionProblem {
   readonly random: () => number;
   /** An input found elsewhere: what is found here is no worse. Flat, one sample. */
   readonly begin?: Float64Array | undefined;
+  /** Rounds with gradients, at most: where an input that is roughly right is enough. */
+  readonly rounds?: number | undefined;
 }
 
 /** The target is the value. */
@@ -332,7 +334,8 @@ class Search {
   ): Promise<void> {
     let x = start;
     let round = this.best.residual < NOT_FAR ? 1 : 0;
-    while (round < REFINEMENTS.length && this.isNear() && !this.isAtFloor() && !this.isLate()) {
+    let left = this.problem.rounds ?? Infinity;
+    for (; left > 0 && round < REFINEMENTS.length && this.isNear() && !this.isAtFloor() && !this.isLate(); left--) {
       const before = score(this.best);
       x = await descend(await this.refine(this.problem.stages[0]!, mismatch, x, REFINEMENTS[round]!));
       round += Number(score(this.best) > WORTH_REPEATING * before);

@@ -249,20 +249,15 @@ function mapPart(recipe: Recipe, { node, values, rectified, upToFactor, unknown 
 }
 
 /** Layers that hand a delta on whatever the input is. */
-const HANDING_ON: ReadonlySet<LayerOp> = new Set<LayerOp>([
-  'batch-norm',
-  'identity',
-  'dropout',
-  'add',
-  'max-pool',
-  'relu',
-]);
+const HANDING_ON: ReadonlySet<LayerOp> = new Set<LayerOp>(['batch-norm', 'identity', 'dropout', 'add']);
+/** From a max pooling down to the convolution whose outputs it chooses from. */
+const HANDING_ON_POOLED: ReadonlySet<LayerOp> = new Set<LayerOp>([...HANDING_ON, 'max-pool', 'relu']);
 
 /**
  * The gradients of the convolutions just below a map: with dL/dvalues known and its mask, they are linear in what those
  * convolutions take, one layer nearer to the input. In units of the map's values.
  */
-function gradientParts({ graph, recipe, net, gradient }: InvertibleNetwork, map: KnownMap): Part[] {
+function gradientParts({ graph, recipe, net, soft, gradient }: InvertibleNetwork, map: KnownMap): Part[] {
   const { node, delta, values, rectified, unknown } = map;
   const op = recipe.layers[node]?.op;
   if (!delta || unknown || !rectified || !(op === 'relu' || op === 'max-pool')) {
@@ -277,7 +272,7 @@ function gradientParts({ graph, recipe, net, gradient }: InvertibleNetwork, map:
   const pending = [from];
   for (let own = pending.pop(); own !== undefined; own = pending.pop()) {
     const layer = recipe.layers[own];
-    if (layer && HANDING_ON.has(layer.op)) {
+    if (layer && (soft ? HANDING_ON_POOLED : HANDING_ON).has(layer.op)) {
       pending.push(...sources[own]!);
     }
     const name = layer?.op === 'conv' ? layer.weight : undefined;

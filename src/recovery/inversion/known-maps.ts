@@ -121,6 +121,7 @@ export function inversionOf(
   const more = isScarce ? gradientParts(network, taken[0]!) : [];
   const stages = [stageOf(network, taken, more)];
   if (network.soft && more.length > 0) {
+    // While many maxima are chosen wrongly, gradients that go through them lead astray.
     stages.unshift(stageOf(network, taken, []));
   }
   if (deepest && deepest !== taken[0] && deepest.error <= ROUGH) {

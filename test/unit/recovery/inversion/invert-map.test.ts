@@ -3,7 +3,12 @@ import { onnxruntimeEngine } from '../../../../src/engine/onnxruntime.js';
 import { gradients } from '../../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
 import { TensorGraph, sizeOf, workOf } from '../../../../src/graph/tensor-graph.js';
-import { type StoredTensor, type TensorLookup, buildNetwork } from '../../../../src/network/network-graph.js';
+import {
+  type NetworkGraph,
+  type StoredTensor,
+  type TensorLookup,
+  buildNetwork,
+} from '../../../../src/network/network-graph.js';
 import type { Recipe } from '../../../../src/network/layers/recipe.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
@@ -62,6 +67,17 @@ function prepared(recipe = RECIPE, gradient: TensorLookup = () => undefined) {
   });
   const network = { graph, recipe, net, soft: softenedNetwork(graph, recipe, lookup, 'eval', 1), gradient };
   return { network, truth, map };
+}
+
+/** A dL/dvalues of the pooling, and the gradient of the convolution below that follows from it. */
+function belowPooling(graph: TensorGraph, { outputs, parameters }: NetworkGraph, x: Float64Array) {
+  const pooled = outputs[2]!;
+  const parameter = parameters.get('a')!;
+  const delta = hashed(sizeOf(pooled.shape), 8);
+  const loss = graph.total(graph.mul(pooled, graph.constant(delta, pooled.shape)));
+  const [data] = evaluate(gradients(graph, loss, [parameter]), { x });
+  const gradient: TensorLookup = (name) => (name === 'a' ? { shape: [...parameter.shape], data: data! } : undefined);
+  return { delta, gradient };
 }
 
 describe('the input that a feature map is of', () => {
@@ -135,10 +151,7 @@ describe('the input that a feature map is of', () => {
   it('has a mismatch of none at the input, as maxima become hard', () => {
     const { network: plain, truth, map } = prepared(POOLED);
     const { graph, net } = plain;
-    const delta = hashed(sizeOf(net.outputs[2]!.shape), 8);
-    const loss = graph.total(graph.mul(net.outputs[2]!, graph.constant(delta, net.outputs[2]!.shape)));
-    const [captured] = evaluate(gradients(graph, loss, [net.parameters.get('a')!]), { x: truth });
-    const gradient: TensorLookup = (name) => (name === 'a' ? { shape: SHAPES[name]!, data: captured! } : undefined);
+    const { delta, gradient } = belowPooling(graph, net, truth);
     const { mismatch } = inversionOf({ ...plain, gradient }, [{ ...map(2, 1e-7), delta }], generator(1));
     const at = (x: Float64Array, temperature: number): number =>
       evaluate([mismatch!], { x, temperature: Float64Array.of(temperature) })[0]![0]!;
@@ -158,14 +171,10 @@ describe('the input that a feature map is of', () => {
     };
     const graph = new TensorGraph(foldConstant);
     const net = buildNetwork(graph, recipe, own, 1, 'eval');
-    const pooled = net.outputs[2]!;
     // Two flat halves, all but without a pattern.
     const truth = hashed(144, seed).map((value, at) => (at % 12 < 6 ? 1 : 0) + 0.05 * value);
-    const [values] = evaluate([pooled], { x: truth });
-    const delta = hashed(sizeOf(pooled.shape), 8);
-    const loss = graph.total(graph.mul(pooled, graph.constant(delta, pooled.shape)));
-    const [captured] = evaluate(gradients(graph, loss, [net.parameters.get('a')!]), { x: truth });
-    const gradient: TensorLookup = (name) => (name === 'a' ? { shape: shapes[name]!, data: captured! } : undefined);
+    const [values] = evaluate([net.outputs[2]!], { x: truth });
+    const { delta, gradient } = belowPooling(graph, net, truth);
     const soft = softenedNetwork(graph, recipe, own, 'eval', 1);
     const map = {
       node: 2,

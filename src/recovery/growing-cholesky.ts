@@ -20,8 +20,12 @@ export class GrowingCholesky {
     return this.own;
   }
 
-  /** A direction that the others span already gets a pivot of the size of rounding. */
-  append(variable: number): void {
+  /**
+   * A direction that the others span already gets a pivot of the size of rounding.
+   *
+   * @returns the pivot's square, relative to the diagonal entry
+   */
+  append(variable: number): number {
     const line = variable * this.size;
     const count = this.own.length;
     const row = new Float64Array(count + 1);
@@ -37,6 +41,7 @@ export class GrowingCholesky {
     row[count] = Math.sqrt(Math.max(pivot, RANK_TOLERANCE * diagonal, Number.MIN_VALUE));
     this.rows.push(row);
     this.own.push(variable);
+    return pivot / diagonal;
   }
 
   /** @param place in {@link variables} */
@@ -92,17 +97,25 @@ export class GrowingCholesky {
     return b;
   }
 
-  /** Square roots of the inverse's diagonal, in the order of {@link variables}. */
-  deviations(): Float64Array {
+  /** L^-1, row-major: its product with b is {@link whitened} b. */
+  inverse(): Float64Array {
     const count = this.own.length;
-    const sums = new Float64Array(count);
-    const column = new Float64Array(count);
-    for (let at = 0; at < count; at++) {
-      column.fill(0);
-      column[at] = 1;
-      this.whitened(column);
-      sums[at] = column.reduce((sum, value) => sum + value ** 2, 0);
+    const inverse = new Float64Array(count * count);
+    for (const [row, own] of this.rows.entries()) {
+      const line = row * count;
+      for (let k = 0; k < row; k++) {
+        const weight = own[k]!;
+        const other = k * count;
+        for (let col = 0; col <= k; col++) {
+          inverse[line + col]! -= weight * inverse[other + col]!;
+        }
+      }
+      const pivot = own[row]!;
+      for (let col = 0; col < row; col++) {
+        inverse[line + col]! /= pivot;
+      }
+      inverse[line + row] = 1 / pivot;
     }
-    return sums.map(Math.sqrt);
+    return inverse;
   }
 }

@@ -2,9 +2,14 @@ import { GrowingCholesky } from './growing-cholesky.js';
 
 /** A pull below this share of the largest is none. */
 const TOLERANCE = 1e-11;
+/** Variables that pull less than this share of what pulls most wait for the next round. */
+const TOGETHER = 0.5;
+/** Pivots below this share of their diagonal entry: what the other variables span already, and cannot lower the sum further. */
+const LEAST_PIVOT = 1e-9;
 
 /**
- * The x >= 0 that makes x^T A x / 2 - b^T x least (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23).
+ * The x >= 0 that makes x^T A x / 2 - b^T x least (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23);
+ * several variables are freed at once, as the way to the least with all of them never goes up.
  *
  * @param a size x size, symmetric positive semi-definite, row-major
  * @param b size numbers
@@ -34,19 +39,24 @@ export async function nonNegative(
   }
   const limit = TOLERANCE * b.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   for (let step = 0; step < 3 * size; step++) {
-    const goesOn = await mayGoOn(size * free.variables.length + free.variables.length ** 2 / 2);
-    const entering = goesOn ? steepest(a, b, x, free, limit) : -1;
-    if (entering < 0) {
+    const goesOn = await mayGoOn(size * free.variables.length);
+    const entering = goesOn ? steepest(a, b, x, free, limit) : [];
+    if (entering.length === 0 || !(await mayGoOn((entering.length * free.variables.length ** 2) / 2))) {
       break;
     }
-    free.append(entering);
+    entering.forEach((variable, at) => {
+      const pivot = free.append(variable);
+      if (at > 0 && pivot < LEAST_PIVOT) {
+        free.remove(free.variables.length - 1);
+      }
+    });
     await descend(b, x, free, mayGoOn);
   }
   return x;
 }
 
-/** The bound variable that pulls most; -1 when none does. */
-function steepest(a: Float64Array, b: Float64Array, x: Float64Array, free: GrowingCholesky, limit: number): number {
+/** The bound variables that pull most, that which does first; none when none does. */
+function steepest(a: Float64Array, b: Float64Array, x: Float64Array, free: GrowingCholesky, limit: number): number[] {
   const size = b.length;
   const pulls = b.slice();
   for (let col = 0; col < size; col++) {
@@ -60,15 +70,9 @@ function steepest(a: Float64Array, b: Float64Array, x: Float64Array, free: Growi
   for (const at of free.variables) {
     pulls[at] = 0;
   }
-  let best = -1;
-  let most = limit;
-  for (let at = 0; at < size; at++) {
-    if (pulls[at]! > most) {
-      most = pulls[at]!;
-      best = at;
-    }
-  }
-  return best;
+  const most = pulls.reduce((top, own) => Math.max(top, own), limit);
+  const least = Math.max(limit, TOGETHER * most);
+  return [...pulls.keys()].filter((at) => pulls[at]! > least).sort((one, other) => pulls[other]! - pulls[one]!);
 }
 
 /** Solves for the free variables; those that would become negative are bound on the way there. */

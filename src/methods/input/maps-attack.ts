@@ -75,6 +75,8 @@ const MOST_WORK = 6e12;
 /** What leaves more of the maps that it comes from is no input that was found. */
 const MOST_LEFT = 0.05;
 const SEED = 13;
+/** Values for each number of an input: with fewer, the way down goes on by signs before an input is looked for. */
+const AMPLE = 2;
 /** An input that leaves more tells no choices. */
 const NEAR_ENOUGH = 0.2;
 
@@ -114,6 +116,9 @@ async function inputsOf(
     }));
     return { walk, inputs, engine: undefined, ended: undefined, stopped: false };
   }
+  if (!deepest && walk.goOn && !walk.stopped) {
+    return inputsOf(task, prepared, start, await walk.goOn(), product, context, begin);
+  }
   const none = { walk, inputs: [], engine: undefined, stopped: walk.stopped };
   if (walk.stopped || !deepest) {
     return { ...none, ended: deepest ? undefined : endOf(walk, recipe) };
@@ -121,6 +126,9 @@ async function inputsOf(
   const problems = problemsOf(prepared, walk);
   const size = sizeOf(problems[0]!.input.shape);
   const known = Math.min(...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)));
+  if (walk.goOn && known < AMPLE * size) {
+    return inputsOf(task, prepared, start, await walk.goOn(), product, context, begin);
+  }
   if (known < size) {
     return {
       ...none,
@@ -129,7 +137,7 @@ async function inputsOf(
   }
   const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
   // Another search may follow, here or from deeper maps, and this may be that one.
-  const work = mayGoOn || start.guess ? MOST_WORK / 2 : MOST_WORK;
+  const work = mayGoOn || walk.goOn || start.guess ? MOST_WORK / 2 : MOST_WORK;
   const search = (starts: number, from: Begin, rounds?: number): Promise<Inverted> =>
     inverted(
       task,
@@ -139,14 +147,22 @@ async function inputsOf(
       product,
       context,
     );
-  let run = await (mayGoOn ? search(1, begin, 1) : search(MOST_STARTS, begin));
+  let run = await (mayGoOn || walk.goOn ? search(1, begin, 1) : search(MOST_STARTS, begin));
+  if (walk.goOn && !run.isAtFloor && !run.stopped) {
+    const further = await walk.goOn();
+    if (further.stopped) {
+      return { ...run, walk, ended: undefined, stopped: true };
+    }
+    if (deepestOf(further) < deepestOf(walk) || !run.isSettled) {
+      return inputsOf(task, prepared, start, further, product, context, nearOf(run, problems.length < walk.batch));
+    }
+  }
   if (mayGoOn && !run.isSettled && !run.stopped) {
     const further = await furtherDown(task, prepared, start, walk, run, product, context);
     if (further) {
       return further;
     }
-    const isMixed = problems.length < walk.batch;
-    run = await search(MOST_STARTS - 1, isMixed ? [] : run.inputs.map((input) => input?.values));
+    run = await search(MOST_STARTS - 1, nearOf(run, problems.length < walk.batch));
   }
   const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
   return {
@@ -204,11 +220,10 @@ async function furtherDown(
   const guess = (node: number): Float64Array | undefined => (untold.has(node) ? joined(values.get(node)!) : undefined);
   const guessed = { ...start, guess };
   const further = await walked(task, prepared, guessed, product, context);
-  const deepest = (own: WalkResult): number => own.maps[0]?.node ?? Infinity;
   if (further.stopped) {
     return stopped;
   }
-  if (!(deepest(further) < deepest(walk))) {
+  if (!(deepestOf(further) < deepestOf(walk))) {
     return undefined;
   }
   const found = await inputsOf(task, prepared, guessed, further, product, context, near);
@@ -237,6 +252,15 @@ function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
   );
 }
 
+function deepestOf({ maps }: WalkResult): number {
+  return maps[0]?.node ?? Infinity;
+}
+
+/** @param isMixed whether samples were looked for together, so that none begins alone */
+function nearOf({ inputs }: Inverted, isMixed: boolean): Begin {
+  return isMixed ? [] : inputs.map((input) => input?.values);
+}
+
 /** Of each sample an input that was found before, which what is found then is no worse than. */
 type Begin = readonly (Float64Array | undefined)[];
 
@@ -244,6 +268,8 @@ type Inverted = Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & {
   readonly isSpent: boolean;
   /** Whether all of them explain what is known. */
   readonly isSettled: boolean;
+  /** Whether they leave no more than what is known may be off. */
+  readonly isAtFloor: boolean;
 };
 
 /** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
@@ -291,6 +317,7 @@ async function inverted(
     stopped,
     isSpent: found.some(({ spent }) => spent),
     isSettled: found.every(({ settled }) => settled),
+    isAtFloor: found.length === problems.length && found.every(({ isAtFloor }) => isAtFloor),
   };
 }
 
@@ -330,6 +357,7 @@ async function walked(
       gradient: prepared.tensors.gradient,
       mode: prepared.mode ?? 'eval',
       error: task.error,
+      leavesSigns: !start.guess,
     },
     product,
     generator(SEED),

@@ -58,6 +58,8 @@ export interface Inversion {
   readonly contradicting: number;
   /** Whether it explains what is known, so that another start was not needed. */
   readonly settled: boolean;
+  /** Whether what is left is no more than the errors of what is known. */
+  readonly isAtFloor: boolean;
   /** Whether all multiplications were spent before an input was found that explains what is known. */
   readonly spent: boolean;
   /** The user stopped it. */
@@ -129,6 +131,8 @@ const MOST_STEPS_NEAR = 80;
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
 const HALVED = 0.4;
+/** So near, more conjugate gradients that left this share only carry what the values are off into the input. */
+const BLUNT = { below: 1e-4, kept: 0.98 } as const;
 /**
  * Among the kinks of rectifiers, trained networks' images come nearer by a twentieth a step, and by far more a step behind them. A start
  * that does so may take its share of the work; what it takes from the starts after it has to be worth more.
@@ -167,19 +171,19 @@ export async function invertMap(
   const search = new Search(problem, engine, limits, product, pause);
   try {
     await search.run();
-    return { ...search.best, settled: search.isGood(), spent: search.isSpent, stopped: false };
+    return { ...search.found(), spent: search.isSpent, stopped: false };
   } catch (error) {
     if (!isStop(error)) {
       throw error;
     }
-    return { ...search.best, settled: search.isGood(), spent: false, stopped: true };
+    return { ...search.found(), spent: false, stopped: true };
   }
 }
 
-type Best = Omit<Inversion, 'stopped' | 'spent' | 'settled'>;
+type Best = Pick<Inversion, 'input' | 'residual' | 'contradicting'>;
 
 class Search {
-  best: Best;
+  private best: Best;
   private work = 0;
   /** Until which a start may creep. */
   private share = 0;
@@ -232,6 +236,10 @@ class Search {
     }
   }
 
+  found(): Omit<Inversion, 'spent' | 'stopped'> {
+    return { ...this.best, settled: this.isGood(), isAtFloor: this.isAtFloor() };
+  }
+
   get isSpent(): boolean {
     return this.work >= this.limits.work && !this.isGood();
   }
@@ -244,7 +252,7 @@ class Search {
     return this.problem.stages[this.problem.stages.length - 1]!.error;
   }
 
-  isGood(): boolean {
+  private isGood(): boolean {
     const { residual, contradicting } = this.best;
     return (
       residual < GOOD_RESIDUAL && contradicting < (residual < this.expected ? FEW_AT_THE_FLOOR : FEW_CONTRADICTING)
@@ -420,7 +428,9 @@ class Search {
       if (isLast) {
         this.consider({ input: x, residual: current.norm, contradicting: current.contradicting });
       }
-      if (isCutShort && current.norm < NEARLY_LINEAR && current.norm > HALVED * before && conjugate < MOST_CONJUGATE) {
+      const isBlunt = current.norm < BLUNT.below && conjugate > FEWEST_CONJUGATE && current.norm > BLUNT.kept * before;
+      const wantsMore = isCutShort && current.norm < NEARLY_LINEAR && current.norm > HALVED * before && !isBlunt;
+      if (wantsMore && conjugate < MOST_CONJUGATE) {
         conjugate *= 2;
         continue;
       }

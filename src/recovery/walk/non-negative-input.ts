@@ -68,6 +68,8 @@ const SPARE = 0.98;
 const LEAST_TOLD = 0.5;
 /** More than for least squares: a wrong delta may be fitted by other zeros, too. */
 const ENOUGH_CHECKS = 2;
+/** Where no output channel has stood out for so many rounds, all are used as if there had been none. */
+const MOST_QUIET = 12;
 /** Without the output channels that nothing checks, others may lose what checked them. */
 const MOST_WITHDRAWALS = 4;
 
@@ -86,7 +88,8 @@ export async function solveNonNegative(
   let weights: Float64Array = new Float64Array(rows.rows.length).fill(1);
   let kept: Float64Array = weights;
   let values: Float64Array | undefined;
-  for (let round = 0; round < MOST_REWEIGHTINGS && budget.spent <= MOST_WORK; round++) {
+  let quiet = 0;
+  for (let round = 0; round < MOST_REWEIGHTINGS && quiet < MOST_QUIET && budget.spent <= MOST_WORK; round++) {
     const search = new Search(system, perEquation(rows, weights), product, budget);
     values = await search.solve(values);
     const off = search.leftOf(rows);
@@ -97,6 +100,7 @@ export async function solveNonNegative(
     if (isSettled) {
       break;
     }
+    quiet = kept.includes(0) ? 0 : quiet + 1;
     weights = reweighting.next(off, middle);
   }
   let used = perEquation(rows, kept);
@@ -204,10 +208,7 @@ class Search {
           const value = this.values[channel * unknowns + from]!;
           missing.forEach((at, to) => (own[to]! -= value * normal[at * unknowns + from]!));
         });
-        const submatrix = new Float64Array(missing.length ** 2);
-        missing.forEach((row, i) => {
-          missing.forEach((col, j) => (submatrix[i * missing.length + j] = normal[row * unknowns + col]!));
-        });
+        const submatrix = missing.length === unknowns ? normal : submatrixOf(normal, unknowns, missing);
         const start = near && Float64Array.from(missing, (at) => near[channel * unknowns + at]!);
         const found = await nonNegative(submatrix, own, start, this.mayGoOn);
         missing.forEach((at, from) => (this.values[channel * unknowns + at] = found[from]!));
@@ -244,12 +245,18 @@ class Search {
     const { unknowns } = this;
     const unknown = Uint8Array.from({ length: channels * unknowns }, (_, at) => 1 - (given?.isGiven[at] ?? 0));
     const deviation = given?.deviation.slice() ?? new Float64Array(channels * unknowns);
-    const size = norm(this.values) / Math.sqrt(this.values.length);
+    const most = (MOST_ERROR * norm(this.values)) / Math.sqrt(this.values.length);
+    const isTellable = (part: Part): boolean => this.isOver(part) && this.leastBound(part) <= most;
+    const atMost = this.parts.reduce((sum, part) => sum + (isTellable(part) ? part.missing.length : 0), 0);
+    const others = unknown.reduce((sum, own) => sum + 1 - own, 0);
+    if (others + atMost < LEAST_TOLD * unknown.length) {
+      return undefined;
+    }
     let squares = 0;
     let equations = 0;
     for (const part of this.parts) {
-      const own = this.isOver(part) ? await this.errorsOf(part, checks) : undefined;
-      if (!own?.bound.every((bound) => bound <= MOST_ERROR * size)) {
+      const own = this.isOver(part) ? await this.errorsOf(part, most, checks) : undefined;
+      if (!own?.bound.every((bound) => bound <= most)) {
         continue;
       }
       part.missing.forEach((at, from) => {
@@ -278,10 +285,11 @@ class Search {
    * sum |z| x_z <= e / m, and on F is off by at most e (1 + 1 / m) times the root of (F^T F)^-1's diagonal. The largest m
    * is the distance of Z's hull from zero once F is projected out.
    *
-   * @returns undefined where there is no such y
+   * @param most bound from which on a value is not told
+   * @returns undefined where there is no such y, or one whose bounds are larger
    */
-  private async errorsOf(part: Part, checks: Checks): Promise<Errors | undefined> {
-    const { channel, missing, equations, normal, found } = part;
+  private async errorsOf(part: Part, most: number, checks: Checks): Promise<Errors | undefined> {
+    const { missing, equations, normal, found } = part;
     const count = missing.length;
     const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
     const zero = [...found.keys()].filter((at) => !(found[at]! > 0));
@@ -296,18 +304,23 @@ class Search {
       }
     });
     const rank = free.variables.length;
-    this.addChecks(part, free, checks);
-    let square = 0;
-    for (const equation of equations) {
-      square += this.off[channel * this.system.rows.count + equation]! ** 2;
+    const inverse = free.inverse();
+    await this.addChecks(part, free, inverse, checks);
+    if (this.leastBound(part) > most) {
+      return undefined;
     }
-    const left = Math.sqrt(square / Math.max(1, equations.length - rank));
-    const noise = SIGMAS * Math.max(left, this.system.error);
-    const margin = await this.marginOf(normal, count, free, zero);
+    const { square, left } = this.leftIn(part);
+    const noise = SIGMAS * left;
+    const margin = await this.marginOf(normal, count, free, inverse, zero);
     if (!(margin > LEAST_MARGIN)) {
       return undefined;
     }
-    const own = free.deviations();
+    // Roots of (F^T F)^-1's diagonal.
+    const own = new Float64Array(rank);
+    for (let at = 0; at < inverse.length; at++) {
+      own[at % rank]! += inverse[at]! ** 2;
+    }
+    own.forEach((sum, at) => (own[at] = Math.sqrt(sum)));
     if (free.variables.some((at, place) => own[place]! * Math.sqrt(normal[at * count + at]!) > MOST_DEVIATION)) {
       return undefined;
     }
@@ -315,7 +328,7 @@ class Search {
     const deviation = new Float64Array(count);
     free.variables.forEach((at, place) => {
       bound[at] = noise * (1 + 1 / margin) * own[place]!;
-      deviation[at] = own[place]! * Math.max(left, this.system.error);
+      deviation[at] = own[place]! * left;
     });
     for (const at of zero) {
       bound[at] = noise / (margin * Math.sqrt(normal[at * count + at]!));
@@ -323,19 +336,52 @@ class Search {
     return { bound, deviation, square };
   }
 
-  private addChecks({ missing, equations }: Part, free: GrowingCholesky, checks: Checks): void {
-    const { count } = this.system.rows;
+  /** @returns the sum of squares of what is left, and its size for each equation that is left over, at least that of rounding */
+  private leftIn({ channel, equations, found }: Part): { square: number; left: number } {
+    const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
+    let square = 0;
     for (const equation of equations) {
-      const own = Float64Array.from(free.variables, (at) => this.weighted[missing[at]! * count + equation]!);
-      checks.found[equation]! += 1 - norm(free.whitened(own)) ** 2;
-      checks.most[equation]! += 1;
+      square += this.off[channel * this.system.rows.count + equation]! ** 2;
     }
+    const each = Math.sqrt(square / Math.max(1, equations.length - positive));
+    return { square, left: Math.max(each, this.system.error) };
+  }
+
+  /** What the bound on a part's worst entry is at least: no margin is above one, and no other columns can lower a deviation. */
+  private leastBound(part: Part): number {
+    const { missing, normal, found } = part;
+    const shortest = found.reduce(
+      (least, value, at) => (value > 0 ? Math.min(least, normal[at * missing.length + at]!) : least),
+      Infinity,
+    );
+    return (2 * SIGMAS * this.leftIn(part).left) / Math.sqrt(shortest);
+  }
+
+  private async addChecks(
+    { missing, equations }: Part,
+    free: GrowingCholesky,
+    inverse: Float64Array,
+    checks: Checks,
+  ): Promise<void> {
+    const { count } = this.system.rows;
+    const rank = free.variables.length;
+    const own = new Float64Array(equations.length * rank);
+    free.variables.forEach((at, place) => {
+      const line = missing[at]! * count;
+      equations.forEach((equation, row) => (own[row * rank + place] = this.weighted[line + equation]!));
+    });
+    const whitened = rank === 0 ? own : await this.product(own, inverse, equations.length, rank, rank);
+    equations.forEach((equation, row) => {
+      checks.found[equation]! += 1 - norm(whitened.subarray(row * rank, (row + 1) * rank)) ** 2;
+      checks.most[equation]! += 1;
+    });
   }
 
   private async marginOf(
     normal: Float64Array,
     count: number,
     free: GrowingCholesky,
+    inverse: Float64Array,
     zero: readonly number[],
   ): Promise<number> {
     if (zero.length === 0) {
@@ -343,12 +389,15 @@ class Search {
     }
     const rank = free.variables.length;
     const lengths = Float64Array.from(zero, (at) => Math.sqrt(normal[at * count + at]!));
-    const projected = new Float64Array(zero.length * rank);
+    const columns = new Float64Array(zero.length * rank);
     zero.forEach((at, row) => {
-      const column = Float64Array.from(free.variables, (other) => normal[at * count + other]!);
-      projected.set(free.whitened(column), row * rank);
+      free.variables.forEach((other, place) => (columns[row * rank + place] = normal[at * count + other]!));
     });
-    const hull = await this.product(projected, projected, zero.length, zero.length, rank);
+    const projected = rank === 0 ? columns : await this.product(columns, inverse, zero.length, rank, rank);
+    const hull =
+      rank === 0
+        ? new Float64Array(zero.length ** 2)
+        : await this.product(projected, projected, zero.length, zero.length, rank);
     zero.forEach((row, i) => {
       zero.forEach((col, j) => {
         const at = i * zero.length + j;
@@ -371,6 +420,14 @@ class Search {
     await this.budget.pause();
     return this.budget.spent <= MOST_WORK;
   };
+}
+
+function submatrixOf(matrix: Float64Array, size: number, of: readonly number[]): Float64Array {
+  const out = new Float64Array(of.length ** 2);
+  of.forEach((row, i) => {
+    of.forEach((col, j) => (out[i * of.length + j] = matrix[row * size + col]!));
+  });
+  return out;
 }
 
 interface Errors {

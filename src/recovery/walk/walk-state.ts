@@ -20,6 +20,8 @@ export interface WalkProblem {
   readonly error: number;
   /** Values of a node that are roughly right, batch x shape, where the choices of a max pooling begin; undefined where nothing is known. */
   readonly guess?: ((node: number) => Float64Array | undefined) | undefined;
+  /** Leaves nodes whose equations do not suffice without their values' signs to {@link WalkResult.goOn}, as these cost most. */
+  readonly leavesSigns?: boolean | undefined;
 }
 
 export interface HeadOfBatch {
@@ -97,6 +99,8 @@ export interface WalkResult {
   readonly ended: readonly WalkEnd[];
   /** The user stopped it; what was found until then is here. */
   readonly stopped: boolean;
+  /** Where nodes were left to their values' signs: these too, and what follows from them. */
+  readonly goOn?: (() => Promise<WalkResult>) | undefined;
 }
 
 export interface WalkProgress {

@@ -50,23 +50,34 @@ export async function walkDown(
   random: () => number,
   pause: Pause<WalkProgress>,
 ): Promise<WalkResult> {
-  const walk = new Walk(problem, product, random, pause);
+  return resultOf(new Walk(problem, product, random, pause), problem.leavesSigns === true);
+}
+
+async function resultOf(walk: Walk, leavesSigns: boolean): Promise<WalkResult> {
   let stopped = false;
   try {
-    await walk.run();
+    await walk.run(leavesSigns);
   } catch (error) {
     if (!isStop(error)) {
       throw error;
     }
     stopped = true;
   }
-  const maps = [...walk.found.maps].sort((one, other) => one.node - other.node);
-  return { batch: walk.found.batch ?? 1, maps, steps: walk.found.steps, ended: walk.ended, stopped };
+  return {
+    batch: walk.found.batch ?? 1,
+    maps: [...walk.found.maps].sort((one, other) => one.node - other.node),
+    steps: [...walk.found.steps],
+    ended: walk.ended,
+    stopped,
+    goOn: walk.hasLeftSigns ? () => resultOf(walk, false) : undefined,
+  };
 }
 
 class Walk {
   readonly found: FoundNodes;
-  readonly ended: WalkEnd[] = [];
+  ended: readonly WalkEnd[] = [];
+  hasLeftSigns = false;
+  private leavesSigns = false;
   /** Nodes below max poolings whose choices could not be told. */
   private readonly untold = new Set<number>();
   private readonly layers: LocalLayers;
@@ -97,7 +108,12 @@ class Walk {
     }
   }
 
-  async run(): Promise<void> {
+  /** Solves what is not solved yet. */
+  async run(leavesSigns: boolean): Promise<void> {
+    this.leavesSigns = leavesSigns;
+    this.hasLeftSigns = false;
+    const ended: WalkEnd[] = [];
+    this.ended = ended;
     const nodes = this.layers.nodes().filter((node) => this.found.convsAbove(node).length > 0);
     for (const [done, node] of nodes.entries()) {
       if (this.found.values.has(node)) {
@@ -112,7 +128,7 @@ class Walk {
       await this.pause(progress);
       const reason = await this.solve(node, () => this.pause(progress));
       if (reason !== undefined) {
-        this.ended.push({ node, reason, isUntold: this.untold.has(node) });
+        ended.push({ node, reason, isUntold: this.untold.has(node) });
       }
     }
     await this.addDelta();
@@ -189,7 +205,8 @@ class Walk {
 
   private async solveByEquations(node: number, by: MapSource, pause: Pause): Promise<string | undefined> {
     const rectified = this.found.rectifiers.isRectified(node);
-    const told = rectified ? await entriesBelowSums(node, this.found, this.layers) : undefined;
+    const maySign = rectified && !this.leavesSigns;
+    const told = maySign ? await entriesBelowSums(node, this.found, this.layers) : undefined;
     let repaired = 0;
     for (let round = 0; ; round++) {
       const known: KnownDelta[] = [];
@@ -207,9 +224,10 @@ class Walk {
         this.found.adjoints.batch,
         this.problem.error,
         this.product,
-        rectified ? { told, pause } : undefined,
+        maySign ? { told, pause } : undefined,
       );
       if (typeof solved === 'string') {
+        this.hasLeftSigns ||= rectified && this.leavesSigns;
         return solved;
       }
       const deviation: Deviation = (at) => solved.error[at]!;

@@ -13,8 +13,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 HERE = Path(__file__).parent
 TRAINED = 300
@@ -66,8 +69,36 @@ def made(work, row, count):
     return [folder / f"dump-{at}" for at in range(count)]
 
 
+def psnr(found, true):
+    return round(float(-10 * np.log10(np.mean((found - true) ** 2))), 1)
+
+
+def batch_images(dump, folder, isUnsized):
+    """Inputs of a batch whose samples the head does not tell, each beside the true one that it is nearest to."""
+    truth = json.loads((dump / "truth.json").read_text())
+    mean, std = (np.array(truth[name], float)[:, None, None] for name in ("mean", "std"))
+    true = list(np.load(dump / "image.npy").astype(float))
+    images = []
+    for path in sorted(folder.glob("batch-input-*.npy")):
+        found = np.load(path)[0].astype(float)
+        at = min(range(len(true)), key=lambda other: np.mean((true[other] - found) ** 2))
+        own = {"verdict": "batch", "psnr": psnr(found * std + mean, true[at] * std + mean), "fitted": None}
+        if isUnsized:
+            gain, offset = np.polyfit(found.ravel(), true[at].ravel(), 1)
+            own["fitted"] = psnr((gain * found + offset) * std + mean, true[at] * std + mean)
+        images.append(own)
+        true.pop(at)
+    return images
+
+
 def audited(dump, limit):
+    with tempfile.TemporaryDirectory() as out:
+        return audited_into(Path(out) / "audit", dump, limit)
+
+
+def audited_into(folder, dump, limit):
     command = ["node", "dist/cli.js", "audit", dump, "--attack", "chain", "--truth", dump / "truth.json", "--format", "json"]
+    command += ["--out", folder]
     started = time.time()
     ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     stopped = False
@@ -91,12 +122,18 @@ def audited(dump, limit):
     row["images"] = []
     for sample in report["samples"]:
         found = sample.get("reconstruction") or {}
-        psnr = found.get("psnr")
+        raw = found.get("psnr")
         fitted = found.get("psnrFitted")
-        own = {"verdict": found.get("verdict"), "psnr": psnr and round(psnr, 1), "fitted": fitted and round(fitted, 1)}
+        own = {"verdict": found.get("verdict"), "psnr": raw and round(raw, 1), "fitted": fitted and round(fitted, 1)}
         row["images"].append(own)
-        if psnr is None:
+        if own["psnr"] is None:
             row["ended"] = (found.get("reason") or "")[:400]
+    together = batch_images(dump, folder, report["network"] and report["network"].get("normMode") == "train")
+    if together:
+        row["head"], row["images"] = row["images"], together
+        row["batch-verdicts"] = next(
+            (own["certificate"]["verdict"] for own in report["leaks"] if own["noun"] == "Inputs"), None
+        )
     maps = next((own for own in report["leaks"] if own["method"] in ("input", "feature-maps")), None)
     rows = [own["cells"] for detail in (maps or {}).get("details", []) if detail["type"] == "table" for own in detail["rows"]]
     if rows:

@@ -10,7 +10,7 @@ import type { LayerOp, Recipe } from '../../network/layers/recipe.js';
 import { type StoredTensor, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
 import type { Normalisation } from '../../protocol/normalisations.js';
 import type { EngineReport } from '../../protocol/report.js';
-import type { InversionProblem } from '../../recovery/inversion/invert-map.js';
+import type { InversionProblem } from '../../recovery/inversion/search-state.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import { dataAt } from '../../recovery/hidden/layer-state.js';
 import { generator } from '../../recovery/paper-method.js';

@@ -9,7 +9,7 @@ import type { Context } from '../method.js';
 import { fitGain } from '../../recovery/inversion/gain.js';
 import { fastestProduct, pausingProduct } from '../pausing-product.js';
 import type { Prepared } from './prepare.js';
-import type { MapsBasis } from './maps-attack.js';
+import type { MapsBasis } from './inputs-of-maps.js';
 import { type NumberErrors, type ReconstructionTask, numberErrorsOf } from './reconstruction-task.js';
 
 /** How far an input's simulated gradient is from the captured one, and what that says of the input. */

@@ -1,29 +1,20 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
 import { encodeMosaic, isImage } from '../../formats/write-picture.js';
-import { foldConstant } from '../../graph/evaluate.js';
 import { evaluateWithProduct } from '../../graph/evaluate-with-product.js';
-import { TensorGraph, sizeOf } from '../../graph/tensor-graph.js';
+import { sizeOf } from '../../graph/tensor-graph.js';
 import { NETWORK_INPUT, nodeName } from '../../network/layer-graph.js';
 import type { Recipe } from '../../network/layers/recipe.js';
-import { buildNetwork } from '../../network/network-graph.js';
 import type { EngineReport } from '../../protocol/report.js';
-import { type InversionLimits, type InversionProblem, knownCount } from '../../recovery/inversion/invert-map.js';
-import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
+import { knownCount } from '../../recovery/inversion/search-state.js';
 import { isStop } from '../../recovery/pause.js';
 import { generator } from '../../recovery/paper-method.js';
 import { isRectifier } from '../../recovery/walk/rectifiers.js';
-import {
-  type ExactMap,
-  type HeadOfBatch,
-  type WalkProblem,
-  type WalkResult,
-  sampleOf,
-} from '../../recovery/walk/walk-state.js';
+import { type HeadOfBatch, type WalkProblem, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
 import { joined } from '../../recovery/vectors.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
-import { invertInputs } from './invert-inputs.js';
+import { type Begin, type Inverted, type MappedInput, inverted, nearOf, problemsOf } from './inputs-of-maps.js';
 import { type NetworkTask, type Prepared, linearLayer, outputShapesOf } from './prepare.js';
 import { pausingProduct } from '../pausing-product.js';
 import { toBase64 } from './preview.js';
@@ -49,23 +40,6 @@ export interface MapsRun {
   /** Where it ended, and why, as the rest of "it ended at"; undefined when inputs were found. */
   readonly ended: string | undefined;
   readonly stopped: boolean;
-}
-
-export interface MappedInput {
-  /** Flat, in the network's normalised units. */
-  readonly values: Float64Array;
-  /** What it leaves of the deepest maps, relative; 0 where the walk itself came to it. */
-  readonly residual: number;
-  /** Undefined where the walk itself came to it. */
-  readonly basis: MapsBasis | undefined;
-}
-
-/** Of the maps that an input was computed from in the end. */
-export interface MapsBasis {
-  /** Expected error of the worst of them, relative. */
-  readonly error: number;
-  /** Whether a max pooling lies between the input and the deepest of them, some of whose choices may be wrong. */
-  readonly isPooled: boolean;
 }
 
 /** Random inputs that Adam begins at, before the best is taken. */
@@ -230,95 +204,8 @@ async function furtherDown(
   return found.inputs.length > 0 ? found : undefined;
 }
 
-/** One for each sample, or one for all where batch normalisation in train mode mixes them. */
-function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
-  const { candidate, tensors, mode } = prepared;
-  const { recipe } = candidate;
-  const { batch } = walk;
-  const isMixed = mode === 'train' && batch > 1;
-  const graph = isMixed ? new TensorGraph(foldConstant) : prepared.graph;
-  const net = isMixed ? buildNetwork(graph, recipe, tensors.parameter, batch, 'train') : prepared.net;
-  const soft = softenedNetwork(graph, recipe, tensors.parameter, mode ?? 'eval', isMixed ? batch : 1);
-  const network = { graph, recipe, net, soft, gradient: tensors.gradient };
-  if (isMixed) {
-    return [inversionOf(network, walk.maps, generator(SEED))];
-  }
-  return Array.from({ length: batch }, (_, sample) =>
-    inversionOf(
-      network,
-      walk.maps.map((map) => knownMapOf(map, sample, batch)),
-      generator(SEED + sample),
-    ),
-  );
-}
-
 function deepestOf({ maps }: WalkResult): number {
   return maps[0]?.node ?? Infinity;
-}
-
-/** @param isMixed whether samples were looked for together, so that none begins alone */
-function nearOf({ inputs }: Inverted, isMixed: boolean): Begin {
-  return isMixed ? [] : inputs.map((input) => input?.values);
-}
-
-/** Of each sample an input that was found before, which what is found then is no worse than. */
-type Begin = readonly (Float64Array | undefined)[];
-
-type Inverted = Pick<MapsRun, 'inputs' | 'engine' | 'stopped'> & {
-  readonly isSpent: boolean;
-  /** Whether all of them explain what is known. */
-  readonly isSettled: boolean;
-  /** Whether they leave no more than what is known may be off. */
-  readonly isAtFloor: boolean;
-};
-
-/** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
-async function inverted(
-  { request }: MapsTask,
-  problems: readonly InversionProblem[],
-  { candidate }: Prepared,
-  effort: Pick<InversionLimits, 'starts' | 'work'>,
-  product: ProductKernel,
-  context: Context,
-): Promise<Inverted> {
-  const { layers } = candidate.recipe;
-  const deepest = Math.min(...problems[0]!.stages.map((stage) => stage.deepest));
-  const { found, engine, stopped } = await invertInputs(
-    request,
-    problems.map((problem) => () => problem),
-    {
-      from: 0.4,
-      ...effort,
-      endsWhenLate: false,
-      message: (_, residual) =>
-        `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
-    },
-    product,
-    context,
-  );
-  const inputs = problems.flatMap(({ input, stages }, at): (MappedInput | undefined)[] => {
-    const own = found[at];
-    if (!own) {
-      return [undefined];
-    }
-    const together = input.shape[0]!;
-    const last = stages[stages.length - 1]!;
-    const isPooled = layers.slice(0, last.deepest + 1).some(({ op }) => op === 'max-pool');
-    const basis = { error: last.error, isPooled };
-    return Array.from({ length: together }, (_, b) =>
-      own.residual < 1
-        ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual, basis }
-        : undefined,
-    );
-  });
-  return {
-    inputs,
-    engine,
-    stopped,
-    isSpent: found.some(({ spent }) => spent),
-    isSettled: found.every(({ settled }) => settled),
-    isAtFloor: found.length === problems.length && found.every(({ isAtFloor }) => isAtFloor),
-  };
 }
 
 type WalkStart = Pick<WalkProblem, 'head' | 'solution' | 'guess'>;
@@ -379,16 +266,6 @@ async function walked(
       await context.pause();
     },
   );
-}
-
-function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
-  const size = map.values.length / batch;
-  return {
-    ...map,
-    values: sampleOf(map, sample, batch),
-    delta: batch === 1 ? map.delta : undefined,
-    unknown: map.unknown?.slice(sample * size, (sample + 1) * size),
-  };
 }
 
 /** The first thing that stood in the way, as the rest of "it ended at". */

@@ -7,7 +7,7 @@ import type { NormMode } from '../../network/layers/layer-rule.js';
 import { type NetworkGraph, type TensorLookup, buildNetwork } from '../../network/network-graph.js';
 import { joined, norm } from '../vectors.js';
 import { isRectifier } from '../walk/rectifiers.js';
-import { CUT, type InversionProblem, type InversionStage, KNOWN, TEMPERATURE, UNKNOWN } from './invert-map.js';
+import { CUT, type InversionProblem, type InversionStage, KNOWN, TEMPERATURE, UNKNOWN } from './search-state.js';
 
 /** Which of the values found inside a network its input is computed from. */
 

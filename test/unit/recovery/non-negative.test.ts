@@ -4,6 +4,25 @@ import { generator } from '../../../src/recovery/paper-method.js';
 import { nonNegative } from '../../../src/recovery/non-negative.js';
 
 describe('non-negative least squares', () => {
+  it('frees no variable that others span already', async () => {
+    // The second column is the first, the third is both: any share of them gives the same sum.
+    const columns = [
+      [1, 2, 0],
+      [1, 2, 0],
+      [2, 4, 0],
+      [0, 0, 1],
+    ];
+    const dot = (one: number[], other: number[]): number => one.reduce((sum, own, at) => sum + own * other[at]!, 0);
+    const a = Float64Array.from(columns.flatMap((one) => columns.map((other) => dot(one, other))));
+    const wanted = [3, 6, 5];
+    const b = Float64Array.from(columns, (own) => dot(own, wanted));
+    const x = await nonNegative(a, b, undefined, () => Promise.resolve(true));
+    wanted.forEach((own, at) => {
+      expect(columns.reduce((sum, column, variable) => sum + column[at]! * x[variable]!, 0)).toBeCloseTo(own, 9);
+    });
+    expect(x.filter((value) => value > 0)).toHaveLength(2);
+  });
+
   it('meets the conditions of the least: no slope where free, none downwards where bound, from wherever it starts', async () => {
     const random = generator(3);
     const [size, rows] = [12, 20];

@@ -8,7 +8,7 @@ import { type TensorLookup, buildNetwork } from '../../../../src/network/network
 import { CancelledError } from '../../../../src/protocol/errors.js';
 import { plainProduct } from '../../../../src/recovery/cholesky.js';
 import { generator } from '../../../../src/recovery/paper-method.js';
-import type { WalkProblem } from '../../../../src/recovery/walk/walk-state.js';
+import type { WalkProblem, WalkResult } from '../../../../src/recovery/walk/walk-state.js';
 import { walkDown } from '../../../../src/recovery/walk/walk.js';
 import { openTensorFile } from '../../../../src/formats/open.js';
 import { softmax } from '../../../../src/recovery/activation.js';
@@ -101,6 +101,18 @@ describe('the walk down', () => {
     expect(isTold.reduce((sum, own) => sum + own, 0) / values.length).toBeGreaterThanOrEqual(least);
     const wanted = truth[node]!.map((own, at) => own * isTold[at]!);
     expect(relativeError(values, wanted)).toBeLessThan(1e-4);
+    expect(walk.goOn).toBeUndefined();
+    const left = await walkDown({ ...problem, gradient, leavesSigns: true }, plainProduct, generator(1), () =>
+      Promise.resolve(),
+    );
+    expect(left.maps.some((own) => own.node === node)).toBe(false);
+    const steps = left.steps.length;
+    const further = await left.goOn!();
+    expect(left.steps).toHaveLength(steps);
+    expect(further.steps).toEqual(walk.steps);
+    const found = (of: WalkResult): unknown[] => of.maps.map((own) => [own.node, own.values, own.unknown]);
+    expect(found(further)).toEqual(found(walk));
+    expect(further.goOn).toBeUndefined();
   });
 
   it('below batch normalisation in train mode: all values up to a factor, by the network that made them', async () => {

@@ -1,0 +1,133 @@
+import type { ProductKernel } from '../../graph/product-kernel.js';
+import { foldConstant } from '../../graph/evaluate.js';
+import { TensorGraph } from '../../graph/tensor-graph.js';
+import { buildNetwork } from '../../network/network-graph.js';
+import type { EngineReport } from '../../protocol/report.js';
+import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
+import type { InversionLimits, InversionProblem } from '../../recovery/inversion/search-state.js';
+import { generator } from '../../recovery/paper-method.js';
+import { type ExactMap, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
+import type { Context } from '../method.js';
+import { invertInputs } from './invert-inputs.js';
+import type { NetworkTask, Prepared } from './prepare.js';
+
+/** From the values inside a network that a walk has found to the inputs that give them. */
+
+export interface MappedInput {
+  /** Flat, in the network's normalised units. */
+  readonly values: Float64Array;
+  /** What it leaves of the deepest maps, relative; 0 where the walk itself came to it. */
+  readonly residual: number;
+  /** Undefined where the walk itself came to it. */
+  readonly basis: MapsBasis | undefined;
+}
+
+/** Of the maps that an input was computed from in the end. */
+export interface MapsBasis {
+  /** Expected error of the worst of them, relative. */
+  readonly error: number;
+  /** Whether a max pooling lies between the input and the deepest of them, some of whose choices may be wrong. */
+  readonly isPooled: boolean;
+}
+
+const SEED = 13;
+
+/** One for each sample, or one for all where batch normalisation in train mode mixes them. */
+export function problemsOf(prepared: Prepared, walk: WalkResult): InversionProblem[] {
+  const { candidate, tensors, mode } = prepared;
+  const { recipe } = candidate;
+  const { batch } = walk;
+  const isMixed = mode === 'train' && batch > 1;
+  const graph = isMixed ? new TensorGraph(foldConstant) : prepared.graph;
+  const net = isMixed ? buildNetwork(graph, recipe, tensors.parameter, batch, 'train') : prepared.net;
+  const soft = softenedNetwork(graph, recipe, tensors.parameter, mode ?? 'eval', isMixed ? batch : 1);
+  const network = { graph, recipe, net, soft, gradient: tensors.gradient };
+  if (isMixed) {
+    return [inversionOf(network, walk.maps, generator(SEED))];
+  }
+  return Array.from({ length: batch }, (_, sample) =>
+    inversionOf(
+      network,
+      walk.maps.map((map) => knownMapOf(map, sample, batch)),
+      generator(SEED + sample),
+    ),
+  );
+}
+
+function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
+  const size = map.values.length / batch;
+  return {
+    ...map,
+    values: sampleOf(map, sample, batch),
+    delta: batch === 1 ? map.delta : undefined,
+    unknown: map.unknown?.slice(sample * size, (sample + 1) * size),
+  };
+}
+
+/** Of each sample an input that was found before, which what is found then is no worse than. */
+export type Begin = readonly (Float64Array | undefined)[];
+
+export interface Inverted {
+  readonly inputs: readonly (MappedInput | undefined)[];
+  readonly engine: EngineReport | undefined;
+  readonly stopped: boolean;
+  readonly isSpent: boolean;
+  /** Whether all of them explain what is known. */
+  readonly isSettled: boolean;
+  /** Whether they leave no more than what is known may be off. */
+  readonly isAtFloor: boolean;
+}
+
+/** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
+export async function inverted(
+  { request }: NetworkTask,
+  problems: readonly InversionProblem[],
+  { candidate }: Prepared,
+  effort: Pick<InversionLimits, 'starts' | 'work'>,
+  product: ProductKernel,
+  context: Context,
+): Promise<Inverted> {
+  const { layers } = candidate.recipe;
+  const deepest = Math.min(...problems[0]!.stages.map((stage) => stage.deepest));
+  const { found, engine, stopped } = await invertInputs(
+    request,
+    problems.map((problem) => () => problem),
+    {
+      from: 0.4,
+      ...effort,
+      endsWhenLate: false,
+      message: (_, residual) =>
+        `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
+    },
+    product,
+    context,
+  );
+  const inputs = problems.flatMap(({ input, stages }, at): (MappedInput | undefined)[] => {
+    const own = found[at];
+    if (!own) {
+      return [undefined];
+    }
+    const together = input.shape[0]!;
+    const last = stages[stages.length - 1]!;
+    const isPooled = layers.slice(0, last.deepest + 1).some(({ op }) => op === 'max-pool');
+    const basis = { error: last.error, isPooled };
+    return Array.from({ length: together }, (_, b) =>
+      own.residual < 1
+        ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual, basis }
+        : undefined,
+    );
+  });
+  return {
+    inputs,
+    engine,
+    stopped,
+    isSpent: found.some(({ spent }) => spent),
+    isSettled: found.every(({ settled }) => settled),
+    isAtFloor: found.length === problems.length && found.every(({ isAtFloor }) => isAtFloor),
+  };
+}
+
+/** @param isMixed whether samples were looked for together, so that none begins alone */
+export function nearOf({ inputs }: Inverted, isMixed: boolean): Begin {
+  return isMixed ? [] : inputs.map((input) => input?.values);
+}

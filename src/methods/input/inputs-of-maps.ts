@@ -6,6 +6,7 @@ import type { EngineReport } from '../../protocol/report.js';
 import { type KnownMap, inversionOf, softenedNetwork } from '../../recovery/inversion/known-maps.js';
 import type { InversionLimits, InversionProblem } from '../../recovery/inversion/search-state.js';
 import { generator } from '../../recovery/paper-method.js';
+import { joined } from '../../recovery/vectors.js';
 import { type ExactMap, type WalkResult, sampleOf } from '../../recovery/walk/walk-state.js';
 import type { Context } from '../method.js';
 import { invertInputs } from './invert-inputs.js';
@@ -64,7 +65,7 @@ function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
   };
 }
 
-/** Of each sample an input that was found before, which what is found then is no worse than. */
+/** For each problem an input that was found before, which what is found then is no worse than. */
 export type Begin = readonly (Float64Array | undefined)[];
 
 export interface Inverted {
@@ -127,7 +128,8 @@ export async function inverted(
   };
 }
 
-/** @param isMixed whether samples were looked for together, so that none begins alone */
+/** @param isMixed whether samples are looked for together */
 export function nearOf({ inputs }: Inverted, isMixed: boolean): Begin {
-  return isMixed ? [] : inputs.map((input) => input?.values);
+  const values = inputs.map((input) => input?.values);
+  return isMixed ? [values.includes(undefined) ? undefined : joined(values.map((own) => own!))] : values;
 }

@@ -97,11 +97,16 @@ export class GrowingCholesky {
     return b;
   }
 
-  /** L^-1, row-major: its product with b is {@link whitened} b. */
-  inverse(): Float64Array {
+  /**
+   * L^-1, row-major: its product with b is {@link whitened} b.
+   *
+   * @param pause before each row
+   */
+  async inverse(pause: () => Promise<unknown>): Promise<Float64Array> {
     const count = this.own.length;
     const inverse = new Float64Array(count * count);
     for (const [row, own] of this.rows.entries()) {
+      await pause();
       const line = row * count;
       for (let k = 0; k < row; k++) {
         const weight = own[k]!;

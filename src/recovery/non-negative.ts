@@ -4,7 +4,7 @@ import { GrowingCholesky } from './growing-cholesky.js';
 const TOLERANCE = 1e-11;
 /** Variables that pull less than this share of what pulls most wait for the next round. */
 const TOGETHER = 0.5;
-/** Pivots below this share of their diagonal entry: what the other variables span already, and cannot lower the sum further. */
+/** Pivots below this share of their diagonal entry: what those freed with it span already; they wait for the next round. */
 const LEAST_PIVOT = 1e-9;
 
 /**
@@ -41,15 +41,18 @@ export async function nonNegative(
   for (let step = 0; step < 3 * size; step++) {
     const goesOn = await mayGoOn(size * free.variables.length);
     const entering = goesOn ? steepest(a, b, x, free, limit) : [];
-    if (entering.length === 0 || !(await mayGoOn((entering.length * free.variables.length ** 2) / 2))) {
+    if (entering.length === 0) {
       break;
     }
-    entering.forEach((variable, at) => {
+    for (const [at, variable] of entering.entries()) {
+      if (!(await mayGoOn(free.variables.length ** 2 / 2))) {
+        return x;
+      }
       const pivot = free.append(variable);
       if (at > 0 && pivot < LEAST_PIVOT) {
         free.remove(free.variables.length - 1);
       }
-    });
+    }
     await descend(b, x, free, mayGoOn);
   }
   return x;
@@ -105,7 +108,13 @@ async function descend(
         bound.push(own);
       }
     });
-    bound.reverse().forEach((place) => free.remove(place));
+    bound.reverse();
+    for (const place of bound) {
+      if (!(await mayGoOn(2 * (free.variables.length - place) ** 2))) {
+        return;
+      }
+      free.remove(place);
+    }
     isDone = first < 0;
   }
 }

@@ -19,6 +19,8 @@ export interface MappedInput {
   readonly values: Float64Array;
   /** What it leaves of the deepest maps, relative; 0 where the walk itself came to it. */
   readonly residual: number;
+  /** Whether it explains what is known of it. */
+  readonly isSettled: boolean;
   /** Undefined where the walk itself came to it. */
   readonly basis: MapsBasis | undefined;
 }
@@ -65,9 +67,6 @@ function knownMapOf(map: ExactMap, sample: number, batch: number): KnownMap {
   };
 }
 
-/** For each problem an input that was found before, which what is found then is no worse than. */
-export type Begin = readonly (Float64Array | undefined)[];
-
 export interface Inverted {
   readonly inputs: readonly (MappedInput | undefined)[];
   readonly engine: EngineReport | undefined;
@@ -75,27 +74,38 @@ export interface Inverted {
   readonly isSpent: boolean;
   /** Whether all of them explain what is known. */
   readonly isSettled: boolean;
-  /** Whether they leave no more than what is known may be off. */
+  /** Whether they leave what is known may be off, in its size. */
   readonly isAtFloor: boolean;
 }
 
-/** The input of each sample, one after the other or all at once; stopping keeps those that are there. */
+/**
+ * The input of each sample, one after the other or all at once; stopping keeps those that are there.
+ *
+ * @param before where the search begins; what it found is kept where nothing is found now, or nothing that explains what is known
+ */
 export async function inverted(
   { request }: NetworkTask,
   problems: readonly InversionProblem[],
   { candidate }: Prepared,
-  effort: Pick<InversionLimits, 'starts' | 'work'>,
+  effort: Pick<InversionLimits, 'starts' | 'work'> & Pick<InversionProblem, 'rounds'>,
   product: ProductKernel,
   context: Context,
+  before?: Inverted,
 ): Promise<Inverted> {
   const { layers } = candidate.recipe;
   const deepest = Math.min(...problems[0]!.stages.map((stage) => stage.deepest));
+  const begun = problems.map((problem, at): InversionProblem => ({
+    ...problem,
+    begin: before && beginOf(before, at * problem.input.shape[0]!, problem.input.shape[0]!),
+    rounds: effort.rounds,
+  }));
   const { found, engine, stopped } = await invertInputs(
     request,
-    problems.map((problem) => () => problem),
+    begun.map((problem) => () => problem),
     {
       from: 0.4,
-      ...effort,
+      starts: effort.starts,
+      work: effort.work,
       endsWhenLate: false,
       message: (_, residual) =>
         `Computing the input from layer ${deepest}: ${(100 * residual).toPrecision(2)} % of its values off`,
@@ -105,31 +115,34 @@ export async function inverted(
   );
   const inputs = problems.flatMap(({ input, stages }, at): (MappedInput | undefined)[] => {
     const own = found[at];
-    if (!own) {
-      return [undefined];
-    }
     const together = input.shape[0]!;
     const last = stages[stages.length - 1]!;
     const isPooled = layers.slice(0, last.deepest + 1).some(({ op }) => op === 'max-pool');
     const basis = { error: last.error, isPooled };
-    return Array.from({ length: together }, (_, b) =>
-      own.residual < 1
-        ? { values: sampleOf({ values: own.input }, b, together), residual: own.residual, basis }
-        : undefined,
-    );
+    return Array.from({ length: together }, (_, b) => {
+      const earlier = before?.inputs[at * together + b];
+      return own && own.residual < 1 && (own.settled || !earlier?.isSettled)
+        ? {
+            values: sampleOf({ values: own.input }, b, together),
+            residual: own.residual,
+            isSettled: own.settled,
+            basis,
+          }
+        : earlier;
+    });
   });
   return {
     inputs,
     engine,
     stopped,
     isSpent: found.some(({ spent }) => spent),
-    isSettled: found.every(({ settled }) => settled),
+    isSettled: inputs.every((input) => input?.isSettled === true),
     isAtFloor: found.length === problems.length && found.every(({ isAtFloor }) => isAtFloor),
   };
 }
 
-/** @param isMixed whether samples are looked for together */
-export function nearOf({ inputs }: Inverted, isMixed: boolean): Begin {
-  const values = inputs.map((input) => input?.values);
-  return isMixed ? [values.includes(undefined) ? undefined : joined(values.map((own) => own!))] : values;
+/** Inputs found before of the samples that are looked for together, where all are there. */
+function beginOf({ inputs }: Inverted, first: number, count: number): Float64Array | undefined {
+  const values = inputs.slice(first, first + count).flatMap((input) => (input ? [input.values] : []));
+  return values.length === count ? joined(values) : undefined;
 }

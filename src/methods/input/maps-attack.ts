@@ -14,7 +14,7 @@ import { joined } from '../../recovery/vectors.js';
 import { walkDown } from '../../recovery/walk/walk.js';
 import type { Context } from '../method.js';
 import type { HiddenSamples } from '../hidden-layer/hidden-samples.js';
-import { type Begin, type Inverted, type MappedInput, inverted, nearOf, problemsOf } from './inputs-of-maps.js';
+import { type Inverted, type MappedInput, inverted, problemsOf } from './inputs-of-maps.js';
 import { type NetworkTask, type Prepared, linearLayer, outputShapesOf } from './prepare.js';
 import { pausingProduct } from '../pausing-product.js';
 import { toBase64 } from './preview.js';
@@ -49,7 +49,7 @@ const MOST_WORK = 6e12;
 /** What leaves more of the maps that it comes from is no input that was found. */
 const MOST_LEFT = 0.05;
 const SEED = 13;
-/** Values for each number of an input: with fewer, the way down goes on by signs before an input is looked for. */
+/** Equations for each number of an input: with fewer, the way down goes on by signs before an input is looked for. */
 const AMPLE = 2;
 /** An input that leaves more tells no choices. */
 const NEAR_ENOUGH = 0.2;
@@ -77,7 +77,7 @@ async function inputsOf(
   walk: WalkResult,
   product: ProductKernel,
   context: Context,
-  begin: Begin = [],
+  before?: Inverted,
 ): Promise<MapsRun> {
   const { recipe } = prepared.candidate;
   const samples = Array.from({ length: walk.batch }, (_, sample) => sample);
@@ -86,14 +86,12 @@ async function inputsOf(
     const inputs = samples.map((sample) => ({
       values: sampleOf(deepest, sample, walk.batch),
       residual: 0,
+      isSettled: true,
       basis: undefined,
     }));
     return { walk, inputs, engine: undefined, ended: undefined, stopped: false };
   }
-  if (!deepest && walk.goOn && !walk.stopped) {
-    return inputsOf(task, prepared, start, await walk.goOn(), product, context, begin);
-  }
-  const none = { walk, inputs: [], engine: undefined, stopped: walk.stopped };
+  const none = { walk, inputs: before?.inputs ?? [], engine: before?.engine, stopped: walk.stopped };
   if (walk.stopped || !deepest) {
     return { ...none, ended: deepest ? undefined : endOf(walk, recipe) };
   }
@@ -101,42 +99,40 @@ async function inputsOf(
   const size = sizeOf(problems[0]!.input.shape);
   const known = Math.min(...problems.map(({ stages }) => knownCount(stages[stages.length - 1]!.active)));
   if (walk.goOn && known < AMPLE * size) {
-    return inputsOf(task, prepared, start, await walk.goOn(), product, context, begin);
+    return inputsOf(task, prepared, start, await walk.goOn(), product, context, before);
   }
   if (known < size) {
     return {
       ...none,
-      ended: `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
+      ended: before
+        ? undefined
+        : `${nodeName(recipe, deepest.node)}, whose ${known} values that are not zero do not settle an input of ${size} numbers${walk.ended.length > 0 ? `; below, at ${endOf(walk, recipe)}` : ''}`,
     };
   }
   const mayGoOn = walk.ended.some(({ isUntold }) => isUntold) && !start.guess;
   // Another search may follow, here or from deeper maps, and this may be that one.
   const work = mayGoOn || walk.goOn || start.guess ? MOST_WORK / 2 : MOST_WORK;
-  const search = (starts: number, from: Begin, rounds?: number): Promise<Inverted> =>
-    inverted(
-      task,
-      problems.map((problem, at) => ({ ...problem, begin: from[at], rounds })),
-      prepared,
-      { starts, work },
-      product,
-      context,
-    );
-  let run = await (mayGoOn || walk.goOn ? search(1, begin, 1) : search(MOST_STARTS, begin));
+  const search = (starts: number, from?: Inverted, rounds?: number): Promise<Inverted> =>
+    inverted(task, problems, prepared, { starts, work, rounds }, product, context, from);
+  // One round of gradients where the way down may go on from an input that is roughly right.
+  let run = await (mayGoOn || walk.goOn ? search(1, before, mayGoOn ? 1 : undefined) : search(MOST_STARTS, before));
+  let wasSought = false;
   if (walk.goOn && !run.isAtFloor && !run.stopped) {
     const further = await walk.goOn();
     if (further.stopped) {
       return { ...run, walk, ended: undefined, stopped: true };
     }
-    if (deepestOf(further) < deepestOf(walk) || !run.isSettled) {
-      return inputsOf(task, prepared, start, further, product, context, nearOf(run, problems.length < walk.batch));
+    if (further.maps.length > walk.maps.length) {
+      return inputsOf(task, prepared, start, further, product, context, run);
     }
+    wasSought = true;
   }
-  if (mayGoOn && !run.isSettled && !run.stopped) {
-    const further = await furtherDown(task, prepared, start, walk, run, product, context);
+  if ((mayGoOn || wasSought) && !run.isSettled && !run.stopped) {
+    const further = mayGoOn ? await furtherDown(task, prepared, start, walk, run, product, context) : undefined;
     if (further) {
       return further;
     }
-    run = await search(MOST_STARTS - 1, nearOf(run, problems.length < walk.batch));
+    run = await search(MOST_STARTS - 1, run);
   }
   const lost = Math.max(0, ...run.inputs.map((input) => input?.residual ?? 1));
   return {
@@ -200,8 +196,8 @@ async function furtherDown(
   if (!(deepestOf(further) < deepestOf(walk))) {
     return undefined;
   }
-  const found = await inputsOf(task, prepared, guessed, further, product, context, near);
-  return found.inputs.length > 0 ? found : undefined;
+  const found = await inputsOf(task, prepared, guessed, further, product, context, run);
+  return found.inputs.includes(undefined) ? undefined : found;
 }
 
 function deepestOf({ maps }: WalkResult): number {

@@ -21,8 +21,8 @@ const MOST_STEPS_NEAR = 80;
 const FEWEST_CONJUGATE = 100;
 const MOST_CONJUGATE = 1600;
 const HALVED = 0.4;
-/** So near, more conjugate gradients that left this share only carry what the values are off into the input. */
-const BLUNT = { below: 1e-4, kept: 0.98 } as const;
+/** So near, conjugate gradients of which twice as many left this share, twice in a row, bring no more of it. */
+const BLUNT = { below: 1e-4, kept: 0.98, steps: 2 } as const;
 /**
  * Among the kinks of rectifiers, trained networks' images come nearer by a twentieth a step, and by far more a step behind them. A start
  * that does so may take its share of the work; what it takes from the starts after it has to be worth more.
@@ -61,6 +61,7 @@ export async function descend(
   let trims = 0;
   let atTrim = Infinity;
   let conjugate = FEWEST_CONJUGATE;
+  let blunt = 0;
   const most = (): number => (isLast && current.norm < CREEPING.below ? MOST_STEPS_NEAR : MOST_STEPS);
   for (let step = 0; step < most() && !state.isLate; step++) {
     const before = current.norm;
@@ -86,8 +87,9 @@ export async function descend(
       state.consider({ input: x, residual: current.norm, contradicting: current.contradicting });
     }
     const isBlunt = current.norm < BLUNT.below && conjugate > FEWEST_CONJUGATE && current.norm > BLUNT.kept * before;
-    const wantsMore = isCutShort && current.norm < NEARLY_LINEAR && current.norm > HALVED * before && !isBlunt;
-    if (wantsMore && conjugate < MOST_CONJUGATE) {
+    blunt = isBlunt ? blunt + 1 : 0;
+    const wantsMore = isCutShort && current.norm < NEARLY_LINEAR && current.norm > HALVED * before;
+    if (wantsMore && blunt < BLUNT.steps && conjugate < MOST_CONJUGATE) {
       conjugate *= 2;
       continue;
     }

@@ -13,7 +13,7 @@ export interface InversionProblem {
   /** How far the gradients below the deepest map are from those captured, a scalar; undefined where that is not known. */
   readonly mismatch: TensorNode | undefined;
   readonly random: () => number;
-  /** An input found elsewhere: what is found here is no worse. Flat, one sample. */
+  /** An input found elsewhere, where the search begins. Flat, of the input's size. */
   readonly begin?: Float64Array | undefined;
   /** Rounds with gradients, at most: where an input that is roughly right is enough. */
   readonly rounds?: number | undefined;
@@ -51,7 +51,7 @@ export interface Inversion {
   readonly contradicting: number;
   /** Whether it explains what is known, so that another start was not needed. */
   readonly settled: boolean;
-  /** Whether what is left is no more than the errors of what is known. */
+  /** Whether what is left is of the size of the errors of what is known. */
   readonly isAtFloor: boolean;
   /** Whether all multiplications were spent before an input was found that explains what is known. */
   readonly spent: boolean;
@@ -125,7 +125,7 @@ export class SearchState {
     );
   }
 
-  /** Whether what is left is the error of what is known. */
+  /** Whether what is left is of the size of the errors of what is known. */
   get isAtFloor(): boolean {
     return this.isGood && this.best.residual < AT_FLOOR * Math.max(EXACT, this.expected);
   }

@@ -46,6 +46,12 @@ const MOST_CONDITION = 1e6;
 /** Larger systems do not fit in memory or time. */
 const MOST_UNKNOWNS = 3200;
 
+/** Whether there are equations, and not more unknowns than are solved for. */
+export function isSolvable(known: readonly KnownDelta[], batch: number): boolean {
+  const [, height, width] = known[0]!.place.input;
+  return batch * height * width <= MOST_UNKNOWNS && known.some(({ delta }) => delta.some((own) => own !== 0));
+}
+
 /** For values that are never negative. */
 export interface NonNegativeInput {
   /** What is known of them otherwise. */

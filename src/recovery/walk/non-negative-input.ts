@@ -293,7 +293,7 @@ class Search {
     const count = missing.length;
     const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
     const zero = [...found.keys()].filter((at) => !(found[at]! > 0));
-    const whitening = (positive ** 2 / 2) * (positive / 3 + zero.length + equations.length);
+    const whitening = positive ** 2 * (positive / 3 + zero.length + equations.length);
     if (!(await this.mayGoOn(whitening + zero.length ** 2 * positive))) {
       return undefined;
     }
@@ -304,7 +304,7 @@ class Search {
       }
     });
     const rank = free.variables.length;
-    const inverse = free.inverse();
+    const inverse = await free.inverse(this.budget.pause);
     await this.addChecks(part, free, inverse, checks);
     if (this.leastBound(part) > most) {
       return undefined;
@@ -347,14 +347,15 @@ class Search {
     return { square, left: Math.max(each, this.system.error) };
   }
 
-  /** What the bound on a part's worst entry is at least: no margin is above one, and no other columns can lower a deviation. */
+  /** What the bound on a part's worst entry is at least: no margin of zeros is above one, and no other columns can lower a deviation. */
   private leastBound(part: Part): number {
     const { missing, normal, found } = part;
     const shortest = found.reduce(
       (least, value, at) => (value > 0 ? Math.min(least, normal[at * missing.length + at]!) : least),
       Infinity,
     );
-    return (2 * SIGMAS * this.leftIn(part).left) / Math.sqrt(shortest);
+    const margins = found.every((value) => value > 0) ? 1 : 2;
+    return (margins * SIGMAS * this.leftIn(part).left) / Math.sqrt(shortest);
   }
 
   private async addChecks(

@@ -6,7 +6,7 @@ import type { ConvPlace } from './conv-place.js';
 import { deltaOf } from './deltas.js';
 import { type Deviation, cleaned, negativeDeviations, relativeError } from './deviations.js';
 import type { KnownDelta } from './conv-equations.js';
-import { solveInput } from './equations.js';
+import { isSolvable, solveInput } from './equations.js';
 import { FoundNodes, scaledChannels, slopeBetween } from './found-nodes.js';
 import { LocalLayers } from './local-layers.js';
 import { PooledMaxima } from './pooled-maxima.js';
@@ -78,6 +78,8 @@ class Walk {
   ended: readonly WalkEnd[] = [];
   hasLeftSigns = false;
   private leavesSigns = false;
+  /** Of the node that is being solved. */
+  private wantsSigns = false;
   /** Nodes below max poolings whose choices could not be told. */
   private readonly untold = new Set<number>();
   private readonly layers: LocalLayers;
@@ -116,7 +118,8 @@ class Walk {
     this.ended = ended;
     const nodes = this.layers.nodes().filter((node) => this.found.convsAbove(node).length > 0);
     for (const [done, node] of nodes.entries()) {
-      if (this.found.values.has(node)) {
+      // Values that are known in part are a map only.
+      if (this.found.values.has(node) || this.found.maps.some((map) => map.node === node)) {
         continue;
       }
       const progress = {
@@ -126,8 +129,10 @@ class Walk {
         latest: this.found.maps[this.found.maps.length - 1],
       };
       await this.pause(progress);
+      this.wantsSigns = false;
       const reason = await this.solve(node, () => this.pause(progress));
       if (reason !== undefined) {
+        this.hasLeftSigns ||= this.wantsSigns;
         ended.push({ node, reason, isUntold: this.untold.has(node) });
       }
     }
@@ -227,7 +232,7 @@ class Walk {
         maySign ? { told, pause } : undefined,
       );
       if (typeof solved === 'string') {
-        this.hasLeftSigns ||= rectified && this.leavesSigns;
+        this.wantsSigns ||= rectified && this.leavesSigns && isSolvable(known, this.found.adjoints.batch);
         return solved;
       }
       const deviation: Deviation = (at) => solved.error[at]!;

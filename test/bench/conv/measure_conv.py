@@ -73,22 +73,28 @@ def psnr(found, true):
     return round(float(-10 * np.log10(np.mean((found - true) ** 2))), 1)
 
 
-def batch_images(dump, folder, isUnsized):
-    """Inputs of a batch whose samples the head does not tell, each beside the true one that it is nearest to."""
+def batch_images(dump, folder, is_unsized):
+    """Inputs of a batch whose samples the head does not tell, each beside the true one that it is nearest to, the nearest pairs first."""
     truth = json.loads((dump / "truth.json").read_text())
     mean, std = (np.array(truth[name], float)[:, None, None] for name in ("mean", "std"))
-    true = list(np.load(dump / "image.npy").astype(float))
-    images = []
-    for path in sorted(folder.glob("batch-input-*.npy")):
-        found = np.load(path)[0].astype(float)
-        at = min(range(len(true)), key=lambda other: np.mean((true[other] - found) ** 2))
-        own = {"verdict": "batch", "psnr": psnr(found * std + mean, true[at] * std + mean), "fitted": None}
-        if isUnsized:
-            gain, offset = np.polyfit(found.ravel(), true[at].ravel(), 1)
-            own["fitted"] = psnr((gain * found + offset) * std + mean, true[at] * std + mean)
-        images.append(own)
-        true.pop(at)
-    return images
+    true = np.load(dump / "image.npy").astype(float)
+    found = [np.load(path)[0].astype(float) for path in sorted(folder.glob("batch-input-*.npy"))]
+
+    def fitted(own, other):
+        gain, offset = np.polyfit(own.ravel(), other.ravel(), 1)
+        return gain * own + offset
+
+    beside = [[fitted(own, other) if is_unsized else own for other in true] for own in found]
+    pairs = sorted(
+        (np.mean((other - own) ** 2), at, to) for at, row in enumerate(beside) for to, (own, other) in enumerate(zip(row, true))
+    )
+    images, taken = {}, set()
+    for _, at, to in pairs:
+        if at not in images and to not in taken:
+            taken.add(to)
+            whole = psnr(beside[at][to] * std + mean, true[to] * std + mean) if is_unsized else None
+            images[at] = {"verdict": "batch", "psnr": psnr(found[at] * std + mean, true[to] * std + mean), "fitted": whole}
+    return [images[at] for at in sorted(images)]
 
 
 def audited(dump, limit):

@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { gradients } from '../../../../src/graph/derivative.js';
 import { evaluate, foldConstant } from '../../../../src/graph/evaluate.js';
-import { TensorGraph } from '../../../../src/graph/tensor-graph.js';
+import { TensorGraph, sizeOf } from '../../../../src/graph/tensor-graph.js';
+import type { Recipe } from '../../../../src/network/layers/recipe.js';
 import { recogniseNetwork } from '../../../../src/network/built-in.js';
 import { type TensorLookup, buildNetwork } from '../../../../src/network/network-graph.js';
 import { CancelledError } from '../../../../src/protocol/errors.js';
@@ -13,7 +14,7 @@ import { walkDown } from '../../../../src/recovery/walk/walk.js';
 import { openTensorFile } from '../../../../src/formats/open.js';
 import { softmax } from '../../../../src/recovery/activation.js';
 import { dot, norm } from '../../../../src/recovery/vectors.js';
-import { NETWORKS, readTensors, relativeError } from '../../../networks.js';
+import { NETWORKS, hashed, readTensors, relativeError } from '../../../networks.js';
 
 /** Down a residual network of PyTorch without the head. */
 
@@ -113,6 +114,57 @@ describe('the walk down', () => {
     const found = (of: WalkResult): unknown[] => of.maps.map((own) => [own.node, own.values, own.unknown]);
     expect(found(further)).toEqual(found(walk));
     expect(further.goOn).toBeUndefined();
+  });
+
+  it('solves no node again when it goes on, not even those of which parts are never seen', async () => {
+    const shapes: Readonly<Record<string, number[]>> = {
+      a: [8, 3, 3, 3],
+      b: [6, 8, 3, 3],
+      // Stride two sees a quarter of its input.
+      c: [64, 6, 1, 1],
+      d: [10, 1024],
+    };
+    const recipe: Recipe = {
+      schemaVersion: 1,
+      input: [3, 8, 8],
+      layers: [
+        { op: 'conv', weight: 'a', padding: 1 },
+        { op: 'relu' },
+        { op: 'conv', weight: 'b', padding: 1 },
+        { op: 'relu' },
+        { op: 'conv', weight: 'c', stride: 2 },
+        { op: 'relu' },
+        { op: 'flatten' },
+        { op: 'linear', weight: 'd' },
+      ],
+    };
+    const stored = (name: string) => ({
+      shape: shapes[name]!,
+      data: hashed(sizeOf(shapes[name]!), name.charCodeAt(0)),
+    });
+    const graph = new TensorGraph(foldConstant);
+    const net = buildNetwork(graph, recipe, stored, 1, 'eval');
+    const x = hashed(192, 5);
+    const truth = evaluate(net.outputs, { x });
+    const delta = softmax(truth[7]!).map((own, k) => own - Number(k === 1));
+    const loss = graph.total(graph.mul(net.logits, graph.constant(delta, net.logits.shape)));
+    const names = [...net.parameters.keys()];
+    const slopes = evaluate(gradients(graph, loss, [...net.parameters.values()]), { x });
+    const problem: WalkProblem = {
+      recipe,
+      head: 7,
+      outputShapes: net.outputs.map(({ shape }) => shape.slice(1)),
+      parameter: stored,
+      gradient: (name) => ({ shape: shapes[name]!, data: slopes[names.indexOf(name)]! }),
+      mode: 'eval',
+      error: 2 ** -24,
+      solution: { batch: 1, features: truth[6]!, delta },
+      leavesSigns: true,
+    };
+    const left = await walkDown(problem, plainProduct, generator(1), () => Promise.resolve());
+    expect(left.maps.some(({ unknown }) => unknown)).toBe(true);
+    const { maps } = await left.goOn!();
+    expect(new Set(maps.map(({ node }) => node)).size).toBe(maps.length);
   });
 
   it('below batch normalisation in train mode: all values up to a factor, by the network that made them', async () => {

@@ -165,6 +165,25 @@ export function solveLower({ size, lower }: Cholesky, b: Float64Array, first = 0
   return b;
 }
 
+/**
+ * L^-1, row-major, and its transpose.
+ *
+ * @param pause before each column
+ */
+export async function inverseLower(
+  factor: Cholesky,
+  pause: () => Promise<unknown> = () => Promise.resolve(),
+): Promise<{ inverse: Float64Array; columns: Float64Array }> {
+  const { size } = factor;
+  const columns = new Float64Array(size * size);
+  for (let at = 0; at < size; at++) {
+    await pause();
+    columns[at * size + at] = 1;
+    solveLower(factor, columns.subarray(at * size, (at + 1) * size), at);
+  }
+  return { inverse: transposed(columns, size, size), columns };
+}
+
 /** Below so many right-hand sides, substitution is cheaper than the blocks' inverses. */
 const FEW_ROWS = 16;
 

@@ -1,4 +1,4 @@
-import { RANK_TOLERANCE } from './cholesky.js';
+import { type Cholesky, RANK_TOLERANCE } from './cholesky.js';
 
 /**
  * L L^T of a principal submatrix that changes by one variable at a time, in k^2 multiplications each (Golub and Van Loan,
@@ -97,30 +97,12 @@ export class GrowingCholesky {
     return b;
   }
 
-  /**
-   * L^-1, row-major: its product with b is {@link whitened} b.
-   *
-   * @param pause before each row
-   */
-  async inverse(pause: () => Promise<unknown>): Promise<Float64Array> {
-    const count = this.own.length;
-    const inverse = new Float64Array(count * count);
-    for (const [row, own] of this.rows.entries()) {
-      await pause();
-      const line = row * count;
-      for (let k = 0; k < row; k++) {
-        const weight = own[k]!;
-        const other = k * count;
-        for (let col = 0; col <= k; col++) {
-          inverse[line + col]! -= weight * inverse[other + col]!;
-        }
-      }
-      const pivot = own[row]!;
-      for (let col = 0; col < row; col++) {
-        inverse[line + col]! /= pivot;
-      }
-      inverse[line + row] = 1 / pivot;
-    }
-    return inverse;
+  /** As it is now, in the order of {@link variables}. */
+  factor(): Cholesky {
+    const size = this.own.length;
+    const lower = new Float64Array(size * size);
+    // A row may hold numbers behind its pivot that are out of date.
+    this.rows.forEach((row, at) => lower.set(row.subarray(0, at + 1), at * size));
+    return { size, lower, deficiency: 0 };
   }
 }

@@ -116,7 +116,6 @@ async function inputsOf(
     inverted(task, problems, prepared, { starts, work, rounds }, product, context, from);
   // One round of gradients where the way down may go on from an input that is roughly right.
   let run = await (mayGoOn || walk.goOn ? search(1, before, mayGoOn ? 1 : undefined) : search(MOST_STARTS, before));
-  let wasSought = false;
   if (walk.goOn && !run.isAtFloor && !run.stopped) {
     const further = await walk.goOn();
     if (further.stopped) {
@@ -125,9 +124,8 @@ async function inputsOf(
     if (further.maps.length > walk.maps.length) {
       return inputsOf(task, prepared, start, further, product, context, run);
     }
-    wasSought = true;
   }
-  if ((mayGoOn || wasSought) && !run.isSettled && !run.stopped) {
+  if ((mayGoOn || walk.goOn) && !run.isSettled && !run.stopped) {
     const further = mayGoOn ? await furtherDown(task, prepared, start, walk, run, product, context) : undefined;
     if (further) {
       return further;

@@ -1,3 +1,4 @@
+import type { Program } from '../../engine/engine.js';
 import { gradients } from '../../graph/derivative.js';
 import { type TensorGraph, type TensorNode, sizeOf, workOf } from '../../graph/tensor-graph.js';
 import { gaussian } from '../gaussian.js';
@@ -57,10 +58,7 @@ export async function adamStart(
         const temperature = COLDEST ** Math.min(1, step / (COOLED * steps));
         const feeds = softened ? { [TEMPERATURE]: Float64Array.of(temperature) } : {};
         state.work += each;
-        const last = await optimiser.step(x, rate * decay(step / steps), async (at) => {
-          const [value, slope] = await program.run({ x: at, ...feeds });
-          return { loss: value![0]!, slope: Float64Array.from(slope!) };
-        });
+        const last = await optimiser.step(x, rate * decay(step / steps), slopesOf(program, feeds));
         // Losses at different temperatures do not compare.
         if (last < own.loss || softened) {
           own = { x: x.slice(), loss: last };
@@ -114,10 +112,7 @@ export async function refined(
       const share = Math.min(1, step / (COOLED * steps));
       const feeds = stage.softened ? { [TEMPERATURE]: Float64Array.of(warm * (COLDEST / warm) ** share) } : {};
       state.work += each;
-      const last = await optimiser.step(x, rate * decay(step / steps), async (at) => {
-        const [value, slope] = await program.run({ x: at, ...feeds });
-        return { loss: value![0]!, slope: Float64Array.from(slope!) };
-      });
+      const last = await optimiser.step(x, rate * decay(step / steps), slopesOf(program, feeds));
       await state.pause({ step, residual: Math.sqrt(last), input: x });
       if (!Number.isFinite(last)) {
         return begun;
@@ -127,6 +122,14 @@ export async function refined(
   } finally {
     await program.dispose();
   }
+}
+
+/** What Adam asks for at an input, of a program that gives a loss and its gradient. */
+function slopesOf(program: Program, feeds: Readonly<Record<string, Float64Array>>) {
+  return async (x: Float64Array): Promise<{ loss: number; slope: Float64Array }> => {
+    const [value, slope] = await program.run({ x, ...feeds });
+    return { loss: value![0]!, slope: Float64Array.from(slope!) };
+  };
 }
 
 /** How far the values that an input gives are from those known, robust; in units of their mean square. */

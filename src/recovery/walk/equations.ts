@@ -1,5 +1,5 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
-import { type Cholesky, factorise, solveLower } from '../cholesky.js';
+import { factorise, inverseLower } from '../cholesky.js';
 import { transposed } from '../linear-algebra.js';
 import type { Pause } from '../pause.js';
 import { joined, most, norm } from '../vectors.js';
@@ -294,7 +294,7 @@ async function withoutUnchecked(
     }
     const weighted = scaledColumns(design, perEquation(rows, used));
     const factor = await factorise(await product(weighted, weighted, unknowns, unknowns, count), unknowns, product);
-    const { inverse } = inverseLower(factor);
+    const { inverse } = await inverseLower(factor);
     const unchecked: { row: number; checks: number }[] = [];
     for (const row of doubtful) {
       const { first, taps } = rows.rows[row]!;
@@ -363,7 +363,7 @@ async function leastSquares(
   const weighted = scaledColumns(design, weights);
   const normal = await product(weighted, weighted, unknowns, unknowns, count);
   const diagonal = Float64Array.from({ length: unknowns }, (_, at) => normal[at * unknowns + at]!);
-  const { inverse, columns } = inverseLower(await factorise(normal, unknowns, product));
+  const { inverse, columns } = await inverseLower(await factorise(normal, unknowns, product));
   const solve = async (sides: Float64Array): Promise<Float64Array> => {
     const projected = await product(scaledColumns(sides, weights), weighted, channels, unknowns, count);
     const half = await product(projected, inverse, channels, unknowns, unknowns);
@@ -389,17 +389,6 @@ async function leastSquares(
     norm(columns.subarray(at * unknowns, (at + 1) * unknowns)),
   );
   return { diagonal, deviation, values, off };
-}
-
-/** L^-1, row-major, and its transpose. */
-function inverseLower(factor: Cholesky): { inverse: Float64Array; columns: Float64Array } {
-  const { size } = factor;
-  const columns = new Float64Array(size * size);
-  for (let at = 0; at < size; at++) {
-    columns[at * size + at] = 1;
-    solveLower(factor, columns.subarray(at * size, (at + 1) * size), at);
-  }
-  return { inverse: transposed(columns, size, size), columns };
 }
 
 /** Root mean square of what is left for each output channel. */

@@ -1,4 +1,5 @@
 import type { ProductKernel } from '../../graph/product-kernel.js';
+import { inverseLower } from '../cholesky.js';
 import { GrowingCholesky } from '../growing-cholesky.js';
 import { nonNegative } from '../non-negative.js';
 import { transposed } from '../linear-algebra.js';
@@ -236,7 +237,7 @@ class Search {
   }
 
   private isOver({ found, equations }: Part): boolean {
-    return found.reduce((sum, value) => sum + Number(value > 0), 0) <= SPARE * equations.length;
+    return positivesOf(found) <= SPARE * equations.length;
   }
 
   /** @param checks filled */
@@ -291,7 +292,7 @@ class Search {
   private async errorsOf(part: Part, most: number, checks: Checks): Promise<Errors | undefined> {
     const { missing, equations, normal, found } = part;
     const count = missing.length;
-    const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
+    const positive = positivesOf(found);
     const zero = [...found.keys()].filter((at) => !(found[at]! > 0));
     const whitening = positive ** 2 * (positive / 3 + zero.length + equations.length);
     if (!(await this.mayGoOn(whitening + zero.length ** 2 * positive))) {
@@ -304,7 +305,7 @@ class Search {
       }
     });
     const rank = free.variables.length;
-    const inverse = await free.inverse(this.budget.pause);
+    const { inverse, columns } = await inverseLower(free.factor(), this.budget.pause);
     await this.addChecks(part, free, inverse, checks);
     if (this.leastBound(part) > most) {
       return undefined;
@@ -316,11 +317,7 @@ class Search {
       return undefined;
     }
     // Roots of (F^T F)^-1's diagonal.
-    const own = new Float64Array(rank);
-    for (let at = 0; at < inverse.length; at++) {
-      own[at % rank]! += inverse[at]! ** 2;
-    }
-    own.forEach((sum, at) => (own[at] = Math.sqrt(sum)));
+    const own = Float64Array.from({ length: rank }, (_, at) => norm(columns.subarray(at * rank, (at + 1) * rank)));
     if (free.variables.some((at, place) => own[place]! * Math.sqrt(normal[at * count + at]!) > MOST_DEVIATION)) {
       return undefined;
     }
@@ -338,12 +335,11 @@ class Search {
 
   /** @returns the sum of squares of what is left, and its size for each equation that is left over, at least that of rounding */
   private leftIn({ channel, equations, found }: Part): { square: number; left: number } {
-    const positive = found.reduce((sum, value) => sum + Number(value > 0), 0);
     let square = 0;
     for (const equation of equations) {
       square += this.off[channel * this.system.rows.count + equation]! ** 2;
     }
-    const each = Math.sqrt(square / Math.max(1, equations.length - positive));
+    const each = Math.sqrt(square / Math.max(1, equations.length - positivesOf(found)));
     return { square, left: Math.max(each, this.system.error) };
   }
 
@@ -354,7 +350,7 @@ class Search {
       (least, value, at) => (value > 0 ? Math.min(least, normal[at * missing.length + at]!) : least),
       Infinity,
     );
-    const margins = found.every((value) => value > 0) ? 1 : 2;
+    const margins = positivesOf(found) === found.length ? 1 : 2;
     return (margins * SIGMAS * this.leftIn(part).left) / Math.sqrt(shortest);
   }
 
@@ -371,7 +367,7 @@ class Search {
       const line = missing[at]! * count;
       equations.forEach((equation, row) => (own[row * rank + place] = this.weighted[line + equation]!));
     });
-    const whitened = rank === 0 ? own : await this.product(own, inverse, equations.length, rank, rank);
+    const whitened = await this.product(own, inverse, equations.length, rank, rank);
     equations.forEach((equation, row) => {
       checks.found[equation]! += 1 - norm(whitened.subarray(row * rank, (row + 1) * rank)) ** 2;
       checks.most[equation]! += 1;
@@ -394,11 +390,8 @@ class Search {
     zero.forEach((at, row) => {
       free.variables.forEach((other, place) => (columns[row * rank + place] = normal[at * count + other]!));
     });
-    const projected = rank === 0 ? columns : await this.product(columns, inverse, zero.length, rank, rank);
-    const hull =
-      rank === 0
-        ? new Float64Array(zero.length ** 2)
-        : await this.product(projected, projected, zero.length, zero.length, rank);
+    const projected = await this.product(columns, inverse, zero.length, rank, rank);
+    const hull = await this.product(projected, projected, zero.length, zero.length, rank);
     zero.forEach((row, i) => {
       zero.forEach((col, j) => {
         const at = i * zero.length + j;
@@ -421,6 +414,10 @@ class Search {
     await this.budget.pause();
     return this.budget.spent <= MOST_WORK;
   };
+}
+
+function positivesOf(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + Number(value > 0), 0);
 }
 
 function submatrixOf(matrix: Float64Array, size: number, of: readonly number[]): Float64Array {

@@ -50,13 +50,13 @@ export async function walkDown(
   random: () => number,
   pause: Pause<WalkProgress>,
 ): Promise<WalkResult> {
-  return resultOf(new Walk(problem, product, random, pause), problem.leavesSigns === true);
+  return resultOf(new Walk(problem, product, random, pause, problem.leavesSigns === true));
 }
 
-async function resultOf(walk: Walk, leavesSigns: boolean): Promise<WalkResult> {
+async function resultOf(walk: Walk): Promise<WalkResult> {
   let stopped = false;
   try {
-    await walk.run(leavesSigns);
+    await walk.run();
   } catch (error) {
     if (!isStop(error)) {
       throw error;
@@ -69,7 +69,12 @@ async function resultOf(walk: Walk, leavesSigns: boolean): Promise<WalkResult> {
     steps: [...walk.found.steps],
     ended: walk.ended,
     stopped,
-    goOn: walk.hasLeftSigns ? () => resultOf(walk, false) : undefined,
+    goOn: walk.hasLeftSigns
+      ? () => {
+          walk.leavesSigns = false;
+          return resultOf(walk);
+        }
+      : undefined,
   };
 }
 
@@ -77,7 +82,6 @@ class Walk {
   readonly found: FoundNodes;
   ended: readonly WalkEnd[] = [];
   hasLeftSigns = false;
-  private leavesSigns = false;
   /** Of the node that is being solved. */
   private wantsSigns = false;
   /** Nodes below max poolings whose choices could not be told. */
@@ -91,6 +95,7 @@ class Walk {
     private readonly product: ProductKernel,
     private readonly random: () => number,
     private readonly pause: Pause<WalkProgress>,
+    public leavesSigns: boolean,
   ) {
     this.layers = new LocalLayers(problem, product);
     this.found = new FoundNodes(this.layers);
@@ -111,8 +116,7 @@ class Walk {
   }
 
   /** Solves what is not solved yet. */
-  async run(leavesSigns: boolean): Promise<void> {
-    this.leavesSigns = leavesSigns;
+  async run(): Promise<void> {
     this.hasLeftSigns = false;
     const ended: WalkEnd[] = [];
     this.ended = ended;
